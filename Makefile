@@ -1,0 +1,42 @@
+# Both `make demo` and `make test` set up what they need in .venv; nothing else is required but Python and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types contracts check bench clean constraints
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.venv/demo.ok: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@touch $@
+
+.venv/dev.ok: .venv/demo.ok
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/demo.ok ## Replay ten months of real flights through Lapwing and show what it finds
+	$(BIN)/lapwing demo
+
+test: .venv/dev.ok ## Run all tests
+	$(BIN)/pytest -n 2 --dist worksteal
+
+lint: .venv/dev.ok ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev.ok ## Check types, strictly
+	$(BIN)/mypy
+
+contracts: .venv/dev.ok ## Check that imports follow the architecture
+	$(BIN)/lint-imports
+
+check: lint types contracts test ## Everything that CI checks
+
+bench: .venv/dev.ok ## Measure speed against stated baselines
+	$(BIN)/python -m bench
+
+clean: ## Remove what make created
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

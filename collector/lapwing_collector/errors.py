@@ -1,0 +1,64 @@
+"""Errors that people or clients see.
+
+    LapwingError                 anything Lapwing says no to; the message tells what, where and what to do
+    ├── ConfigError              a settings, rule or notify file is wrong
+    ├── DataDirectoryError       the data directory cannot be used (permissions, another owner, not a lake)
+    ├── AddressInUseError        a port is taken
+    ├── QueryError               SQL that is refused, fails, or runs over its limits
+    │   └── NotSeenYetError      it names a table or a field that no record has brought yet
+    ├── DecodeError              a request body that is not what it claims to be (HTTP status hint)
+    └── UnavailableError         not now, try again: overload, a full disk, shutting down
+
+Their messages are for people: what happened, where, and what to do.
+"""
+
+
+class LapwingError(Exception):
+    """Anything Lapwing says no to. The message is one or more lines meant for a person."""
+
+
+class ConfigError(LapwingError):
+    """A settings, rule or notify file is wrong; the message names file, line, key and what is expected."""
+
+
+class DataDirectoryError(LapwingError):
+    """The data directory cannot be used."""
+
+
+class AddressInUseError(LapwingError):
+    """A port is taken."""
+
+
+class QueryError(LapwingError):
+    """SQL that is refused, fails, or runs over its limits."""
+
+
+class NotSeenYetError(QueryError):
+    """It names a table or a field that no record has brought yet; while data is to come, no mistake."""
+
+
+class DecodeError(LapwingError):
+    """A request body that is not what it claims to be.
+
+    Attributes:
+        status_hint: The HTTP status that tells the client so, a 4xx that OTLP clients do not retry.
+    """
+
+    def __init__(self, message: str, status_hint: int = 400) -> None:
+        """Keep the message and the status hint."""
+        super().__init__(message)
+        self.status_hint = status_hint
+
+
+class UnavailableError(LapwingError):
+    """Not now, try again: overload, a full disk, shutting down.
+
+    Attributes:
+        retry_after_s: Seconds after which trying again is worth it; kept small, because stock OTLP
+            clients drop their data at once when it exceeds their remaining time.
+    """
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        """Keep the message and the delay."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
