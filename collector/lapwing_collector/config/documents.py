@@ -1,0 +1,302 @@
+"""YAML documents checked against a pydantic schema; mistakes name file, line, key and what was expected."""
+
+import difflib
+import os
+import re
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ClassVar, Final, Self, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails
+
+from lapwing_collector.errors import ConfigError
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+Mistake = tuple[tuple[str | int, ...], str]
+"""Where in a mapping something is wrong (keys and list positions, empty for the mapping itself), and what."""
+
+_DURATION_UNITS_S: Final = {
+    "y": 31_536_000,
+    "w": 604_800,
+    "d": 86_400,
+    "h": 3600,
+    "m": 60,
+    "s": 1,
+    "ms": 0.001,
+}
+_DURATION: Final = re.compile(r"(?:\d{1,15}(?:ms|[ywdhms]))+", re.ASCII)
+_DURATION_PART: Final = re.compile(r"(\d+)(ms|[ywdhms])", re.ASCII)
+_REFERENCE: Final = re.compile(r"\$\{(env|file):([^}]*)\}")
+_NOWHERE: Final = yaml.Mark("", 0, 0, 0, "", 0)
+_EMPTY: Final = yaml.MappingNode("tag:yaml.org,2002:map", [], _NOWHERE, _NOWHERE)
+_TEXT_TAGS: Final = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+
+
+class Document(BaseModel):
+    """Base for schemas of what people write: unknown keys are mistakes, and no value is bent to fit."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    planned_keys: ClassVar[frozenset[str]] = frozenset()
+    """Keys that will have a meaning one day; they are refused in these words."""
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[Any, Any]) -> Iterable[Mistake]:  # noqa: ARG003  # for subclasses
+        """Find what is wrong between keys of the mapping as written; found beside mistakes inside keys."""
+        return ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _collect(cls, raw: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        between = [
+            InitErrorDetails(type="value_error", loc=place, input=raw, ctx={"error": ValueError(text)})
+            for place, text in (cls.mistakes(raw) if isinstance(raw, dict) else ())
+        ]
+        if not between:
+            return handler(raw)
+        try:
+            handler(raw)
+        except ValidationError as error:
+            inside = [
+                InitErrorDetails(type=d["type"], loc=d["loc"], input=d["input"], ctx=d.get("ctx", {}))
+                for d in error.errors(include_url=False)
+            ]
+            raise ValidationError.from_exception_data(cls.__name__, inside + between) from error
+        raise ValidationError.from_exception_data(cls.__name__, between)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe types except timestamps: dates stay text, which a schema may read as it sees fit."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own way to say it
+        first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration as Prometheus writes it: `90s`, `1h30m`, `7d`, `0s`; a bare `0` is zero.
+
+    Raises:
+        ValueError: It is not one, or longer than 100 years.
+    """
+    if text == "0":
+        return timedelta(0)
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"a duration such as 90s, 1h30m or 7d, not {text!r}")
+    parts = _DURATION_PART.findall(text)
+    seconds = sum(int(count) * _DURATION_UNITS_S[unit] for count, unit in parts)
+    if seconds > 100 * _DURATION_UNITS_S["y"]:
+        raise ValueError(f"a duration of at most 100y, not {text!r}")
+    return timedelta(seconds=seconds)
+
+
+def read_document(path: Path, schema: type[Schema]) -> Schema:
+    """Read the YAML file at `path` into `schema`.
+
+    Raises:
+        ConfigError: The file cannot be read, is not YAML, or does not fit; the message has a line
+            `file:line: key: what is wrong` for every mistake found. Keys that stand twice or are no text are
+            told before anything else is looked at.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text: byte {error.start} does not fit") from error
+    return parse_document(text, schema, str(path))
+
+
+def parse_document(
+    text: str, schema: type[Schema], name: str, context: Mapping[str, Any] | None = None
+) -> Schema:
+    """Read YAML `text`, called `name` in messages, into `schema`; `context` is passed to its validators.
+
+    Secrets are written as `${env:NAME}` or `${file:PATH}` inside any text value and are put in here.
+
+    Raises:
+        ConfigError: As `read_document`.
+    """
+    try:
+        root = yaml.compose(text, Loader=_Loader) or _EMPTY
+        mistakes = list(_wrong_keys(root))
+        data = _Loader("").construct_document(root)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise ConfigError(f"{name}:{line}: is not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{name}: is not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}: is nested too deeply, or holds itself") from error
+    if mistakes:
+        raise _refusal(name, mistakes)
+    mistakes += _fill_references(data, root)
+    told = {line for line, _ in mistakes}
+    try:
+        document = schema.model_validate({} if data is None else data, context=dict(context or {}))
+    except ValidationError as error:
+        found = {_mistake(detail, root, schema) for detail in error.errors(include_url=False)}
+        mistakes += [(line, what) for line, what in found if line not in told]
+    else:
+        if not mistakes:
+            return document
+    raise _refusal(name, mistakes)
+
+
+def _refusal(name: str, mistakes: Iterable[tuple[int, str]]) -> ConfigError:
+    return ConfigError("\n".join(f"{name}:{line}: {what}" for line, what in sorted(mistakes)))
+
+
+def _wrong_keys(node: yaml.Node) -> Iterator[tuple[int, str]]:
+    """Find keys that stand twice in one mapping, and keys that are no text."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # YAML's own mistake, found when the mapping is made
+            if key.tag not in _TEXT_TAGS:
+                yield line, f"{key.value}: expected a text as key; put it in quotes"
+            elif key.value in seen:
+                yield line, f"{key.value}: stands here twice (first in line {seen[key.value]})"
+            else:
+                seen[key.value] = line
+            yield from _wrong_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _wrong_keys(value)
+
+
+def _fill_references(data: Any, node: yaml.Node) -> Iterator[tuple[int, str]]:
+    """Put in the values of `${env:…}` and `${file:…}` in place; yields what is unset or unreadable."""
+    entries: Iterable[tuple[Any, Any]]
+    if isinstance(data, dict) and isinstance(node, yaml.MappingNode):
+        entries = data.items()
+        children = {key.value: value for key, value in node.value}
+    elif isinstance(data, list) and isinstance(node, yaml.SequenceNode):
+        entries = enumerate(data)
+        children = dict(enumerate(node.value))
+    else:
+        return
+    for key, value in list(entries):
+        child = children.get(key)
+        if child is None:
+            continue
+        if isinstance(value, str) and "${" in value:
+            try:
+                data[key] = _REFERENCE.sub(_reference_value, value)
+            except ConfigError as error:
+                yield child.start_mark.line + 1, f"{key}: {error}"
+        else:
+            yield from _fill_references(value, child)
+
+
+def _reference_value(match: re.Match[str]) -> str:
+    kind, where = match.groups()
+    if kind == "env":
+        value = os.environ.get(where)
+        if value is None:
+            raise ConfigError(f"the environment variable {where} is not set")
+        return value
+    try:
+        return Path(where).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"the file {where} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the file {where} is not UTF-8 text") from error
+
+
+def _mistake(detail: ErrorDetails, root: yaml.Node, schema: type[BaseModel]) -> tuple[int, str]:
+    path = [part for part in detail["loc"] if not _is_pydantic_own(part)]
+    line, key, node = _place(path, root)
+    match detail["type"]:
+        case "extra_forbidden":
+            return line, f"{key}: {_unknown_key(str(path[-1]), _model_at(path[:-1], schema))}"
+        case "missing":
+            return line, f"{key}: is missing"
+        case "value_error":
+            text = str(detail["ctx"]["error"])
+            return line, f"{key}: expected {text}" if text.startswith(
+                ("a ", "an ", "one ")
+            ) else f"{key}: {text}"
+        case "model_type" | "dict_type":
+            return line, f"{key}: expected a mapping, not {_shown(detail['input'], node)}"
+        case _:
+            expected = detail["msg"].removeprefix("Input should be ")
+            return line, f"{key}: expected {expected}, not {_shown(detail['input'], node)}"
+
+
+def _is_pydantic_own(part: int | str) -> bool:
+    return isinstance(part, str) and (part == "[key]" or part.startswith(("function-", "tagged-")))
+
+
+def _unknown_key(key: str, model: type[BaseModel] | None) -> str:
+    if model is None:
+        return "is not a key here"
+    if issubclass(model, Document) and key in model.planned_keys:
+        return "is not supported yet"
+    known = sorted(field.alias or name for name, field in model.model_fields.items())
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+    return f"is not a key here; {hint}"
+
+
+def _shown(value: Any, node: yaml.Node) -> str:
+    """Show a wrong value; one with a reference as it was written, because what was put in is a secret."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(node, yaml.ScalarNode) and "${" in node.value:
+        return repr(node.value)
+    return reprlib.repr(value)
+
+
+def _place(path: list[int | str], root: yaml.Node) -> tuple[int, str, yaml.Node]:
+    """Line of the deepest part of `path` that the file has, the path as people write it, and that part."""
+    node, line, key = root, root.start_mark.line + 1, ""
+    for part in path:
+        key = f"{key}[{part}]" if isinstance(part, int) else f"{key}.{part}" if key else part
+        if isinstance(node, yaml.MappingNode):
+            for key_node, value_node in node.value:
+                if key_node.value == part:
+                    node, line = value_node, key_node.start_mark.line + 1
+                    break
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line, key or "document", node
+
+
+def _model_at(path: list[int | str], schema: type[BaseModel]) -> type[BaseModel] | None:
+    """The schema of the mapping at `path`, as far as the schemas on the way tell."""
+    annotation: Any = schema
+    for part in path:
+        annotation = _annotation_at(part, annotation)
+    return next(_models_in(annotation), None)
+
+
+def _annotation_at(part: int | str, annotation: Any) -> Any:
+    """The type of what stands at `part` of a value of type `annotation`; None where that is unknown."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields.items()
+        return next((field.annotation for name, field in fields if part == (field.alias or name)), None)
+    arguments = get_args(annotation)
+    if get_origin(annotation) in {dict, list, tuple}:
+        return arguments[-1] if isinstance(part, str) else arguments[0]
+    found = (_annotation_at(part, argument) for argument in arguments)
+    return next((inner for inner in found if inner is not None), None)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

@@ -1,0 +1,123 @@
+"""Settings of the collector: `lapwing.yaml`, environment variables and flags, checked as one."""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from lapwing_collector.config.documents import parse_duration, read_document
+from lapwing_collector.errors import ConfigError
+
+ENVIRONMENT_PREFIX: Final = "LAPWING_"
+
+
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _address(value: object) -> object:
+    if isinstance(value, str):
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65_535:
+            raise ValueError("an address such as 127.0.0.1:4318")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Address = Annotated[str, BeforeValidator(_address)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HttpSettings(_Section):
+    """The OTLP/HTTP receiver."""
+
+    listen: Address = Field(
+        "127.0.0.1:4318", description="host:port that clients send OTLP to; port 0 picks a free one"
+    )
+    max_request_bytes: int = Field(
+        64 << 20, gt=0, description="largest request, before and after decompression"
+    )
+
+
+class WriteSettings(_Section):
+    """From the durable log into the lake."""
+
+    flush_interval: Duration = Field(
+        timedelta(seconds=1), description="how long rows gather before they are written"
+    )
+    max_pending_bytes: int = Field(
+        256 << 20,
+        gt=0,
+        description="durable rows waiting to be written; beyond, clients are told to try again",
+    )
+
+
+class Settings(_Section):
+    """Everything `lapwing up` can be told."""
+
+    data: Path = Field(
+        Path("lapwing-data"), description="the data directory; in the file, relative to the file"
+    )
+    clock: Literal["wall", "data"] = Field(
+        "wall", description="what closes rule slots: `wall`, or `data` for replays, where only newer rows do"
+    )
+    rules: tuple[str, ...] = Field(
+        ("rules/*.yaml",), description="rule files, as patterns beside the settings file"
+    )
+    notify: str = Field(
+        "notify.yaml", description="whom to notify, beside the settings file; no messages without it"
+    )
+    http: HttpSettings = HttpSettings()
+    write: WriteSettings = WriteSettings()
+
+
+def load_settings(
+    file: Path | None, *, flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Read settings; a flag wins over an environment variable, that over the file, that over the default.
+
+    Args:
+        file: `lapwing.yaml`, or None to go without one.
+        flags: Settings given on the command line, by dotted name (`http.listen`); None values are left out.
+        environment: Variables such as `LAPWING_HTTP__LISTEN`; the process's own if None.
+
+    Raises:
+        ConfigError: Something is wrong; the message says where.
+    """
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if file is not None:
+        merged = read_document(file, Settings).model_dump(exclude_unset=True)
+        if "data" in merged:
+            merged["data"] = file.parent / merged["data"]
+    for name, value in (os.environ if environment is None else environment).items():
+        dotted = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+        if name.startswith(ENVIRONMENT_PREFIX) and dotted.split(".")[0] in Settings.model_fields:
+            _put(merged, dotted, value)
+            sources[dotted] = f"environment variable {name}"
+    for dotted, value in (flags or {}).items():
+        if value is not None:
+            _put(merged, dotted, value)
+            sources[dotted] = f"--{dotted.split('.')[0]}"
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        lines = []
+        for detail in error.errors():
+            dotted = ".".join(str(part) for part in detail["loc"])
+            expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            lines.append(f"{sources.get(dotted, dotted)}: expected {expected}, not {detail['input']!r}")
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+    tree[key] = value
