@@ -1,0 +1,46 @@
+"""Rules: their file, the slots they are due at, and the alert states that follow from their results.
+
+Everything here is pure: text, values and naive UTC times go in and come out.
+"""
+
+from lapwing_collector.rules.evaluate import (
+    NO_ROWS,
+    Evaluation,
+    Outcome,
+    QueryFailure,
+    Skipped,
+    evaluate,
+    fingerprint,
+    rule_deleted,
+)
+from lapwing_collector.rules.file import load_rules, merge_rules
+from lapwing_collector.rules.query import Query, evaluation_query, wait_query
+from lapwing_collector.rules.rows import Rows, rows_from
+from lapwing_collector.rules.rule import Rule, WaitFor
+from lapwing_collector.rules.slots import Readiness, Window, due_slots, next_slot, readiness, window_of
+
+__all__ = [
+    "NO_ROWS",
+    "Evaluation",
+    "Outcome",
+    "Query",
+    "QueryFailure",
+    "Readiness",
+    "Rows",
+    "Rule",
+    "Skipped",
+    "WaitFor",
+    "Window",
+    "due_slots",
+    "evaluate",
+    "evaluation_query",
+    "fingerprint",
+    "load_rules",
+    "merge_rules",
+    "next_slot",
+    "readiness",
+    "rows_from",
+    "rule_deleted",
+    "wait_query",
+    "window_of",
+]

@@ -1,0 +1,308 @@
+"""The rules file: its schema, and what reads it into rules."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
+
+from lapwing_collector.config.documents import Document, Mistake, parse_document, parse_duration
+from lapwing_collector.errors import ConfigError, LapwingError
+from lapwing_collector.model.alerts import RuleId
+from lapwing_collector.rules.query import condition_sql, nested_sql
+from lapwing_collector.rules.rule import OnError, OnMissing, OnNoData, OnTimeout, Rule, WaitFor
+from lapwing_collector.rules.sql import PARAMETERS, parameters_in, unrepeatable_in
+from lapwing_collector.rules.template import LABEL_VARIABLES, Template, compile_template
+
+CheckSql = Callable[[str], None]
+"""Raises a LapwingError unless its argument is exactly one SELECT."""
+
+LONGEST_DEFAULT_TIMEOUT: Final = timedelta(seconds=30)
+
+_LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_OWN_LABELS: Final = frozenset({"alertname", "health"})
+_FIRES_BELOW: Final = re.compile(r"\bvalue\s*<(?!>)|>=?\s*value\b", re.IGNORECASE)
+
+
+def _text(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError("a name without control characters")
+    return value
+
+
+def _duration(value: Any) -> timedelta:
+    return parse_duration(str(value))
+
+
+def _positive(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("a duration longer than 0s")
+    return value
+
+
+def _repeatable(sql: str) -> str:
+    found = unrepeatable_in(sql)
+    if found:
+        raise ValueError(
+            f"reads {', '.join(found)}, which differs in each run; use $window_start, $window_end or $slot"
+        )
+    unknown = sorted(parameters_in(sql).difference(PARAMETERS))
+    if unknown:
+        known = ", ".join(f"${name}" for name in PARAMETERS)
+        raise ValueError(f"there is no parameter ${unknown[0]}; there is {known}")
+    return sql
+
+
+def _select(sql: str, info: ValidationInfo) -> str:
+    _repeatable(sql)
+    _check(sql, info)
+    _check(nested_sql(sql), info)
+    return sql.strip()
+
+
+def _condition(sql: str, info: ValidationInfo) -> str:
+    _repeatable(sql)
+    if not sql.strip():
+        raise ValueError("an SQL expression over the columns of a row, such as value > 0.2")
+    _check(condition_sql(sql), info)
+    return sql.strip()
+
+
+def _check(sql: str, info: ValidationInfo) -> None:
+    check_sql: CheckSql | None = (info.context or {}).get("check_sql")
+    if check_sql is None:
+        return
+    try:
+        check_sql(sql)
+    except LapwingError as error:
+        raise ValueError(str(error).partition("\n")[0]) from error
+
+
+def _label_name(name: str) -> str:
+    if not _LABEL_NAME.fullmatch(name):
+        raise ValueError("a name of letters, digits and _")
+    return name
+
+
+def _own_label(name: str) -> str:
+    if name in _OWN_LABELS:
+        raise ValueError("is a label that Lapwing sets itself")
+    return _label_name(name)
+
+
+def _label(value: Any) -> Template:
+    return compile_template(_template_text(value), LABEL_VARIABLES)
+
+
+def _annotation(value: Any) -> Template:
+    return compile_template(_template_text(value))
+
+
+def _template_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a text, not {value!r}; put it in quotes")  # noqa: TRY004  # pydantic collects ValueErrors
+    return value
+
+
+Name = Annotated[str, AfterValidator(_text)]
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+PositiveDuration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
+Select = Annotated[str, AfterValidator(_select)]
+Condition = Annotated[str, AfterValidator(_condition)]
+Labels = dict[Annotated[str, AfterValidator(_own_label)], Annotated[Template, PlainValidator(_label)]]
+Annotations = dict[
+    Annotated[str, AfterValidator(_label_name)], Annotated[Template, PlainValidator(_annotation)]
+]
+Count = Annotated[int, Field(ge=1)]
+
+
+class WaitForEntry(Document):
+    """Key `wait_for` of a rule."""
+
+    expr: Select
+    timeout: PositiveDuration
+    on_timeout: OnTimeout = "evaluate"
+
+
+class RuleEntry(Document):
+    """One item of `rules`."""
+
+    planned_keys: ClassVar = frozenset(
+        {"sample", "check_late", "catch_up", "max_catch_up", "new_group_delay", "criticality"}
+    )
+
+    alert: Name | None = None
+    record: Name | None = None
+    expr: Select
+    condition: Condition | None = None
+    resolve_condition: Condition | None = None
+    identity: list[Name] | None = None
+    window: PositiveDuration | None = None
+    query_offset: Duration | None = None
+    for_: Duration = Field(timedelta(0), alias="for")
+    keep_firing_for: Duration = timedelta(0)
+    labels: Labels = Field(default_factory=dict)
+    annotations: Annotations = Field(default_factory=dict)
+    min_samples: Annotated[int, Field(ge=0)] = 0
+    wait_for: WaitForEntry | None = None
+    on_no_data: OnNoData = "no_data"
+    no_data_for: Duration = timedelta(hours=1)
+    on_missing: OnMissing = "resolve"
+    missing_evals: Count = 2
+    on_error: OnError = "keep"
+    error_for: Duration = timedelta(minutes=5)
+    limit: Count | None = None
+    timeout: PositiveDuration | None = None
+    enabled: bool = True
+    owner: Annotated[Template | None, PlainValidator(_label)] = None
+    model: Name | None = None
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[Any, Any]) -> Iterator[Mistake]:
+        """Check which keys stand together."""
+        alerts, records = raw.get("alert") is not None, raw.get("record") is not None
+        if not alerts and not records:
+            yield (), "needs one of the keys alert and record"
+        if alerts and records:
+            yield ("record",), "stands beside alert; a rule has one of the two"
+        elif records:
+            for key in sorted(_ALERT_KEYS.intersection(raw)):
+                yield (key,), "belongs to rules that alert; this one records"
+        elif raw.get("condition") is None:
+            for key in sorted(_CONDITION_KEYS.intersection(raw)):
+                yield (key,), "needs the key condition"
+            wait_for = raw.get("wait_for")
+            if isinstance(wait_for, dict) and wait_for.get("on_timeout") == "no_data":
+                yield ("wait_for", "on_timeout"), "no_data needs the key condition"
+
+
+_CONDITION_KEYS: Final = frozenset(
+    {"resolve_condition", "on_no_data", "no_data_for", "on_missing", "missing_evals"}
+)
+_ALERT_KEYS: Final = _CONDITION_KEYS | {
+    "condition",
+    "identity",
+    "for",
+    "keep_firing_for",
+    "annotations",
+    "min_samples",
+}
+
+
+class GroupEntry(Document):
+    """One item of `groups`."""
+
+    planned_keys: ClassVar = frozenset({"schedule", "timezone", "for_each_model", "catch_up", "max_catch_up"})
+
+    name: Name
+    interval: PositiveDuration = timedelta(minutes=1)
+    query_offset: Duration = timedelta(0)
+    labels: Labels = Field(default_factory=dict)
+    limit: Count = 1000
+    timeout: PositiveDuration | None = None
+    rules: list[RuleEntry]
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[Any, Any]) -> Iterator[Mistake]:
+        """Check that the rules have different names."""
+        yield from _repeated(raw.get("rules"), "rules", ("alert", "record"), "another rule of this group")
+
+
+class RulesFile(Document):
+    """The whole file."""
+
+    groups: list[GroupEntry]
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[Any, Any]) -> Iterator[Mistake]:
+        """Check that the groups have different names."""
+        yield from _repeated(raw.get("groups"), "groups", ("name",), "another group of this file")
+
+
+def load_rules(text: str, name: str, check_sql: CheckSql | None = None) -> tuple[Rule, ...]:
+    """Read the rules of one file, in order.
+
+    Args:
+        text: The file's text, YAML.
+        name: The file's name, for messages.
+        check_sql: Raises a LapwingError unless it is given exactly one SELECT.
+
+    Raises:
+        ConfigError: The file is wrong; a line `file:line: key: what is wrong` for every mistake found.
+    """
+    file = parse_document(text, RulesFile, name, {"check_sql": check_sql})
+    return tuple(_rule(group, entry) for group in file.groups for entry in group.rules)
+
+
+def merge_rules(files: Mapping[str, tuple[Rule, ...]]) -> tuple[Rule, ...]:
+    """Put the rules of all files, by file name, together.
+
+    Raises:
+        ConfigError: Two files have a group and rule of the same names, which would share their state.
+    """
+    homes: dict[RuleId, str] = {}
+    mistakes = []
+    for name, rules in files.items():
+        for rule in rules:
+            home = homes.setdefault(rule.id, name)
+            if home != name:
+                mistakes.append(f"{name}: {rule.id} stands in {home} too; rename the group or the rule")
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return tuple(rule for rules in files.values() for rule in rules)
+
+
+def _repeated(items: Any, key: str, name_keys: tuple[str, ...], where: str) -> Iterator[Mistake]:
+    if not isinstance(items, list):
+        return
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        for name_key in name_keys:
+            name = item.get(name_key) if isinstance(item, dict) else None
+            if isinstance(name, str):
+                if name in seen:
+                    yield (key, index, name_key), f"the name {name} is taken by {where}"
+                seen.add(name)
+
+
+def _rule(group: GroupEntry, entry: RuleEntry) -> Rule:
+    kind: Literal["alert", "record"] = "record" if entry.record is not None else "alert"
+    owner = {} if entry.owner is None else {"owner": entry.owner}
+    identity = None if entry.identity is None else tuple(entry.identity)
+    wait_for = entry.wait_for
+    return Rule(
+        id=RuleId(group.name, entry.alert or entry.record or ""),
+        kind=kind,
+        expr=entry.expr,
+        condition=entry.condition,
+        resolve_condition=entry.resolve_condition,
+        identity=identity,
+        interval=group.interval,
+        window=entry.window or group.interval,
+        query_offset=group.query_offset if entry.query_offset is None else entry.query_offset,
+        for_=entry.for_,
+        keep_firing_for=entry.keep_firing_for,
+        min_samples=entry.min_samples,
+        wait_for=WaitFor(wait_for.expr, wait_for.timeout, wait_for.on_timeout) if wait_for else None,
+        on_no_data=entry.on_no_data,
+        no_data_for=entry.no_data_for,
+        on_missing=entry.on_missing,
+        missing_evals=entry.missing_evals,
+        on_error=entry.on_error,
+        error_for=entry.error_for,
+        limit=entry.limit or group.limit,
+        timeout=entry.timeout or group.timeout or min(group.interval / 2, LONGEST_DEFAULT_TIMEOUT),
+        enabled=entry.enabled,
+        model=entry.model,
+        labels={**group.labels, **owner, **entry.labels},
+        annotations=entry.annotations,
+        definition=_definition(kind, entry.expr, entry.condition, entry.resolve_condition, identity),
+        fires_below=bool(_FIRES_BELOW.search(entry.condition or "")),
+    )
+
+
+def _definition(*parts: Any) -> str:
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()

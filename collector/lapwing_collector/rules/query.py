@@ -1,0 +1,69 @@
+"""Composes the SQL of a rule, and the parameters of one slot."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from lapwing_collector.rules.rule import Rule
+from lapwing_collector.rules.slots import window_of
+from lapwing_collector.rules.sql import parameters_in
+
+ACTIVE: Final = "lapwing_active"
+"""Column of the composed SQL: the row's `condition`."""
+
+CLEAR: Final = "lapwing_clear"
+"""Column of the composed SQL: the row's `resolve_condition`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """SQL with its parameters.
+
+    Attributes:
+        sql: One SELECT.
+        parameters: Naive UTC datetimes for the parameters that `sql` mentions, and for no others:
+            DuckDB refuses to bind what a statement does not use.
+    """
+
+    sql: str
+    parameters: Mapping[str, datetime]
+
+
+def evaluation_query(rule: Rule, slot: datetime) -> Query:
+    """Compose what gives the rule's rows at `slot`, with the columns `ACTIVE` and `CLEAR` beside them."""
+    return _bound(evaluation_sql(rule), rule, slot)
+
+
+def wait_query(rule: Rule, slot: datetime) -> Query | None:
+    """Give the SELECT whose one value tells that `slot` need not wait; None without `wait_for`."""
+    return _bound(bare(rule.wait_for.expr), rule, slot) if rule.wait_for else None
+
+
+def evaluation_sql(rule: Rule) -> str:
+    """Wrap the rule's `expr` so that its conditions are judged by SQL, row by row."""
+    active = "true" if rule.condition is None else rule.condition
+    clear = f"NOT (\n{active}\n)" if rule.resolve_condition is None else rule.resolve_condition
+    return f"SELECT *, (\n{active}\n) AS {ACTIVE}, (\n{clear}\n) AS {CLEAR}\nFROM (\n{bare(rule.expr)}\n)"
+
+
+def nested_sql(expr: str) -> str:
+    """Put `expr` where `evaluation_sql` puts it, to check that it can stand there."""
+    return f"SELECT * FROM (\n{bare(expr)}\n)"
+
+
+def condition_sql(condition: str) -> str:
+    """Put a condition where it can be checked alone: if it is one expression, this is one SELECT."""
+    return f"SELECT (\n{condition}\n)"
+
+
+def bare(sql: str) -> str:
+    """Drop the semicolons at the end, which have no place inside another statement."""
+    return sql.rstrip("; \t\r\n")
+
+
+def _bound(sql: str, rule: Rule, slot: datetime) -> Query:
+    window = window_of(rule, slot)
+    times = {"window_start": window.start, "window_end": window.end, "slot": slot}
+    mentioned = parameters_in(sql)
+    return Query(sql, {name: time for name, time in times.items() if name in mentioned})

@@ -1,0 +1,76 @@
+"""A rule as the rest of the collector sees it: read, checked, with every default filled in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from lapwing_collector.model.alerts import RuleId
+from lapwing_collector.rules.template import Template
+
+OnTimeout = Literal["evaluate", "skip", "no_data"]
+OnNoData = Literal["ok", "keep", "no_data", "alert"]
+OnMissing = Literal["resolve", "keep"]
+OnError = Literal["keep"]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFor:
+    """What a due slot waits for before it is evaluated.
+
+    Attributes:
+        expr: One SELECT of one value; the slot goes ahead once it is TRUE.
+        timeout: The slot goes ahead anyway this long after its time.
+        on_timeout: What happens then.
+    """
+
+    expr: str
+    timeout: timedelta
+    on_timeout: OnTimeout
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule; `docs/rules.md` explains each key.
+
+    Attributes:
+        id: Its group and name.
+        kind: `alert` raises alerts, `record` stores each row's value in `metric_values` under its name.
+        condition: None where every row is an active alert and an absent row is a clear one.
+        resolve_condition: None stands for `NOT (condition)`.
+        identity: The columns that tell alerts apart; None stands for all label columns.
+        for_: How long the condition must hold before the alert fires.
+        model: The model whose metric a `record` rule stores; None where the row's label `model` tells.
+        labels: Static labels of group and rule; `labels` in them are the row's label columns.
+        annotations: Texts for people.
+        definition: Hash of what decides the rule's meaning; another one resolves the old alerts.
+        fires_below: The condition holds for small values, so the peak is the smallest one.
+    """
+
+    id: RuleId
+    kind: Literal["alert", "record"]
+    expr: str
+    condition: str | None
+    resolve_condition: str | None
+    identity: tuple[str, ...] | None
+    interval: timedelta
+    window: timedelta
+    query_offset: timedelta
+    for_: timedelta
+    keep_firing_for: timedelta
+    min_samples: int
+    wait_for: WaitFor | None
+    on_no_data: OnNoData
+    no_data_for: timedelta
+    on_missing: OnMissing
+    missing_evals: int
+    on_error: OnError
+    error_for: timedelta
+    limit: int
+    timeout: timedelta
+    enabled: bool
+    model: str | None
+    labels: Mapping[str, Template]
+    annotations: Mapping[str, Template]
+    definition: str
+    fires_below: bool

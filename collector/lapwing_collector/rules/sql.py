@@ -1,0 +1,69 @@
+"""What can be read off a rule's SQL without a database: names, parameters, use of clock and chance."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+PARAMETERS: Final = ("window_start", "window_end", "slot")
+"""Times a rule's SQL may mention as `$window_start`, …; bound as naive UTC datetimes."""
+
+# Both change between two runs of the same slot, so replays and back-tests would disagree with live runs.
+_UNREPEATABLE_CALLS: Final = frozenset(
+    {
+        "currval",
+        "gen_random_uuid",
+        "get_current_time",
+        "get_current_timestamp",
+        "nextval",
+        "now",
+        "random",
+        "setseed",
+        "today",
+        "transaction_timestamp",
+        "uuid",
+        "uuidv4",
+        "uuidv7",
+    }
+)
+_UNREPEATABLE_WORDS: Final = frozenset(
+    {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
+)
+
+_TOKEN: Final = re.compile(
+    r"""
+      --[^\n]* | /\*.*?\*/                       # comments
+    | e'(?:\\.|''|[^'\\])*' | '(?:''|[^'])*'     # texts
+    | \$(?P<tag>(?:[a-z_]\w*)?)\$.*?\$(?P=tag)\$ # dollar-quoted texts
+    | \$(?P<parameter>\w+)
+    | "(?P<quoted>(?:""|[^"])*)"
+    | (?P<word>[a-z_]\w*)(?P<call>\s*\()?
+    """,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+
+
+def parameters_in(sql: str) -> frozenset[str]:
+    """Name the parameters that `sql` mentions, without their `$`."""
+    return frozenset(match["parameter"] for match in _tokens(sql) if match["parameter"])
+
+
+def names_in(sql: str) -> frozenset[str]:
+    """Name, in lower case, every word and quoted identifier of `sql`: among them the columns it reads."""
+    found = (match["word"] or (match["quoted"] or "").replace('""', '"') for match in _tokens(sql))
+    return frozenset(name.lower() for name in found if name)
+
+
+def unrepeatable_in(sql: str) -> tuple[str, ...]:
+    """Name what reads the clock or draws by chance in `sql`, as written, in order."""
+    return tuple(
+        match["word"] + "()" * bool(match["call"]) for match in _tokens(sql) if _is_unrepeatable(match)
+    )
+
+
+def _is_unrepeatable(token: re.Match[str]) -> bool:
+    word = (token["word"] or "").lower()
+    return word in _UNREPEATABLE_WORDS or (bool(token["call"]) and word in _UNREPEATABLE_CALLS)
+
+
+def _tokens(sql: str) -> Iterator[re.Match[str]]:
+    return _TOKEN.finditer(sql)
