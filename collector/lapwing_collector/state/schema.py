@@ -1,0 +1,194 @@
+"""Tables of the state database and the steps that bring an older one up to date.
+
+Times are naive UTC. Instances and transitions name their columns as the dataclasses of `model.alerts` name
+their fields, so that rows and values turn into each other without a table of names.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    Double,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    insert,
+    inspect,
+    select,
+    update,
+)
+
+from lapwing_collector.errors import DataDirectoryError
+from lapwing_collector.model.alerts import AlertState, Health, Status
+
+
+class Delivery(StrEnum):
+    """How far a message of the outbox has come."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    DEAD = "dead"
+
+
+def _words(of: type[StrEnum]) -> Enum:
+    return Enum(of, native_enum=False, length=16, values_callable=lambda members: [m.value for m in members])
+
+
+def _instance_columns() -> tuple[Column[Any], ...]:
+    return (
+        Column("labels", JSON, nullable=False),
+        Column("annotations", JSON, nullable=False),
+        Column("state", _words(AlertState), nullable=False),
+        Column("health", _words(Health), nullable=False),
+        Column("value", Double),
+        Column("peak", Double),
+        Column("sample_count", BigInteger),
+        Column("active_at", DateTime),
+        Column("fired_at", DateTime),
+        Column("recovering_at", DateTime),
+        Column("resolved_at", DateTime),
+        Column("last_seen_at", DateTime),
+        Column("missing_slots", Integer, nullable=False),
+    )
+
+
+metadata = MetaData()
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
+
+rules = Table(
+    "rules",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("rule_group", Text, nullable=False),
+    Column("rule_name", Text, nullable=False),
+    Column("definition", Text, nullable=False),
+    Column("slot", DateTime),
+    Column("health", _words(Health), nullable=False),
+    Column("no_data_since", DateTime),
+    Column("error_since", DateTime),
+    Column("error", Text),
+    UniqueConstraint("rule_group", "rule_name"),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("rule_id", ForeignKey("rules.id", ondelete="CASCADE"), primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    *_instance_columns(),
+    sqlite_with_rowid=False,
+)
+
+# Transitions. They name their rule themselves: they outlive it.
+history = Table(
+    "history",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("rule_group", Text, nullable=False),
+    Column("rule_name", Text, nullable=False),
+    Column("status", _words(Status), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("slot", DateTime, nullable=False),
+    Column("window_start", DateTime, nullable=False),
+    Column("window_end", DateTime, nullable=False),
+    Column("recorded_at", DateTime, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    *_instance_columns(),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("target", Text, nullable=False),
+    Column("status", _words(Status), nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("delivery", _words(Delivery), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", DateTime, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    Column("sent_at", DateTime),
+    Column("last_error", Text),
+)
+Index("outbox_by_delivery", outbox.c.target, outbox.c.delivery, outbox.c.next_at)
+Index("outbox_by_alert", outbox.c.target, outbox.c.fingerprint)
+
+# AUTOINCREMENT: the lake remembers the highest id it has taken over, so an id must never be given twice.
+metric_queue = Table(
+    "metric_queue",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("metric", Text, nullable=False),
+    Column("model", Text),
+    Column("series", JSON, nullable=False),
+    Column("window_start", DateTime, nullable=False),
+    Column("window_end", DateTime, nullable=False),
+    Column("value", Double),
+    Column("sample_count", BigInteger),
+    Column("label_coverage", Double),
+    Column("as_of", DateTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+watermarks = Table(
+    "watermarks",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("at", DateTime, nullable=False),
+)
+
+# At most one row: up to when a person asked the slots to be closed.
+advance = Table(
+    "advance",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", DateTime, nullable=False),
+)
+
+Step = Callable[[Connection], None]
+
+STEPS: Final[tuple[Step, ...]] = ()
+"""What lifts a database from schema 1 to 2, 2 to 3, and so on; a step that was released never changes."""
+
+
+def migrate(connection: Connection, name: str, steps: Sequence[Step] = STEPS) -> None:
+    """Make the tables in a new database, or bring an older one up to date, in the caller's transaction.
+
+    Args:
+        connection: To the database, inside a transaction that keeps other writers out.
+        name: What messages call the database.
+        steps: One for each schema version after the first.
+
+    Raises:
+        DataDirectoryError: The database was written by a newer version.
+    """
+    newest = 1 + len(steps)
+    if not inspect(connection).has_table(schema_version.name):
+        metadata.create_all(connection)
+        connection.execute(insert(schema_version).values(version=newest))
+        return
+    version = connection.execute(select(schema_version.c.version)).scalar_one()
+    if version > newest:
+        raise DataDirectoryError(
+            f"{name}: was written by a newer version of Lapwing (schema {version}; this one knows {newest}). "
+            "Upgrade Lapwing, or use another data directory."
+        )
+    for step in steps[version - 1 :]:
+        step(connection)
+    connection.execute(update(schema_version).values(version=newest))

@@ -1,0 +1,250 @@
+"""The store of alerting: what one slot of a rule decided is kept in one transaction, or not at all."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+from sqlalchemy import Connection, RowMapping, delete, or_, select
+from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
+
+from lapwing_collector.errors import LapwingError
+from lapwing_collector.model.alerts import (
+    AlertState,
+    Instance,
+    Message,
+    MetricRow,
+    RuleId,
+    RuleState,
+    Transition,
+)
+from lapwing_collector.state.database import Database
+from lapwing_collector.state.outbox import Outbox, enqueue
+from lapwing_collector.state.schema import (
+    advance,
+    history,
+    instances,
+    metric_queue,
+    rules,
+    watermarks,
+)
+
+_INSTANCE_FIELDS: Final = tuple(field.name for field in fields(Instance))
+_STATE_FIELDS: Final = tuple(field.name for field in fields(RuleState) if field.name != "instances")
+_TRANSITION_FIELDS: Final = ("status", "reason", "slot", "window_start", "window_end")
+_METRIC_FIELDS: Final = tuple(field.name for field in fields(MetricRow))
+
+
+class SlotCommittedError(LapwingError):
+    """A slot of a rule was committed before; what this evaluation found is dropped."""
+
+
+class Store(Outbox):
+    """Alert state, history, outbox, metric rows and watermarks of one project.
+
+    Every method is one transaction and may be called from any thread; several processes may hold the same
+    database open. NaN is no value: it comes back as None.
+    """
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the SQLite file at `path`, made where it does not exist, migrated where it is older.
+
+        Raises:
+            DataDirectoryError: It cannot be used, or was written by a newer version.
+        """
+        return cls(Database(path))
+
+    def close(self) -> None:
+        """Close the connections. Calling it twice is fine."""
+        self._database.close()
+
+    def load_rules(self) -> dict[RuleId, RuleState]:
+        """What is remembered of every rule."""
+        with self._database.read() as connection:
+            instances_of: dict[int, dict[str, Instance]] = {}
+            for row in connection.execute(select(instances)).mappings():
+                instances_of.setdefault(row["rule_id"], {})[row["fingerprint"]] = _instance(row)
+            return {
+                RuleId(row["rule_group"], row["rule_name"]): RuleState(
+                    **{field: row[field] for field in _STATE_FIELDS},
+                    instances=instances_of.get(row["id"], {}),
+                )
+                for row in connection.execute(select(rules)).mappings()
+            }
+
+    def commit(  # noqa: PLR0917  # what one slot decided, in the order it came about
+        self,
+        rule: RuleId,
+        state: RuleState,
+        transitions: Sequence[Transition],
+        messages: Sequence[Message],
+        metrics: Sequence[MetricRow],
+        now: datetime,
+    ) -> None:
+        """Keep what the evaluation of `state.slot` decided: all of it or nothing.
+
+        A slot commits at most once: `state.slot` must be later than the rule's newest committed slot.
+
+        Args:
+            rule: Whose slot it is.
+            state: What is to be remembered from now on, in place of what was.
+            transitions: For the history.
+            messages: For the outbox; those whose key is known already are dropped.
+            metrics: For the queue to the lake.
+            now: Wall-clock time, UTC.
+
+        Raises:
+            SlotCommittedError: The slot, or a later one, was committed before. Nothing is changed.
+        """
+        with self._database.write() as connection:
+            rule_id = _advance_cursor(connection, rule, state)
+            connection.execute(delete(instances).where(instances.c.rule_id == rule_id))
+            if state.instances:
+                connection.execute(
+                    insert(instances),
+                    [{"rule_id": rule_id} | _instance_row(instance) for instance in state.instances.values()],
+                )
+            _record(connection, transitions, now)
+            enqueue(connection, messages, now)
+            if metrics:
+                connection.execute(
+                    insert(metric_queue),
+                    [
+                        {field: getattr(metric, field) for field in _METRIC_FIELDS} | {"as_of": now}
+                        for metric in metrics
+                    ],
+                )
+
+    def forget_rule(
+        self, rule: RuleId, transitions: Sequence[Transition], messages: Sequence[Message], now: datetime
+    ) -> None:
+        """Drop the state of a rule that is no longer in the files, with its last words; its history stays."""
+        with self._database.write() as connection:
+            connection.execute(delete(rules).where(_is(rule)))
+            _record(connection, transitions, now)
+            enqueue(connection, messages, now)
+
+    def queued_metrics(self, after: int, limit: int) -> list[tuple[int, MetricRow, datetime]]:
+        """Rows of `record:` rules that wait for the lake: id, row and as-of time, by ascending id.
+
+        Args:
+            after: Highest id the lake has committed; ids are positive and never reused.
+            limit: At most so many.
+        """
+        query = select(metric_queue).where(metric_queue.c.id > after).order_by(metric_queue.c.id).limit(limit)
+        with self._database.read() as connection:
+            return [
+                (row["id"], MetricRow(**{field: row[field] for field in _METRIC_FIELDS}), row["as_of"])
+                for row in connection.execute(query).mappings()
+            ]
+
+    def forget_metrics(self, through: int) -> None:
+        """Drop the queued rows with ids up to and including `through`: the lake has committed them."""
+        with self._database.write() as connection:
+            connection.execute(delete(metric_queue).where(metric_queue.c.id <= through))
+
+    def save_watermarks(self, marks: Mapping[str, datetime]) -> None:
+        """Remember each model's watermark; one that would go back is left as it is."""
+        if not marks:
+            return
+        statement = insert(watermarks)
+        statement = statement.on_conflict_do_update(
+            index_elements=["model"],
+            set_={"at": statement.excluded.at},
+            where=statement.excluded.at > watermarks.c.at,
+        )
+        with self._database.write() as connection:
+            connection.execute(statement, [{"model": model, "at": at} for model, at in marks.items()])
+
+    def load_watermarks(self) -> dict[str, datetime]:
+        """The watermark of each model."""
+        with self._database.read() as connection:
+            return {row.model: row.at for row in connection.execute(select(watermarks))}
+
+    def advance_to(self, moment: datetime) -> None:
+        """Ask for every slot up to `moment` to be closed, whatever the watermarks say; never goes back."""
+        statement = insert(advance).values(id=1, at=moment)
+        statement = statement.on_conflict_do_update(
+            index_elements=["id"],
+            set_={"at": statement.excluded.at},
+            where=statement.excluded.at > advance.c.at,
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)
+
+    def advanced_to(self) -> datetime | None:
+        """Up to when slots were asked to be closed, None where nobody did."""
+        with self._database.read() as connection:
+            return connection.execute(select(advance.c.at)).scalar_one_or_none()
+
+    def alerts(
+        self,
+        states: Collection[AlertState] = (AlertState.PENDING, AlertState.FIRING, AlertState.RECOVERING),
+    ) -> list[tuple[RuleId, Instance]]:
+        """Alert instances that are in one of `states`, by rule and labels."""
+        query = select(rules.c.rule_group, rules.c.rule_name, instances).join_from(rules, instances)
+        query = query.where(instances.c.state.in_(states))
+        with self._database.read() as connection:
+            found = [
+                (RuleId(row["rule_group"], row["rule_name"]), _instance(row))
+                for row in connection.execute(query).mappings()
+            ]
+        return sorted(found, key=lambda alert: (str(alert[0]), sorted(alert[1].labels.items())))
+
+    def history(self, limit: int = 100) -> list[Transition]:
+        """The newest transitions, newest first."""
+        query = select(history).order_by(history.c.id.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [
+                Transition(
+                    rule=RuleId(row["rule_group"], row["rule_name"]),
+                    instance=_instance(row),
+                    **{field: row[field] for field in _TRANSITION_FIELDS},
+                )
+                for row in connection.execute(query).mappings()
+            ]
+
+
+def _is(rule: RuleId) -> Any:
+    return (rules.c.rule_group == rule.group) & (rules.c.rule_name == rule.name)
+
+
+def _advance_cursor(connection: Connection, rule: RuleId, state: RuleState) -> int:
+    """Write the rule's own row and return its id; refuses a slot that is not later than the newest."""
+    row = {field: getattr(state, field) for field in _STATE_FIELDS}
+    statement = insert(rules).values(rule_group=rule.group, rule_name=rule.name, **row)
+    new = statement.excluded
+    statement = statement.on_conflict_do_update(
+        index_elements=["rule_group", "rule_name"],
+        set_={field: new[field] for field in _STATE_FIELDS},
+        where=or_(rules.c.slot.is_(None), new.slot > rules.c.slot),
+    )
+    rule_id: int | None = connection.execute(statement.returning(rules.c.id)).scalar_one_or_none()
+    if rule_id is None:
+        raise SlotCommittedError(
+            f"rule {rule}: slot {state.slot} was committed before; this evaluation is dropped"
+        )
+    return rule_id
+
+
+def _record(connection: Connection, transitions: Sequence[Transition], now: datetime) -> None:
+    if transitions:
+        connection.execute(
+            insert(history),
+            [
+                {field: getattr(transition, field) for field in _TRANSITION_FIELDS}
+                | {"rule_group": transition.rule.group, "rule_name": transition.rule.name, "recorded_at": now}
+                | _instance_row(transition.instance)
+                for transition in transitions
+            ],
+        )
+
+
+def _instance_row(instance: Instance) -> dict[str, Any]:
+    return {field: getattr(instance, field) for field in _INSTANCE_FIELDS}
+
+
+def _instance(row: RowMapping) -> Instance:
+    return Instance(**{field: row[field] for field in _INSTANCE_FIELDS})

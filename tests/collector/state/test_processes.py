@@ -1,0 +1,91 @@
+"""The store used by several processes at once, one of which may die at any moment."""
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from helpers.notify_alerts import NOON, message
+from lapwing_collector.model.alerts import RuleId, RuleState
+from lapwing_collector.state import Store
+
+SLOTS = 60
+
+WRITER = """
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from lapwing_collector.model.alerts import Instance, Message, RuleId, RuleState, Status
+from lapwing_collector.state import Store
+
+path, name, slots = sys.argv[1:]
+sys.stdin.readline()
+store = Store.open(Path(path))
+for number in range(int(slots)):
+    slot = datetime(2013, 3, 5, 12) + timedelta(minutes=number)
+    instances = {f"f{n}": Instance(f"f{n}", {}, value=float(number)) for n in range(20)}
+    told = Message(f"{name}-{number}", "hook", Status.FIRING, f"f{number}", "title", "body")
+    store.commit(RuleId(name, "r"), RuleState("d", slot, instances=instances), [], [told], [], slot)
+    print(number, flush=True)
+store.close()
+"""
+
+
+def writer(path: Path, name: str, slots: int = SLOTS) -> subprocess.Popen[str]:
+    """A process that commits slots to the database at `path` once a line is written to it."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", WRITER, str(path), name, str(slots)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def test_processes_share_a_database(tmp_path: Path) -> None:
+    """Two processes make one new database at once and commit side by side; a third reads and writes too."""
+    path = tmp_path / "state.db"
+    processes = [writer(path, name) for name in ("a", "b")]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert processes[0].stdout is not None
+    processes[0].stdout.readline()
+    store = Store.open(path)
+    for number in range(SLOTS):
+        store.save_watermarks({"m": NOON + timedelta(seconds=number)})
+        assert store.load_watermarks() == {"m": NOON + timedelta(seconds=number)}
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    last = NOON + timedelta(minutes=SLOTS - 1)
+    assert {rule.group: state.slot for rule, state in store.load_rules().items()} == {"a": last, "b": last}
+    assert store.outbox_counts() == {("hook", "queued"): 2 * SLOTS}
+    store.close()
+
+
+def test_a_killed_writer_leaves_whole_slots(tmp_path: Path) -> None:
+    """After kill -9 in mid-stream all reported slots are there, and cursor, instances and messages agree."""
+    path = tmp_path / "state.db"
+    process = writer(path, "a", slots=100_000)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    reported = [int(process.stdout.readline()) for _ in range(40)][-1]
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    store = Store.open(path)
+    (state,) = store.load_rules().values()
+    assert state.slot is not None
+    newest = (state.slot - NOON) // timedelta(minutes=1)
+    assert newest >= reported
+    assert {instance.value for instance in state.instances.values()} == {float(newest)}
+    assert store.outbox_counts() == {("hook", "queued"): newest + 1}
+    slot = state.slot + timedelta(minutes=1)
+    store.commit(RuleId("a", "r"), RuleState("d", slot), [], [message("next")], [], slot)
+    store.close()

@@ -1,0 +1,315 @@
+"""The store of rule states, history, metric rows and watermarks."""
+
+import math
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from helpers.notify_alerts import NOON, RULE, instance, message, transition
+from lapwing_collector.model.alerts import (
+    AlertState,
+    Health,
+    Instance,
+    Message,
+    MetricRow,
+    RuleId,
+    RuleState,
+    Status,
+)
+from lapwing_collector.state import Delivery, SlotCommittedError, Store
+
+MINUTE = timedelta(minutes=1)
+# The fixture's store is shared by the examples of a property on purpose: each uses a rule or key of its own.
+shared_store = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
+
+texts = st.text(max_size=40)
+labels = st.dictionaries(texts, texts, max_size=4)
+times = st.datetimes()
+numbers = st.floats(allow_nan=False)
+counts = st.integers(0, 2**63 - 1)
+
+
+def instances_with(fingerprint: st.SearchStrategy[str]) -> st.SearchStrategy[Instance]:
+    """Any alert instance."""
+    return st.builds(
+        Instance,
+        fingerprint=fingerprint,
+        labels=labels,
+        annotations=labels,
+        state=st.sampled_from(AlertState),
+        health=st.sampled_from(Health),
+        value=st.none() | numbers,
+        peak=st.none() | numbers,
+        sample_count=st.none() | counts,
+        active_at=st.none() | times,
+        fired_at=st.none() | times,
+        recovering_at=st.none() | times,
+        resolved_at=st.none() | times,
+        last_seen_at=st.none() | times,
+        missing_slots=st.integers(0, 2**31 - 1),
+    )
+
+
+rule_states = st.builds(
+    RuleState,
+    definition=texts,
+    slot=st.none() | times,
+    health=st.sampled_from(Health),
+    no_data_since=st.none() | times,
+    error_since=st.none() | times,
+    error=st.none() | texts,
+    instances=st.lists(
+        instances_with(st.text(min_size=1)), max_size=5, unique_by=lambda i: i.fingerprint
+    ).map(lambda found: {i.fingerprint: i for i in found}),
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store."""
+    store = Store.open(tmp_path / "state.db")
+    yield store
+    store.close()
+
+
+def commit(store: Store, slot: datetime, *, rule: RuleId = RULE, definition: str = "d", **parts: Any) -> None:
+    """Commit a slot with the given instances, transitions, messages and metrics."""
+    found = {i.fingerprint: i for i in parts.get("instances", ())}
+    state = RuleState(definition, slot, instances=found)
+    store.commit(
+        rule, state, parts.get("transitions", ()), parts.get("messages", ()), parts.get("metrics", ()), NOON
+    )
+
+
+def metric(name: str = "m", **changes: Any) -> MetricRow:
+    """A metric row."""
+    values: dict[str, Any] = {
+        "metric": name,
+        "model": "flights",
+        "series": {"origin": "JFK"},
+        "window_start": NOON - MINUTE,
+        "window_end": NOON,
+        "value": 0.5,
+        "sample_count": 10,
+        "label_coverage": None,
+    }
+    return MetricRow(**values | changes)
+
+
+@shared_store
+@given(group=texts, name=texts, state=rule_states)
+def test_rule_states_come_back_as_they_were(store: Store, group: str, name: str, state: RuleState) -> None:
+    """Whatever a rule's state holds, it is loaded as it was committed, after a reopening too."""
+    rule = RuleId(group, name)
+    store.forget_rule(rule, (), (), NOON)
+    store.commit(rule, state, (), (), (), NOON)
+    assert store.load_rules()[rule] == state
+
+
+@shared_store
+@given(
+    status=st.sampled_from(Status),
+    reason=texts,
+    happened=instances_with(texts),
+    slot=times,
+)
+def test_transitions_and_messages_come_back_as_they_were(
+    store: Store, status: Status, reason: str, happened: Instance, slot: datetime
+) -> None:
+    """A transition's history and the message about it hold all that was committed."""
+    event = transition(status, reason=reason, instance=happened, slot=slot)
+    text = reason + happened.fingerprint
+    told = Message(f"{status} {text} {slot}", text, status, happened.fingerprint, text, text)
+    store.forget_rule(RULE, [event], [told], NOON)
+    assert store.history(1) == [event]
+    assert told in [row.message for row in store.outbox_rows(limit=1000)]
+
+
+@shared_store
+@given(
+    row=st.builds(
+        MetricRow,
+        metric=texts,
+        model=st.none() | texts,
+        series=labels,
+        window_start=times,
+        window_end=times,
+        value=st.none() | numbers,
+        sample_count=st.none() | counts,
+        label_coverage=st.none() | numbers,
+    )
+)
+def test_metric_rows_come_back_as_they_were(store: Store, row: MetricRow) -> None:
+    """A queued metric row holds all that was committed, and its as-of time."""
+    store.forget_rule(RULE, (), (), NOON)
+    commit(store, NOON, metrics=[row])
+    ((number, queued, as_of),) = store.queued_metrics(0, 10)
+    assert (queued, as_of) == (row, NOON)
+    store.forget_metrics(number)
+
+
+def test_a_value_that_is_no_number_is_no_value(store: Store) -> None:
+    """NaN comes back as None, as the class says."""
+    commit(store, NOON, instances=[instance(value=math.nan)])
+    assert store.load_rules()[RULE].instances["f1"].value is None
+
+
+def test_a_commit_replaces_what_was_remembered(store: Store) -> None:
+    """Instances that the newest state leaves out are gone; other rules' stay."""
+    other = RuleId("flights", "Other")
+    commit(store, NOON, rule=other, instances=[instance(fingerprint="x")])
+    commit(store, NOON, instances=[instance(fingerprint="a"), instance(fingerprint="b")])
+    commit(store, NOON + MINUTE, instances=[instance(fingerprint="b", value=9.0)])
+    loaded = store.load_rules()
+    assert loaded[RULE].slot == NOON + MINUTE
+    assert {key: i.value for key, i in loaded[RULE].instances.items()} == {"b": 9.0}
+    assert set(loaded[other].instances) == {"x"}
+
+
+@pytest.mark.parametrize("slot", [NOON, NOON - MINUTE])
+def test_a_slot_commits_at_most_once(store: Store, slot: datetime) -> None:
+    """The same slot, or an earlier one, is refused by name and changes nothing at all."""
+    commit(store, NOON, instances=[instance()])
+    before = store.load_rules()
+    with pytest.raises(SlotCommittedError, match="rule flights/AccuracyLow: slot 2013-03-05 1"):
+        commit(store, slot, transitions=[transition()], messages=[message()], metrics=[metric()])
+    assert store.load_rules() == before
+    assert (store.history(), store.outbox_rows(), store.queued_metrics(0, 9)) == ([], [], [])
+
+
+def test_a_changed_rule_goes_on_after_its_newest_slot(store: Store) -> None:
+    """A new definition replaces the old one at the next slot, and gets no committed slot a second time."""
+    commit(store, NOON)
+    with pytest.raises(SlotCommittedError):
+        commit(store, NOON, definition="changed")
+    commit(store, NOON + MINUTE, definition="changed")
+    assert store.load_rules()[RULE] == RuleState("changed", NOON + MINUTE)
+
+
+def test_threads_that_race_for_a_slot_commit_it_once(store: Store) -> None:
+    """Of eight threads that commit the same slots, one wins each, and its message is the only one."""
+    barrier = threading.Barrier(8)
+    refused: list[str] = []
+
+    def race(thread: int) -> None:
+        for number in range(5):
+            barrier.wait()
+            try:
+                commit(store, NOON + number * MINUTE, messages=[message(f"{number} from {thread}")])
+            except SlotCommittedError as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=race, args=(thread,)) for thread in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 5 * 7
+    assert sorted(row.message.key[0] for row in store.outbox_rows()) == list("01234")
+
+
+@pytest.mark.parametrize("table", ["instances", "history", "outbox", "metric_queue"])
+def test_a_commit_that_fails_midway_leaves_nothing(tmp_path: Path, store: Store, table: str) -> None:
+    """Where any table refuses a slot's rows, none of the slot is kept, and it can be committed again."""
+    commit(store, NOON, instances=[instance(fingerprint="old")])
+    before = store.load_rules()
+    parts: dict[str, Any] = {
+        "instances": [instance(fingerprint=f"new{n}") for n in range(3)],
+        "transitions": [transition(), transition(Status.RESOLVED)],
+        "messages": [message("k1"), message("k2")],
+        "metrics": [metric("m1"), metric("m2")],
+    }
+    with sqlite3.connect(tmp_path / "state.db") as database:
+        database.execute(
+            f"CREATE TRIGGER fault BEFORE INSERT ON {table} "
+            f"WHEN (SELECT count(*) FROM {table}) >= 1 BEGIN SELECT raise(ABORT, 'fault'); END"
+        )
+    with pytest.raises(Exception, match="fault"):
+        commit(store, NOON + MINUTE, **parts)
+    assert store.load_rules() == before
+    assert (store.history(), store.outbox_rows(), store.queued_metrics(0, 9)) == ([], [], [])
+    with sqlite3.connect(tmp_path / "state.db") as database:
+        database.execute("DROP TRIGGER fault")
+    database.close()
+    commit(store, NOON + MINUTE, **parts)
+    assert (len(store.history()), len(store.outbox_rows()), len(store.queued_metrics(0, 9))) == (2, 2, 2)
+
+
+def test_what_was_committed_is_there_after_reopening(tmp_path: Path, store: Store) -> None:
+    """A second opening of the file sees everything the first one committed."""
+    commit(store, NOON, instances=[instance()], transitions=[transition()], messages=[message()])
+    again = Store.open(tmp_path / "state.db")
+    assert again.load_rules() == store.load_rules()
+    assert again.history() == [transition()]
+    assert [row.delivery for row in again.outbox_rows()] == [Delivery.QUEUED]
+    again.close()
+
+
+def test_a_forgotten_rule_leaves_its_history(store: Store) -> None:
+    """A rule that left the files is forgotten with its instances, in the transaction of its last words."""
+    commit(store, NOON, instances=[instance()], transitions=[transition()])
+    gone = transition(Status.RESOLVED, reason="rule_deleted")
+    store.forget_rule(RULE, [gone], [message()], NOON)
+    assert store.load_rules() == {}
+    assert store.alerts(tuple(AlertState)) == []
+    assert store.history() == [gone, transition()]
+    assert len(store.outbox_rows()) == 1
+
+
+def test_queued_metrics_leave_once_the_lake_has_them(store: Store) -> None:
+    """Rows are handed out in order after an id and forgotten through one; ids are never used again."""
+    commit(store, NOON, metrics=[metric(name) for name in "abc"])
+    rows = store.queued_metrics(0, 2)
+    assert [row.metric for _, row, _ in rows] == ["a", "b"]
+    (last,) = store.queued_metrics(rows[-1][0], 10)
+    assert last[1] == metric("c")
+    store.forget_metrics(last[0])
+    assert store.queued_metrics(0, 10) == []
+    commit(store, NOON + MINUTE, metrics=[metric("d")])
+    ((number, row, _),) = store.queued_metrics(0, 10)
+    assert (number > last[0], row.metric) == (True, "d")
+
+
+def test_watermarks_never_go_back(store: Store) -> None:
+    """Each model keeps its latest watermark, whatever is saved later."""
+    store.save_watermarks({})
+    assert store.load_watermarks() == {}
+    store.save_watermarks({"a": NOON, "b": NOON})
+    store.save_watermarks({"a": NOON - MINUTE, "b": NOON + MINUTE, "c": NOON})
+    assert store.load_watermarks() == {"a": NOON, "b": NOON + MINUTE, "c": NOON}
+
+
+def test_an_advance_never_goes_back(store: Store) -> None:
+    """The latest time that anyone asked slots to be closed up to stays."""
+    assert store.advanced_to() is None
+    for moment in (NOON, NOON + MINUTE, NOON - MINUTE):
+        store.advance_to(moment)
+    assert store.advanced_to() == NOON + MINUTE
+
+
+def test_current_alerts_are_listed_by_rule_and_labels(store: Store) -> None:
+    """Pending, firing and recovering alerts are listed in a stable order; inactive ones when asked for."""
+    early = RuleId("a", "Early")
+    jfk, lga = instance(), instance(fingerprint="f2", labels={"origin": "LGA"}, state=AlertState.PENDING)
+    calm = instance(fingerprint="f3", state=AlertState.INACTIVE)
+    commit(store, NOON, instances=[lga, jfk, calm])
+    commit(store, NOON, rule=early, instances=[replace(jfk, state=AlertState.RECOVERING)])
+    assert store.alerts() == [(early, replace(jfk, state=AlertState.RECOVERING)), (RULE, jfk), (RULE, lga)]
+    assert store.alerts([AlertState.INACTIVE]) == [(RULE, calm)]
+
+
+def test_history_is_newest_first_and_bounded(store: Store) -> None:
+    """The history gives the newest transitions first, as many as were asked for."""
+    events = [transition(slot=NOON + n * MINUTE) for n in range(4)]
+    commit(store, NOON, transitions=events)
+    assert store.history(3) == events[:0:-1]
