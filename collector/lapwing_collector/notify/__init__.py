@@ -1,0 +1,17 @@
+"""Telling people: the notify file, the words of a message, and its delivery through Apprise."""
+
+from lapwing_collector.notify.deliver import Deliverer, Outbox, QueuedMessage
+from lapwing_collector.notify.file import read_notify_file
+from lapwing_collector.notify.render import messages_for
+from lapwing_collector.notify.target import Outcome, Target, Verdict
+
+__all__ = [
+    "Deliverer",
+    "Outbox",
+    "Outcome",
+    "QueuedMessage",
+    "Target",
+    "Verdict",
+    "messages_for",
+    "read_notify_file",
+]

@@ -1,0 +1,124 @@
+"""Alerts and outboxes for notification tests."""
+
+import threading
+from datetime import datetime, timedelta
+from typing import Any
+
+from helpers.notify_receivers import WAIT_S
+from lapwing_collector.model.alerts import (
+    AlertState,
+    Instance,
+    Message,
+    RuleId,
+    RuleState,
+    Status,
+    Transition,
+)
+
+NOON = datetime(2013, 3, 5, 12)  # noqa: DTZ001  # times are naive UTC
+RULE = RuleId("flights", "AccuracyLow")
+
+
+def instance(**changes: Any) -> Instance:
+    """An alert instance that fires."""
+    values: dict[str, Any] = {
+        "fingerprint": "f1",
+        "labels": {"alertname": "AccuracyLow", "origin": "JFK", "severity": "page"},
+        "annotations": {
+            "summary": "Accuracy at JFK is 61%",
+            "runbook_url": "https://runbooks.example.com/accuracy",
+        },
+        "state": AlertState.FIRING,
+        "value": 0.6123456789,
+        "peak": 0.55,
+        "sample_count": 1234,
+        "active_at": NOON - timedelta(hours=1),
+        "fired_at": NOON,
+    }
+    return Instance(**values | changes)
+
+
+def transition(status: Status = Status.FIRING, **changes: Any) -> Transition:
+    """An announcement of the alert."""
+    resolved = status is Status.RESOLVED
+    slot = NOON + timedelta(hours=26, minutes=3) if resolved else NOON
+    values: dict[str, Any] = {
+        "rule": RULE,
+        "status": status,
+        "reason": "condition" if resolved else "",
+        "instance": instance(),
+        "slot": slot,
+        "window_start": slot - timedelta(hours=1),
+        "window_end": slot,
+    }
+    return Transition(**values | changes)
+
+
+def message(key: str = "k1", target: str = "hook", **changes: Any) -> Message:
+    """A message to `target` with idempotency key `key`, of an alert of its own unless said otherwise."""
+    values: dict[str, Any] = {
+        "status": Status.FIRING,
+        "fingerprint": f"alert-{key}",
+        "title": f"title {key}",
+        "body": f"body {key}",
+    }
+    return Message(key=key, target=target, **values | changes)
+
+
+def put(store: Any, *messages: Message, now: datetime = NOON) -> None:
+    """Commit `messages` to the outbox of `store`."""
+    slots = [state.slot for state in store.load_rules().values() if state.slot]
+    slot = max(slots, default=NOON) + timedelta(minutes=1)
+    store.commit(RULE, RuleState("d", slot), [], messages, [], now)
+
+
+class WatchedOutbox:
+    """An outbox that lets a test wait until something was written to it, and make a method fail."""
+
+    def __init__(self, outbox: Any) -> None:
+        self._outbox = outbox
+        self._changed = threading.Condition()
+        self.failing: set[str] = set()
+        self.failures: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._outbox, name)
+
+        def watched(*args: Any) -> Any:
+            if name in self.failing:
+                with self._changed:
+                    self.failures.append(name)
+                    self._changed.notify_all()
+                raise OSError(f"{name} fails for the test")
+            result = method(*args)
+            with self._changed:
+                self._changed.notify_all()
+            return result
+
+        return watched
+
+    def wait_for_failure(self, name: str) -> None:
+        """Block until method `name` has failed."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: name in self.failures, WAIT_S)
+
+    def wait_for(self, **expected: str) -> None:
+        """Block until the messages with these keys have come to these deliveries."""
+
+        def reached() -> bool:
+            found = {row.message.key: str(row.delivery) for row in self._outbox.outbox_rows()}
+            return all(found.get(key) == delivery for key, delivery in expected.items())
+
+        with self._changed:
+            assert self._changed.wait_for(reached, WAIT_S), self._outbox.outbox_rows()
+
+
+class Wall:
+    """A wall clock that moves when told to."""
+
+    def __init__(self, now: datetime = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        """The time."""
+        return self.now
