@@ -1,0 +1,82 @@
+"""Opens DuckDB with the extensions that come as wheels; nothing is downloaded, nothing loads by itself."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from lapwing_collector.errors import LapwingError
+
+EXTENSIONS: Final = ("ducklake", "sqlite_scanner")
+
+LAKE: Final = "lake"
+"""Name under which every connection attaches the lake."""
+
+
+def connect(*, threads: int | None = None, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
+    """Open an empty in-memory DuckDB that can attach a DuckLake, in UTC and with no way to fetch code.
+
+    Args:
+        threads: Worker threads; DuckDB's own choice if None.
+        memory_limit: As DuckDB writes it, `512MB`; DuckDB's own choice if None.
+
+    Raises:
+        LapwingError: An extension wheel is missing.
+    """
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "temp_directory": "",
+    }
+    if threads is not None:
+        settings["threads"] = threads
+    if memory_limit is not None:
+        settings["memory_limit"] = memory_limit
+    connection = duckdb.connect(":memory:", config=settings)
+    for extension in EXTENSIONS:
+        connection.execute(f"LOAD {literal(str(_extension_file(extension)))}")
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET ducklake_default_data_inlining_row_limit = 0")
+    return connection
+
+
+def attach(connection: duckdb.DuckDBPyConnection, lake: Path, *, read_only: bool) -> None:
+    """Attach the DuckLake in folder `lake` (an absolute path) as `LAKE` and make it the default.
+
+    Raises:
+        duckdb.Error: There is no lake to read, or it cannot be opened.
+    """
+    catalog = literal(f"ducklake:sqlite:{lake / 'catalog.sqlite'}")
+    access = "READ_ONLY" if read_only else "META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 5000"
+    data_path = literal(str(data_folder(lake)) + "/")
+    # The catalog remembers where the lake was made; overriding lets people move and copy the folder.
+    connection.execute(
+        f"ATTACH {catalog} AS {LAKE} ({access}, DATA_PATH {data_path}, OVERRIDE_DATA_PATH true)"
+    )
+    connection.execute(f"USE {LAKE}")
+
+
+def data_folder(lake: Path) -> Path:
+    """Where the Parquet files of the lake in folder `lake` are."""
+    return lake / "data"
+
+
+def identifier(name: str) -> str:
+    """Quote a name for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Quote a text for SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _extension_file(name: str) -> Path:
+    spec = find_spec(f"duckdb_extension_{name}")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        file = Path(folder) / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+        if file.exists():
+            return file
+    wheel = f"duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
+    raise LapwingError(f"the DuckDB extension {name} is not installed: pip install '{wheel}'")

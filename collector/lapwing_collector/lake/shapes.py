@@ -1,0 +1,265 @@
+"""Gives the fields that users log their column types, and finds a place for every value that does not fit.
+
+A *shape* maps each root column (`inputs`, `output`, `label`) to its Arrow type. `reconcile` brings the
+batches of one table to one shape: it keeps known types, infers new ones from what arrives, widens integers
+to floats while that is exact, and moves a value which no column can hold without loss to the row's `extra`
+JSON object under its dotted path. Pure: it reads no table.
+"""
+
+import base64
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lapwing_collector.model.records import UNTYPED, Batch
+
+type_ = pa.types
+
+Path = tuple[str, ...]
+Shape = Mapping[str, pa.DataType]
+
+EXACT_INTEGER: Final = 2**53
+"""Every integer of at most this magnitude is exact as a DOUBLE."""
+
+MAX_FIELDS: Final = 2000
+"""Fields a table may have as columns; further ones go to `extra`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """Rows that fit one shape.
+
+    Attributes:
+        rows: Fixed columns and one column per root of the shape.
+        shape: The known shape with what these rows add to it.
+    """
+
+    rows: pa.Table
+    shape: dict[str, pa.DataType]
+
+
+def reconcile(
+    batches: Sequence[Batch], known: Shape, *, stored_integers_exact: Callable[[Path], bool]
+) -> Reconciled:
+    """Bring `batches` (of one table, at least one) to one shape that includes the `known` one.
+
+    Args:
+        batches: In order of arrival; rows keep this order.
+        known: Types of the root columns that the table has.
+        stored_integers_exact: Tells whether all integers stored in a field are at most `EXACT_INTEGER` in
+            magnitude; asked only when such a field is about to be widened to DOUBLE.
+    """
+    rows = pa.Table.from_batches([batch.rows for batch in batches]).combine_chunks()
+    typing = _Typing(known, stored_integers_exact)
+    leftovers: dict[int, dict[str, Any]] = defaultdict(dict)
+    columns: dict[Path, pa.Array] = {}
+    for path, kinds in _fields_by_path(batches).items():
+        target = typing.settle(path, {kind: values for kind, values in kinds.items() if kind != UNTYPED})
+        for kind, values in kinds.items():
+            fitting = None if target is None or kind == UNTYPED else convert(values, target)
+            if fitting is not None:
+                columns[path] = pc.coalesce(columns[path], fitting) if path in columns else fitting
+            for row in _lost_rows(values, fitting):
+                leftovers[row][".".join(path)] = _jsonable(values[row])
+    shape = typing.shape()
+    rows = _with_extra(rows, leftovers)
+    for root, kind in shape.items():
+        rows = rows.append_column(pa.field(root, kind), _assemble((root,), kind, columns, rows.num_rows))
+    return Reconciled(rows, shape)
+
+
+def convert(values: pa.Array, target: pa.DataType) -> pa.Array:
+    """Cast `values` to `target` where that loses nothing; null where it would.
+
+    Numbers and booleans become text as JSON spells them. Lists of floats are kept in single precision.
+    """
+    kind = values.type
+    if kind == target:
+        return values
+    if type_.is_integer(kind) and type_.is_floating(target):
+        return pc.if_else(_exact(values), values, None).cast(target)
+    if type_.is_floating(kind) and type_.is_integer(target):
+        whole = pc.and_(pc.equal(values, pc.floor(values)), _exact(values))
+        return pc.if_else(whole, values, None).cast(target)
+    if type_.is_string(target) and (
+        type_.is_integer(kind) or type_.is_floating(kind) or type_.is_boolean(kind)
+    ):
+        return values.cast(target)
+    if type_.is_list(kind) and type_.is_list(target):
+        return _convert_lists(values, target)
+    return pa.nulls(len(values), target)
+
+
+class _Typing:
+    """The types of a table's fields while rows are brought to them."""
+
+    def __init__(self, known: Shape, stored_integers_exact: Callable[[Path], bool]) -> None:
+        self._leaves = dict(_leaves((), known))
+        self._spellings = {
+            tuple(part.lower() for part in path[:depth]): path[:depth]
+            for path in self._leaves
+            for depth in range(1, len(path) + 1)
+        }
+        self._stored_integers_exact = stored_integers_exact
+
+    def settle(self, path: Path, arriving: Mapping[pa.DataType, pa.Array]) -> pa.DataType | None:
+        """The column type of the field at `path`; None if it can not be a column."""
+        if not arriving:
+            return None
+        known = self._leaves.get(path)
+        if known is None and not self._has_place(path):
+            return None
+        settled = _inferred(arriving) if known is None else self._widened(path, known, arriving)
+        self._leaves[path] = settled
+        return settled
+
+    def shape(self) -> dict[str, pa.DataType]:
+        """The types as nested columns, in the order the fields appeared."""
+        tree: dict[str, Any] = {}
+        for path, kind in self._leaves.items():
+            node = tree
+            for part in path[:-1]:
+                node = node.setdefault(part, {})
+            node[path[-1]] = kind
+        return {root: _nested(node) for root, node in tree.items()}
+
+    def _has_place(self, path: Path) -> bool:
+        """Register a new field, unless it is nameless, a case variant, in or around another, or too many."""
+        if "" in path or len(self._leaves) >= MAX_FIELDS:
+            return False
+        lowered = tuple(part.lower() for part in path)
+        if lowered in self._spellings:
+            return False
+        for depth in range(1, len(path)):
+            outer = self._spellings.get(lowered[:depth])
+            if outer is not None and (outer != path[:depth] or outer in self._leaves):
+                return False
+        for depth in range(1, len(path) + 1):
+            self._spellings[lowered[:depth]] = path[:depth]
+        return True
+
+    def _widened(
+        self, path: Path, known: pa.DataType, arriving: Mapping[pa.DataType, pa.Array]
+    ) -> pa.DataType:
+        wider = _WIDER.get(known)
+        if wider is None or wider not in arriving or not self._stored_integers_exact(path):
+            return known
+        return wider
+
+
+_WIDER: Final = {pa.int64(): pa.float64(), pa.list_(pa.int64()): pa.list_(pa.float64())}
+
+
+def _inferred(arriving: Mapping[pa.DataType, pa.Array]) -> pa.DataType:
+    kinds = set(arriving)
+    if kinds == {pa.int64(), pa.float64()}:
+        return pa.float64()
+    if kinds <= {pa.list_(pa.int64()), pa.list_(pa.float64())} and pa.list_(pa.float64()) in kinds:
+        return pa.list_(pa.float32())
+    return max(arriving, key=lambda kind: len(arriving[kind]) - arriving[kind].null_count)
+
+
+def _leaves(path: Path, types: Shape | pa.StructType) -> list[tuple[Path, pa.DataType]]:
+    named = types.items() if isinstance(types, Mapping) else [(field.name, field.type) for field in types]
+    return [
+        leaf
+        for name, kind in named
+        for leaf in (_leaves((*path, name), kind) if type_.is_struct(kind) else [((*path, name), kind)])
+    ]
+
+
+def _nested(node: Any) -> pa.DataType:
+    if isinstance(node, dict):
+        return pa.struct([pa.field(name, _nested(child)) for name, child in node.items()])
+    return node
+
+
+def _fields_by_path(batches: Sequence[Batch]) -> dict[Path, dict[pa.DataType, pa.Array]]:
+    """Each field's values over all rows, per kind."""
+    parts: dict[Path, dict[pa.DataType, dict[int, pa.Array]]] = {}
+    for index, batch in enumerate(batches):
+        for column in batch.fields:
+            parts.setdefault(column.path, {}).setdefault(column.values.type, {})[index] = column.values
+    return {
+        path: {
+            kind: pa.concat_arrays(
+                [
+                    by_batch[index] if index in by_batch else pa.nulls(batch.rows.num_rows, kind)
+                    for index, batch in enumerate(batches)
+                ]
+            )
+            for kind, by_batch in kinds.items()
+        }
+        for path, kinds in parts.items()
+    }
+
+
+def _assemble(path: Path, kind: pa.DataType, columns: Mapping[Path, pa.Array], length: int) -> pa.Array:
+    """The column at `path`; a struct is null where all it holds is null."""
+    if not type_.is_struct(kind):
+        values = columns.get(path)
+        return pa.nulls(length, kind) if values is None else values
+    children = [_assemble((*path, field.name), field.type, columns, length) for field in kind]
+    empty = reduce(pc.and_, (child.is_null() for child in children))
+    return pa.StructArray.from_arrays(children, fields=list(kind), mask=empty)
+
+
+def _exact(values: pa.Array) -> pa.Array:
+    return pc.and_(pc.greater_equal(values, -EXACT_INTEGER), pc.less_equal(values, EXACT_INTEGER))
+
+
+def _convert_lists(values: pa.Array, target: pa.DataType) -> pa.Array:
+    item, wanted = values.type.value_type, target.value_type
+    if type_.is_floating(item) and type_.is_floating(wanted):
+        return values.cast(target)
+    if not (type_.is_integer(item) and type_.is_floating(wanted)):
+        return pa.nulls(len(values), target)
+    flat = values.flatten()
+    limit = EXACT_INTEGER if wanted == pa.float64() else 2**24
+    beyond = pc.or_(pc.less(flat, -limit), pc.greater(flat, limit))
+    rows_beyond = pc.list_parent_indices(values).filter(beyond)
+    keep = pc.invert(
+        pc.is_in(pa.array(range(len(values)), pa.int64()), value_set=rows_beyond.cast(pa.int64()))
+    )
+    return pc.if_else(keep, values, None).cast(target)
+
+
+def _lost_rows(values: pa.Array, fitting: pa.Array | None) -> list[int]:
+    lost = values.is_valid() if fitting is None else pc.and_(values.is_valid(), fitting.is_null())
+    rows: list[int] = pc.indices_nonzero(lost).to_pylist()
+    return rows
+
+
+def _with_extra(rows: pa.Table, leftovers: Mapping[int, Mapping[str, Any]]) -> pa.Table:
+    if not leftovers:
+        return rows
+    index = rows.schema.get_field_index("extra")
+    texts = rows.column(index).combine_chunks().storage.to_pylist()
+    for row, values in leftovers.items():
+        texts[row] = json.dumps({**json.loads(texts[row] or "{}"), **values}, ensure_ascii=False)
+    extra = pa.ExtensionArray.from_storage(UNTYPED, pa.array(texts, pa.string()))
+    return rows.set_column(index, rows.schema.field(index), extra)
+
+
+def _jsonable(value: pa.Scalar) -> Any:
+    """The value as JSON can hold it: bytes in base64, NaN and infinities by name."""
+    if value.type == UNTYPED:
+        return json.loads(value.value.as_py())
+    return _plain(value.as_py())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

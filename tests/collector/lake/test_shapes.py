@@ -1,0 +1,188 @@
+"""Fields of any kind, brought to columns without losing a value."""
+
+import json
+import math
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.batches import Json, predictions
+from lapwing_collector.lake.shapes import EXACT_INTEGER, MAX_FIELDS, Reconciled, reconcile
+from lapwing_collector.model.records import Batch
+
+
+def bring(*batches: Batch, known: Any = None, exact: bool = True) -> Reconciled:
+    return reconcile(batches, known or {}, stored_integers_exact=lambda _: exact)
+
+
+def field(reconciled: Reconciled, *path: str) -> list[Any]:
+    values = reconciled.rows.column(path[0]).to_pylist()
+    for part in path[1:]:
+        values = [None if value is None else value[part] for value in values]
+    return values
+
+
+def extras(reconciled: Reconciled) -> list[dict[str, Any]]:
+    return [json.loads(text or "{}") for text in reconciled.rows.column("extra").to_pylist()]
+
+
+def test_types_are_inferred_from_what_arrives() -> None:
+    """Each field gets the type of its values, in the order in which fields appear."""
+    reconciled = bring(
+        predictions(
+            "m", [{"inputs.n": 1, "inputs.x": 1.5, "inputs.s": "a", "inputs.b": True, "inputs.e": [0.5, 1.0]}]
+        )
+    )
+    assert reconciled.shape["inputs"] == pa.struct(
+        [
+            ("n", pa.int64()),
+            ("x", pa.float64()),
+            ("s", pa.string()),
+            ("b", pa.bool_()),
+            ("e", pa.list_(pa.float32())),
+        ]
+    )
+
+
+def test_integers_and_floats_become_double() -> None:
+    """A field that is sometimes whole is a DOUBLE from the start when both kinds come together."""
+    reconciled = bring(predictions("m", [{"inputs.x": 1}, {"inputs.x": 2.5}]))
+    assert field(reconciled, "inputs", "x") == [1.0, 2.5]
+    assert extras(reconciled) == [{}, {}]
+
+
+def test_bigint_widens_only_while_exact() -> None:
+    """A BIGINT column takes floats by becoming DOUBLE, but not when stored integers would lose digits."""
+    known = {"inputs": pa.struct([("x", pa.int64())])}
+    arriving = predictions("m", [{"inputs.x": 2.5}, {"inputs.x": 3.0}])
+    widened = bring(arriving, known=known, exact=True)
+    assert widened.shape["inputs"].field("x").type == pa.float64()
+    kept = bring(arriving, known=known, exact=False)
+    assert kept.shape == known
+    assert field(kept, "inputs", "x") == [None, 3]
+    assert extras(kept) == [{"inputs.x": 2.5}, {}]
+
+
+def test_integers_beyond_double_go_to_extra() -> None:
+    """An integer that a DOUBLE column would round is kept whole in `extra`."""
+    known = {"inputs": pa.struct([("x", pa.float64())])}
+    reconciled = bring(predictions("m", [{"inputs.x": EXACT_INTEGER + 1}, {"inputs.x": 7}]), known=known)
+    assert field(reconciled, "inputs", "x") == [None, 7.0]
+    assert extras(reconciled) == [{"inputs.x": EXACT_INTEGER + 1}, {}]
+
+
+def test_text_where_numbers_were_goes_to_extra() -> None:
+    """Text does not turn a number column into text; it waits in `extra`."""
+    known = {"inputs": pa.struct([("x", pa.int64())])}
+    reconciled = bring(predictions("m", [{"inputs.x": "unknown"}, {"inputs.x": 4}]), known=known)
+    assert field(reconciled, "inputs", "x") == [None, 4]
+    assert extras(reconciled) == [{"inputs.x": "unknown"}, {}]
+
+
+def test_case_variants_and_empty_names_go_to_extra() -> None:
+    """SQL cannot tell `Age` from `age`, so the first spelling is the column."""
+    reconciled = bring(predictions("m", [{"inputs.age": 1, "inputs.Age": 2, "inputs.": 3}]))
+    assert reconciled.shape["inputs"] == pa.struct([("age", pa.int64())])
+    assert extras(reconciled) == [{"inputs.Age": 2, "inputs.": 3}]
+
+
+def test_a_field_is_either_a_value_or_a_group() -> None:
+    """Where a field was a value first, fields inside it go to `extra`, and the other way round."""
+    first = bring(predictions("m", [{"inputs.user": 1}]))
+    inside = bring(predictions("m", [{"inputs.user.age": 2}]), known=first.shape)
+    assert extras(inside) == [{"inputs.user.age": 2}]
+    group = bring(predictions("m", [{"inputs.user.age": 2}]))
+    around = bring(predictions("m", [{"inputs.user": 1}]), known=group.shape)
+    assert extras(around) == [{"inputs.user": 1}]
+    assert field(around, "inputs") == [None]
+
+
+def test_columns_do_not_explode() -> None:
+    """Beyond the cap new fields go to `extra`, and known ones go on."""
+    many = bring(predictions("m", [{f"inputs.f{i}": i for i in range(MAX_FIELDS + 5)}]))
+    assert many.shape["inputs"].num_fields == MAX_FIELDS
+    assert len(extras(many)[0]) == 5
+    again = bring(predictions("m", [{"inputs.f0": 1, "inputs.new": 2}]), known=many.shape)
+    assert extras(again) == [{"inputs.new": 2}]
+
+
+def test_extra_of_the_record_is_kept() -> None:
+    """What decoding put into `extra` stays beside what the columns could not take."""
+    reconciled = bring(predictions("m", [{"extra": '{"exception.stacktrace": "…"}', "inputs.": 1}]))
+    assert extras(reconciled) == [{"exception.stacktrace": "…", "inputs.": 1}]
+
+
+scalars = st.one_of(
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+    st.binary(max_size=4),
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=3),
+    st.lists(st.floats(width=32), min_size=1, max_size=3),
+    st.lists(st.text(max_size=2), min_size=1, max_size=2),
+    st.sampled_from([Json('[1, "a"]'), Json("{}")]),
+)
+fields = st.sampled_from(
+    ["inputs.a", "inputs.A", "inputs.b", "inputs.b.c", "inputs.b.d", "output.value", "inputs."]
+)
+rows = st.dictionaries(fields, scalars, max_size=4)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.lists(rows, min_size=1, max_size=4), min_size=1, max_size=4))
+def test_no_value_is_ever_lost(flushes: list[list[dict[str, Any]]]) -> None:
+    """Whatever arrives: each value is in its column, equal, or in `extra`, and nothing is invented."""
+    shape: dict[str, pa.DataType] = {}
+    for logged in flushes:
+        reconciled = bring(predictions("m", logged), known=shape)
+        for root, kind in shape.items():
+            assert set(names(kind)) <= set(names(reconciled.shape[root])), "no column disappears"
+        shape = reconciled.shape
+        stored = reconciled.rows.to_pylist()
+        for row, kept, extra in zip(logged, stored, extras(reconciled), strict=True):
+            for path, value in row.items():
+                column = at(kept, path.split("."))
+                if column is None:
+                    assert same(extra[path], json.loads(value) if isinstance(value, Json) else value)
+                else:
+                    assert path not in extra
+                    assert same(column, value)
+            assert set(extra) <= set(row)
+            assert leaves(kept) <= len(row)
+
+
+def names(kind: pa.DataType) -> list[str]:
+    return [f.name for f in kind] if pa.types.is_struct(kind) else []
+
+
+def at(row: Any, path: list[str]) -> Any:
+    for part in path:
+        row = row.get(part) if isinstance(row, dict) else None
+    return None if isinstance(row, dict) else row
+
+
+def leaves(row: dict[str, Any]) -> int:
+    def count(value: Any) -> int:
+        if isinstance(value, dict):
+            return sum(count(child) for child in value.values())
+        return value is not None
+
+    return sum(count(row.get(root)) for root in ("inputs", "output"))
+
+
+def same(stored: Any, logged: Any) -> bool:
+    """Equal as the contract has it: numbers by value, text of numbers as JSON, bytes in base64."""
+    if isinstance(stored, str) and isinstance(logged, bytes):
+        return True
+    if isinstance(logged, list):
+        return len(stored) == len(logged) and all(same(s, v) for s, v in zip(stored, logged, strict=True))
+    if isinstance(logged, float) and isinstance(stored, str):
+        return float(stored) == logged or math.isnan(logged)
+    if isinstance(logged, float) and math.isnan(logged):
+        return math.isnan(stored)
+    if isinstance(stored, str) and isinstance(logged, bool | int) and not isinstance(logged, str):
+        return stored == json.dumps(logged)
+    return bool(stored == logged)

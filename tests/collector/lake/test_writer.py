@@ -1,0 +1,305 @@
+"""The lake on a real disk: what one flush makes visible, what a crash leaves, what labels mean."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from helpers.batches import START, labels, logs, predictions
+from lapwing_collector import engine
+from lapwing_collector.errors import DataDirectoryError
+from lapwing_collector.lake import Lake, Progress, QueuedMetric, writer
+from lapwing_collector.metrics import REFERENCE_BINS, reference_bins
+from lapwing_collector.model.alerts import MetricRow
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "lake"
+
+
+@pytest.fixture
+def lake(folder: Path) -> Iterator[Lake]:
+    opened = Lake.open(folder)
+    yield opened
+    opened.close()
+
+
+def read(folder: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Ask as another process would: with a connection of its own."""
+    connection = engine.connect()
+    try:
+        engine.attach(connection, folder.resolve(), read_only=True)
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+def files(folder: Path) -> set[Path]:
+    return set(folder.rglob("*.parquet"))
+
+
+def test_rows_and_progress_become_visible_together(lake: Lake, folder: Path) -> None:
+    """After a flush, and after a restart, the lake knows how far in the log its rows go."""
+    lake.flush([predictions("churn", [{"inputs.age": 41, "prediction_id": "a"}])], [], Progress(7, 0))
+    assert lake.progress == Progress(7, 0)
+    assert read(folder, "SELECT prediction_id, inputs.age FROM predictions.churn") == [("a", 41)]
+    lake.close()
+    reopened = Lake.open(folder)
+    assert reopened.progress == Progress(7, 0)
+    reopened.close()
+
+
+def test_a_failed_flush_leaves_nothing(lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When one of two tables cannot be written, neither is there, and a retry stores both once."""
+    lake.flush([predictions("a", [{"inputs.x": 1}]), predictions("b", [{"inputs.x": 1}])], [], Progress(1, 0))
+    before = files(folder)
+    real, calls = writer.write_parquet, []
+
+    def full_disk(file: Path, rows: pa.Table) -> None:
+        calls.append(file)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        real(file, rows)
+
+    more = [predictions("a", [{"inputs.x": 2, "inputs.new": "y"}]), predictions("b", [{"inputs.x": 2}])]
+    monkeypatch.setattr(writer, "write_parquet", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        lake.flush(more, [], Progress(2, 0))
+    monkeypatch.undo()
+    assert files(folder) == before
+    assert lake.progress == Progress(1, 0)
+    lake.flush(more, [], Progress(2, 0))
+    assert read(folder, "SELECT inputs.x, inputs.new FROM predictions.a ORDER BY 1") == [(1, None), (2, "y")]
+    assert read(folder, "SELECT count(*) FROM predictions.b") == [(2,)]
+
+
+def test_files_of_an_unfinished_flush_are_cleared(lake: Lake, folder: Path) -> None:
+    """A Parquet file that a crash left without a commit is gone after the next start; committed ones stay."""
+    lake.flush([predictions("m", [{"inputs.x": 1}])], [], Progress(1, 0))
+    kept = files(folder)
+    lake.close()
+    orphan = next(iter(kept)).with_name("orphan.parquet")
+    orphan.write_bytes(b"PAR1")
+    Lake.open(folder).close()
+    assert files(folder) == kept
+
+
+def test_schema_follows_the_data(lake: Lake, folder: Path) -> None:
+    """New fields, wider ones and a late label change tables and views, and no old row."""
+    lake.flush([predictions("m", [{"inputs.x": 1, "prediction_id": "a"}])], [], Progress(1, 0))
+    assert read(folder, "SELECT label FROM labeled.m") == [(None,)]
+    lake.flush(
+        [
+            predictions(
+                "m", [{"inputs.x": 1.5, "inputs.y": "new", "output.value": True, "prediction_id": "b"}]
+            ),
+            labels("m", [{"prediction_id": "b", "prediction_time": START, "label": True}]),
+        ],
+        [],
+        Progress(2, 0),
+    )
+    rows = read(
+        folder, "SELECT inputs.x, inputs.y, output.value, label FROM labeled.m ORDER BY prediction_id"
+    )
+    assert rows == [(1.0, None, None, None), (1.5, "new", True, True)]
+
+
+def test_models_that_differ_by_case_get_tables_of_their_own(lake: Lake, folder: Path) -> None:
+    """The first spelling has the plain name, also after a restart; `models` tells the other's."""
+    lake.flush([predictions("Churn", [{"inputs.x": 1}])], [], Progress(1, 0))
+    lake.flush([predictions("churn", [{"inputs.x": 2}])], [], Progress(2, 0))
+    lake.close()
+    reopened = Lake.open(folder)
+    reopened.flush([predictions("churn", [{"inputs.x": 3}])], [], Progress(3, 0))
+    reopened.close()
+    assert read(folder, "SELECT model, table_name FROM models ORDER BY 1") == [
+        ("Churn", "Churn"),
+        ("churn", "churn~2"),
+    ]
+    assert read(folder, 'SELECT inputs.x FROM predictions."churn~2" ORDER BY 1') == [(2,), (3,)]
+
+
+@pytest.mark.parametrize("name", ["a b/c", '"quoted"; DROP', "été", "..", "x" * 128, "模" * 128])
+def test_any_model_name_is_a_table(lake: Lake, folder: Path, name: str) -> None:
+    """Names with slashes, quotes, dots or many bytes are stored, merged and read like any other."""
+    for number in range(17):
+        lake.flush([predictions(name, [{"inputs.x": number}])], [], Progress(number + 1, 0))
+    while lake.merge_small_files():
+        pass
+    [(table,)] = read(folder, "SELECT table_name FROM models")
+    assert read(folder, f"SELECT sum(inputs.x) FROM predictions.{engine.identifier(table)}") == [(136,)]
+
+
+def test_only_production_rows_are_predictions(lake: Lake, folder: Path) -> None:
+    """Shadow rows are in predictions_all alone."""
+    lake.flush([predictions("m", [{"inputs.x": 1}, {"inputs.x": 2, "stage": "shadow"}])], [], Progress(1, 0))
+    assert read(folder, "SELECT inputs.x FROM predictions.m") == [(1,)]
+    assert read(folder, "SELECT inputs.x, stage FROM predictions_all.m ORDER BY 1") == [
+        (1, "production"),
+        (2, "shadow"),
+    ]
+
+
+def test_merging_keeps_every_row(lake: Lake, folder: Path) -> None:
+    """Many small files become few, and the rows, the order of commits and the progress stay."""
+    for number in range(40):
+        lake.flush([predictions("m", [{"inputs.x": number}])], [], Progress(number + 1, 0))
+    assert lake.merge_small_files() >= 40
+    assert lake.progress == Progress(40, 0)
+    assert read(folder, "SELECT count(*), sum(inputs.x) FROM predictions.m") == [(40, 780)]
+    lake.close()
+    Lake.open(folder).close()
+    assert read(folder, "SELECT count(*), sum(inputs.x) FROM predictions.m") == [(40, 780)]
+
+
+def test_logs_and_metrics_are_written_too(lake: Lake, folder: Path) -> None:
+    """Other records land in `logs`, results of rules in `metric_values`, each covered by the progress."""
+    metric = MetricRow("accuracy", "m", {"origin": "JFK"}, START, START + timedelta(days=1), 0.9, 100, 0.95)
+    lake.flush(
+        [logs([{"body": '{"a": 1}', "event_name": "order.placed"}])],
+        [QueuedMetric(5, metric, START)],
+        Progress(1, 5),
+    )
+    assert read(folder, "SELECT event_name, body->>'a' FROM logs") == [("order.placed", "1")]
+    assert read(folder, "SELECT metric, series['origin'], value, label_coverage FROM metric_values") == [
+        ("accuracy", "JFK", 0.9, 0.95)
+    ]
+    assert lake.progress == Progress(1, 5)
+
+
+def test_labels_find_their_predictions(lake: Lake, folder: Path) -> None:
+    """By time and id, by id alone, or by request; labels of unknown predictions wait without harm."""
+    lake.flush(
+        [
+            predictions("m", [{"prediction_id": i, "request_id": f"r{i}", "inputs.x": 1} for i in "abcd"]),
+            labels(
+                "m",
+                [
+                    {"prediction_id": "a", "prediction_time": START, "label": 1},
+                    {"prediction_id": "b", "label": 2},
+                    {"request_id": "rc", "label": 3},
+                    {"prediction_id": "zzz", "prediction_time": START, "label": 9},
+                ],
+            ),
+        ],
+        [],
+        Progress(1, 0),
+    )
+    # A time window must not hide labels that do not know their prediction's time.
+    window = f"time >= '{START}' AND time < '{START + timedelta(hours=1)}'"
+    assert read(folder, f"SELECT prediction_id, label FROM labeled.m WHERE {window} ORDER BY 1") == [
+        ("a", 1),
+        ("b", 2),
+        ("c", 3),
+        ("d", None),
+    ]
+
+
+label_rows = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.integers(0, 3),
+        st.booleans(),
+        st.sampled_from(["id", "id and time", "request"]),
+    ),
+    max_size=8,
+)
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=label_rows, order=st.randoms(use_true_random=False))
+def test_order_of_arrival_never_decides_a_label(
+    lake: Lake, folder: Path, rows: list[tuple[str, int, bool, str]], order: Any
+) -> None:
+    """Late, corrected and contradicting labels lead to the same joined table in any order of arrival."""
+
+    def final(arrival: Sequence[tuple[str, int, bool, str]]) -> list[tuple[Any, ...]]:
+        model = f"m{lake.progress.log}"
+        batches = [predictions(model, [{"prediction_id": i, "request_id": i, "inputs.x": 1} for i in "abc"])]
+        for key, hours, value, how in arrival:
+            where = {
+                "id": {"prediction_id": key},
+                "id and time": {"prediction_id": key, "prediction_time": START},
+                "request": {"request_id": key},
+            }[how]
+            batches.append(labels(model, [{**where, "time": START + timedelta(hours=hours), "label": value}]))
+        lake.flush(batches, [], Progress(lake.progress.log + 1))
+        return read(folder, f"SELECT prediction_id, label, label_time FROM labeled.{model} ORDER BY 1")
+
+    shuffled = list(rows)
+    order.shuffle(shuffled)
+    assert final(rows) == final(shuffled)
+
+
+def test_the_newest_truth_holds(lake: Lake, folder: Path) -> None:
+    """A correction with a later time replaces the label, also when it arrives first."""
+    lake.flush([predictions("m", [{"prediction_id": "a", "inputs.x": 1}])], [], Progress(1, 0))
+    for hours, value in ((5, "corrected"), (1, "first")):
+        row = {
+            "prediction_id": "a",
+            "prediction_time": START,
+            "time": START + timedelta(hours=hours),
+            "label": value,
+        }
+        lake.flush([labels("m", [row])], [], Progress(1 + hours, 0))
+    assert read(folder, "SELECT label, label_time FROM labeled.m") == [
+        ("corrected", START + timedelta(hours=5))
+    ]
+
+
+def test_a_reference_replaces_its_namesake(lake: Lake, folder: Path) -> None:
+    """Setting a reference again leaves one set of bins."""
+    for values in ([1.0, 2.0], [3.0, None]):
+        bins = reference_bins(pa.table({"inputs.x": values}))
+        lake.set_reference("m", "train", source="t.parquet", sample_count=2, bins=bins, created_at=START)
+    assert read(folder, "SELECT model, reference, sample_count FROM reference_sets") == [("m", "train", 2)]
+    rows = read(folder, "SELECT kind, n FROM reference_bins WHERE field = 'inputs.x' ORDER BY bin")
+    assert rows == [("range", 0), ("range", 1), ("null", 1)]
+    assert (
+        REFERENCE_BINS.names
+        == [name for (name,) in read(folder, "SELECT column_name FROM (DESCRIBE reference_bins)")][2:]
+    )
+
+
+def test_a_folder_that_is_no_lake_is_refused(tmp_path: Path) -> None:
+    """A catalog that is something else gives one clear error."""
+    (tmp_path / "catalog.sqlite").write_text("not a database, surely not one at all" * 100)
+    with pytest.raises(DataDirectoryError, match="cannot be opened"):
+        Lake.open(tmp_path)
+
+
+def test_a_moved_lake_is_read_where_it_is(lake: Lake, folder: Path, tmp_path: Path) -> None:
+    """Files are found relative to the folder, so people can move or copy it."""
+    lake.flush([predictions("m", [{"inputs.x": 1}])], [], Progress(1, 0))
+    lake.close()
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert read(moved, "SELECT inputs.x FROM predictions.m") == [(1,)]
+
+
+def test_time_filters_skip_files(lake: Lake, folder: Path) -> None:
+    """A naive UTC window reads only the files that hold such times, not months of data."""
+    for month in range(1, 7):
+        when = datetime(2026, month, 1)
+        lake.flush([predictions("m", [{"time": when, "inputs.x": month}])], [], Progress(month, 0))
+    connection = engine.connect()
+    engine.attach(connection, folder.resolve(), read_only=True)
+    plan = connection.execute(
+        "EXPLAIN ANALYZE SELECT sum(inputs.x) FROM predictions.m WHERE time >= $start AND time < $end",
+        {"start": datetime(2026, 3, 1), "end": datetime(2026, 4, 1)},
+    ).fetchall()[0][1]
+    connection.close()
+    assert "Total Files Read: 1" in plan
+
+
+def test_errors_of_duckdb_are_not_swallowed(lake: Lake) -> None:
+    """A closed lake refuses to flush, loudly."""
+    lake.close()
+    with pytest.raises(duckdb.Error):
+        lake.flush([predictions("m", [{"inputs.x": 1}])], [], Progress(1, 0))
