@@ -1,0 +1,82 @@
+"""The bytes that requests in hand may hold together; who finds none left waits in line."""
+
+import asyncio
+from collections import deque
+
+from lapwing_collector.errors import UnavailableError
+
+
+class Budget:
+    """A number of bytes shared by all requests of one event loop, given out in the order of asking."""
+
+    def __init__(self, total_bytes: int) -> None:
+        """Start with all of `total_bytes` free."""
+        self._free = total_bytes
+        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, size: int, within_s: float) -> None:
+        """Take `size` bytes.
+
+        Raises:
+            UnavailableError: They did not become free within `within_s` seconds.
+        """
+        if size <= self._free and not self._line:
+            self._free -= size
+            return
+        turn = (size, asyncio.get_running_loop().create_future())
+        self._line.append(turn)
+        try:
+            await asyncio.wait([turn[1]], timeout=within_s)
+        finally:
+            if not turn[1].done():
+                self._line.remove(turn)
+                self._serve_line()
+        if not turn[1].done():
+            raise UnavailableError("the collector is busy with other requests; try again")
+
+    def give_back(self, size: int) -> None:
+        """Make `size` bytes free for who waits."""
+        self._free += size
+        self._serve_line()
+
+    def _serve_line(self) -> None:
+        while self._line and self._line[0][0] <= self._free:
+            size, turn = self._line.popleft()
+            self._free -= size
+            turn.set_result(None)
+
+
+class Claim:
+    """What one request holds of the budget.
+
+    Attributes:
+        waited_s: How long it has waited for bytes so far.
+    """
+
+    def __init__(self, budget: Budget, patience_s: float) -> None:
+        """Hold nothing yet; wait `patience_s` seconds in all."""
+        self.waited_s = 0.0
+        self._budget = budget
+        self._patience_s = patience_s
+        self._held = 0
+
+    async def cover(self, size: int) -> None:
+        """Hold at least `size` bytes.
+
+        Raises:
+            UnavailableError: They did not become free in time.
+        """
+        if size <= self._held:
+            return
+        loop = asyncio.get_running_loop()
+        start_s = loop.time()
+        try:
+            await self._budget.take(size - self._held, self._patience_s - self.waited_s)
+        finally:
+            self.waited_s += loop.time() - start_s
+        self._held = size
+
+    def release(self) -> None:
+        """Give back what is held."""
+        self._budget.give_back(self._held)
+        self._held = 0

@@ -1,0 +1,272 @@
+"""Connections, back-pressure, time limits, starting and stopping of the receiver."""
+
+import asyncio
+import http.client
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from opentelemetry._logs import LogRecord
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+
+from helpers.receive_server import PROTOBUF, Answer, GatedIngest, Recorder, Running, serving
+from lapwing_collector.errors import AddressInUseError, ConfigError
+from lapwing_collector.receive import Limits, Server
+from lapwing_collector.receive.server import _Protocol
+
+REQUEST = b"POST /v1/logs HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-protobuf\r\n"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Running]:
+    """A server with the default limits, for tests that need no other."""
+    with serving(Recorder()) as server:
+        yield server
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """All that the server sends until it closes the connection."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_keep_alive(shared: Running) -> None:
+    """Item 22: one connection carries many requests, also after one of them was refused before its body."""
+    recorder = Recorder()
+    with shared.ingesting(recorder) as server:
+        connection = http.client.HTTPConnection(*server.address, timeout=20)
+        for headers, status in [(PROTOBUF, 200), ({}, 415), (PROTOBUF, 200)]:
+            connection.request("POST", "/v1/logs", bytes(200_000), headers)
+            assert Answer.read(connection).status == status
+        connection.close()
+    assert len(recorder.bodies) == 2
+
+
+def test_chunked(shared: Running) -> None:
+    """Item 22: a body without Content-Length arrives whole."""
+    recorder = Recorder()
+    with shared.ingesting(recorder) as server:
+        assert server.post(iter([b"re", b"cor", b"ds"])).status == 200
+    assert recorder.bodies == [b"records"]
+
+
+def test_expect_100_continue(shared: Running) -> None:
+    """Item 22: a client that asks first is told to continue, and its body arrives."""
+    recorder = Recorder()
+    with shared.ingesting(recorder) as server, server.connect() as connection:
+        connection.sendall(
+            REQUEST + b"Content-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+        )
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"hi")
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
+    assert recorder.bodies == [b"hi"]
+
+
+def test_expect_100_continue_of_too_much() -> None:
+    """A client that asks before it sends too much is refused at once, and the connection is closed."""
+    with serving(Recorder(), Limits(body_bytes=1)) as server, server.connect() as connection:
+        connection.sendall(REQUEST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 413")
+
+
+def test_pipelined(shared: Running) -> None:
+    """Item 22: requests sent without waiting are answered in order."""
+    recorder = Recorder()
+    with shared.ingesting(recorder) as server, server.connect() as connection:
+        connection.sendall(REQUEST + b"Content-Length: 1\r\n\r\na" + REQUEST + b"Content-Length: 1\r\n\r\nb")
+        connection.sendall(b"GET /v1/logs HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        answers = read_all(connection)
+    assert [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"405"]
+    assert recorder.bodies == [b"a", b"b"]
+
+
+def test_http_1_0(shared: Running) -> None:
+    """Item 22: an HTTP/1.0 client gets its answer and the end of the connection."""
+    with shared.ingesting(Recorder()) as server, server.connect() as connection:
+        connection.sendall(REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0") + b"Content-Length: 1\r\n\r\na")
+        assert b" 200 OK\r\n" in read_all(connection)
+
+
+@pytest.mark.parametrize("compression", [Compression.NoCompression, Compression.Gzip])
+def test_the_stock_exporter_delivers(shared: Running, compression: Compression) -> None:
+    """Item 32: OpenTelemetry's own Python SDK and exporter deliver a record."""
+    recorder = Recorder()
+    with shared.ingesting(recorder) as server:
+        host, port = server.address
+        provider = LoggerProvider()
+        exporter = OTLPLogExporter(endpoint=f"http://{host}:{port}/v1/logs", compression=compression)
+        provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+        provider.get_logger("test").emit(LogRecord(timestamp=1, body={"x": 1}, event_name="ml.prediction"))
+        provider.shutdown()
+    (request,) = map(ExportLogsServiceRequest.FromString, recorder.bodies)
+    assert request.resource_logs[0].scope_logs[0].log_records[0].event_name == "ml.prediction"
+
+
+def test_a_request_waits_for_room() -> None:
+    """Item 19: a request that finds no room waits, and is taken once others are done."""
+    ingest = GatedIngest()
+    limits = Limits(body_bytes=1000, in_flight_bytes=1500)
+    with serving(ingest, limits) as server, ThreadPoolExecutor() as clients:
+        answers = [clients.submit(server.post, bytes(1000))]
+        ingest.entered.acquire()
+        answers += [clients.submit(server.post, bytes(size)) for size in (1000, 400)]
+        assert server.request("GET", "/healthz").status == 200
+        assert len(ingest.bodies) <= 2, "not all three fit"
+        ingest.open()
+        assert [answer.result().status for answer in answers] == [200, 200, 200]
+
+
+def test_without_room_it_is_503() -> None:
+    """Item 19: a request that finds no room in time is 503 with Retry-After 1, and later ones are taken."""
+    ingest = GatedIngest()
+    limits = Limits(body_bytes=1000, in_flight_bytes=1500, room_wait_s=0.05)
+    with serving(ingest, limits) as server, ThreadPoolExecutor() as clients:
+        first = clients.submit(server.post, bytes(1000))
+        ingest.entered.acquire()
+        refused = server.post(bytes(1000))
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+        ingest.open()
+        assert first.result().status == 200
+        assert [server.post(bytes(1000)).status for _ in range(5)] == [200] * 5
+
+
+def test_a_slow_ingest_is_503_but_not_cancelled() -> None:
+    """A request whose storing takes too long is 503, holds its room until it is stored, and is stored."""
+    ingest = GatedIngest()
+    limits = Limits(body_bytes=1000, in_flight_bytes=1000, room_wait_s=0.05, answer_s=0.2)
+    with serving(ingest, limits) as server:
+        assert server.post(bytes(1000)).status == 503
+        assert server.post(bytes(1000)).status == 503
+        assert len(ingest.bodies) == 1, "the first still holds all room"
+        ingest.open()
+        while server.post(bytes(1000)).status != 200:
+            pass
+
+
+def test_a_client_that_stops_sending_is_cut_off() -> None:
+    """A body of which nothing comes for a while is 408, and its connection is closed."""
+    with serving(Recorder(), Limits(idle_s=0.05)) as server, server.connect() as connection:
+        connection.sendall(REQUEST + b"Content-Length: 10\r\n\r\nabc")
+        assert read_all(connection).startswith(b"HTTP/1.1 408")
+
+
+def test_a_client_that_leaves_early_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """A connection closed in the middle of a body reaches nobody and frees its room."""
+    recorder = Recorder()
+    with serving(recorder, Limits(body_bytes=10, in_flight_bytes=10)) as server:
+        for _ in range(3):
+            with server.connect() as connection:
+                connection.sendall(REQUEST + b"Content-Length: 10\r\n\r\n123456789")
+        assert server.post(bytes(10)).status == 200
+    assert recorder.bodies == [bytes(10)]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/logs HTTP/1.1\r\nHost:"])
+def test_a_head_that_does_not_come_is_cut_off(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    """A connection whose request head is not complete in time is closed."""
+    monkeypatch.setattr(_Protocol, "head_s", 0.05)
+    with serving(Recorder()) as server, server.connect() as connection:
+        connection.sendall(sent)
+        assert read_all(connection) == b""
+
+
+def test_a_slow_second_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit for a head holds for each request of a connection, not for the pause between them."""
+    monkeypatch.setattr(_Protocol, "head_s", 0.05)
+    with serving(Recorder()) as server, server.connect() as connection:
+        connection.sendall(REQUEST + b"Content-Length: 1\r\n\r\na")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(20)
+        connection.sendall(b"POST")
+        assert connection.recv(1) == b""
+
+
+def test_an_endless_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request head that grows too large closes the connection, long before its time is over."""
+    monkeypatch.setattr(_Protocol, "head_s", 60)
+    monkeypatch.setattr(_Protocol, "head_bytes", 1000)
+    with serving(Recorder()) as server, server.connect() as connection:
+        connection.sendall(REQUEST + b"X: " + b"x" * 1000)
+        assert connection.recv(1) == b""
+
+
+def test_a_port_in_use_is_told_in_one_line() -> None:
+    """A taken port is named in one line that says what to do."""
+    with serving(Recorder()) as server:
+        host, port = server.address
+        with pytest.raises(AddressInUseError, match=f"^{host}:{port} is in use.*choose another port$"):
+            asyncio.run(Server(Recorder(), host, port).start())
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
+def test_an_address_that_is_not_here_is_told(host: str) -> None:
+    """An address that this machine does not have is named."""
+    with pytest.raises(ConfigError, match=f"^{host}:1234 cannot be listened on"):
+        asyncio.run(Server(Recorder(), host, 1234).start())
+
+
+def test_stop_finishes_what_is_in_hand() -> None:
+    """Stopping refuses new connections, closes idle ones, and answers the requests in hand."""
+    ingest = GatedIngest()
+    with serving(ingest) as server, ThreadPoolExecutor() as clients:
+        idle = server.connect()
+        answer = clients.submit(server.post, b"records")
+        ingest.entered.acquire()
+        stopped = clients.submit(server.stop, 20)
+        assert idle.recv(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+        assert not stopped.done()
+        ingest.open()
+        assert answer.result().status == 200
+        stopped.result()
+        idle.close()
+
+
+def test_stop_asks_to_try_again_when_the_grace_is_over() -> None:
+    """A request that is not done within the grace is 503, never 500 or success."""
+    ingest = GatedIngest()
+    with serving(ingest) as server, ThreadPoolExecutor() as clients:
+        answer = clients.submit(server.post, b"records")
+        ingest.entered.acquire()
+        server.stop(0)
+        assert answer.result().status == 503
+        ingest.open()
+
+
+def test_stop_twice_is_no_error() -> None:
+    """Stopping is done once, however often it is asked for."""
+    with serving(Recorder()) as server:
+        server.stop()
+        server.stop()
+
+
+def test_signals_stay_with_the_caller() -> None:
+    """A server started in the main thread installs no signal handlers of its own."""
+    import signal
+
+    before = signal.getsignal(signal.SIGINT)
+
+    async def scenario() -> object:
+        server = Server(Recorder(), "127.0.0.1", 0)
+        await server.start()
+        during = signal.getsignal(signal.SIGINT)
+        await server.stop(1)
+        return during
+
+    assert threading.current_thread() is threading.main_thread()
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.get_loop()
+        during = runner.get_loop().run_until_complete(scenario())
+    assert during is before
