@@ -1,0 +1,148 @@
+"""One request, read both ways: columns for what every record has, objects for what is odd."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ScopeLogs
+
+from lapwing.semconv import PROCESS_ID
+from lapwing_collector.decode.attributes import Attributes
+from lapwing_collector.decode.columns import (
+    AmbiguousValueError,
+    Entries,
+    Index,
+    Kinds,
+    numpy,
+    read_entries,
+    read_values,
+)
+from lapwing_collector.decode.values import plain_map
+from lapwing_collector.decode.wire import parse, read_columns
+from lapwing_collector.errors import DecodeError
+
+ROW_BYTES: Final = 512
+"""About what a row takes besides what its record says."""
+
+MAX_ROWS_BYTES: Final = 1 << 28
+"""What the rows of one request may take besides what its records say. As every row has its own copy of its
+resource and scope, few bytes on the wire can ask for more memory than there is."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request of `count` records.
+
+    Attributes:
+        message: The protobuf runtime's objects.
+        records: One row per record: its times, event name and ids.
+        resources: Position in `message.resource_logs` of each record's resource.
+        scopes: Position in `scope_logs` of each record's scope.
+        attributes: The records' attributes.
+        bodies: Kind of each record's body.
+        sections: Entries of the bodies that are maps; owned by records.
+        fields: Entries of the sections that are maps; owned by sections.
+        received_at_ns: When the request arrived, in nanoseconds since the epoch.
+    """
+
+    message: ExportLogsServiceRequest
+    records: pa.StructArray
+    resources: Index
+    scopes: Index
+    attributes: Attributes
+    bodies: Kinds
+    sections: Entries
+    fields: Entries
+    received_at_ns: int
+
+    @property
+    def count(self) -> int:
+        """The number of records."""
+        return len(self.records)
+
+    @cached_property
+    def scope_logs(self) -> list[ScopeLogs]:
+        """The scopes of all resources, as objects."""
+        return [scope for resource in self.message.resource_logs for scope in resource.scope_logs]
+
+    @cached_property
+    def objects(self) -> list[LogRecord]:
+        """The records, as objects."""
+        return [record for scope in self.scope_logs for record in scope.log_records]
+
+    @cached_property
+    def resource_attributes(self) -> list[dict[str, object]]:
+        """The attributes of each resource, as plain values."""
+        return [plain_map(logs.resource.attributes) for logs in self.message.resource_logs]
+
+    def resource_texts(self, key: str) -> list[str | None]:
+        """The attribute `key` of each resource where it is text, None elsewhere."""
+        found = (attributes.get(key) for attributes in self.resource_attributes)
+        return [value if isinstance(value, str) else None for value in found]
+
+    @cached_property
+    def processes(self) -> list[str | None]:
+        """The process id of each resource, None where it gives none."""
+        return [process or None for process in self.resource_texts(PROCESS_ID)]
+
+    @cached_property
+    def times(self) -> npt.NDArray[np.uint64]:
+        """When each record happened, in nanoseconds: its time, else when it was observed, else received."""
+        time = numpy(self.records.field("time_unix_nano"))
+        observed = numpy(self.records.field("observed_time_unix_nano"))
+        return np.where(time > 0, time, np.where(observed > 0, observed, np.uint64(self.received_at_ns)))
+
+
+def read_request(payload: bytes, received_at_ns: int) -> Request:
+    """Read a request both ways.
+
+    Raises:
+        DecodeError: The bytes are not an ExportLogsServiceRequest, or their rows would take too much memory.
+    """
+    message = parse(payload)
+    _check_size(message)
+    try:
+        return _with_columns(message, payload, received_at_ns)
+    except AmbiguousValueError:  # the runtime has decided, and writes only what it chose
+        return _with_columns(message, message.SerializeToString(), received_at_ns)
+
+
+def _check_size(message: ExportLogsServiceRequest) -> None:
+    """Refuse a request whose rows, by repeating a long resource or by their number, would fill the memory."""
+    needed = 0
+    for resource in message.resource_logs:
+        resource_bytes = resource.resource.ByteSize()
+        for scope in resource.scope_logs:
+            needed += len(scope.log_records) * (resource_bytes + scope.scope.ByteSize() + ROW_BYTES)
+    if needed > MAX_ROWS_BYTES:
+        raise DecodeError(
+            f"The rows of this request would take about {needed >> 20} MiB (limit {MAX_ROWS_BYTES >> 20}): "
+            "each repeats its resource and scope. Send fewer records per request.",
+            413,
+        )
+
+
+def _with_columns(message: ExportLogsServiceRequest, payload: bytes, received_at_ns: int) -> Request:
+    scopes = read_columns(payload).values.field("scope_logs")
+    logs = scopes.values.field("log_records")
+    records = logs.values
+    resource_of_scope = np.repeat(np.arange(len(scopes)), np.diff(numpy(scopes.offsets)))
+    scope_of_record = np.repeat(np.arange(len(logs)), np.diff(numpy(logs.offsets)))
+    body = records.field("body")
+    sections = body.field("kvlist_value").field("values")
+    fields = sections.values.field("value").field("kvlist_value").field("values")
+    return Request(
+        message=message,
+        records=records,
+        resources=resource_of_scope[scope_of_record],
+        scopes=scope_of_record,
+        attributes=Attributes(read_entries(records.field("attributes")), len(records)),
+        bodies=read_values(body).kinds,
+        sections=read_entries(sections),
+        fields=read_entries(fields),
+        received_at_ns=received_at_ns,
+    )

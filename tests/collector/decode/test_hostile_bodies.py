@@ -1,0 +1,202 @@
+"""Bodies that are not what they claim to be cost one request, never the process."""
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+
+from helpers.decode_oracle import actual, expected
+from helpers.decode_requests import TIME_NS, any_value, key_values, prediction, request
+from lapwing_collector.decode import decode_logs
+from lapwing_collector.decode.wire import read_columns
+from lapwing_collector.errors import DecodeError
+from lapwing_collector.model.records import Decoded
+
+HUGE = b"\xff" * 9 + b"\x01"
+"""2^64 - 1 as a length."""
+
+
+def varint(number: int) -> bytes:
+    """The number in protobuf's variable-length encoding."""
+    head = b""
+    while number > 0x7F:
+        head += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return head + bytes([number])
+
+
+def part(number: int, content: bytes) -> bytes:
+    """A length-delimited field."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def in_record(content: bytes) -> bytes:
+    """A request with one record of these bytes."""
+    return part(1, part(2, part(2, content)))
+
+
+def nested_groups(depth: int) -> bytes:
+    """Unknown groups, one inside the other."""
+    return varint(15 << 3 | 3) * depth + varint(15 << 3 | 4) * depth
+
+
+def nested_maps(depth: int) -> bytes:
+    """An AnyValue of maps, one inside the other."""
+    value = b""
+    for _ in range(depth):
+        value = part(6, part(1, part(1, b"k") + part(2, value)))
+    return value
+
+
+HOSTILE = {
+    "groups at the top": nested_groups(500_000),
+    "groups in a record": in_record(nested_groups(500_000)),
+    "groups in a value that columns skip": in_record(part(5, part(5, nested_groups(500_000)))),
+    "groups in a field": in_record(part(5, part(6, part(1, part(2, nested_groups(500_000)))))),
+    "huge length at the top": b"\x0a" + HUGE,
+    "huge length in a record": part(1, part(2, b"\x12" + HUGE)),
+    "huge length in an unknown field": varint(99 << 3 | 2) + HUGE,
+    "maps 5000 deep": in_record(part(5, nested_maps(5_000))),
+    "cut short": in_record(part(5, nested_maps(3)))[:-1],
+    "text that is not UTF-8": in_record(part(5, part(1, b"\xff\xfe"))),
+    "a key that is not UTF-8": in_record(part(6, part(1, b"\xed\xa0\x80"))),
+    "JSON": b'{"resourceLogs": []}',
+    "field number zero": b"\x00\x00",
+    "eleven-byte number": b"\x08" + b"\x80" * 10 + b"\x01",
+}
+
+
+def test_hostile_bodies_are_refused_and_the_process_lives() -> None:
+    """Each gets a DecodeError with status 400, in a process that then decodes a good request."""
+    script = (
+        "import pickle, sys\n"
+        "from lapwing_collector.decode import decode_logs\n"
+        "from lapwing_collector.errors import DecodeError\n"
+        "bodies, good = pickle.load(sys.stdin.buffer)\n"
+        "for name, body in bodies.items():\n"
+        "    try:\n"
+        "        decode_logs(body, 1)\n"
+        "    except DecodeError as error:\n"
+        "        print(name, error.status_hint, sep=': ')\n"
+        "print('alive', decode_logs(good, 1).received, sep=': ')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=pickle.dumps((HOSTILE, request(prediction({})))),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout.decode().splitlines() == [f"{name}: 400" for name in HOSTILE] + ["alive: 1"]
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_refusal_tells_the_client_what_to_check() -> None:
+    """The message says what arrived, what was expected, and what usually is wrong."""
+    with pytest.raises(
+        DecodeError, match=r"\(3 bytes\) is not an OTLP ExportLogsServiceRequest.*UTF-8"
+    ) as caught:
+        decode_logs(b"abc", 1)
+    assert caught.value.status_hint == 400
+
+
+def test_a_panic_of_the_column_reader_is_a_decode_error() -> None:
+    """Even what the runtime would let through can not raise past a request's bounds."""
+    with pytest.raises(DecodeError, match="can not be read as columns"):
+        read_columns(b"\x0a" + HUGE)
+
+
+@pytest.mark.parametrize(
+    "logs",
+    [[], [ResourceLogs()], [ResourceLogs(scope_logs=[ScopeLogs(), ScopeLogs()]), ResourceLogs()]],
+    ids=["zero bytes", "empty resource", "empty scopes"],
+)
+def test_empty_envelopes_decode_to_nothing(logs: list[ResourceLogs]) -> None:
+    """An empty request is valid and holds no record."""
+    assert decode_logs(ExportLogsServiceRequest(resource_logs=logs).SerializeToString(), 1) == Decoded((), 0)
+
+
+@pytest.mark.parametrize("depth", [1, 31])
+def test_maps_are_read_as_deep_as_the_runtime_goes(depth: int) -> None:
+    """31 maps inside each other are kept; that many levels are all the runtime reads."""
+    payload = in_record(part(5, nested_maps(depth)))
+    assert actual(decode_logs(payload, 1)) == expected(payload, 1)
+
+
+@pytest.mark.parametrize(
+    ("records", "resource"),
+    [(300, {"host": "h" * (1 << 20)}), (600_000, {})],
+    ids=["a long resource", "very many records"],
+)
+def test_short_bodies_that_would_fill_the_memory_are_refused(records: int, resource: dict[str, str]) -> None:
+    """Rows repeat their resource, so few bytes can ask for many; the client is told to send less at once."""
+    payload = request(*[LogRecord()] * records, resource=resource)
+    with pytest.raises(DecodeError, match=r"would take about \d+ MiB.*fewer records per request") as caught:
+        decode_logs(payload, 1)
+    assert caught.value.status_hint == 413
+
+
+def odd_encodings() -> dict[str, bytes]:
+    """Requests that are valid, but that no usual encoder would write so."""
+    two_members = any_value(5).SerializeToString() + any_value("x").SerializeToString()
+    first, second = (any_value({"inputs": {"a": [n], "b": n}}).SerializeToString() for n in (1, 2))
+    head = prediction({}).SerializeToString()
+    field = part(1, part(1, b"inputs") + part(2, part(6, part(1, part(1, b"a") + part(2, two_members)))))
+    return {
+        "a field with two members": in_record(head + part(5, part(6, field))),
+        "an attribute with two members": in_record(head + part(6, part(1, b"tag") + part(2, two_members))),
+        "a list element with two members": in_record(
+            part(
+                5,
+                part(
+                    6,
+                    part(
+                        1,
+                        part(1, b"inputs")
+                        + part(2, part(6, part(1, part(2, part(5, part(1, two_members)))))),
+                    ),
+                ),
+            )
+            + head
+        ),
+        "a body with two members": in_record(
+            head + part(5, first) + part(5, any_value("x").SerializeToString())
+        ),
+        "a body in two parts": in_record(head + part(5, first) + part(5, second)),
+        "a value in two parts": in_record(
+            head + part(5, part(6, part(1, part(1, b"inputs") + part(2, first[2:]) + part(2, second[2:]))))
+        ),
+        "unknown fields": in_record(head + part(99, b"new") + nested_groups(20) + b"\xf8\x06\x07"),
+        "fields in reverse": in_record(part(5, first) + part(12, b"ml.prediction") + head),
+        "a wrong wire type": in_record(head + b"\x28\x05"),
+        "default values written out": in_record(head + b"\x09" + bytes(8) + part(9, b"") + b"\x38\x00"),
+    }
+
+
+@pytest.mark.parametrize("name", odd_encodings())
+def test_valid_but_unusual_encodings_mean_what_the_runtime_says(name: str) -> None:
+    """Split messages merge, of several members the last one counts, and unknown fields are skipped."""
+    payload = odd_encodings()[name]
+    assert actual(decode_logs(payload, TIME_NS)) == expected(payload, TIME_NS)
+
+
+def test_an_index_into_a_string_table_counts_as_null() -> None:
+    """Indexes have a meaning in profiles only, so logs treat them as absent."""
+    log = LogRecord(event_name="ml.prediction", body=any_value({"inputs": {"a": 1}}))
+    log.body.kvlist_value.values[0].value.kvlist_value.values[0].value.string_value_strindex = 3
+    log.attributes.extend(prediction({}).attributes)
+    nested = LogRecord()
+    nested.CopyFrom(log)
+    nested.body.kvlist_value.values[0].value.kvlist_value.values.extend(
+        key_values({"deep": {"b": [1, True]}})
+    )
+    nested.body.kvlist_value.values[0].value.kvlist_value.values[1].value.kvlist_value.values[
+        0
+    ].value.array_value.values[0].string_value_strindex = 3
+    (batch,) = decode_logs(request(log, nested), TIME_NS).batches
+    assert [(column.path, column.values.to_pylist()) for column in batch.fields] == [
+        (("inputs", "deep", "b"), [None, [None, True]])
+    ]
