@@ -2,6 +2,6 @@
 
 from lapwing_collector.query.guard import check_select, tables_in
 from lapwing_collector.query.session import Session
-from lapwing_collector.query.worker import QueryProcess
+from lapwing_collector.query.worker import QueryPool, QueryProcess
 
-__all__ = ["QueryProcess", "Session", "check_select", "tables_in"]
+__all__ = ["QueryPool", "QueryProcess", "Session", "check_select", "tables_in"]

@@ -1,6 +1,7 @@
 """SQL in a process of its own, with a deadline and an address-space limit: what runs over is killed."""
 
 import multiprocessing
+import queue
 import resource
 import signal
 import threading
@@ -56,7 +57,9 @@ class QueryProcess:
             return pa.ipc.open_stream(answer).read_all()
 
     def close(self) -> None:
-        """Stop the process."""
+        """Stop the process, in the middle of a query if need be; that query fails."""
+        if self._process is not None:
+            self._process.kill()
         with self._lock:
             self._kill()
 
@@ -86,6 +89,34 @@ class QueryProcess:
         if self._connection is not None:
             self._connection.close()
         self._process = self._connection = None
+
+
+class QueryPool:
+    """Some query processes that share the work; each query goes to one that is free."""
+
+    def __init__(self, lake: Path, size: int) -> None:
+        """Answer queries over the lake in folder `lake`, up to `size` at a time."""
+        self._all = [QueryProcess(lake) for _ in range(size)]
+        self._idle: queue.LifoQueue[QueryProcess] = queue.LifoQueue()
+        for process in self._all:
+            self._idle.put(process)
+
+    def run(self, sql: str, parameters: Mapping[str, Any], timeout_s: float) -> pa.Table:
+        """Answer one SELECT within `timeout_s` seconds, not counting the wait for a free process.
+
+        Raises:
+            QueryError: As `QueryProcess.run`.
+        """
+        process = self._idle.get()
+        try:
+            return process.run(sql, parameters, timeout_s)
+        finally:
+            self._idle.put(process)
+
+    def close(self) -> None:
+        """Stop every process; queries under way fail."""
+        for process in self._all:
+            process.close()
 
 
 def _serve(connection: Connection, lake: Path) -> None:

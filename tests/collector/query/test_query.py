@@ -6,8 +6,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from helpers.batches import START, labels, predictions
 
+from helpers.batches import START, labels, predictions
 from lapwing_collector.errors import DataDirectoryError, NotSeenYetError, QueryError
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.query import QueryProcess, Session, check_select, tables_in
@@ -34,7 +34,8 @@ def session(folder: Path) -> Iterator[Session]:
 def test_answers_as_typed(session: Session) -> None:
     """A person's SQL over struct fields works as it is, parameters and all."""
     answer = session.run(
-        "SELECT count(*) AS n, avg((output.late = label)::INT) AS right FROM labeled.churn WHERE time >= $start",
+        "SELECT count(*) AS n, avg((output.late = label)::INT) AS right "
+        "FROM labeled.churn WHERE time >= $start",
         {"start": START},
     )
     assert answer.to_pylist() == [{"n": 10, "right": 1.0}]
@@ -87,7 +88,7 @@ def test_files_outside_the_lake_cannot_be_read(session: Session, tmp_path: Path)
     """A file named as a table is refused by the engine too."""
     other = tmp_path / "secret.csv"
     other.write_text("a\n1\n")
-    with pytest.raises(QueryError, match="Permission|disabled|does not exist"):
+    with pytest.raises(QueryError, match=r"Permission|disabled|does not exist"):
         session.run(f"SELECT * FROM '{other}'")
 
 
@@ -148,9 +149,11 @@ def test_endless_sql_is_killed_and_the_next_answers(folder: Path) -> None:
     """A query over its time costs its process, not the service."""
     process = QueryProcess(folder)
     try:
-        with pytest.raises(QueryError, match="longer than 0.5 s"):
+        with pytest.raises(QueryError, match=r"longer than 0\.5 s"):
             process.run("SELECT count(*) FROM range(1000000000000)", {}, 0.5)
-        answer = process.run("SELECT count(*) AS n FROM predictions.churn WHERE time < $end", {"end": datetime(2030, 1, 1)}, 30)
+        answer = process.run(
+            "SELECT count(*) AS n FROM predictions.churn WHERE time < $end", {"end": datetime(2030, 1, 1)}, 30
+        )
         assert answer.to_pylist() == [{"n": 10}]
         with pytest.raises(NotSeenYetError):
             process.run("SELECT * FROM predictions.unborn", {}, 30)

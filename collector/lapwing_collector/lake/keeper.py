@@ -1,0 +1,41 @@
+"""Keeps the catalog's write-ahead log in place while readers come and go.
+
+DuckDB opens the SQLite catalog anew for each transaction. When the last connection closes, SQLite folds its
+log into the database and deletes it, under a lock that stalls whoever opens it next; two busy readers then
+spend half their time waiting for each other. One connection that stays open prevents this. It must not be
+in a process that has DuckDB, since a second SQLite library in a process drops the locks of the first.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final, Self
+
+_SCRIPT: Final = """
+import signal, sqlite3, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+sys.stdin.read()
+"""
+"""Holds the connection until the owner closes the pipe, or dies."""
+
+
+class CatalogKeeper:
+    """A small process that holds the catalog open until closed."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        """Use `start` instead."""
+        self._process = process
+
+    @classmethod
+    def start(cls, lake: Path) -> Self:
+        """Hold the catalog of the lake in folder `lake` open."""
+        command = [sys.executable, "-I", "-c", _SCRIPT, str(lake / "catalog.sqlite")]
+        return cls(subprocess.Popen(command, stdin=subprocess.PIPE))  # noqa: S603  # our own script
+
+    def close(self) -> None:
+        """Let go; closing twice is harmless."""
+        assert self._process.stdin is not None  # noqa: S101  # it was started with a pipe
+        self._process.stdin.close()
+        self._process.wait()
