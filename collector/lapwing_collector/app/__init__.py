@@ -1,0 +1,1 @@
+"""Builds, starts and stops the rooms, and hands them the time."""

@@ -1,0 +1,26 @@
+"""Where things are inside a data directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """One data directory: one project, one owner, one trust boundary."""
+
+    root: Path
+
+    @property
+    def log(self) -> Path:
+        """Segments of the durable log."""
+        return self.root / "log"
+
+    @property
+    def lake(self) -> Path:
+        """The catalog and the Parquet files."""
+        return self.root / "lake"
+
+    @property
+    def state(self) -> Path:
+        """The database of alert states and messages."""
+        return self.root / "state.sqlite"

@@ -1,0 +1,96 @@
+"""Rows that are durable in the log and wait to be written to the lake, in the order of the log."""
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+from lapwing_collector.model.records import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """What one entry of the durable log holds that was not known before.
+
+    Attributes:
+        position: The entry's position in the log.
+        batches: Its new rows.
+        size_bytes: How much memory it is charged with.
+    """
+
+    position: int
+    batches: tuple[Batch, ...]
+    size_bytes: int
+
+
+class Pending:
+    """A queue between those who receive and the one who writes, bounded in bytes by those who put in."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        """Call it full at `capacity_bytes`."""
+        self._capacity_bytes = capacity_bytes
+        self._entries: deque[LogEntry] = deque()
+        self._size_bytes = 0
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, entry: LogEntry) -> None:
+        """Add an entry; never waits, since what is in the log must be written."""
+        with self._changed:
+            self._entries.append(entry)
+            self._size_bytes += entry.size_bytes
+            self._changed.notify_all()
+
+    @property
+    def full(self) -> bool:
+        """Whether new work should be refused for now."""
+        return self._size_bytes >= self._capacity_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that wait."""
+        return self._size_bytes
+
+    def wait_for_room(self) -> None:
+        """Wait until the queue is not full."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._size_bytes < self._capacity_bytes or self._closed)
+
+    def wait_for_work(self, timeout_s: float | None) -> bool:
+        """Wait until something is queued or the queue is closed; tells whether something is queued."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._entries or self._closed, timeout_s)
+            return bool(self._entries)
+
+    def wait_for_close(self, timeout_s: float) -> bool:
+        """Let more entries gather, for `timeout_s` seconds at most; tells whether the queue was closed."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or self._size_bytes >= self._capacity_bytes, timeout_s
+            )
+            return self._closed
+
+    def peek(self, limit_bytes: int) -> list[LogEntry]:
+        """The oldest entries, at least one and about `limit_bytes` of them; they stay until `drop`."""
+        with self._changed:
+            taken: list[LogEntry] = []
+            size_bytes = 0
+            for entry in self._entries:
+                if taken and size_bytes + entry.size_bytes > limit_bytes:
+                    break
+                taken.append(entry)
+                size_bytes += entry.size_bytes
+            return taken
+
+    def drop(self, entries: list[LogEntry]) -> None:
+        """Forget the oldest entries, which are in the lake now."""
+        with self._changed:
+            for entry in entries:
+                self._entries.popleft()
+                self._size_bytes -= entry.size_bytes
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wake everyone who waits; entries already in remain."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

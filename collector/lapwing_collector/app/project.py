@@ -1,0 +1,112 @@
+"""What a person configured: settings, rules and targets, read and checked before anything starts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+from lapwing_collector.config import Settings, load_settings
+from lapwing_collector.errors import ConfigError
+from lapwing_collector.model.alerts import RuleId
+from lapwing_collector.notify import Target, read_notify_file
+from lapwing_collector.query import check_select, tables_in
+from lapwing_collector.rules import Rule, load_rules, merge_rules
+
+SETTINGS_FILE: Final = "lapwing.yaml"
+
+_MODEL_SCHEMAS: Final = frozenset({"predictions", "predictions_all", "labels", "labeled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Everything the collector was told.
+
+    Attributes:
+        settings: From file, environment and flags.
+        rules: From all rule files.
+        tables: The models' tables that each rule's SQL names, in lower case.
+        targets: Who is told about alerts; empty without a notify file.
+    """
+
+    settings: Settings
+    rules: tuple[Rule, ...]
+    tables: Mapping[RuleId, frozenset[str]]
+    targets: tuple[Target, ...]
+
+
+def load_project(file: Path | None, flags: Mapping[str, Any]) -> Project:
+    """Read the settings file and what it names; without one, `lapwing.yaml` of this folder, if there is one.
+
+    Args:
+        file: The settings file.
+        flags: Settings given on the command line, by dotted name.
+
+    Raises:
+        ConfigError: One line for every mistake in the first file that has any.
+    """
+    file = _settings_file(file)
+    settings = load_settings(file, flags=flags)
+    folder = file.parent if file is not None else Path()
+    rules = _read_rules(folder, settings)
+    with duckdb.connect(":memory:") as parser:
+        tables = {rule.id: _model_tables(parser, rule) for rule in rules}
+    notify = folder / settings.notify
+    targets = read_notify_file(notify) if notify.exists() else ()
+    return Project(settings, rules, tables, targets)
+
+
+def settings_for(file: Path | None, flags: Mapping[str, Any]) -> Settings:
+    """The settings alone, for commands that need no rules.
+
+    Raises:
+        ConfigError: One line for every mistake.
+    """
+    return load_settings(_settings_file(file), flags=flags)
+
+
+def read_rule_files(files: Sequence[Path]) -> tuple[Rule, ...]:
+    """Read rule files; a rule's group and name must be unique over all of them.
+
+    Raises:
+        ConfigError: One line for every mistake.
+    """
+    with duckdb.connect(":memory:") as parser:
+        rules = {
+            str(file): load_rules(_text(file), str(file), check_sql=lambda sql: check_select(parser, sql))
+            for file in files
+        }
+    return merge_rules(rules)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from error
+
+
+def _settings_file(file: Path | None) -> Path | None:
+    default = Path(SETTINGS_FILE)
+    return default if file is None and default.exists() else file
+
+
+def _read_rules(folder: Path, settings: Settings) -> tuple[Rule, ...]:
+    files = []
+    for pattern in settings.rules:
+        found = sorted(folder.glob(pattern))
+        if not found and "*" not in pattern:
+            raise ConfigError(f"{folder / pattern}: this rule file, named in the settings, does not exist")
+        files += found
+    return read_rule_files(files)
+
+
+def _model_tables(parser: duckdb.DuckDBPyConnection, rule: Rule) -> frozenset[str]:
+    texts = [rule.expr] + ([rule.wait_for.expr] if rule.wait_for else [])
+    return frozenset(
+        table.lower()
+        for text in texts
+        for schema, table in tables_in(parser, text)
+        if schema.lower() in _MODEL_SCHEMAS
+    )

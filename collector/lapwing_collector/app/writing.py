@@ -1,0 +1,136 @@
+"""The one thread that writes the lake: gathers durable rows for a moment, flushes them, merges files."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from lapwing_collector.app.ingest import admit
+from lapwing_collector.app.pending import LogEntry, Pending
+from lapwing_collector.dedup import Ledger
+from lapwing_collector.lake import Lake, Progress, QueuedMetric
+from lapwing_collector.model.records import Batch, Kind
+from lapwing_collector.wal import Log
+
+logger = logging.getLogger(__name__)
+
+_FLUSH_BYTES: Final = 32 << 20
+_RETRY_S: Final = 1.0
+_METRICS_AT_ONCE: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class MetricQueue:
+    """Where results of `record:` rules wait for the lake."""
+
+    waiting: Callable[[int, int], Sequence[QueuedMetric]]
+    """Those numbered above the first argument, at most as many as the second says."""
+    forget: Callable[[int], None]
+    """Those up to this number are in the lake."""
+
+
+class Writer:
+    """Flushes `pending` into the lake until closed, then once more until nothing is left."""
+
+    def __init__(
+        self,
+        *,
+        lake: Lake,
+        log: Log,
+        pending: Pending,
+        covered: Ledger,
+        metrics: MetricQueue,
+        interval_s: float,
+        on_flushed: Callable[[Mapping[str, pa.Array]], None],
+    ) -> None:
+        """Wire the parts.
+
+        Args:
+            lake: Written by nobody else.
+            log: Released as the lake covers it.
+            pending: Rows that are durable.
+            covered: The records that the lake has; kept with the log, so that a restart knows them.
+            metrics: Results of `record:` rules that wait.
+            interval_s: How long rows gather before they are flushed.
+            on_flushed: Told, after each commit, the event times of the predictions in it, by model.
+        """
+        self._lake = lake
+        self._log = log
+        self._pending = pending
+        self._covered = covered
+        self._metrics = metrics
+        self._interval_s = interval_s
+        self._on_flushed = on_flushed
+        self._failing = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lapwing-writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    @property
+    def failing(self) -> bool:
+        """Whether the newest flush failed; it is tried again until it works."""
+        return self._failing.is_set()
+
+    def close(self, timeout_s: float) -> bool:
+        """Flush what is left and stop; tells whether everything was flushed in time.
+
+        What was not stays in the log and is written after the next start.
+        """
+        self._stop.set()
+        self._pending.close()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive() and not self._pending.peek(1)
+
+    def _run(self) -> None:
+        while True:
+            worked = self._pending.wait_for_work(self._interval_s)
+            if worked and not self._stop.is_set():
+                self._pending.wait_for_close(self._interval_s)
+            try:
+                if self._flush() and not self._stop.is_set():
+                    self._lake.merge_small_files()
+                self._failing.clear()
+            except Exception:
+                # Nothing is lost by trying again: the rows stay pending, and the log keeps them.
+                logger.exception(
+                    "flushing to the lake failed; it is tried again", extra={"action": "flush_failed"}
+                )
+                self._failing.set()
+                if self._stop.wait(_RETRY_S):
+                    return
+            if self._stop.is_set() and (self._failing.is_set() or not self._pending.peek(1)):
+                return
+
+    def _flush(self) -> bool:
+        """Write what waits; tells whether there was anything."""
+        entries = self._pending.peek(_FLUSH_BYTES)
+        metrics = self._metrics.waiting(self._lake.progress.metrics, _METRICS_AT_ONCE)
+        if not entries and not metrics:
+            return False
+        progress = Progress(
+            log=entries[-1].position if entries else self._lake.progress.log,
+            metrics=metrics[-1].number if metrics else self._lake.progress.metrics,
+        )
+        batches = [batch for entry in entries for batch in entry.batches]
+        self._lake.flush(batches, metrics, progress)
+        self._settle(entries, batches, progress)
+        return True
+
+    def _settle(self, entries: list[LogEntry], batches: list[Batch], progress: Progress) -> None:
+        """Let go of what the lake has now, and tell who waits for it."""
+        admit(self._covered, tuple(batches))
+        self._pending.drop(entries)
+        self._log.write_checkpoint(progress.log, self._covered.snapshot())
+        self._log.release(progress.log)
+        self._metrics.forget(progress.metrics)
+        times: dict[str, list[pa.Array]] = {}
+        for batch in batches:
+            if batch.kind is Kind.PREDICTION:
+                times.setdefault(batch.model, []).append(batch.rows.column("time"))
+        self._on_flushed({model: pa.concat_arrays(parts) for model, parts in times.items()})

@@ -1,0 +1,138 @@
+"""The command line: arguments in, the right part called, its errors told in one line.
+
+Exit codes: 0 done, 1 it could not be done (the message says why), 2 wrong usage, 130 interrupted.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import lapwing
+from lapwing_collector.cli.output import Format
+from lapwing_collector.errors import LapwingError
+
+app = typer.Typer(
+    name="lapwing",
+    help="Watches machine-learning models: log predictions, query them with SQL, alert on SQL rules.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+rules_app = typer.Typer(help="Check rule files, close slots.", no_args_is_help=True)
+reference_app = typer.Typer(help="What production is compared with.", no_args_is_help=True)
+app.add_typer(rules_app, name="rules")
+app.add_typer(reference_app, name="reference")
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="Settings file; lapwing.yaml of this folder if there is one."),
+]
+Data = Annotated[Path | None, typer.Option("--data", help="Data directory; ./lapwing-data by default.")]
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    try:
+        app()
+    except LapwingError as error:
+        print(f"lapwing: {error}", file=sys.stderr)  # noqa: T201  # this is where errors are told
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lapwing {lapwing.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def up(
+    config: Config = None,
+    data: Data = None,
+    http: Annotated[str | None, typer.Option("--http", help="Where to receive OTLP/HTTP, host:port.")] = None,
+) -> None:
+    """Start the collector: receive predictions, keep them, evaluate rules, notify."""
+    from lapwing_collector.app.up import up as run
+    from lapwing_collector.cli.banner import announce
+
+    run(config, {"data": data, "http.listen": http}, announce)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT; '-' reads it from standard input.")],
+    config: Config = None,
+    data: Data = None,
+    fmt: Annotated[Format, typer.Option("--format", "-f", help="How to print the rows.")] = Format.TABLE,
+) -> None:
+    """Query predictions, labels, logs and metrics, whether the collector runs or not."""
+    from lapwing_collector.app.asking import ask
+    from lapwing_collector.cli.output import write_rows
+
+    text = sys.stdin.read() if query == "-" else query
+    write_rows(ask(config, {"data": data}, text), fmt)
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path, typer.Option("--data", help="Where the demo keeps its data; emptied first.")
+    ] = Path(".demo"),
+    once: Annotated[
+        bool, typer.Option("--once", help="End with the summary, exit 0 only if what it shows is true.")
+    ] = False,
+) -> None:
+    """Replay ten months of real flights through a model watched by Lapwing, and show what it finds."""
+    from lapwing_collector.demo import run_demo
+
+    raise typer.Exit(run_demo(data, once=once))
+
+
+@rules_app.command("check")
+def rules_check(files: Annotated[list[Path], typer.Argument(help="Rule files.")]) -> None:
+    """Check rule files; every mistake is named with file, line, key and what was expected."""
+    from lapwing_collector.app.project import read_rule_files
+
+    rules = read_rule_files(files)
+    typer.echo(f"{len(rules)} rules in {len(files)} files are fine")
+
+
+@rules_app.command("advance")
+def rules_advance(
+    to: Annotated[str, typer.Option("--to", help="Event time in UTC, 2026-01-31T12:00.")],
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Close every slot up to a time, when no newer data will come: the end of a replay."""
+    from lapwing_collector.app.admin import advance_rules
+
+    moment = advance_rules(config, {"data": data}, to)
+    typer.echo(f"slots up to {moment:%Y-%m-%d %H:%M} are closed as soon as their data is in")
+
+
+@reference_app.command("set")
+def reference_set(
+    model: Annotated[str, typer.Argument(help="The model.")],
+    name: Annotated[str, typer.Argument(help="What to call the reference; one of this name is replaced.")],
+    source: Annotated[Path, typer.Option("--from", help="Parquet or CSV file, a row per prediction.")],
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Freeze the distributions of a file's columns, for rules to compare production with."""
+    from lapwing_collector.app.admin import set_reference
+
+    fields = set_reference(config, {"data": data}, model, name, source)
+    typer.echo(f"reference {name} of {model}: {fields} fields from {source}")

@@ -1,0 +1,231 @@
+"""The command as people and scripts meet it: real processes, real exit codes."""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from helpers.batches import labels, predictions
+from helpers.collector import prediction, request
+from lapwing_collector.clock import epoch_ns
+from lapwing_collector.lake import Lake, Progress
+
+COMMAND = [sys.executable, "-m", "lapwing_collector.cli"]
+
+
+def run(
+    *arguments: str, stdin: str | None = None, **environment: str
+) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        check=False,
+        timeout=60,
+        input=stdin.encode() if stdin else None,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+@contextmanager
+def up(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """A running `lapwing up`, and the address it prints."""
+    process = subprocess.Popen(
+        [*COMMAND, "up", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    said = ""
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            said += line
+            if found := re.search(r"http://(\S+)", line):
+                yield process, found[1]
+                break
+        else:
+            pytest.fail(said)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a few rows, and no collector."""
+    data = tmp_path_factory.mktemp("data")
+    lake = Lake.open(data / "lake")
+    rows = [{"prediction_id": "a", "inputs.age": 41, "output.value": 0.5, "tags": [("region", "=1+1")]}]
+    lake.flush(
+        [predictions("churn", rows), labels("churn", [{"prediction_id": "a", "label": True}])],
+        [],
+        Progress(1),
+    )
+    lake.close()
+    return data
+
+
+QUERY = "SELECT prediction_id, inputs.age AS age, inputs, tags, label FROM labeled.churn"
+
+
+def test_rows_as_json(data: Path) -> None:
+    """Scripts get objects, with structs and maps as objects."""
+    answer = run("sql", QUERY, "--data", str(data), "--format", "json")
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout) == [
+        {"prediction_id": "a", "age": 41, "inputs": {"age": 41}, "tags": {"region": "=1+1"}, "label": True}
+    ]
+
+
+def test_rows_as_csv(data: Path) -> None:
+    """Spreadsheets get a header and plain cells."""
+    answer = run("sql", QUERY, "--data", str(data), "-f", "csv")
+    rows = list(csv.DictReader(io.StringIO(answer.stdout.decode())))
+    assert rows == [
+        {
+            "prediction_id": "a",
+            "age": "41",
+            "inputs": '{"age": 41}',
+            "tags": '{"region": "=1+1"}',
+            "label": "true",
+        }
+    ]
+
+
+@pytest.mark.parametrize("fmt", ["arrow", "parquet"])
+def test_rows_as_columns(data: Path, fmt: str) -> None:
+    """Programs get typed columns on standard output."""
+    answer = run("sql", QUERY, "--data", str(data), "-f", fmt)
+    source = pa.BufferReader(answer.stdout)
+    rows = pa.ipc.open_stream(source).read_all() if fmt == "arrow" else pq.read_table(source)
+    assert rows.column("age").to_pylist() == [41]
+    assert rows.schema.field("label").type == pa.bool_()
+
+
+def test_rows_as_a_table_and_from_standard_input(data: Path) -> None:
+    """People get a table; a query can be piped in."""
+    answer = run("sql", "-", "--data", str(data), stdin=QUERY)
+    assert answer.returncode == 0
+    assert b"prediction_id" in answer.stdout
+    assert b"41" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sql", "SELECT 1", "--data", "{tmp}/none"], ["no lake here yet", "lapwing up"]),
+        (["sql", "DELETE FROM models", "--data", "{data}"], ["expected a SELECT, not DELETE"]),
+        (["sql", "SELECT nope FROM predictions.churn", "--data", "{data}"], ["nope"]),
+        (["up", "--http", "4318", "--data", "{tmp}/d"], ["--http", "127.0.0.1:4318"]),
+        (["up", "--config", "{tmp}/none.yaml"], ["none.yaml", "cannot be read"]),
+        (["up", "--data", "/dev/null/d"], ["/dev/null/d", "cannot be written"]),
+        (["rules", "advance", "--to", "tomorrow", "--data", "{data}"], ["no collector has run here"]),
+        (
+            ["reference", "set", "m", "r", "--from", "{tmp}/x.parquet", "--data", "{tmp}/d"],
+            ["x.parquet", "cannot be read"],
+        ),
+        (["demo", "--once", "--data", "{data}"], ["not from an earlier demo"]),
+    ],
+)
+def test_mistakes_get_a_line_and_exit_1(
+    arguments: list[str], words: list[str], data: Path, tmp_path: Path
+) -> None:
+    """Wrong input is told in words, without a traceback."""
+    answer = run(*(argument.format(tmp=tmp_path, data=data) for argument in arguments))
+    said = answer.stderr.decode()
+    assert answer.returncode == 1, said
+    assert said.startswith("lapwing: ")
+    assert "Traceback" not in said
+    for word in words:
+        assert word in said
+
+
+def test_a_wrong_rule_file_stops_before_anything_starts(tmp_path: Path) -> None:
+    """File, line, key and what was expected, for each mistake; no data directory is made."""
+    (tmp_path / "lapwing.yaml").write_text("rules: [r.yaml]\ndata: data\n")
+    (tmp_path / "r.yaml").write_text(
+        "groups:\n  - name: g\n    rules:\n"
+        "      - alert: A\n        expr: DELETE FROM models\n        fro: 5m\n"
+    )
+    answer = run("up", "--config", str(tmp_path / "lapwing.yaml"))
+    said = answer.stderr.decode()
+    assert answer.returncode == 1
+    assert f"{tmp_path}/r.yaml:5: " in said
+    assert f"{tmp_path}/r.yaml:6: " in said
+    assert "expr" in said
+    assert "did you mean for?" in said
+    assert not (tmp_path / "data").exists()
+
+
+def test_ctrl_c_drains_and_ends_within_5_s(tmp_path: Path) -> None:
+    """What was acknowledged a moment before Ctrl-C is in the lake afterwards."""
+    with up("--data", str(tmp_path), "--http", "127.0.0.1:0") as (process, address):
+        host, _, port = address.rpartition(":")
+        records = [
+            prediction("m", f"p{i}", epoch_ns(datetime(2026, 1, 1)), inputs={"x": i}) for i in range(500)
+        ]
+        with socket.create_connection((host, int(port))) as client:
+            body = request(records)
+            head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+            client.sendall(f"{head}Content-Type: application/x-protobuf\r\n\r\n".encode() + body)
+            assert b"200 OK" in client.recv(4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=5) == 0
+    answer = run("sql", "SELECT count(*) AS n FROM predictions.m", "--data", str(tmp_path), "-f", "json")
+    assert json.loads(answer.stdout) == [{"n": 500}]
+
+
+def test_a_second_collector_and_a_taken_port(tmp_path: Path) -> None:
+    """Each gets one clear line and exit code 1, and the first runs on."""
+    with up("--data", str(tmp_path / "a"), "--http", "127.0.0.1:0") as (process, address):
+        second = run("up", "--data", str(tmp_path / "a"), "--http", "127.0.0.1:0")
+        assert second.returncode == 1
+        assert f"pid {process.pid}" in second.stderr.decode()
+        assert len(second.stderr.splitlines()) == 1
+        taken = run("up", "--data", str(tmp_path / "b"), "--http", address)
+        assert taken.returncode == 1
+        assert address in taken.stderr.decode()
+        assert len(taken.stderr.splitlines()) == 1
+        assert process.poll() is None
+
+
+def test_references_are_set_from_files(tmp_path: Path) -> None:
+    """A Parquet or CSV file becomes bins that SQL can read."""
+    (tmp_path / "train.csv").write_text("age,plan\n1,a\n2,b\n,b\n")
+    answer = run(
+        "reference", "set", "churn", "train", "--from", str(tmp_path / "train.csv"), "--data", str(tmp_path)
+    )
+    assert answer.returncode == 0, answer.stderr
+    rows = run(
+        "sql", "SELECT DISTINCT field FROM reference_bins ORDER BY 1", "--data", str(tmp_path), "-f", "json"
+    )
+    assert [row["field"] for row in json.loads(rows.stdout)] == ["inputs.age", "inputs.plan"]
+
+
+def test_rules_check_tells_fine_files() -> None:
+    """The example's own rules pass."""
+    answer = run("rules", "check", str(Path(__file__).parents[3] / "examples/flights/rules.yaml"))
+    assert answer.returncode == 0, answer.stderr
+    assert b"6 rules" in answer.stdout
+
+
+def test_settings_come_from_flag_then_environment_then_file(tmp_path: Path) -> None:
+    """The documented precedence decides where `sql` looks."""
+    (tmp_path / "lapwing.yaml").write_text("data: from-file\n")
+    config = ("--config", str(tmp_path / "lapwing.yaml"))
+    assert f"{tmp_path}/from-file:" in run("sql", "SELECT 1", *config).stderr.decode()
+    assert "/from-env:" in run("sql", "SELECT 1", *config, LAPWING_DATA="/from-env").stderr.decode()
+    by_flag = run("sql", "SELECT 1", *config, "--data", "/from-flag", LAPWING_DATA="/from-env")
+    assert "/from-flag:" in by_flag.stderr.decode()
