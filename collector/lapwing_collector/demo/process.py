@@ -1,0 +1,84 @@
+"""The collector as a process of its own, as a production service would meet it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Self
+
+from lapwing_collector.errors import LapwingError
+
+_ADDRESS: Final = re.compile(r"send predictions to\s+(http://\S+)")
+_START_S: Final = 30.0
+_STOP_S: Final = 10.0
+_POLL_S: Final = 0.05
+
+COMMAND: Final = (sys.executable, "-m", "lapwing_collector.cli")
+"""The `lapwing` command of this very installation."""
+
+
+class CollectorProcess:
+    """A running `lapwing up`.
+
+    Attributes:
+        endpoint: Where it receives predictions.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", endpoint: str) -> None:
+        """Use `start` instead."""
+        self._process = process
+        self.endpoint = endpoint
+
+    @classmethod
+    def start(
+        cls, data: Path, *, config: Path, environment: Mapping[str, str], http: str = "127.0.0.1:0"
+    ) -> Self:
+        """Start a collector over `data` and wait until it is ready.
+
+        What it prints goes to `collector.log` in the data directory.
+
+        Raises:
+            LapwingError: It did not become ready; the message has its last words.
+        """
+        data.mkdir(parents=True, exist_ok=True)
+        output = data / "collector.log"
+        with output.open("ab") as file:
+            said_before = file.tell()
+            process = subprocess.Popen(  # noqa: S603  # our own command
+                [*COMMAND, "up", "--config", str(config), "--data", str(data), "--http", http],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "500", **environment},
+                # Ctrl-C is for the demo, which then stops the collector itself.
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline:
+            said = output.read_bytes()[said_before:].decode(errors="replace")
+            if found := _ADDRESS.search(said):
+                return cls(process, found[1])
+            if process.poll() is not None:
+                raise LapwingError(f"the collector did not start:\n{said.strip()}")
+            time.sleep(_POLL_S)
+        process.kill()
+        process.wait()
+        raise LapwingError(f"the collector was not ready after {_START_S:g} s; see {output}")
+
+    def stop(self) -> int:
+        """Ask it to end as Ctrl-C would, and wait; returns its exit code. Stopping twice is harmless."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            return self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._process.returncode
+
+    def kill(self) -> None:
+        """End it without warning (`kill -9`)."""
+        self._process.kill()
+        self._process.wait()

@@ -1,0 +1,268 @@
+"""`lapwing demo` from start to end: train, replay, watch, and tell what was found."""
+
+import json
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+import lapwing
+from lapwing_collector.app.admin import advance_rules, set_reference
+from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.clock import SystemClock
+from lapwing_collector.demo.findings import (
+    BY_ORIGIN,
+    Check,
+    Episode,
+    accuracy_by_origin,
+    check_lake,
+    check_messages,
+    episodes,
+)
+from lapwing_collector.demo.flights import INPUTS, events, load_flights, replayed, training
+from lapwing_collector.demo.inbox import Delivery as Received
+from lapwing_collector.demo.inbox import Inbox
+from lapwing_collector.demo.model import Service, compile_service, train
+from lapwing_collector.demo.process import COMMAND, CollectorProcess
+from lapwing_collector.demo.replay import MODEL, Replayed, replay
+from lapwing_collector.errors import DataDirectoryError, LapwingError
+from lapwing_collector.model.alerts import Transition
+from lapwing_collector.state import Delivery, Store
+
+REPLAY_UNTIL: Final = datetime(2014, 1, 1, 12)  # noqa: DTZ001  # naive UTC
+"""When the last flight of 2013 has landed and no rule waits for its label any more."""
+
+_FURTHER_QUERIES: Final = (
+    "SELECT time, inputs.flight, error_message FROM predictions.flights WHERE error_type IS NOT NULL LIMIT 5",
+    "SELECT metric, series, window_start, value, label_coverage FROM metric_values LIMIT 10",
+)
+
+_MARK: Final = "this-is-a-lapwing-demo"
+_CATCH_UP_S: Final = 60.0
+_POLL_S: Final = 0.1
+
+
+def run_demo(data: Path, *, once: bool) -> int:
+    """Run the demo over the data directory `data`, which is emptied first.
+
+    Args:
+        data: New, empty, or left by an earlier demo.
+        once: End with the summary; otherwise the collector runs on until Ctrl-C.
+
+    Returns:
+        0 if everything the summary says is true, else 1.
+
+    Raises:
+        LapwingError: It cannot run here.
+    """
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # so that the collector is stopped too
+    console = Console(highlight=False)
+    started = time.monotonic()
+    _prepare(data)
+    with console.status("Reading the flights of 2013 …"):
+        flights = load_flights()
+    with console.status("Training on January and February …"):
+        service = _trained(flights, data)
+    console.print(
+        f"A model says at departure whether a flight will be late. It learned from {_span(training(flights))}"
+    )
+    with _inbox(console) as (inbox, environment):
+        collector = CollectorProcess.start(
+            data, config=example_folder() / "lapwing.yaml", environment=environment
+        )
+        try:
+            checks, found = _replay_and_check(console, collector, data, replayed(flights), service, inbox)
+            _tell(console, data, checks, found, time.monotonic() - started)
+            if not once:
+                console.print("The collector runs on. Stop with Ctrl-C.")
+                threading.Event().wait()
+        except KeyboardInterrupt:
+            if once:
+                raise
+        finally:
+            collector.stop()
+    return 0 if all(check.holds for check in checks) else 1
+
+
+def example_folder() -> Path:
+    """The example's files: packed into the wheel, or in the repository."""
+    packed = Path(__file__).parent / "example"
+    return packed if packed.is_dir() else Path(__file__).parents[3] / "examples" / "flights"
+
+
+def _prepare(data: Path) -> None:
+    """Empty the data directory of an earlier demo; anything else is left alone."""
+    if data.is_dir() and any(data.iterdir()):
+        if not (data / _MARK).exists():
+            raise DataDirectoryError(
+                f"{data}: is not empty and not from an earlier demo; choose another with --data"
+            )
+        shutil.rmtree(data)
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        (data / _MARK).touch()
+    except OSError as error:
+        raise DataDirectoryError(
+            f"{data}: the demo cannot write here: {error.strerror}; choose another with --data"
+        ) from error
+
+
+def _trained(flights: pd.DataFrame, data: Path) -> Service:
+    """Train the model, and freeze what its inputs looked like as the reference `train`."""
+    known = training(flights)
+    reference = data / "train.parquet"
+    known[list(INPUTS)].to_parquet(reference)
+    set_reference(None, {"data": data}, MODEL, "train", reference)
+    return compile_service(train(known))
+
+
+@contextmanager
+def _inbox(console: Console) -> Iterator[tuple[Inbox, dict[str, str]]]:
+    """Receivers for webhooks and mail, and the variables that tell the collector where they are."""
+
+    def show(delivery: Received) -> None:
+        if delivery.via == "http":
+            console.print(Text("  ✉ ", style="yellow").append(delivery.title, style="default"))
+
+    with Inbox(SystemClock(), show) as inbox:
+        yield (
+            inbox,
+            {
+                "LAPWING_DEMO_HTTP_PORT": str(inbox.http_port),
+                "LAPWING_DEMO_SMTP_PORT": str(inbox.smtp_port),
+            },
+        )
+
+
+def _replay_and_check(  # noqa: PLR0917  # the parts of one demo
+    console: Console,
+    collector: CollectorProcess,
+    data: Path,
+    flights: pd.DataFrame,
+    service: Service,
+    inbox: Inbox,
+) -> tuple[list[Check], list[Episode]]:
+    question = _Question(data)
+    lapwing.init(endpoint=collector.endpoint, service="flights-demo", environment="demo", on_full="wait")
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[done]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("Replaying", total=len(flights), done="")
+
+        def tell(done: Replayed) -> None:
+            _show(progress, task, done)
+            if done.predictions > len(flights) // 2:
+                question.ask_once()
+
+        done = replay(events(flights), service, tell)
+        acknowledged = lapwing.flush(timeout_s=30)
+        progress.update(task, description="Waiting for the last rules")
+        history = _settled(data)
+    checks = [
+        Check(f"{done.predictions + done.labels:,} records were sent and acknowledged", acknowledged),
+        question.check(done.predictions),
+        *check_lake(data, done),
+        *check_messages(history, inbox.deliveries),
+    ]
+    return checks, episodes(history)
+
+
+class _Question:
+    """`lapwing sql` from another process, asked in the middle of the replay."""
+
+    def __init__(self, data: Path) -> None:
+        self._command = [
+            *COMMAND,
+            "sql",
+            f"SELECT count(*) AS n FROM predictions.{MODEL}",
+            "-f",
+            "json",
+            "--data",
+            str(data),
+        ]
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask_once(self) -> None:
+        if self._process is None:
+            self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)  # noqa: S603  # our own
+
+    def check(self, predictions: int) -> Check:
+        self.ask_once()
+        assert self._process is not None  # noqa: S101  # asked above at the latest
+        answer, _ = self._process.communicate()
+        count = json.loads(answer)[0]["n"] if self._process.returncode == 0 else 0
+        return Check(
+            f"`lapwing sql` answered during the replay: {count:,} flights by then", 0 < count < predictions
+        )
+
+
+def _show(progress: Progress, task: TaskID, done: Replayed) -> None:
+    when = f"{done.last_event:%d %b %Y}" if done.last_event else ""
+    progress.update(task, completed=done.predictions, description=when, done=f"{done.predictions:,} flights")
+
+
+def _settled(data: Path) -> list[Transition]:
+    """Close the last slots, wait until each was evaluated and told; the whole history, oldest first."""
+    advance_rules(None, {"data": data}, REPLAY_UNTIL.isoformat())
+    store = Store.open(DataDirectory(data).state)
+    try:
+        deadline = time.monotonic() + _CATCH_UP_S
+        last_slot = REPLAY_UNTIL.replace(hour=0)
+        while time.monotonic() < deadline:
+            slots = [state.slot for state in store.load_rules().values()]
+            if slots and all(slot is not None and slot >= last_slot for slot in slots) and not _unsent(store):
+                return store.history(limit=10_000)[::-1]
+            time.sleep(_POLL_S)
+    finally:
+        store.close()
+    raise LapwingError(
+        f"rules or messages did not catch up within {_CATCH_UP_S:g} s; see {data / 'collector.log'}"
+    )
+
+
+def _unsent(store: Store) -> bool:
+    return any(delivery in {Delivery.QUEUED, Delivery.SENDING} for _, delivery in store.outbox_counts())
+
+
+def _tell(console: Console, data: Path, checks: list[Check], found: list[Episode], seconds: float) -> None:
+    alerts = Table(title="Alerts, in event time", title_justify="left", box=None, pad_edge=False)
+    for heading in ("alert", "", "fired", "resolved", "peak"):
+        alerts.add_column(heading, justify="right" if heading == "peak" else "left")
+    for episode in found:
+        resolved = f"{episode.resolved_at:%d %b}" if episode.resolved_at else "still firing"
+        peak = "" if episode.peak is None else f"{episode.peak:.3f}"
+        alerts.add_row(episode.name, episode.labels, f"{episode.fired_at:%d %b}", resolved, peak)
+    console.print()
+    console.print(alerts)
+    console.print()
+    for row in accuracy_by_origin(data):
+        console.print(f"accuracy from {row['origin']}: {row['accuracy']:.2%}")
+    console.print()
+    for check in checks:
+        mark = Text("✓ ", style="green") if check.holds else Text("✗ ", style="red")
+        console.print(mark.append(check.text, style="default"))
+    console.print(f"\n{seconds:.0f} s in all. Now try:")
+    for query in (BY_ORIGIN, *_FURTHER_QUERIES):
+        console.print(Text(f'  lapwing sql --data {data} "{query}"'), soft_wrap=True)  # to be copied
+
+
+def _span(flights: pd.DataFrame) -> str:
+    first, last = flights["departed_at"].min(), flights["departed_at"].max()
+    return f"{len(flights):,} flights from {first:%d %B} to {last:%d %B %Y}"
