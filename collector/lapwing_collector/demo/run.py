@@ -50,7 +50,7 @@ _FURTHER_QUERIES: Final = (
 )
 
 _MARK: Final = "this-is-a-lapwing-demo"
-_CATCH_UP_S: Final = 60.0
+_CATCH_UP_S: Final = 180.0
 _POLL_S: Final = 0.1
 
 
