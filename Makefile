@@ -18,7 +18,7 @@ help: ## Show what can be made
 	@touch $@
 
 demo: .venv/demo.ok ## Replay ten months of real flights through Lapwing and show what it finds
-	$(BIN)/lapwing demo
+	$(BIN)/lapwing demo --once
 
 test: .venv/dev.ok ## Run all tests
 	$(BIN)/pytest -n 2 --dist worksteal

@@ -1,1 +1,1 @@
-"""The Lapwing collector: receives predictions over OTLP, keeps them durably, answers SQL and watches rules."""
+"""The Lapwing collector: receives predictions over OTLP, keeps them, answers SQL and watches rules."""

@@ -48,7 +48,7 @@ def read_status_message(body: bytes) -> str:
     """Read the message of a `google.rpc.Status`; empty if it is not one."""
     if not body:
         return ""
-    from google.rpc.status_pb2 import Status
+    from google.rpc.status_pb2 import Status  # noqa: PLC0415  # only where a receiver refuses
 
     try:
         return str(Status.FromString(body).message)

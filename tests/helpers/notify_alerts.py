@@ -15,7 +15,7 @@ from lapwing_collector.model.alerts import (
     Transition,
 )
 
-NOON = datetime(2013, 3, 5, 12)  # noqa: DTZ001  # times are naive UTC
+NOON = datetime(2013, 3, 5, 12)  # times are naive UTC
 RULE = RuleId("flights", "AccuracyLow")
 
 

@@ -68,6 +68,11 @@ class CollectorProcess:
         process.wait()
         raise LapwingError(f"the collector was not ready after {_START_S:g} s; see {output}")
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def stop(self) -> int:
         """Ask it to end as Ctrl-C would, and wait; returns its exit code. Stopping twice is harmless."""
         if self._process.poll() is None:

@@ -1,9 +1,11 @@
 """`lapwing demo` from start to end: train, replay, watch, and tell what was found."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -134,7 +136,12 @@ def _inbox(console: Console) -> Iterator[tuple[Inbox, dict[str, str]]]:
 
     def show(delivery: Received) -> None:
         if delivery.via == "http":
-            console.print(Text("  ✉ ", style="yellow").append(delivery.title, style="default"))
+            summary = delivery.body.partition("\n")[0]
+            console.print(
+                Text("✉ ", style="yellow")
+                .append(delivery.title, style="default")
+                .append(f"\n    {summary}", style="dim")
+            )
 
     with Inbox(SystemClock(), show) as inbox:
         yield (
@@ -260,7 +267,14 @@ def _tell(console: Console, data: Path, checks: list[Check], found: list[Episode
         console.print(mark.append(check.text, style="default"))
     console.print(f"\n{seconds:.0f} s in all. Now try:")
     for query in (BY_ORIGIN, *_FURTHER_QUERIES):
-        console.print(Text(f'  lapwing sql --data {data} "{query}"'), soft_wrap=True)  # to be copied
+        console.print(Text(f'  {_command()} sql --data {data} "{query}"'), soft_wrap=True)  # to be copied
+
+
+def _command() -> str:
+    """How the person at this terminal can call `lapwing`: by name, or by path where that is not on theirs."""
+    own = Path(sys.executable).with_name("lapwing")
+    found = shutil.which("lapwing")
+    return "lapwing" if found and Path(found).samefile(own) else os.path.relpath(own)
 
 
 def _span(flights: pd.DataFrame) -> str:

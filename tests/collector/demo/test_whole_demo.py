@@ -132,10 +132,10 @@ def test_alerts_are_those_of_the_raw_data(run: Run, store: Store) -> None:
 
 
 def test_metrics_are_those_of_the_raw_data(run: Run) -> None:
-    """Each recorded metric has one row per window and origin, with the value, count and coverage of pandas."""
+    """Each metric has one row per window and origin, with the value, count and coverage of pandas."""
     stored = run.ask(
-        "SELECT metric, series['origin'] AS origin, window_start, window_end, value, sample_count, label_coverage "
-        "FROM metric_values"
+        "SELECT metric, series['origin'] AS origin, window_start, window_end, value, sample_count, "
+        "label_coverage FROM metric_values"
     )
     found = {
         (row["metric"], row["origin"], row["window_start"], row["window_end"]): row

@@ -1,0 +1,19 @@
+"""Runs every benchmark: `make bench`, or `python -m bench NAME …` for some."""
+
+import importlib
+import os
+import platform
+import sys
+
+NAMES = ("sdk", "decode", "wal", "ingest")
+
+
+def main() -> None:
+    """Say on what machine, then run the benchmarks asked for."""
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    for name in sys.argv[1:] or NAMES:
+        print(f"\n# {name}")
+        importlib.import_module(f"bench.{name}").main()
+
+
+main()
