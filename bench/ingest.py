@@ -38,7 +38,7 @@ def main() -> None:
     count = len(bodies) * PER_REQUEST
     size_mb = sum(map(len, bodies)) / 1e6
     print(
-        f"{count:,} predictions of 10 features, {size_mb:.0f} MB, {PER_REQUEST} a request, {CLIENTS} connections"
+        f"{count:,} predictions of 10 features, {size_mb:.0f} MB, {PER_REQUEST} a request, {CLIENTS} clients"
     )
     sink = subprocess.Popen([sys.executable, "-m", "bench.ingest", "sink"], stdout=subprocess.PIPE, text=True)
     assert sink.stdout is not None
@@ -57,12 +57,8 @@ def main() -> None:
         queryable_s = time.perf_counter() - started
         used_s = cpu_s(collector.pid) - cpu_before
         collector.stop()
-    print(
-        f"collector  {count / durable_s:10,.0f} predictions/s durable: {durable_s / plain_s:.1f} times as long"
-    )
-    print(
-        f"           {count / queryable_s:10,.0f} predictions/s queryable; {used_s / count * 1e6:.1f} µs of CPU each"
-    )
+    print(f"collector  {count / durable_s:10,.0f} durable: {durable_s / plain_s:.1f} times as long")
+    print(f"           {count / queryable_s:10,.0f} queryable; {used_s / count * 1e6:.1f} µs of CPU each")
 
 
 def requests() -> list[bytes]:

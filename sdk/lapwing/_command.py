@@ -13,10 +13,11 @@ def main() -> None:
         return
     try:
         from lapwing_collector.cli import main as run  # noqa: PLC0415  # may be missing
+
+        run()
     except ModuleNotFoundError as error:
         command = " ".join(["lapwing", *arguments[:1]])
         sys.exit(_missing(command, error))
-    run()
 
 
 def _missing(command: str, error: ModuleNotFoundError) -> int:

@@ -29,7 +29,7 @@ def test_all_is_sorted_and_whole() -> None:
 
 @pytest.mark.parametrize("module", [lapwing, lapwing.testing, lapwing.semconv], ids=lambda m: m.__name__)
 def test_everything_public_is_documented(module: ModuleType) -> None:
-    """Public modules, their functions and classes, and the public methods of these have docstrings of their own."""
+    """Public modules, their functions and classes, and the methods of these have docstrings of their own."""
     offered = {
         name: value
         for name, value in public_members(module).items()

@@ -65,17 +65,9 @@ def run_in(
     folder: Path, script: str, *arguments: str, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run a script that can import the standard library and what is in a folder."""
+    importing = f"import sys; sys.path.append({str(folder)!r})\n{script}"
     return subprocess.run(
-        [
-            sys.executable,
-            "-I",
-            "-S",
-            "-W",
-            "error",
-            "-c",
-            f"import sys; sys.path.append({str(folder)!r})\n{script}",
-        ]
-        + list(arguments),
+        [sys.executable, "-I", "-S", "-W", "error", "-c", importing, *arguments],
         env=environment,
         capture_output=True,
         text=True,

@@ -23,10 +23,13 @@ def advance_rules(file: Path | None, flags: Mapping[str, Any], to: str) -> datet
     """Let rules close their slots up to `to`, an ISO time, UTC unless it says otherwise.
 
     Raises:
-        ConfigError: `to` is no time.
+        ConfigError: `to` is no time, or time is not what the data says.
         DataDirectoryError: There is no such data directory.
     """
-    directory = DataDirectory(settings_for(file, flags).data)
+    settings = settings_for(file, flags)
+    if settings.clock != "data":
+        raise ConfigError("rules advance is for replays: the settings must say `clock: data` (see --config)")
+    directory = DataDirectory(settings.data)
     if not directory.state.exists():
         raise DataDirectoryError(f"{directory.root}: no collector has run here yet")
     try:

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.engine import identifier
 from lapwing_collector.errors import NotSeenYetError, QueryError
-from lapwing_collector.metrics import WatermarkPolicy, newest_credible, watermark
 from lapwing_collector.model.alerts import RuleId, RuleState
 from lapwing_collector.notify import Target, messages_for
 from lapwing_collector.rules import (
@@ -27,26 +27,25 @@ from lapwing_collector.rules import (
     due_slots,
     evaluate,
     evaluation_query,
+    next_slot,
     readiness,
     rows_from,
     rule_deleted,
     wait_query,
 )
-from lapwing_collector.state import Store
+from lapwing_collector.state import SlotCommittedError, Store
 
 logger = logging.getLogger(__name__)
 
 _TICK_S: Final = 1.0
+_LOOK_UP_S: Final = 30.0
 
 RunQuery = Callable[[str, Mapping[str, Any], float], pa.Table]
 """Runs SQL with parameters, within seconds."""
 
 
 class Alerting:
-    """Evaluates rules when their slots are due.
-
-    Watermarks are kept by table name in lower case, as SQL tells tables apart.
-    """
+    """Evaluates rules when their slots are due."""
 
     def __init__(
         self,
@@ -55,9 +54,9 @@ class Alerting:
         tables: Mapping[RuleId, Collection[str]],
         targets: Sequence[Target],
         store: Store,
+        completeness: Completeness,
         run_query: RunQuery,
         wake: Callable[[str], None],
-        policy: WatermarkPolicy,
         clock: Clock,
         workers: int,
     ) -> None:
@@ -67,10 +66,10 @@ class Alerting:
             rules: As the files have them.
             tables: The models' tables that each rule's SQL names, lower-cased.
             targets: Who is told.
-            store: State, outbox and watermarks.
+            store: State and outbox.
+            completeness: Tells which slots can be judged.
             run_query: Answers SQL over the lake.
             wake: Tells that the outbox has something for a target.
-            policy: How watermarks follow data and clock; without an `idle_after` only data closes slots.
             clock: The wall clock.
             workers: How many rules are evaluated at a time; one rule's slots always come one after another.
         """
@@ -79,35 +78,26 @@ class Alerting:
         self._tables = tables
         self._targets = targets
         self._store = store
+        self._completeness = completeness
         self._run_query = run_query
         self._wake = wake
-        self._policy = policy
-        self._replaying = policy.idle_after is None
         self._clock = clock
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="lapwing-rule")
         self._states = store.load_rules()
-        self._started_at = self._now()
-        self._watermarks: dict[str, datetime | None] = dict(store.load_watermarks())
-        self._newest: dict[str, datetime] = {}
-        self._newest_lock = threading.Lock()
+        self._caught_up = False
         self._work = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lapwing-rules", daemon=True)
 
     def start(self) -> None:
-        """Resolve what deleted rules had announced, catch up with the lake, and begin."""
+        """Resolve what deleted rules had announced, give new ones their first slot, and begin."""
         self._forget_deleted_rules()
+        if not self._completeness.replaying:
+            self._place_new_rules()
         self._thread.start()
 
-    def saw(self, times: Mapping[str, pa.Array]) -> None:
-        """Take note of event times that are in the lake now, by table."""
-        now = self._now()
-        with self._newest_lock:
-            for table, array in times.items():
-                newest = newest_credible(array, now, self._policy)
-                if newest is not None:
-                    key = table.lower()
-                    self._newest[key] = max(newest, self._newest.get(key, newest))
+    def look(self) -> None:
+        """Look now for slots that are due: the lake has new rows."""
         self._work.set()
 
     def close(self, timeout_s: float) -> bool:
@@ -120,12 +110,14 @@ class Alerting:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        self._catch_up_with_lake()
         while not self._stop.is_set():
             self._work.wait(_TICK_S)
             self._work.clear()
             try:
-                self._advance_watermarks()
+                if not self._caught_up:
+                    self._catch_up_with_lake()
+                    self._caught_up = True
+                self._completeness.advance()
                 self._evaluate_due()
             except Exception:
                 # What was not committed is evaluated again with the next tick.
@@ -133,22 +125,6 @@ class Alerting:
 
     def _now(self) -> datetime:
         return utc_datetime(self._clock.now_ns())
-
-    def _advance_watermarks(self) -> None:
-        with self._newest_lock:
-            newest = dict(self._newest)
-        advanced_to = self._store.advanced_to()
-        now = self._now()
-        moved: dict[str, datetime] = {}
-        for table in {*newest, *self._watermarks}:
-            previous = self._watermarks.get(table)
-            mark = watermark(previous, newest.get(table), now, self._policy)
-            if mark is not None and advanced_to is not None:
-                mark = max(mark, advanced_to)
-            if mark is not None and mark != previous:
-                moved[table] = mark
-        self._watermarks.update(moved)
-        self._store.save_watermarks(moved)
 
     def _evaluate_due(self) -> None:
         """Evaluate what is due, in event time over all rules, so that people hear of things in order."""
@@ -159,47 +135,46 @@ class Alerting:
         held: set[RuleId] = set()
         for slot in sorted(due):
             rules = [rule for rule in due[slot] if rule.id not in held]
-            done = self._workers.map(partial(self._evaluate, slot=slot), rules)
+            done = list(self._workers.map(partial(self._try_to_evaluate, slot=slot), rules))
             held.update(rule.id for rule, evaluated in zip(rules, done, strict=True) if not evaluated)
 
     def _due_slots(self, rule: Rule) -> list[datetime]:
-        marks = self._marks(rule)
-        now = self._data_clock(marks)
-        if now is None or len(marks) < len(self._tables[rule.id]):
-            return []  # a model that never predicted has no slots to judge
-        return list(due_slots(rule, self._cursor(rule), now, marks))
+        marks = self._completeness.marks(self._tables[rule.id])
+        if marks is None:
+            return []
+        cursor = self._cursor(rule)
+        return list(due_slots(rule, cursor, self._completeness.now(marks), marks)) if cursor else []
 
-    def _marks(self, rule: Rule) -> list[datetime]:
-        return [mark for table in self._tables[rule.id] if (mark := self._watermarks.get(table)) is not None]
-
-    def _data_clock(self, marks: Collection[datetime]) -> datetime | None:
-        """What time it is for a rule over models with these watermarks; None in a replay without data."""
-        if not self._replaying:
-            return self._now()
-        return min(marks or (mark for mark in self._watermarks.values() if mark is not None), default=None)
-
-    def _cursor(self, rule: Rule) -> datetime:
-        """The newest evaluated slot; a new rule starts with the present, or in a replay with the data."""
+    def _cursor(self, rule: Rule) -> datetime | None:
+        """The newest evaluated slot; in a replay a new rule starts with the data. None if that is unknown."""
         state = self._states.get(rule.id)
         if state is not None and state.slot is not None:
             return state.slot
-        if not self._replaying:
-            return self._started_at
-        first = self._run_query(
-            "SELECT lower(table_name) AS name, min(first_seen) AS at FROM models GROUP BY 1", {}, 30
-        )
-        seen: dict[str, datetime] = {row["name"]: row["at"] for row in first.to_pylist()}
+        sql = "SELECT lower(table_name) AS name, min(first_seen) AS at FROM models GROUP BY 1"
+        try:
+            rows = self._run_query(sql, {}, _LOOK_UP_S).to_pylist()
+        except QueryError as error:
+            logger.warning("rule %s: cannot tell where the data begins: %s", rule.id, error)
+            return None
+        seen: dict[str, datetime] = {row["name"]: row["at"] for row in rows}
         named = [seen[table] for table in self._tables[rule.id] if table in seen]
-        return min(named or seen.values())
+        return min(named or seen.values(), default=None)
+
+    def _try_to_evaluate(self, rule: Rule, slot: datetime) -> bool:
+        """Evaluate and commit one slot; False where it has to wait. A rule that fails holds up no other."""
+        try:
+            return not self._stop.is_set() and self._evaluate(rule, slot)
+        except SlotCommittedError:
+            self._states[rule.id] = self._store.load_rules()[rule.id]
+        except Exception:
+            logger.exception("rule %s: slot %s could not be evaluated", rule.id, slot)
+        return False
 
     def _evaluate(self, rule: Rule, slot: datetime) -> bool:
-        """Evaluate and commit one slot; False where it has to wait."""
-        if self._stop.is_set():
-            return False
         complete = self._is_complete(rule, slot)
+        marks = self._completeness.marks(self._tables[rule.id]) or [slot]
         outcome: Outcome
-        now = self._data_clock(self._marks(rule)) or slot
-        match readiness(rule, slot, now, complete=complete):
+        match readiness(rule, slot, self._completeness.now(marks), complete=complete):
             case Readiness.HOLD:
                 return False
             case Readiness.SKIP:
@@ -210,9 +185,9 @@ class Alerting:
                 outcome = self._outcome(rule, evaluation_query(rule, slot))
         if self._stop.is_set():
             return False  # the query may have been cut off
-        state = self._states.get(rule.id, RuleState(rule.definition))
+        before = self._states.get(rule.id, RuleState(rule.definition))
         incomplete = rule.wait_for is not None and not complete
-        evaluation = evaluate(rule, outcome, state, slot, incomplete=incomplete)
+        evaluation = evaluate(rule, outcome, before, slot, incomplete=incomplete)
         messages = [
             message
             for transition in evaluation.transitions
@@ -222,6 +197,8 @@ class Alerting:
             rule.id, evaluation.state, evaluation.transitions, messages, evaluation.metrics, self._now()
         )
         self._states[rule.id] = evaluation.state
+        if evaluation.state.error is not None and evaluation.state.error != before.error:
+            logger.warning("rule %s fails since slot %s: %s", rule.id, slot, evaluation.state.error)
         for target in {message.target for message in messages}:
             self._wake(target)
         return True
@@ -239,12 +216,21 @@ class Alerting:
     def _outcome(self, rule: Rule, query: Query) -> Outcome:
         try:
             answer = self._run_query(query.sql, query.parameters, rule.timeout.total_seconds())
+            rows = [tuple(row.values()) for row in answer.to_pylist()]
         except NotSeenYetError:
             return NO_ROWS
-        except QueryError as error:
+        except (QueryError, ValueError, OverflowError) as error:  # or values that Python has no type for
             return QueryFailure(str(error))
-        columns = [(field.name, str(field.type)) for field in answer.schema]
-        return rows_from(columns, [tuple(row.values()) for row in answer.to_pylist()])
+        return rows_from([(field.name, str(field.type)) for field in answer.schema], rows)
+
+    def _place_new_rules(self) -> None:
+        """Let rules never seen before start with the present; a restart then does not move their start."""
+        now = self._now()
+        for rule in self._rules:
+            if rule.id not in self._states:
+                current = next_slot(now, rule.interval) - rule.interval
+                self._states[rule.id] = RuleState(rule.definition, slot=current)
+                self._store.commit(rule.id, self._states[rule.id], (), (), (), now)
 
     def _forget_deleted_rules(self) -> None:
         for rule_id, state in list(self._states.items()):
@@ -258,11 +244,11 @@ class Alerting:
 
     def _catch_up_with_lake(self) -> None:
         """Learn the newest rows that an earlier process wrote, of which nothing tells this one."""
-        for table in {table for tables in self._tables.values() for table in tables}:
+        for table in sorted({table for tables in self._tables.values() for table in tables}):
+            sql = f"SELECT max(time) AS time FROM predictions_all.{identifier(table)}"
             try:
-                newest = self._run_query(
-                    f"SELECT max(time) AS time FROM predictions_all.{identifier(table)}", {}, 30
-                )
-            except QueryError:
-                continue  # no such model yet
-            self.saw({table: newest.column("time").combine_chunks().drop_null().cast(pa.timestamp("us"))})
+                newest = self._run_query(sql, {}, _LOOK_UP_S).column("time").combine_chunks()
+            except NotSeenYetError:
+                logger.info("rules wait for the first prediction of %s", table)
+                continue
+            self._completeness.saw({table: newest.drop_null()})

@@ -1,30 +1,31 @@
 """The collector in one process: every room built, joined, started in order and stopped in reverse."""
 
 import asyncio
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Final
 
+import pyarrow as pa
+
 from lapwing_collector.app.alerting import Alerting
+from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.directory import DataDirectory
-from lapwing_collector.app.ingest import Ingest, admit, unframe
+from lapwing_collector.app.ingest import Ingest
 from lapwing_collector.app.ownership import Ownership
-from lapwing_collector.app.pending import LogEntry, Pending
+from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.project import Project
+from lapwing_collector.app.recovery import Recovery
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.decode import decode_logs
-from lapwing_collector.dedup import Ledger
+from lapwing_collector.errors import UnavailableError
 from lapwing_collector.lake import CatalogKeeper, Lake, QueuedMetric
 from lapwing_collector.metrics import DATA_CLOCK, WALL_CLOCK
 from lapwing_collector.notify import Deliverer
 from lapwing_collector.query import QueryPool
-from lapwing_collector.receive import Limits, Readiness, Server, create_app
+from lapwing_collector.receive import Accepted, Limits, Readiness, Server, create_app
 from lapwing_collector.state import Store
 from lapwing_collector.wal import Log
-
-logger = logging.getLogger(__name__)
 
 _POLICIES: Final = {"wall": WALL_CLOCK, "data": DATA_CLOCK}
 
@@ -44,7 +45,7 @@ async def run_collector(
         project: What to run.
         clock: The only one.
         stop: Set it to end.
-        on_ready: Told the address that requests are accepted at.
+        on_ready: Told the address once requests are accepted.
 
     Raises:
         LapwingError: It cannot start: the data directory or the port is taken, or cannot be used.
@@ -63,6 +64,13 @@ async def run_collector(
         queries = QueryPool(directory.lake, RULE_WORKERS)
         parts.callback(queries.close)
 
+        pending = Pending(settings.write.max_pending_bytes)
+        completeness = Completeness(
+            store=store,
+            policy=_POLICIES[settings.clock],
+            clock=clock,
+            oldest_waiting=lambda: pending.oldest_received_at,
+        )
         deliverer = Deliverer(store, project.targets, now=lambda: utc_datetime(clock.now_ns()))
         parts.callback(deliverer.stop, _GRACE_S)
         alerting = Alerting(
@@ -70,69 +78,74 @@ async def run_collector(
             tables=project.tables,
             targets=project.targets,
             store=store,
+            completeness=completeness,
             run_query=queries.run,
             wake=deliverer.wake,
-            policy=_POLICIES[settings.clock],
             clock=clock,
             workers=RULE_WORKERS,
         )
         parts.callback(alerting.close, _GRACE_S)
 
-        pending = Pending(settings.write.max_pending_bytes)
-        ledger, covered = _ledgers(log)
+        def on_flushed(times: Mapping[str, pa.Array]) -> None:
+            completeness.saw(times)
+            alerting.look()
+
+        recovery = Recovery(log, lake, pending, directory.dead_letters)
         writer = Writer(
             lake=lake,
             log=log,
             pending=pending,
-            covered=covered,
+            covered=recovery.covered,
             metrics=_metric_queue(store),
             interval_s=settings.write.flush_interval.total_seconds(),
-            on_flushed=alerting.saw,
+            on_flushed=on_flushed,
         )
-        writer.start()
-        parts.callback(writer.close, _GRACE_S)
-        _replay(log, lake, ledger, covered, pending)
-
-        ingest = Ingest(log=log, ledger=ledger, pending=pending, decode=decode_logs, clock=clock)
+        ingest = Ingest(log=log, ledger=recovery.accepted, pending=pending, decode=decode_logs, clock=clock)
         parts.callback(ingest.close)
+        recovered = asyncio.Event()
+
+        async def ingest_once_recovered(payload: bytes) -> Accepted:
+            # Until the log is read back, nobody knows which records are repeats.
+            await recovered.wait()
+            if stop.is_set():
+                raise UnavailableError("shutting down")
+            return await ingest(payload)
+
         receiver = create_app(
-            ingest,
+            ingest_once_recovered,
             limits=Limits(body_bytes=settings.http.max_request_bytes),
-            readiness=lambda: Readiness(ready=not writer.failing, replaying=False),
+            readiness=lambda: Readiness(
+                ready=recovered.is_set() and not writer.failing, replaying=not recovered.is_set()
+            ),
         )
         host, _, port = settings.http.listen.rpartition(":")
         server = Server(receiver, host.strip("[]"), int(port))
         await server.start()
-        deliverer.start()
-        alerting.start()
-        on_ready("{}:{}".format(*server.address))
-        await stop.wait()
+        recovery.admit_covered()
+        writer.start()
+        parts.callback(writer.close, _GRACE_S)
+        if await _unless_stopped(recovery.queue_uncovered, stop, pending.close):
+            recovered.set()
+            deliverer.start()
+            alerting.start()
+            on_ready("{}:{}".format(*server.address))
+            await stop.wait()
+        recovered.set()
         await server.stop(_GRACE_S)
 
 
-def _ledgers(log: Log) -> tuple[Ledger, Ledger]:
-    """What was accepted and what the lake covers, as of the checkpoint: equal until the log is replayed."""
-    checkpoint = log.read_checkpoint()
-    if checkpoint is None:
-        return Ledger(), Ledger()
-    return Ledger.restore(checkpoint[1]), Ledger.restore(checkpoint[1])
-
-
-def _replay(log: Log, lake: Lake, ledger: Ledger, covered: Ledger, pending: Pending) -> None:
-    """Queue what the log has and the lake has not, as if it had just come in."""
-    checkpoint = log.read_checkpoint()
-    replayed = 0
-    for entry in log.replay(after=checkpoint[0] if checkpoint else 0):
-        received_at_ns, payload = unframe(entry.payload)
-        batches = admit(ledger, decode_logs(payload, received_at_ns).batches)
-        if entry.position <= lake.progress.log:
-            admit(covered, batches)
-        else:
-            pending.wait_for_room()
-            pending.put(LogEntry(entry.position, batches, len(payload)))
-            replayed += 1
-    if replayed:
-        logger.info("replayed %d requests from the log", replayed, extra={"action": "replayed"})
+async def _unless_stopped(
+    work: Callable[[], None], stop: asyncio.Event, cut_short: Callable[[], None]
+) -> bool:
+    """Do `work` in a thread; False if `stop` was set meanwhile, after `cut_short` made the work end."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if stop.is_set():
+        cut_short()
+    stopping.cancel()
+    await running
+    return not stop.is_set()
 
 
 def _metric_queue(store: Store) -> MetricQueue:

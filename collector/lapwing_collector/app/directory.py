@@ -24,3 +24,8 @@ class DataDirectory:
     def state(self) -> Path:
         """The database of alert states and messages."""
         return self.root / "state.sqlite"
+
+    @property
+    def dead_letters(self) -> Path:
+        """Requests that were acknowledged and can no longer be read."""
+        return self.root / "dead-letters"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lapwing_collector.app.pending import LogEntry, Pending
-from lapwing_collector.clock import Clock
+from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.dedup import Ledger
 from lapwing_collector.errors import UnavailableError
 from lapwing_collector.model.records import Batch, Decoded
@@ -77,7 +77,7 @@ class Ingest:
 
     async def _store(self, batches: tuple[Batch, ...], received_at_ns: int, payload: bytes) -> None:
         durable = self._log.append(frame(received_at_ns, payload))
-        durable.add_done_callback(lambda done: self._hand_over(done, batches, len(payload)))
+        durable.add_done_callback(lambda done: self._hand_over(done, batches, received_at_ns))
         try:
             await asyncio.wrap_future(durable)
         except UnavailableError:
@@ -101,10 +101,10 @@ class Ingest:
                 )
             await asyncio.sleep(_ROOM_POLL_S)
 
-    def _hand_over(self, durable: "Future[int]", batches: tuple[Batch, ...], size_bytes: int) -> None:
+    def _hand_over(self, durable: "Future[int]", batches: tuple[Batch, ...], received_at_ns: int) -> None:
         """Queue durable rows; the log resolves its futures in the order of positions."""
         if not durable.cancelled() and durable.exception() is None:
-            self._pending.put(LogEntry(durable.result(), batches, size_bytes))
+            self._pending.put(LogEntry(durable.result(), utc_datetime(received_at_ns), batches))
 
 
 def frame(received_at_ns: int, payload: bytes) -> bytes:

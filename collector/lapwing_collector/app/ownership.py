@@ -39,6 +39,9 @@ class Ownership:
                 f"{data}: another Lapwing process (pid {holder}) owns this data directory; "
                 "stop it first, or choose another directory with --data"
             ) from error
+        except OSError as error:
+            os.close(descriptor)
+            raise DataDirectoryError(f"{data}: this file system has no locks: {error.strerror}") from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return cls(descriptor)

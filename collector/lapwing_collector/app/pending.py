@@ -3,8 +3,13 @@
 import threading
 from collections import deque
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
 from lapwing_collector.model.records import Batch
+
+_ENTRY_BYTES: Final = 1024
+"""What an entry costs beside its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,13 +18,18 @@ class LogEntry:
 
     Attributes:
         position: The entry's position in the log.
+        received_at: When its request came; naive UTC.
         batches: Its new rows.
-        size_bytes: How much memory it is charged with.
     """
 
     position: int
+    received_at: datetime
     batches: tuple[Batch, ...]
-    size_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that it is charged with."""
+        return _ENTRY_BYTES + sum(batch.size_bytes for batch in self.batches)
 
 
 class Pending:
@@ -50,10 +60,17 @@ class Pending:
         """Bytes that wait."""
         return self._size_bytes
 
-    def wait_for_room(self) -> None:
-        """Wait until the queue is not full."""
+    @property
+    def oldest_received_at(self) -> datetime | None:
+        """When the request came that waits longest; None while nothing waits."""
+        with self._changed:
+            return self._entries[0].received_at if self._entries else None
+
+    def wait_for_room(self) -> bool:
+        """Wait until the queue is not full; False if it was closed meanwhile."""
         with self._changed:
             self._changed.wait_for(lambda: self._size_bytes < self._capacity_bytes or self._closed)
+            return not self._closed
 
     def wait_for_work(self, timeout_s: float | None) -> bool:
         """Wait until something is queued or the queue is closed; tells whether something is queued."""

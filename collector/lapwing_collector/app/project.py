@@ -15,6 +15,7 @@ from lapwing_collector.query import check_select, tables_in
 from lapwing_collector.rules import Rule, load_rules, merge_rules
 
 SETTINGS_FILE: Final = "lapwing.yaml"
+NOTIFY_FILE: Final = "notify.yaml"
 
 _MODEL_SCHEMAS: Final = frozenset({"predictions", "predictions_all", "labels", "labeled"})
 
@@ -52,8 +53,8 @@ def load_project(file: Path | None, flags: Mapping[str, Any]) -> Project:
     rules = _read_rules(folder, settings)
     with duckdb.connect(":memory:") as parser:
         tables = {rule.id: _model_tables(parser, rule) for rule in rules}
-    notify = folder / settings.notify
-    targets = read_notify_file(notify) if notify.exists() else ()
+    notify = folder / (settings.notify or NOTIFY_FILE)
+    targets = read_notify_file(notify) if settings.notify or notify.exists() else ()
     return Project(settings, rules, tables, targets)
 
 
@@ -95,7 +96,7 @@ def _settings_file(file: Path | None) -> Path | None:
 def _read_rules(folder: Path, settings: Settings) -> tuple[Rule, ...]:
     files = []
     for pattern in settings.rules:
-        found = sorted(folder.glob(pattern))
+        found = [Path(pattern)] if Path(pattern).is_absolute() else sorted(folder.glob(pattern))
         if not found and "*" not in pattern:
             raise ConfigError(f"{folder / pattern}: this rule file, named in the settings, does not exist")
         files += found

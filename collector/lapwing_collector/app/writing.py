@@ -55,7 +55,7 @@ class Writer:
             covered: The records that the lake has; kept with the log, so that a restart knows them.
             metrics: Results of `record:` rules that wait.
             interval_s: How long rows gather before they are flushed.
-            on_flushed: Told, after each commit, the event times of the predictions in it, by model.
+            on_flushed: Told, after each commit, the event times of the predictions in it, by table.
         """
         self._lake = lake
         self._log = log
@@ -126,11 +126,15 @@ class Writer:
         """Let go of what the lake has now, and tell who waits for it."""
         admit(self._covered, tuple(batches))
         self._pending.drop(entries)
+        self._on_flushed(self._times(batches))
+        self._metrics.forget(progress.metrics)
         self._log.write_checkpoint(progress.log, self._covered.snapshot())
         self._log.release(progress.log)
-        self._metrics.forget(progress.metrics)
+
+    def _times(self, batches: list[Batch]) -> dict[str, pa.Array]:
         times: dict[str, list[pa.Array]] = {}
         for batch in batches:
             if batch.kind is Kind.PREDICTION:
-                times.setdefault(batch.model, []).append(batch.rows.column("time"))
-        self._on_flushed({model: pa.concat_arrays(parts) for model, parts in times.items()})
+                table = self._lake.table_name(batch.model)
+                times.setdefault(table, []).append(batch.rows.column("time"))
+        return {table: pa.concat_arrays(parts) for table, parts in times.items()}

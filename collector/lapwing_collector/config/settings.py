@@ -26,7 +26,13 @@ def _address(value: object) -> object:
     return value
 
 
+def _patterns(value: object) -> object:
+    """Several patterns come as a list in the file, and between commas in a variable."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
 Address = Annotated[str, BeforeValidator(_address)]
 
 
@@ -49,7 +55,9 @@ class WriteSettings(_Section):
     """From the durable log into the lake."""
 
     flush_interval: Duration = Field(
-        timedelta(seconds=1), description="how long rows gather before they are written"
+        timedelta(seconds=1),
+        ge=timedelta(milliseconds=1),
+        description="how long rows gather before they are written",
     )
     max_pending_bytes: int = Field(
         256 << 20,
@@ -67,11 +75,10 @@ class Settings(_Section):
     clock: Literal["wall", "data"] = Field(
         "wall", description="what closes rule slots: `wall`, or `data` for replays, where only newer rows do"
     )
-    rules: tuple[str, ...] = Field(
-        ("rules/*.yaml",), description="rule files, as patterns beside the settings file"
-    )
-    notify: str = Field(
-        "notify.yaml", description="whom to notify, beside the settings file; no messages without it"
+    rules: Patterns = Field(("rules/*.yaml",), description="rule files, as patterns beside the settings file")
+    notify: str | None = Field(
+        None,
+        description="whom to notify, beside the settings file; without it notify.yaml, if there is one",
     )
     http: HttpSettings = HttpSettings()
     write: WriteSettings = WriteSettings()

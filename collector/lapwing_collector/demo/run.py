@@ -227,7 +227,7 @@ def _show(progress: Progress, task: TaskID, done: Replayed) -> None:
 
 def _settled(data: Path) -> list[Transition]:
     """Close the last slots, wait until each was evaluated and told; the whole history, oldest first."""
-    advance_rules(None, {"data": data}, REPLAY_UNTIL.isoformat())
+    advance_rules(example_folder() / "lapwing.yaml", {"data": data}, REPLAY_UNTIL.isoformat())
     store = Store.open(DataDirectory(data).state)
     try:
         deadline = time.monotonic() + _CATCH_UP_S

@@ -25,11 +25,15 @@ def write_parquet(file: Path, rows: pa.Table) -> None:
     if not folder.is_dir():
         folder.mkdir(parents=True)
         sync_folder(folder.parent)
-    pq.write_table(
-        rows, file, compression=COMPRESSION, row_group_size=ROW_GROUP_ROWS, write_page_checksum=True
-    )
-    sync_file(file)
-    sync_folder(folder)
+    try:
+        pq.write_table(
+            rows, file, compression=COMPRESSION, row_group_size=ROW_GROUP_ROWS, write_page_checksum=True
+        )
+        sync_file(file)
+        sync_folder(folder)
+    except BaseException:
+        file.unlink(missing_ok=True)  # a full disk must not be filled further by trying again
+        raise
 
 
 def sync_file(file: Path) -> None:

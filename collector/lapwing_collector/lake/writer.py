@@ -30,7 +30,8 @@ from lapwing_collector.model.records import LOG_ROWS, ROWS, Batch, Kind
 _SCHEMA_OF: Final = {Kind.PREDICTION: "predictions_all", Kind.LABEL: "labels", Kind.LOG: "main"}
 _ROOTS: Final = {Kind.PREDICTION: ("inputs", "output"), Kind.LABEL: ("label",), Kind.LOG: ()}
 
-_MERGE_TIERS_BYTES: Final = (1 << 20, 16 << 20, 256 << 20)
+_MERGE_TIERS_BYTES: Final = (1 << 20, 16 << 20)
+"""Files below a tier are merged together; what they become is about the next tier's size."""
 _MERGE_AT_LEAST: Final = 16
 
 _STRINGS: Final = pa.map_(pa.string(), pa.string())
@@ -117,6 +118,7 @@ class Lake:
         self._names: dict[str, str] = {}
         self._versions: set[tuple[str, str | None]] = set()
         self._progress = Progress()
+        self._unmergeable: dict[tuple[str, str, int], int] = {}
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -135,17 +137,21 @@ class Lake:
             # For the files that merging writes.
             connection.execute(f"CALL lake.set_option('parquet_compression', {literal(COMPRESSION)})")
             connection.execute(f"CALL lake.set_option('parquet_row_group_size', {ROW_GROUP_ROWS})")
+            lake = cls(folder, connection)
+            lake._load()
+            connection.execute("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
         except (OSError, duckdb.Error) as error:
             raise DataDirectoryError(f"{folder}: the lake cannot be opened: {error}") from error
-        lake = cls(folder, connection)
-        lake._load()
-        connection.execute("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
         return lake
 
     @property
     def progress(self) -> Progress:
         """What the newest commit covers."""
         return self._progress
+
+    def table_name(self, model: str) -> str:
+        """The table of a model that has rows."""
+        return self._names[model]
 
     def flush(self, batches: Sequence[Batch], metrics: Sequence[QueuedMetric], progress: Progress) -> None:
         """Write everything in one transaction that also says what it covers: all becomes visible, or nothing.
@@ -193,7 +199,7 @@ class Lake:
             self._progress = progress
 
     def merge_small_files(self) -> int:
-        """Merge small files of the table that has most of them.
+        """Merge small files of one table that has many.
 
         Files are merged in tiers, so that each row is rewritten a few times at most.
 
@@ -204,10 +210,15 @@ class Lake:
             for tier_bytes in _MERGE_TIERS_BYTES:
                 crowded = self._connection.execute(
                     statement("small_files", below=str(tier_bytes), at_least=str(_MERGE_AT_LEAST))
-                ).fetchone()
-                if crowded is not None:
-                    schema, name, _ = crowded
-                    return self._merge(schema, name, tier_bytes)
+                ).fetchall()
+                for schema, name, files in crowded:
+                    tried = self._unmergeable.get((schema, name, tier_bytes), 0)
+                    if files - tried < _MERGE_AT_LEAST:
+                        continue  # DuckLake merges only files of one shape; nothing new since the last try
+                    merged = self._merge(schema, name, tier_bytes)
+                    self._unmergeable[schema, name, tier_bytes] = 0 if merged else files
+                    if merged:
+                        return merged
             return 0
 
     def set_reference(
@@ -393,12 +404,13 @@ class Lake:
         for (kind, model), batches in by_table.items():
             for rows in (batch.rows for batch in batches):
                 if kind is Kind.PREDICTION:
-                    versions = pc.unique(rows.column("version")).to_pylist()
+                    first = _first_times(rows)
                 else:  # labels alone make a model known too; they have no version
-                    versions = [None] if kind is Kind.LABEL and model not in self._names else []
-                for version in versions:
+                    unknown = kind is Kind.LABEL and model not in self._names
+                    first = {None: pc.min(rows.column("time")).as_py()} if unknown else {}
+                for version, time in first.items():
                     if (model, version) not in self._versions:
-                        first_seen.setdefault((model, version), pc.min(rows.column("time")).as_py())
+                        first_seen[model, version] = min(time, first_seen.get((model, version), time))
         return pa.Table.from_pylist(
             [
                 {"model": model, "version": version, "table_name": names[model], "first_seen": seen}
@@ -432,6 +444,15 @@ def _by_table(batches: Sequence[Batch]) -> _ByTable:
     for batch in batches:
         by_table[batch.kind, batch.model].append(batch)
     return by_table
+
+
+def _first_times(rows: pa.RecordBatch) -> dict[str | None, datetime]:
+    """The earliest event time of each version."""
+    grouped = pa.table({"version": rows.column("version"), "time": rows.column("time")})
+    earliest = grouped.group_by("version").aggregate([("time", "min")])
+    return dict(
+        zip(earliest.column("version").to_pylist(), earliest.column("time_min").to_pylist(), strict=True)
+    )
 
 
 def _type_at(shape: dict[str, pa.DataType], path: FieldPath) -> pa.DataType:

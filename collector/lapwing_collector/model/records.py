@@ -128,6 +128,11 @@ class Batch:
     rows: pa.RecordBatch
     fields: tuple[FieldColumn, ...] = ()
 
+    @property
+    def size_bytes(self) -> int:
+        """Memory that the rows take."""
+        return int(self.rows.nbytes + sum(f.values.nbytes for f in self.fields))
+
     def filter(self, keep: pa.Array) -> "Batch":
         """Keep the rows where the boolean array `keep` is true."""
         return Batch(

@@ -70,7 +70,10 @@ class Session:
             return self._fetch(sql, parameters)
         except duckdb.IOException:
             # A file may vanish under a reader when small files were merged; the newer snapshot has its rows.
-            return self._fetch(sql, parameters)
+            try:
+                return self._fetch(sql, parameters)
+            except duckdb.IOException as error:
+                raise QueryError(str(error)) from error
 
     def close(self) -> None:
         """Let go of the lake."""

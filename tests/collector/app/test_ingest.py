@@ -35,7 +35,7 @@ class ScriptedLog:
 class Harness:
     """An `Ingest` over a scripted log; every request decodes to five numbered rows."""
 
-    def __init__(self, capacity_bytes: int = 1000) -> None:
+    def __init__(self, capacity_bytes: int = 1 << 20) -> None:
         self.log = ScriptedLog()
         self.pending = Pending(capacity_bytes)
         self.ingest = Ingest(
@@ -56,8 +56,11 @@ class Harness:
 
 
 async def until(condition: "list[Future[int]] | list[Future[None]]", length: int) -> None:
-    while len(condition) < length:  # noqa: ASYNC110  # yields to the loop, which has the work to do
+    for _ in range(100_000):  # yields to the loop, which has the work to do
+        if len(condition) >= length:
+            return
         await asyncio.sleep(0)
+    raise AssertionError("what was waited for did not come")
 
 
 def test_nothing_is_accepted_before_it_is_durable() -> None:

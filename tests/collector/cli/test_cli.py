@@ -131,7 +131,7 @@ def test_rows_as_a_table_and_from_standard_input(data: Path) -> None:
         (["up", "--http", "4318", "--data", "{tmp}/d"], ["--http", "127.0.0.1:4318"]),
         (["up", "--config", "{tmp}/none.yaml"], ["none.yaml", "cannot be read"]),
         (["up", "--data", "/dev/null/d"], ["/dev/null/d", "cannot be written"]),
-        (["rules", "advance", "--to", "tomorrow", "--data", "{data}"], ["no collector has run here"]),
+        (["rules", "advance", "--to", "2026-01-01", "--data", "{data}"], ["clock: data"]),
         (
             ["reference", "set", "m", "r", "--from", "{tmp}/x.parquet", "--data", "{tmp}/d"],
             ["x.parquet", "cannot be read"],

@@ -1,0 +1,108 @@
+"""Up to which event time the lake is complete, table by table: what lets slots be judged."""
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+
+import pyarrow as pa
+
+from lapwing_collector.clock import Clock, utc_datetime
+from lapwing_collector.metrics import WatermarkPolicy, newest_credible, watermark
+from lapwing_collector.state import Store
+
+
+class Completeness:
+    """Watermarks of the models' tables, by table name in lower case, as SQL tells tables apart.
+
+    Rows that are acknowledged but not in the lake yet hold the clock back: it moves a watermark only as far
+    as the oldest of them came, so that a backlog is never taken for silence.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        policy: WatermarkPolicy,
+        clock: Clock,
+        oldest_waiting: Callable[[], datetime | None],
+    ) -> None:
+        """Wire the parts.
+
+        Args:
+            store: Keeps watermarks over restarts.
+            policy: How watermarks follow data and clock; without an `idle_after` only data moves them.
+            clock: The wall clock.
+            oldest_waiting: When the oldest request came whose rows are not in the lake; None if all are.
+        """
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._oldest_waiting = oldest_waiting
+        self._marks: dict[str, datetime] = store.load_watermarks()
+        self._newest: dict[str, datetime] = {}
+        self._lock = threading.Lock()
+        self._asked: tuple[datetime | None, datetime] = (None, self._wall())
+
+    @property
+    def replaying(self) -> bool:
+        """Whether time is what the rows say."""
+        return self._policy.idle_after is None
+
+    def saw(self, times: Mapping[str, pa.Array]) -> None:
+        """Take note of event times that are in the lake now, by table."""
+        now = self._wall()
+        with self._lock:
+            for table, array in times.items():
+                newest = newest_credible(array, now, self._policy)
+                if newest is not None:
+                    key = table.lower()
+                    self._newest[key] = max(newest, self._newest.get(key, newest))
+
+    def advance(self) -> None:
+        """Move the watermarks to where data, clock and `rules advance` allow."""
+        # First what waits, then what is there: a row that moves over in between is then merely seen late.
+        settled = self._settled()
+        asked = self._asked_for()
+        with self._lock:
+            newest = dict(self._newest)
+        moved = {}
+        for table in {*newest, *self._marks}:
+            mark = watermark(self._marks.get(table), newest.get(table), settled, self._policy)
+            if mark is not None and asked is not None:
+                mark = max(mark, asked)
+            if mark is not None and mark != self._marks.get(table):
+                moved[table] = mark
+        self._marks.update(moved)
+        self._store.save_watermarks(moved)
+
+    def marks(self, tables: Collection[str]) -> list[datetime] | None:
+        """The watermarks of `tables`; None while one of them has none, since it never had a row.
+
+        For no tables (rules over logs or metrics) it is the one mark that fits all.
+        """
+        if tables:
+            marks = [self._marks[table] for table in tables if table in self._marks]
+            return marks if len(marks) == len(tables) else None
+        if self._policy.idle_after is not None:
+            return [self._settled() - self._policy.idle_after]
+        return [min(self._marks.values())] if self._marks else None
+
+    def now(self, marks: Collection[datetime]) -> datetime:
+        """What time it is for a rule over tables with these watermarks."""
+        return min(marks) if self.replaying else self._wall()
+
+    def _wall(self) -> datetime:
+        return utc_datetime(self._clock.now_ns())
+
+    def _settled(self) -> datetime:
+        """Every request that came before is in the lake."""
+        now = self._wall()
+        return min(now, self._oldest_waiting() or now)
+
+    def _asked_for(self) -> datetime | None:
+        """Up to when a replay's slots are to be closed, once all that came before the wish is in the lake."""
+        moment = self._store.advanced_to() if self.replaying else None
+        if moment != self._asked[0]:
+            self._asked = (moment, self._wall())
+        waiting = self._oldest_waiting()
+        return moment if waiting is None or waiting > self._asked[1] else None

@@ -1,0 +1,111 @@
+"""What the pages tell people to type works as it stands."""
+
+import os
+import re
+import textwrap
+from itertools import groupby
+from pathlib import Path
+
+import duckdb
+import pytest
+import yaml
+
+import lapwing
+from helpers.contract_docs import Block, blocks
+from helpers.sdk_receiver import receiver
+from lapwing.testing import Record, capture
+from lapwing_collector.config import load_settings
+from lapwing_collector.notify import read_notify_file
+from lapwing_collector.query import check_select
+from lapwing_collector.rules import load_rules
+
+PYTHON = {page: list(found) for page, found in groupby(blocks("python"), key=lambda block: block.page)}
+QUERIES = [
+    Block(block.page, block.line + number, query)
+    for block in blocks("")
+    for number, line in enumerate(block.code.splitlines())
+    for query in re.findall(r'^lapwing sql "(.+?)"', line)
+] + blocks("sql")
+
+
+def run_python(page: str, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
+    """Run a page's Python, its blocks one after the other; gives what examples that really send have sent."""
+    with receiver() as collector, capture():
+        for name in [name for name in os.environ if name.startswith("OTEL_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
+        names: dict[str, object] = {"__name__": "page"}
+        try:
+            for block in PYTHON[page]:
+                code = "\n" * (block.line - 1) + block.code.replace(
+                    "http://localhost:4318", collector.endpoint
+                )
+                exec(compile(code, page, "exec"), names)
+        finally:
+            lapwing.shutdown()
+        return collector.records
+
+
+@pytest.mark.parametrize("page", PYTHON)
+def test_the_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page, one after the other, run as they stand."""
+    run_python(page, monkeypatch)
+
+
+def test_opentelemetrys_own_sdk_can_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example without Lapwing's SDK sends the prediction that is shown above it."""
+    (sent,) = run_python("docs/conventions.md", monkeypatch)
+    assert (sent.event, sent.model, sent.attributes["lapwing.sequence"]) == ("ml.prediction", "churn", 1)
+    assert sent.inputs == {"age": 31, "plan": "free", "referrer": None}
+    assert sent.output == {"score": 0.25}
+    assert sent.resource["lapwing.process.id"]
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=str)
+def test_the_yaml_of_a_page_is_read(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules, notify files and settings on a page are what their readers accept, their SQL included."""
+    content = yaml.safe_load(block.code)
+    if isinstance(content, list) or "groups" in content:
+        read_rules(block, whole="groups" in content)
+    elif "route" in content:
+        read_notify_file(with_secrets(block, tmp_path, monkeypatch))
+    else:
+        file = tmp_path / "lapwing.yaml"
+        file.write_text(block.code)
+        load_settings(file, environment={})
+
+
+def read_rules(block: Block, *, whole: bool) -> None:
+    """Read rules, of a whole file or of the list in a group."""
+    group = "groups:\n  - name: page\n    rules:\n"
+    text = block.code if whole else group + textwrap.indent(textwrap.dedent(block.code), "      ")
+    with duckdb.connect(":memory:") as parser:
+        assert load_rules(text, str(block), check_sql=lambda sql: check_select(parser, sql))
+
+
+def with_secrets(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write a notify file, and set its variables: to an address, or to a login where they stand in one."""
+    for before, name in re.findall(r"(\S?)\$\{env:(\w+)\}", block.code):
+        monkeypatch.setenv(name, "json://localhost" if before in ("", '"') else "user:password")
+    (folder / "secret").write_text("token")
+    file = folder / "notify.yaml"
+    file.write_text(re.sub(r"\$\{file:.+?\}", f"${{file:{folder / 'secret'}}}", block.code))
+    return file
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=str)
+def test_the_queries_of_a_page_may_run(query: Block) -> None:
+    """A query on a page, alone or in a `lapwing sql` command, is one that the collector lets through."""
+    with duckdb.connect(":memory:") as parser:
+        check_select(parser, query.code)
+
+
+def test_the_examples_are_found() -> None:
+    """The pages known to have examples are among those that the tests above look at."""
+    assert PYTHON.keys() >= {"docs/conventions.md", "docs/sdk.md"}
+    assert {block.page for block in blocks("yaml")} >= {
+        "docs/notifications.md",
+        "docs/rules.md",
+        "docs/settings.md",
+    }
+    assert {query.page for query in QUERIES} >= {"docs/lake.md", "docs/sdk.md"}
