@@ -1,0 +1,39 @@
+"""What is deployed starts the command as it is."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).parents[2] / "deploy/systemd/lapwing.service"
+
+
+def test_the_unit_uses_flags_that_exist() -> None:
+    """Every flag of the service's command line is one that the command has."""
+    (start,) = re.findall(r"^ExecStart=(.*)$", UNIT.read_text(), re.MULTILINE)
+    _, subcommand, *arguments = shlex.split(start)
+    told = subprocess.run(
+        [sys.executable, "-m", "lapwing_collector.cli", subcommand, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    flags = [argument for argument in arguments if argument.startswith("--")]
+    assert flags
+    for flag in flags:
+        assert flag in told
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_the_unit_is_valid(tmp_path: Path) -> None:
+    """Systemd itself finds nothing wrong with the unit, but for the program that is not installed here."""
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/opt/lapwing/bin/lapwing", "/bin/true"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
