@@ -54,6 +54,8 @@ _FURTHER_QUERIES: Final = (
 _MARK: Final = "this-is-a-lapwing-demo"
 _CATCH_UP_S: Final = 180.0
 _POLL_S: Final = 0.1
+_GRACE_S: Final = 1.5
+"""For the SDK to send what it has when the demo is interrupted."""
 
 
 def run_demo(data: Path, *, once: bool) -> int:
@@ -94,6 +96,8 @@ def run_demo(data: Path, *, once: bool) -> int:
             if once:
                 raise
         finally:
+            # While somebody listens: at exit the SDK would try to reach the collector that is gone.
+            lapwing.shutdown(timeout_s=_GRACE_S)
             collector.stop()
     return 0 if all(check.holds for check in checks) else 1
 
