@@ -11,7 +11,7 @@ from lapwing_collector.dedup import Ledger
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.lake import Lake
 from lapwing_collector.model.records import Batch
-from lapwing_collector.wal import Entry, Log
+from lapwing_collector.wal import Entry, Log, write_durably
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Recovery:
         except DecodeError as error:
             self._dead_letters.mkdir(exist_ok=True)
             file = self._dead_letters / f"{entry.position}.otlp"
-            file.write_bytes(payload)
+            write_durably(file, payload)  # the log lets go of it
             logger.error("log entry %d cannot be read any more; kept as %s: %s", entry.position, file, error)  # noqa: TRY400
             return ()
         return admit(self.accepted, decoded.batches)

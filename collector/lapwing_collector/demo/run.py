@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -91,10 +91,8 @@ def run_demo(data: Path, *, once: bool) -> int:
             _tell(console, data, checks, found, time.monotonic() - started)
             if not once:
                 console.print("The collector runs on. Stop with Ctrl-C.")
-                threading.Event().wait()
-        except KeyboardInterrupt:
-            if once:
-                raise
+                with suppress(KeyboardInterrupt):
+                    threading.Event().wait()
         finally:
             # While somebody listens: at exit the SDK would try to reach the collector that is gone.
             lapwing.shutdown(timeout_s=_GRACE_S)
