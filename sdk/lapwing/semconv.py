@@ -9,6 +9,9 @@ from typing import Final
 
 EVENT_PREDICTION: Final = "ml.prediction"
 EVENT_LABEL: Final = "ml.label"
+EVENT_PREDICTION_BATCH: Final = "ml.prediction.batch"
+EVENT_LABEL_BATCH: Final = "ml.label.batch"
+EVENT_MODEL: Final = "ml.model"
 
 MODEL_NAME: Final = "ml.model.name"
 MODEL_VERSION: Final = "ml.model.version"
@@ -25,6 +28,8 @@ PREDICTION_WEIGHT: Final = "ml.prediction.weight"
 """1 / sampling rate (double)."""
 REQUEST_ID: Final = "ml.request.id"
 LABEL_SOURCE: Final = "ml.label.source"
+BATCH_ROWS: Final = "ml.batch.rows"
+"""Rows of a batch (integer)."""
 SEQUENCE: Final = "lapwing.sequence"
 """Counts the records of one process from 1 (integer); with PROCESS_ID it identifies a record."""
 

@@ -36,6 +36,7 @@ KIND_OF: Final = {
     semconv.PREDICTION_WEIGHT: DOUBLE,
     semconv.REQUEST_ID: STRING,
     semconv.LABEL_SOURCE: STRING,
+    semconv.BATCH_ROWS: INT,
     semconv.SEQUENCE: INT,
     semconv.ERROR_TYPE: STRING,
     semconv.EXCEPTION_MESSAGE: STRING,

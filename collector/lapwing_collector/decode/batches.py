@@ -1,29 +1,44 @@
 """Splits a request into batches: rows of one kind, one model and one process, in order of arrival."""
 
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
 from lapwing import semconv
-from lapwing_collector.decode.columns import Index, encode, numpy, select
+from lapwing_collector.decode.arrow import Room
+from lapwing_collector.decode.columns import Index, UnusableError, encode, numpy, select
 from lapwing_collector.decode.events import Event, add_attributes, odd_attributes, with_extra
-from lapwing_collector.decode.fields import Bodies
+from lapwing_collector.decode.fields import Bodies, Extras
 from lapwing_collector.decode.labels import LABEL
 from lapwing_collector.decode.logs import log_rows
 from lapwing_collector.decode.predictions import PREDICTION
 from lapwing_collector.decode.request import Request, read_request
-from lapwing_collector.decode.values import plain_map
+from lapwing_collector.decode.tables import LABEL_TABLE, PREDICTION_TABLE, Rows, TableEvent, read_table
 from lapwing_collector.model.records import Batch, Decoded, Kind
 
 _EVENTS: Final = (PREDICTION, LABEL)
+_TABLE_EVENTS: Final = (PREDICTION_TABLE, LABEL_TABLE)
+_LOG: Final = -1
+_NEITHER: Final = -2
+
 MAX_MODEL_NAME: Final = 128
 """Characters a model name may have."""
+
+MAX_TABLE_BYTES: Final = 1 << 28
+"""What reading the table of one record may take, its rows included."""
+
+MAX_TABLES_BYTES: Final = 1 << 29
+"""What reading all tables of one request may take."""
 
 
 def decode_logs(payload: bytes, received_at_ns: int) -> Decoded:
     """Decode the body of an OTLP/HTTP request to `/v1/logs`.
+
+    What is received and rejected is counted in records; a batch of many rows is one of them.
 
     Where the protocol leaves a choice: of a repeated key the last value counts; a record happened at its
     own time, else when it was observed, else when it was received; a null is no value of a field or column,
@@ -38,27 +53,46 @@ def decode_logs(payload: bytes, received_at_ns: int) -> Decoded:
             (413).
     """
     request = read_request(payload, received_at_ns)
+    rejected = dict(request.unreadable)
     codes, names = encode(request.records.field("event_name"))
-    event_of_name = {event.name: number for number, event in enumerate(_EVENTS)}
-    events = np.array([event_of_name.get(name, -1) for name in names], np.int64)[codes]
+    known = [event.name for event in _EVENTS] + [event.name for event in _TABLE_EVENTS]
+    kind_of_name = {name: number for number, name in enumerate(known)}
+    kinds = np.array([kind_of_name.get(name, _LOG) for name in names], np.int64)[codes]
+    kinds[[*request.unreadable]] = _NEITHER
+    kinds[_repeats(request)] = _NEITHER
     batches: list[Batch] = []
-    rejected: list[int] = []
+    rows_of = {number: np.flatnonzero(kinds == number) for number in np.unique(kinds).tolist()}
     for number, event in enumerate(_EVENTS):
-        rows = np.flatnonzero(events == number)
-        if len(rows):
-            batches += _event_batches(request, event, rows, rejected)
-    batches += _log_batches(request, np.flatnonzero(events == -1))
+        if number in rows_of:
+            batches += _event_batches(request, event, rows_of[number], rejected)
+    tables = _Tables(request, rejected)
+    for number, table_event in enumerate(_TABLE_EVENTS, len(_EVENTS)):
+        if number in rows_of:
+            batches += tables.batches(table_event, rows_of[number])
+    if _LOG in rows_of:
+        batches += _log_batches(request, rows_of[_LOG])
     return Decoded(tuple(batches), request.count, len(rejected), _complaint(request, rejected))
 
 
-def _event_batches(request: Request, event: Event, rows: Index, rejected: list[int]) -> Iterator[Batch]:
-    """The batches of the records `rows` (ascending, at least one); names the unusable ones in `rejected`."""
-    named = request.attributes.column(semconv.MODEL_NAME, rows).dictionary_encode()
-    names = [*named.dictionary.to_pylist(), None]
-    models = numpy(named.indices.fill_null(len(names) - 1)).astype(np.int64)
-    allowed = np.array([name is not None and _is_model_name(name) for name in names])[models]
-    rejected += rows[~allowed].tolist()
-    rows, models = rows[allowed], models[allowed]
+def _repeats(request: Request) -> Index:
+    """The records that came earlier in the same request, by their process and sequence number."""
+    everywhere = np.arange(request.count)
+    sequences = request.attributes.column(semconv.SEQUENCE, everywhere)
+    numbered = np.flatnonzero(sequences.is_valid().to_numpy(zero_copy_only=False))
+    numbers = numpy(sequences.drop_null())
+    if (numbers[1:] > numbers[:-1]).all():  # so it is where one process has sent its records in order
+        return numbered[:0]
+    processes, ids = _processes(request, numbered)
+    records = np.stack([processes, numbers], axis=1)
+    _, first = np.unique(records, axis=0, return_index=True)
+    known = np.array([process is not None for process in ids])[processes]
+    later = np.setdiff1d(np.flatnonzero(known), first)
+    return numbered[later]
+
+
+def _event_batches(request: Request, event: Event, rows: Index, rejected: dict[int, str]) -> Iterator[Batch]:
+    """The batches of the records `rows` (ascending); says of the unusable ones in `rejected` why they are."""
+    rows, models, names = _with_model(request, rows, rejected)
     if not len(rows):
         return
     fixed = event.rows(request, rows)
@@ -79,10 +113,67 @@ def _event_batches(request: Request, event: Event, rows: Index, rejected: list[i
         )
 
 
+class _Tables:
+    """Makes batches of records that are tables: one of each, whose rows share its sequence number."""
+
+    def __init__(self, request: Request, rejected: dict[int, str]) -> None:
+        self._request = request
+        self._rejected = rejected
+        self._bytes_left = MAX_TABLES_BYTES
+
+    def batches(self, event: TableEvent, rows: Index) -> Iterator[Batch]:
+        """The batches of the records `rows` (ascending); says of the unusable ones why they are."""
+        request = self._request
+        rows, models, names = _with_model(request, rows, self._rejected)
+        if not len(rows):
+            return
+        extras: Extras = defaultdict(dict)
+        add_attributes(request, event.row, rows, odd_attributes(request, event.row), extras)
+        common = with_extra(event.row.rows(request, rows), extras)
+        sequences = request.attributes.column(semconv.SEQUENCE, rows)
+        processes, process_ids = _processes(request, rows)
+        for place, row in enumerate(rows.tolist()):
+            try:
+                table = self._read(event, row, common.slice(place, 1))
+            except UnusableError as error:
+                self._rejected[row] = str(error)
+                continue
+            if count := table.fixed.num_rows:
+                yield Batch(
+                    event.row.kind,
+                    names[models[place]],
+                    process_ids[processes[place]],
+                    pa.repeat(sequences[place], count),
+                    table.fixed,
+                    table.fields,
+                )
+
+    def _read(self, event: TableEvent, row: int, common: pa.RecordBatch) -> Rows:
+        body = self._request.plain_body(row)
+        if not isinstance(body, bytes):
+            raise UnusableError("its body is not bytes")
+        room = Room(min(MAX_TABLE_BYTES, self._bytes_left))
+        table = read_table(event, body, common, room)
+        stated = self._request.attributes.column(semconv.BATCH_ROWS, np.array([row]))[0].as_py()
+        if stated is not None and stated != table.fixed.num_rows:
+            raise UnusableError(f"{semconv.BATCH_ROWS} is {stated}, and its table has {table.fixed.num_rows}")
+        self._bytes_left -= room.taken
+        return table
+
+
+def _with_model(request: Request, rows: Index, rejected: dict[int, str]) -> tuple[Index, Index, list[str]]:
+    """Those of `rows` that name a usable model; their models as position in the list of names."""
+    named = request.attributes.column(semconv.MODEL_NAME, rows).dictionary_encode()
+    names = [*named.dictionary.to_pylist(), None]
+    models = numpy(named.indices.fill_null(len(names) - 1)).astype(np.int64)
+    allowed = np.array([name is not None and _is_model_name(name) for name in names])[models]
+    for row in rows[~allowed].tolist():
+        rejected[row] = _model_complaint(request, row)
+    return rows[allowed], models[allowed], names
+
+
 def _log_batches(request: Request, rows: Index) -> Iterator[Batch]:
-    """The batches of the records `rows` (ascending)."""
-    if not len(rows):
-        return
+    """The batches of the records `rows` (ascending, at least one)."""
     table = log_rows(request, rows)
     sequences = request.attributes.column(semconv.SEQUENCE, rows)
     processes, process_ids = _processes(request, rows)
@@ -115,15 +206,20 @@ def _groups(*codes: Index) -> list[Index]:
     return np.split(order, np.flatnonzero(np.diff(combined[order])) + 1)
 
 
-def _complaint(request: Request, rejected: list[int]) -> str:
+def _model_complaint(request: Request, row: int) -> str:
+    name = request.plain_attributes(row).get(semconv.MODEL_NAME)
+    shown = "no such attribute" if name is None else f"{name!r:.80}"
+    return (
+        f"{semconv.MODEL_NAME} must be text of 1 to {MAX_MODEL_NAME} characters without control characters, "
+        f"and it has {shown}"
+    )
+
+
+def _complaint(request: Request, rejected: dict[int, str]) -> str:
     """Says why records were rejected; empty when none were."""
     if not rejected:
         return ""
     example = min(rejected)
-    name = plain_map(request.objects[example].attributes).get(semconv.MODEL_NAME)
-    shown = "no such attribute" if name is None else f"{name!r:.80}"
-    return (
-        f"{len(rejected)} of {request.count} records rejected: {semconv.MODEL_NAME} must be text of 1 to "
-        f"{MAX_MODEL_NAME} characters without control characters. For example record {example}, "
-        f"an {request.objects[example].event_name}, has {shown}."
-    )
+    event = request.objects[example].event_name
+    what = f"record {example}" + (f", an {event}" if event.startswith("ml.") else "")
+    return f"{len(rejected)} of {request.count} records rejected. For example {what}: {rejected[example]}."

@@ -44,6 +44,10 @@ class AmbiguousValueError(ValueError):
     """Two members of one value's oneof are on the wire, and columns do not tell which came last."""
 
 
+class UnusableError(ValueError):
+    """A record can not be stored, whatever is tried again; the message says what is wrong with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Values:
     """Many AnyValues.

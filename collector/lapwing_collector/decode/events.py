@@ -11,7 +11,7 @@ from lapwing_collector.decode.attributes import KIND_OF, fitting
 from lapwing_collector.decode.columns import Index, Mask, as_json
 from lapwing_collector.decode.fields import Extras, Roots
 from lapwing_collector.decode.request import Request
-from lapwing_collector.decode.values import json_text, kind_of, plain_map
+from lapwing_collector.decode.values import json_text, kind_of
 from lapwing_collector.model.records import Kind
 
 
@@ -53,11 +53,11 @@ def add_attributes(request: Request, event: Event, rows: Index, odd: Mask, extra
     for place in np.flatnonzero(odd[rows]).tolist():
         attributes = {
             key: value
-            for key, value in plain_map(request.objects[rows[place]].attributes).items()
+            for key, value in request.plain_attributes(rows[place]).items()
             if (not _fits(key, value) if key in event.columns else event.in_extra(key))
         }
         for key, value in extras[place].items():
-            attributes[_free(key, attributes)] = value
+            attributes[free_key(key, attributes)] = value
         extras[place] = attributes
 
 
@@ -69,8 +69,9 @@ def with_extra(rows: pa.RecordBatch, extras: Extras) -> pa.RecordBatch:
     return rows.set_column(rows.schema.get_field_index("extra"), rows.schema.field("extra"), as_json(texts))
 
 
-def _free(key: str, taken: Collection[str]) -> str:
-    return key if key not in taken else _free(f"body.{key}", taken)
+def free_key(key: str, taken: Collection[str]) -> str:
+    """The key, or where it is taken the key renamed to `body.<key>`."""
+    return key if key not in taken else free_key(f"body.{key}", taken)
 
 
 def _fits(key: str, value: Any) -> bool:

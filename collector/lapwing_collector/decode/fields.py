@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from lapwing_collector.decode.columns import (
     LIST,
@@ -26,6 +25,7 @@ from lapwing_collector.decode.columns import (
     TYPES,
     Index,
     Mask,
+    UnusableError,
     Values,
     any_of,
     as_json,
@@ -34,7 +34,7 @@ from lapwing_collector.decode.columns import (
     scatter,
 )
 from lapwing_collector.decode.request import Request
-from lapwing_collector.decode.values import json_text, kind_of, plain, plain_map
+from lapwing_collector.decode.values import json_text, kind_of
 from lapwing_collector.model.records import FieldColumn
 
 Path = tuple[str, ...]
@@ -75,11 +75,11 @@ class Bodies:
     def columns(self, rows: Index) -> tuple[tuple[FieldColumn, ...], Extras]:
         """The fields of the records `rows` (ascending), and what of their bodies goes to `extra`."""
         odd = self._odd[rows]
-        batch = _Columns(len(rows))
+        batch = Columns(len(rows))
         for level in self._levels:
             batch.add_level(level, rows, ~odd)
         for place in np.flatnonzero(odd).tolist():
-            batch.add_body(place, self._request.objects[rows[place]].body, self._roots)
+            batch.add_body(place, self._request.plain_body(rows[place]), self._roots)
         return batch.finish(), batch.extras
 
 
@@ -136,7 +136,7 @@ _MAP_OR_NULL: Final = any_of(MAP, NULL)
 _VALUE_OR_MAP: Final = any_of(MAP, NULL, *SCALARS)
 
 
-class _Columns:
+class Columns:
     """The columns of one batch while they are filled.
 
     Attributes:
@@ -184,27 +184,40 @@ class _Columns:
             values = scatter(values, index)
         self._columns.setdefault(path, {})[kind] = values
 
-    def add_body(self, place: int, body: AnyValue, roots: Roots) -> None:
+    def add_body(self, place: int, body: Any, roots: Roots) -> None:
         """Take all that an odd body holds."""
-        if body.WhichOneof("value") != "kvlist_value":
-            self.extras[place]["body"] = plain(body)
+        if not isinstance(body, dict):
+            self.extras[place]["body"] = body
             return
-        for key, value in plain_map(body.kvlist_value.values).items():
+        for key, value in body.items():
             if key not in roots.keys or not (roots.scalar or isinstance(value, dict | None)):
                 self.extras[place][key] = value
             elif value or roots.scalar:
-                self._add_value(place, (key,), value)
+                self.add_value(place, (key,), value)
 
-    def _add_value(self, place: int, path: Path, value: Any) -> None:
+    def add_value(self, place: int, path: Path, value: Any) -> None:
+        """Take the value at `path` of one row; what a map holds has longer paths."""
         if value is None:
             return
         if value and isinstance(value, dict):
             for key, inner in value.items():
-                self._add_value(place, (*path, key), inner)
+                self.add_value(place, (*path, key), inner)
         elif self._admit(path):
             self._cells.setdefault(path, {}).setdefault(kind_of(value), {})[place] = value
         else:
             self.extras[place][".".join(path)] = value
+
+    def add_array(self, path: Path, kind: int, values: pa.Array) -> None:
+        """Take the values that one field has in all rows, null where it has none of this kind.
+
+        Raises:
+            UnusableError: There are too many columns for so many rows.
+        """
+        if values.null_count == len(values):
+            return
+        if not self._admit(path):
+            raise UnusableError(f"there are more than {MAX_CELLS} values: send fewer rows at once")
+        self._columns.setdefault(path, {})[kind] = values
 
     def _admit(self, path: Path) -> bool:
         """Whether there is, or may be, a column at `path`."""

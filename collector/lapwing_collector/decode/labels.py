@@ -20,6 +20,7 @@ _COLUMNS: Final = frozenset(
         semconv.PREDICTION_TIME,
         semconv.REQUEST_ID,
         semconv.LABEL_SOURCE,
+        semconv.BATCH_ROWS,
         semconv.SEQUENCE,
     }
 )

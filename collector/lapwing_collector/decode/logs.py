@@ -4,12 +4,12 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+from opentelemetry.proto.logs.v1.logs_pb2 import ResourceLogs, ScopeLogs
 
 from lapwing_collector.decode.columns import Index, as_json, numpy, select
 from lapwing_collector.decode.fixed import constant_time, hex_ids, timestamps
 from lapwing_collector.decode.request import Request
-from lapwing_collector.decode.values import json_text, plain, plain_map
+from lapwing_collector.decode.values import json_text, plain_map
 from lapwing_collector.model.records import LOG_ROWS
 
 _TRACE_FLAGS: Final = 0xFF
@@ -38,8 +38,8 @@ def log_rows(request: Request, rows: Index) -> pa.RecordBatch:
         "severity_number": [record.severity_number for record in records],
         "severity_text": [record.severity_text or None for record in records],
         "event_name": [record.event_name or None for record in records],
-        "body": as_json([_body(record) for record in records]),
-        "attributes": as_json([json_text(plain_map(record.attributes)) for record in records]),
+        "body": as_json([_body(request, row) for row in rows.tolist()]),
+        "attributes": as_json([json_text(request.plain_attributes(row)) for row in rows.tolist()]),
         "resource": as_json(per_resource([_resource(logs) for logs in resource_logs])),
         "scope": as_json(per_scope([_scope(logs) for logs in scope_logs])),
         "resource_schema_url": per_resource([logs.schema_url or None for logs in resource_logs]),
@@ -53,8 +53,8 @@ def log_rows(request: Request, rows: Index) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns, LOG_ROWS)
 
 
-def _body(record: LogRecord) -> str | None:
-    body = plain(record.body)
+def _body(request: Request, row: int) -> str | None:
+    body = request.plain_body(row)
     return None if body is None else json_text(body)
 
 

@@ -27,6 +27,7 @@ _COLUMNS: Final = frozenset(
         semconv.PREDICTION_FALLBACK,
         semconv.PREDICTION_WEIGHT,
         semconv.REQUEST_ID,
+        semconv.BATCH_ROWS,
         semconv.SEQUENCE,
         semconv.ERROR_TYPE,
         semconv.EXCEPTION_MESSAGE,
@@ -95,7 +96,7 @@ def _made_id(request: Request, row: int, sequence: int | None) -> str:
         return f"{process}-{sequence}"
     content = hashlib.blake2b(digest_size=16)
     content.update(request.message.resource_logs[resource].resource.SerializeToString())
-    content.update(request.objects[row].SerializeToString())
+    content.update(request.content(row))
     return content.hexdigest()
 
 

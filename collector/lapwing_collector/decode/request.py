@@ -1,8 +1,9 @@
 """One request, read both ways: columns for what every record has, objects for what is odd."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,8 @@ from lapwing_collector.decode.columns import (
     read_entries,
     read_values,
 )
-from lapwing_collector.decode.values import plain_map
+from lapwing_collector.decode.deep import DeepRecord, Mended, mend
+from lapwing_collector.decode.values import plain, plain_map
 from lapwing_collector.decode.wire import parse, read_columns
 from lapwing_collector.errors import DecodeError
 
@@ -46,6 +48,8 @@ class Request:
         bodies: Kind of each record's body.
         sections: Entries of the bodies that are maps; owned by records.
         fields: Entries of the sections that are maps; owned by sections.
+        deep: By place, the records that `message` and the columns hold in part only.
+        unreadable: By place, why a record can not be read.
         received_at_ns: When the request arrived, in nanoseconds since the epoch.
     """
 
@@ -57,6 +61,8 @@ class Request:
     bodies: Kinds
     sections: Entries
     fields: Entries
+    deep: Mapping[int, DeepRecord]
+    unreadable: Mapping[int, str]
     received_at_ns: int
 
     @property
@@ -73,6 +79,26 @@ class Request:
     def objects(self) -> list[LogRecord]:
         """The records, as objects."""
         return [record for scope in self.scope_logs for record in scope.log_records]
+
+    def plain_body(self, row: int) -> Any:
+        """The body of a record, as plain value."""
+        deep = self.deep.get(row)
+        return plain(self.objects[row].body) if deep is None else deep.body
+
+    def plain_attributes(self, row: int) -> dict[str, Any]:
+        """The attributes of a record, as plain values."""
+        deep = self.deep.get(row)
+        return plain_map(self.objects[row].attributes) if deep is None else dict(deep.attributes)
+
+    def plain_attribute(self, row: int, place: int) -> Any:
+        """The attribute at one place of a record, as plain value."""
+        deep = self.deep.get(row)
+        return plain(self.objects[row].attributes[place].value) if deep is None else deep.attributes[place][1]
+
+    def content(self, row: int) -> bytes:
+        """The bytes of a record."""
+        deep = self.deep.get(row)
+        return self.objects[row].SerializeToString() if deep is None else deep.content
 
     @cached_property
     def resource_attributes(self) -> list[dict[str, object]]:
@@ -103,12 +129,17 @@ def read_request(payload: bytes, received_at_ns: int) -> Request:
     Raises:
         DecodeError: The bytes are not an ExportLogsServiceRequest, or their rows would take too much memory.
     """
-    message = parse(payload)
+    mended = Mended(payload)
+    try:
+        message = parse(payload)
+    except DecodeError:
+        mended = mend(payload)
+        message = parse(mended.payload)
     _check_size(message)
     try:
-        return _with_columns(message, payload, received_at_ns)
+        return _with_columns(message, mended, received_at_ns)
     except AmbiguousValueError:  # the runtime has decided, and writes only what it chose
-        return _with_columns(message, message.SerializeToString(), received_at_ns)
+        return _with_columns(message, replace(mended, payload=message.SerializeToString()), received_at_ns)
 
 
 def _check_size(message: ExportLogsServiceRequest) -> None:
@@ -126,8 +157,8 @@ def _check_size(message: ExportLogsServiceRequest) -> None:
         )
 
 
-def _with_columns(message: ExportLogsServiceRequest, payload: bytes, received_at_ns: int) -> Request:
-    scopes = read_columns(payload).values.field("scope_logs")
+def _with_columns(message: ExportLogsServiceRequest, mended: Mended, received_at_ns: int) -> Request:
+    scopes = read_columns(mended.payload).values.field("scope_logs")
     logs = scopes.values.field("log_records")
     records = logs.values
     resource_of_scope = np.repeat(np.arange(len(scopes)), np.diff(numpy(scopes.offsets)))
@@ -144,5 +175,7 @@ def _with_columns(message: ExportLogsServiceRequest, payload: bytes, received_at
         bodies=read_values(body).kinds,
         sections=read_entries(sections),
         fields=read_entries(fields),
+        deep=mended.deep,
+        unreadable=mended.unreadable,
         received_at_ns=received_at_ns,
     )

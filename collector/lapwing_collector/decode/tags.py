@@ -6,9 +6,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lapwing_collector.decode.columns import BOOL, INT, NULL, STRING, Index, any_of, gather, repeated, scatter
+from lapwing_collector.decode.arrow import Arrays
+from lapwing_collector.decode.columns import (
+    BOOL,
+    INT,
+    NULL,
+    STRING,
+    Index,
+    UnusableError,
+    any_of,
+    gather,
+    repeated,
+    scatter,
+)
+from lapwing_collector.decode.fields import Columns
 from lapwing_collector.decode.request import Request
-from lapwing_collector.decode.values import plain, text
+from lapwing_collector.decode.values import text
+from lapwing_collector.model.records import UNTYPED
 
 _STRINGS: Final = pa.map_(pa.string(), pa.string())
 
@@ -38,6 +52,42 @@ def resource_maps(request: Request, rows: Index) -> pa.MapArray:
     return pa.array(maps, _STRINGS).take(pa.array(request.resources[rows]))
 
 
+def joined_tags(arrays: Arrays, column: pa.Array, common: list[tuple[str, str | None]]) -> pa.MapArray:
+    """The tags of a table's rows: those in its column, and where a row has no such tag the `common` ones.
+
+    Raises:
+        UnusableError: There are too many different tags.
+    """
+    count = len(column)
+    columns = Columns(count)
+    arrays.add(columns, (), column, is_root=True)
+    if columns.extras:
+        raise UnusableError("there are too many different tags for so many rows")
+    tags = {key: pa.repeat(pa.scalar(tag, pa.string()), count) for key, tag in common}
+    for field in columns.finish():
+        key = ".".join(field.path)
+        texts = _as_texts(field.values)
+        tags[key] = pc.coalesce(texts, tags[key]) if key in tags else texts
+    if not tags:
+        return pa.array([{}] * count, _STRINGS)
+    by_row = np.arange(len(tags) * count).reshape(-1, count).T.ravel()
+    texts = pa.concat_arrays(tags.values()).take(pa.array(by_row))
+    null_is_a_tag = np.array([tag is None for _, tag in common] + [False] * (len(tags) - len(common)))
+    keep = texts.is_valid().to_numpy(zero_copy_only=False) | np.tile(null_is_a_tag, count)
+    offsets = np.append(0, np.cumsum(keep.reshape(count, -1).sum(axis=1)))
+    keys = pa.array(tags, pa.string()).take(pa.array(np.tile(np.arange(len(tags)), count)[keep]))
+    return pa.MapArray.from_arrays(pa.array(offsets, pa.int32()), keys, texts.filter(pa.array(keep)))
+
+
+def _as_texts(values: pa.Array) -> pa.StringArray:
+    if values.type in _ARROWS_SPELLING:
+        return values.cast(pa.string())
+    if values.type == UNTYPED:
+        return values.storage
+    return pa.array([text(value) for value in values.to_pylist()], pa.string())
+
+
+_ARROWS_SPELLING: Final = (pa.string(), pa.bool_(), pa.int64())
 _WRITTEN_BY_ARROW: Final = any_of(NULL, STRING, BOOL, INT)
 
 
@@ -60,7 +110,7 @@ def _texts(request: Request, positions: Index) -> pa.StringArray:
 def _text_at(request: Request, position: int) -> str | None:
     entries = request.attributes.entries
     owner = entries.owners[position]
-    return text(plain(request.objects[owner].attributes[position - entries.offsets[owner]].value))
+    return text(request.plain_attribute(owner, position - entries.offsets[owner]))
 
 
 def _last_of_each(positions: Index, places: Index, keys: Index) -> tuple[Index, Index]:

@@ -27,10 +27,10 @@ class Ledger:
 
         Args:
             process_id: Who numbered the records.
-            sequences: Their numbers, in any order, perhaps repeated.
+            sequences: Their numbers, in any order. Where one is repeated, these are rows of one record.
 
         Returns:
-            True where a number was seen for the first time; a number repeated in `sequences` is so once.
+            True where a number was not accepted by an earlier call, so that a record's rows share its fate.
         """
         if not len(sequences):
             return np.zeros(0, dtype=np.bool_)
@@ -40,16 +40,14 @@ class Ledger:
                 return np.ones(len(sequences), dtype=np.bool_)
             if accepted.cover(int(sequences[0]), int(sequences[-1])):
                 return np.zeros(len(sequences), dtype=np.bool_)
-        values, positions = np.unique(sequences, return_index=True)
+        values, positions = np.unique(sequences, return_inverse=True)
         if accepted is None:
             fresh = np.ones(len(values), dtype=np.bool_)
             self._accepted[process_id] = Intervals.runs(values)
         else:
             fresh = ~accepted.contain(values)
             accepted.add(Intervals.runs(values[fresh]))
-        admitted = np.zeros(len(sequences), dtype=np.bool_)
-        admitted[positions[fresh]] = True
-        return admitted
+        return fresh[positions]
 
     def forget(self, process_id: str, sequences: Int64s) -> None:
         """Take back `sequences`, which were admitted and then not stored, so that a retry is new again."""

@@ -129,9 +129,7 @@ def test_every_kind_of_value_is_json_as_body_and_as_attribute(value: Any, text: 
     assert columns["attributes"] == f'{{"k": {text}}}'
 
 
-@pytest.mark.parametrize(
-    "event", ["ml.prediction.batch", "ml.label.batch", "ml.model", "ml.sdk.stats", "ml.other"]
-)
+@pytest.mark.parametrize("event", ["ml.model", "ml.sdk.stats", "ml.other"])
 def test_events_that_are_not_understood_yet_are_kept_as_logs(event: str) -> None:
     """They need no model name, and nothing of them is lost."""
     columns = row(request(record(event, b"\x01", {"ml.batch.rows": 2})))

@@ -32,8 +32,11 @@ def test_the_message_names_the_rule_and_an_example() -> None:
     bad = [prediction({}, {"ml.model.name": "x" * 500}), label({}, {"ml.model.name": None})]
     message = decode_logs(request(prediction({}), *bad), TIME_NS).message
     assert message == (
-        "2 of 3 records rejected: ml.model.name must be text of 1 to 128 characters without control "
-        f"characters. For example record 1, an ml.prediction, has '{'x' * 79}."
+        "2 of 3 records rejected. For example record 1, an ml.prediction: ml.model.name must be text of 1 to "
+        f"128 characters without control characters, and it has '{'x' * 79}."
     )
     message = decode_logs(request(record("ml.label", None)), TIME_NS).message
-    assert message.endswith("For example record 0, an ml.label, has no such attribute.")
+    assert message.endswith(
+        "For example record 0, an ml.label: ml.model.name must be text of 1 to 128 "
+        "characters without control characters, and it has no such attribute."
+    )

@@ -34,10 +34,8 @@ def test_it_knows_what_a_set_knows(steps: list[tuple[str, str, list[int]]]) -> N
     oracle: set[tuple[str, int]] = set()
     for step, process_id, numbers in steps:
         if step == "admit":
-            expected = []
-            for number in numbers:
-                expected.append((process_id, number) not in oracle)
-                oracle.add((process_id, number))
+            expected = [(process_id, number) not in oracle for number in numbers]
+            oracle |= {(process_id, number) for number in numbers}
             admitted = ledger.admit(process_id, int64(numbers))
             assert admitted.dtype == np.bool_
             assert admitted.tolist() == expected
@@ -61,6 +59,17 @@ def test_what_comes_in_order_is_one_interval() -> None:
     for start in (1, 11, 31, 21):
         ledger.admit("p", int64(list(range(start, start + 10))))
     assert json.loads(ledger.snapshot())["processes"] == {"p": [[1, 40]]}
+
+
+def test_the_rows_of_one_record_are_admitted_together_or_not_at_all() -> None:
+    """A number that comes several times at once is one record with so many rows, whatever is beside it."""
+    ledger = Ledger()
+    assert ledger.admit("p", int64([4, 5, 5, 5, 6])).tolist() == [True] * 5
+    assert ledger.admit("p", int64([5, 5, 5])).tolist() == [False] * 3
+    assert ledger.admit("p", int64([5, 7, 5, 7, 6])).tolist() == [False, True, False, True, False]
+    ledger.forget("p", int64([5, 5, 5]))
+    assert ledger.admit("p", int64([4, 5, 5, 5])).tolist() == [False, True, True, True]
+    assert json.loads(ledger.snapshot())["processes"] == {"p": [[4, 7]]}
 
 
 def test_a_process_of_which_everything_is_forgotten_costs_nothing() -> None:
