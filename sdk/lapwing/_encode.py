@@ -1,44 +1,40 @@
-r"""OTLP values as protobuf bytes, without protobuf objects.
+"""OTLP values as protobuf bytes, without protobuf objects.
 
 A protobuf message is its fields one after the other, each a tag, a length where the field has one, and the
 content. So an `AnyValue` is bytes, a map is the joined bytes of its entries, and what surrounds a value
-depends on its size alone: `_known_head` keeps it per key and size.
+depends on its size alone.
 
-How Python values travel:
-
-    bool, int, float, str, bytes    as themselves; an integer outside 64 bits and text that is no valid
-                                    Unicode (lone surrogates, written as \udc80) as text
-    None                            an AnyValue with nothing set: null is a value, a missing key is not
-    list, tuple                     array
-    dict, any Mapping               map; keys that are not text become text
-    datetime, date, time            ISO 8601 text
-    enum members                    by value
-    NumPy scalars and arrays, anything else with `tolist()`    as the Python values these give
-    anything else                   text, `str(value)`
-    too deep, or inside itself      text, `str(value)`
-
-A value whose own methods fail costs that value, which travels as a text that says so, not the record.
+What a service logs comes again and again under the same keys: a `Field` keeps, for one key, an encoder per
+type of value, and the finished entries of the small numbers and short texts that it has seen. Types that
+protobuf does not know become plain values first, see `_values`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime, time
-from enum import Enum
 from functools import lru_cache
 from struct import Struct
+from types import NoneType
 from typing import Any, Final
 
-MAX_DEPTH: Final = 16
-"""Lists and maps inside each other; protobuf parsers stop at 32 maps, and two are the record's own."""
+from lapwing._values import as_text, plain, unreadable
+
+MAX_DEPTH: Final = 64
+"""Lists and maps inside each other: OpenTelemetry's own limit. What lies deeper travels as text."""
 
 Parents = tuple[int, ...]
 """Identities of the containers around a value; their number is its depth, one that recurs is a cycle."""
 
-_Encoder = Callable[[Any, Parents], bytes]
+EntryEncoder = Callable[[Any], bytes]
+"""Turns a value into the bytes of a map's entry, key included."""
+
+_KEPT_ENTRIES: Final = 128
+_KEPT_TYPES: Final = 32
+_KEPT_KEYS: Final = 512
+_KEPT_TEXT: Final = 64
 
 _ONE_BYTE: Final = tuple(bytes((n,)) for n in range(128))
 _TRUE: Final = b"\x10\x01"
 _FALSE: Final = b"\x10\x00"
-_pack_double: Final = Struct("<Bd").pack
+_pack_double: Final = Struct("<d").pack
 
 
 def varint(number: int) -> bytes:
@@ -61,7 +57,7 @@ def sized(tag: bytes, content: bytes) -> bytes:
 
 
 def encode_text(text: str) -> bytes:
-    """Encode text as UTF-8, with escapes for what has no UTF-8 form."""
+    r"""Encode text as UTF-8; what has no UTF-8 form (a lone surrogate) is written as `\udc80`."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -69,31 +65,29 @@ def encode_text(text: str) -> bytes:
 
 
 def encode_value(value: Any, parents: Parents = ()) -> bytes:
-    """Encode any Python value as the content of an `AnyValue`."""
+    """Encode any Python value as the content of an `AnyValue`.
+
+    A value whose own methods fail costs that value, which travels as a text that says so, not the record.
+    """
+    encoder = _CONTENT.get(type(value), _converted)
     try:
-        return _encoder(type(value))(value, parents)  # type: ignore[arg-type]  # types do hash
+        return encoder(value, parents)
     except Exception:  # noqa: BLE001  # a value's own methods may raise anything
-        return _unreadable(value)
+        return encode_string(unreadable(value))
 
 
 def encode_entries(pairs: Iterable[tuple[object, Any]], parents: Parents = ()) -> bytes:
     """Encode the entries of a map, which are also the attributes of a resource."""
-    parts = []
+    parts: list[bytes] = []
     for key, value in pairs:
-        try:  # encode_value, written out: this is where the time of a prediction goes
-            content = _encoder(type(value))(value, parents)  # type: ignore[arg-type]
-        except Exception:  # noqa: BLE001
-            content = _unreadable(value)
-        text = key if type(key) is str else str(key)
-        head = _known_head if len(text) <= 100 else _entry_head
-        parts.append(head(b"\x0a", text, len(content)))
-        parts.append(content)
+        content = encode_value(value, parents)
+        parts += (entry_head(b"\x0a", key if type(key) is str else str(plain(key)), len(content)), content)
     return b"".join(parts)
 
 
 def encode_attribute(key: str, content: bytes) -> bytes:
     """Encode an attribute of a log record whose value is encoded already."""
-    return _known_head(b"\x32", key, len(content)) + content
+    return entry_head(b"\x32", key, len(content)) + content
 
 
 def encode_map(entries: bytes) -> bytes:
@@ -101,32 +95,103 @@ def encode_map(entries: bytes) -> bytes:
     return sized(b"\x32", entries)
 
 
-def map_entry(key: str, content: bytes) -> bytes:
-    """Encode an entry of a map whose value is encoded already."""
-    return _known_head(b"\x0a", key, len(content)) + content
+def encode_double(value: float, _parents: Parents = ()) -> bytes:
+    """Encode a number, as the content of an `AnyValue`."""
+    return b"\x21" + _pack_double(value)
 
 
-def _entry_head(tag: bytes, key: str, size: int) -> bytes:
-    """Encode all of a `KeyValue` field that stands before a value of `size` bytes."""
+def encode_string(value: str, _parents: Parents = ()) -> bytes:
+    """Encode text, as the content of an `AnyValue`."""
+    content = encode_text(value)
+    return b"\x0a" + varint(len(content)) + content
+
+
+class Field(dict[type, EntryEncoder]):
+    """Encodes the entries that one key has in map after map: `field[type(value)](value)`."""
+
+    def __init__(self, key: str) -> None:
+        """Know the key; encoders are made when a value of their type first comes."""
+        super().__init__()
+        self._key = key
+
+    def __missing__(self, kind: type) -> EntryEncoder:
+        encoder = self._encoder(kind)
+        if len(self) < _KEPT_TYPES:
+            self[kind] = encoder
+        return encoder
+
+    def _encoder(self, kind: type) -> EntryEncoder:
+        if kind is float:
+            return self._doubles()
+        if kind is int:
+            return self._remembering(_int, lambda value: -0x8000 <= value < 0x8000)
+        if kind is str:
+            return self._remembering(encode_string, lambda text: len(text) <= _KEPT_TEXT)
+        if kind is bool:
+            true, false = self._entry(_TRUE), self._entry(_FALSE)
+            return lambda value: true if value else false
+        if kind is NoneType:
+            null = self._entry(b"")
+            return lambda _value: null
+        return lambda value: self._entry(encode_value(value))
+
+    def _entry(self, content: bytes) -> bytes:
+        return entry_head(b"\x0a", self._key, len(content)) + content
+
+    def _doubles(self) -> EntryEncoder:
+        head, pack = entry_head(b"\x0a", self._key, 9) + b"\x21", _pack_double
+        return lambda value: head + pack(value)
+
+    def _remembering(
+        self, encode: Callable[[Any, Parents], bytes], worth_it: Callable[[Any], bool]
+    ) -> EntryEncoder:
+        """Keep the first entries that are worth it: most features have few values, and these come first."""
+        seen: dict[Any, bytes] = {}
+
+        def encoder(value: Any) -> bytes:
+            entry = seen.get(value)
+            if entry is None:
+                entry = self._entry(encode(value, ()))
+                if len(seen) < _KEPT_ENTRIES and worth_it(value):
+                    seen[value] = entry
+            return entry
+
+        return encoder
+
+
+class _Fields(dict[object, Field]):
+    """The fields of the keys that came so far, up to a number."""
+
+    def __missing__(self, key: object) -> Field:
+        if type(key) is not str or len(key) > _KEPT_TEXT:
+            return Field(str(plain(key)))
+        if len(self) == _KEPT_KEYS:
+            self.clear()
+        field = self[key] = Field(key)
+        return field
+
+
+_fields: Final = _Fields()
+
+
+def encode_fields(values: Mapping[Any, Any]) -> bytes:
+    """Encode the entries of a map whose keys come again: inputs, output."""
+    return b"".join([_fields[key][type(value)](value) for key, value in values.items()])
+
+
+@lru_cache(maxsize=4096)
+def _known_head(tag: bytes, key: str, size: int) -> bytes:
     head = sized(b"\x0a", encode_text(key)) + b"\x12" + varint(size)
     return tag + varint(len(head) + size) + head
 
 
-_known_head = lru_cache(maxsize=4096)(_entry_head)
-"""The same for keys that come again, which long ones hardly do: they would fill the memory."""
-
-
-@lru_cache(maxsize=1024)
-def _encoder(kind: type) -> _Encoder:
-    """Choose how values of a type travel, in an order: a bool is an int, too, and an enum may be one."""
-    for base, encoder in _ENCODERS:
-        if issubclass(kind, base):
-            return encoder
-    return _listed if hasattr(kind, "tolist") else _text
+def entry_head(tag: bytes, key: str, size: int) -> bytes:
+    """Encode all of a `KeyValue` field that stands before a value of `size` bytes."""
+    return (_known_head if len(key) <= _KEPT_TEXT else _known_head.__wrapped__)(tag, key, size)
 
 
 def _none(_value: None, _parents: Parents) -> bytes:
-    return b""
+    return b""  # an AnyValue with nothing set: null is a value, a missing key is not
 
 
 def _bool(value: bool, _parents: Parents) -> bytes:
@@ -141,67 +206,43 @@ def _int(value: int, _parents: Parents) -> bytes:
     return encode_string(str(value))
 
 
-def encode_double(value: float, _parents: Parents = ()) -> bytes:
-    """Encode a number, as the content of an `AnyValue`."""
-    return _pack_double(0x21, value)
+def _bytes(value: bytes, _parents: Parents) -> bytes:
+    return sized(b"\x3a", value)
 
 
-def encode_string(value: str, _parents: Parents = ()) -> bytes:
-    """Encode text, as the content of an `AnyValue`."""
-    content = encode_text(value)
-    return b"\x0a" + varint(len(content)) + content
+def _mapping(value: dict[object, object], parents: Parents, identity: int | None = None) -> bytes:
+    identity = id(value) if identity is None else identity
+    if len(parents) == MAX_DEPTH or identity in parents:
+        return encode_string(as_text(value))
+    return encode_map(encode_entries(value.items(), (*parents, identity)))
 
 
-def _bytes(value: bytes | bytearray | memoryview, _parents: Parents) -> bytes:
-    return sized(b"\x3a", bytes(value))
-
-
-def _moment(value: datetime | date | time, _parents: Parents) -> bytes:
-    text = value.isoformat()
-    return b"" if text == "NaT" else encode_string(text)  # pandas' missing time is a datetime that says so
-
-
-def _enum(value: Enum, parents: Parents) -> bytes:
-    return encode_value(value.value, parents)
-
-
-def _mapping(value: Mapping[object, object], parents: Parents) -> bytes:
-    if len(parents) == MAX_DEPTH or id(value) in parents:
-        return _text(value, ())
-    return encode_map(encode_entries(value.items(), (*parents, id(value))))
-
-
-def _list(value: list[object] | tuple[object, ...], parents: Parents) -> bytes:
-    if len(parents) == MAX_DEPTH or id(value) in parents:
-        return _text(value, ())
-    inside = (*parents, id(value))
+def _list(value: list[object] | tuple[object, ...], parents: Parents, identity: int | None = None) -> bytes:
+    identity = id(value) if identity is None else identity
+    if len(parents) == MAX_DEPTH or identity in parents:
+        return encode_string(as_text(value))
+    inside = (*parents, identity)
     return sized(b"\x2a", b"".join([sized(b"\x0a", encode_value(item, inside)) for item in value]))
 
 
-def _listed(value: Any, parents: Parents) -> bytes:
-    """Encode what NumPy's scalars and arrays, and their kin, give as Python values."""
-    kind = getattr(getattr(value, "dtype", None), "kind", None)
-    plain = (value.astype(str) if kind in ("M", "m") else value).tolist()  # times would become bare integers
-    return _text(value, ()) if type(plain) is type(value) else encode_value(plain, parents)
+def _converted(value: object, parents: Parents) -> bytes:
+    """Encode a value of another type by what it is made of, which may be a container of more such values."""
+    known = plain(value)
+    if type(known) is dict:
+        return _mapping(known, parents, id(value))
+    if type(known) is list:
+        return _list(known, parents, id(value))
+    return _CONTENT[type(known)](known, parents)
 
 
-def _unreadable(value: object) -> bytes:
-    return encode_string(f"<{type(value).__qualname__} that cannot be read>")
-
-
-def _text(value: object, _parents: Parents) -> bytes:
-    return encode_string(str(value))
-
-
-_ENCODERS: Final[tuple[tuple[type | tuple[type, ...], _Encoder], ...]] = (
-    (type(None), _none),
-    (Enum, _enum),
-    (bool, _bool),
-    (int, _int),
-    (float, encode_double),
-    (str, encode_string),
-    ((bytes, bytearray, memoryview), _bytes),
-    ((datetime, date, time), _moment),
-    (Mapping, _mapping),
-    ((list, tuple), _list),
-)
+_CONTENT: Final[dict[type, Callable[[Any, Parents], bytes]]] = {
+    NoneType: _none,
+    bool: _bool,
+    int: _int,
+    float: encode_double,
+    str: encode_string,
+    bytes: _bytes,
+    dict: _mapping,
+    list: _list,
+    tuple: _list,
+}

@@ -1,6 +1,8 @@
 """Values as bytes: what we build, the protobuf runtime reads and would have built itself."""
 
 import enum
+import struct
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -14,7 +16,14 @@ from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from lapwing._encode import MAX_DEPTH, _known_head, encode_attribute, encode_value, varint
+from lapwing._encode import (
+    MAX_DEPTH,
+    _fields,
+    encode_attribute,
+    encode_fields,
+    encode_value,
+    varint,
+)
 from lapwing.testing import decode_value
 
 LETTERS = st.characters(exclude_categories=["Cs"])
@@ -128,7 +137,7 @@ class Moody:
         (np.str_("x"), "x"),
         (np.array([[1.5, 2.5]]), [[1.5, 2.5]]),
         (np.datetime64("2026-01-02T03:04:05", "ns"), "2026-01-02T03:04:05.000000000"),
-        (np.longdouble(0.5), "0.5"),
+        (np.longdouble(0.5), 0.5),
         (pd.Series([1, 2]), [1, 2]),
         (pd.Timestamp("2026-01-02", tz="UTC"), "2026-01-02T00:00:00+00:00"),
         (pd.NaT, None),
@@ -145,25 +154,114 @@ def test_python_values_have_a_place(value: Any, expected: Any) -> None:
     assert type(found) is type(expected)
 
 
+def read_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Read the fields of a protobuf message, by number: integers, doubles and what has a length as bytes."""
+    at = 0
+
+    def read_varint() -> int:
+        nonlocal at
+        number = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return number
+
+    while at < len(data):
+        tag = read_varint()
+        match tag & 7:
+            case 0:
+                yield tag >> 3, read_varint()
+            case 1:
+                yield tag >> 3, data[at : at + 8]
+                at += 8
+            case 2:
+                size = read_varint()
+                yield tag >> 3, data[at : at + size]
+                at += size
+            case other:
+                raise AssertionError(f"no wire type of OTLP: {other}")
+    assert at == len(data)
+
+
+def read_value(data: bytes) -> Any:  # noqa: PLR0911  # one for each kind
+    """Read an `AnyValue` of any depth, which the protobuf runtime cannot."""
+    fields = list(read_fields(data))
+    if not fields:
+        return None
+    ((number, content),) = fields
+    match number, content:
+        case 1, bytes():
+            return content.decode()
+        case 2, int():
+            return bool(content)
+        case 3, int():
+            return content - 2**64 if content >= 2**63 else content
+        case 4, bytes():
+            return struct.unpack("<d", content)[0]
+        case 5, bytes():
+            return [read_value(item) for _, item in read_fields(content) if isinstance(item, bytes)]
+        case 6, bytes():
+            entries = [
+                dict(read_fields(entry)) for _, entry in read_fields(content) if isinstance(entry, bytes)
+            ]
+            return {entry[1].decode(): read_value(entry[2]) for entry in entries}  # type: ignore[union-attr, arg-type]
+        case 7, bytes():
+            return content
+    raise AssertionError(f"no field of AnyValue: {number}")
+
+
+def nested(kinds: Iterable[bool], core: Any) -> Any:
+    """Put a value into lists (True) and maps (False)."""
+    for is_list in kinds:
+        core = [core] if is_list else {"in": core}
+    return core
+
+
+@given(st.lists(st.booleans(), max_size=MAX_DEPTH), SCALARS)
+def test_values_of_every_depth_can_be_read(kinds: list[bool], core: Any) -> None:
+    """Lists and maps up to 64 deep, OpenTelemetry's own limit, come back as they were."""
+    np.testing.assert_equal(read_value(encode_value(nested(kinds, core))), nested(kinds, core))
+
+
+@pytest.mark.parametrize(("kinds", "limit"), [([True], 48), ([False], 32)], ids=["lists", "maps"])
+def test_bytes_are_those_of_the_runtime_to_its_own_depth(kinds: list[bool], limit: int) -> None:
+    """Down to the depth at which the protobuf runtime gives up, the bytes are the very ones it makes."""
+    value = nested(kinds * limit, "core")
+    assert encode_value(value) == oracle(value).SerializeToString()
+    assert decoded(value) == value
+
+
 def test_what_is_too_deep_becomes_text() -> None:
-    """Containers below the depth that receivers parse travel as text, and the parser takes the rest."""
-    value: Any = "core"
-    for _ in range(40):
-        value = {"in": value}
-    found = decoded(value)
+    """The containers below the 64th level travel as text."""
+    value = nested([False] * 70, "core")
+    found, left = read_value(encode_value(value)), value
     for _ in range(MAX_DEPTH):
-        found = found["in"]
-    for _ in range(MAX_DEPTH):
-        value = value["in"]
-    assert found == str(value)
+        found, left = found["in"], left["in"]
+    assert found == str(left)
 
 
-def test_long_keys_are_not_kept() -> None:
-    """Keys of any length are encoded alike, and long ones leave nothing behind in memory."""
-    _known_head.cache_clear()
-    keys = {"k" * size: size for size in (99, 100, 101, 10_000)}
-    assert decoded(keys) == keys
-    assert _known_head.cache_info().currsize == 2
+def test_a_wide_map_is_encoded_whole() -> None:
+    """200 features of one prediction are all there."""
+    features = {f"feature_{number}": number / 7 for number in range(200)}
+    assert encode_fields(features) == oracle(features).kvlist_value.SerializeToString()
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "k" * 200]), SCALARS), max_size=20))
+def test_fields_that_come_again_are_encoded_as_at_first(pairs: list[tuple[str, Any]]) -> None:
+    """What is remembered of earlier values of a key changes nothing: 1, 1.0 and True stay apart."""
+    for key, value in pairs:
+        assert encode_fields({key: value}) == oracle({key: value}).kvlist_value.SerializeToString()
+
+
+def test_many_keys_and_values_leave_little_behind() -> None:
+    """Keys without end, and values without end, do not fill the memory."""
+    for number in range(2000):
+        encode_fields({f"key {number}": number, "same": f"value {number}"})
+    assert len(_fields) <= 512
+    assert sum(len(field) for field in _fields.values()) <= 512 * 32
 
 
 def test_a_value_inside_itself_ends() -> None:
