@@ -1,16 +1,15 @@
-"""Settings of the SDK: one table; an argument wins over OpenTelemetry's variables, these over the default."""
+"""Settings of the SDK, in one table.
+
+An argument wins over the variable for logs, which wins over the one for all signals, then comes the default.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 
-from opentelemetry.util.re import parse_env_headers
-
-LOGS_PATH: Final = "/v1/logs"
-
-Read = Callable[[Any], Any]
-"""Turns an argument, or the text of a variable, into a setting's value; ValueError says what was expected."""
+from lapwing import _readers as read
+from lapwing._readers import LOGS_PATH, Read
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,9 @@ class Settings:
     """Values of all settings; the table `SETTINGS` says what they are."""
 
     endpoint: str
+    protocol: Literal["http/protobuf", "grpc"]
+    insecure: bool
+    exporter: Any
     service: str | None
     environment: str | None
     headers: Mapping[str, str]
@@ -50,6 +52,10 @@ class Settings:
     queue_size: int
     batch_size: int
     delay_s: float
+    spool: Path | None
+    spool_bytes: int
+    sample: Mapping[str, float]
+    redact: tuple[Any, ...]
     disabled: bool
 
 
@@ -66,7 +72,14 @@ def resolve(
     Raises:
         ValueError: An argument cannot be read.
     """
-    return Settings(**{setting.name: _value(setting, arguments, environ, complain) for setting in SETTINGS})
+
+    def value(setting: Setting) -> Any:
+        return _value(setting, arguments, environ, complain)
+
+    protocol = value(_PROTOCOL)
+    endpoint = value(_GRPC_ENDPOINT if protocol == "grpc" else _ENDPOINT)
+    others = {setting.name: value(setting) for setting in SETTINGS if setting not in (_ENDPOINT, _PROTOCOL)}
+    return Settings(endpoint=endpoint, protocol=protocol, **others)
 
 
 def _value(
@@ -81,173 +94,186 @@ def _value(
             return setting.read(argument)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{setting.name}: expected {error}, not {argument!r}") from error
-    for variable, read in setting.variables.items():
+    for variable, read_variable in setting.variables.items():
         if text := environ.get(variable, "").strip():
             try:
-                return read(text)
+                return read_variable(text)
             except ValueError as error:
                 complain(f"{variable}: expected {error}, not {text!r}; it does not count")
     return setting.default
 
 
-def _expecting(expected: str, read: Read, valid: Callable[[Any], bool] = lambda _: True) -> Read:
-    """Make a reader whose every failure says what was expected."""
-
-    def checked(value: Any) -> Any:
-        try:
-            found = read(value)
-        except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
-            raise ValueError(expected) from None
-        if not valid(found):
-            raise ValueError(expected)
-        return found
-
-    return checked
+def _exporter_variables(name: str, read_variable: Read) -> dict[str, Read]:
+    return {f"OTEL_EXPORTER_OTLP_LOGS_{name}": read_variable, f"OTEL_EXPORTER_OTLP_{name}": read_variable}
 
 
-def _one_of(*choices: str) -> Read:
-    return _expecting(f"one of {', '.join(choices)}", lambda value: value.lower(), choices.__contains__)
-
-
-def _is_url(value: object) -> bool:
-    parts = urlsplit(str(value))
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def _with_path(base: str) -> str:
-    base = base.rstrip("/")
-    return base if base.endswith(LOGS_PATH) else base + LOGS_PATH
-
-
-def _is_headers(headers: Mapping[str, str]) -> bool:
-    return all(
-        isinstance(text, str) and text.isascii() and text.isprintable()
-        for pair in headers.items()
-        for text in pair
-    )
-
-
-_url = _expecting("an http:// or https:// URL", str, _is_url)
-_base_url = _expecting("an http:// or https:// URL", lambda value: _with_path(str(value)), _is_url)
-_text = _expecting("text", str.strip, bool)
-_headers = _expecting("a mapping of text to text that is printable ASCII", dict, _is_headers)
-_header_list = _expecting("name=value,…", lambda text: dict(parse_env_headers(text, liberal=True)), bool)
-_seconds = _expecting("seconds, more than 0", float, lambda value: 0 < value < float("inf"))
-_milliseconds = _expecting("milliseconds, 0 or more", lambda text: int(text) / 1000, lambda value: value >= 0)
-_delay = _expecting("seconds, 0 or more", float, lambda value: 0 <= value < float("inf"))
-_count = _expecting("a whole number, 1 or more", int, lambda value: value >= 1)
-_compression = _one_of("none", "gzip")
-_flag = _expecting("true or false", lambda text: {"true": True, "false": False}[text.lower()])
-
-
-def _exporter_variables(name: str, read: Read) -> dict[str, Read]:
-    return {f"OTEL_EXPORTER_OTLP_LOGS_{name}": read, f"OTEL_EXPORTER_OTLP_{name}": read}
-
+_ENDPOINT: Final = Setting(
+    "endpoint",
+    "http://localhost:4318" + LOGS_PATH,
+    read.base_url,
+    {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": read.url, "OTEL_EXPORTER_OTLP_ENDPOINT": read.base_url},
+    "URL of the collector. `/v1/logs` is added, but not to OTEL_EXPORTER_OTLP_LOGS_ENDPOINT. With gRPC "
+    "nothing is added, `host:port` will do, and the default is `http://localhost:4317`.",
+)
+_GRPC_ENDPOINT: Final = Setting(
+    "endpoint",
+    "http://localhost:4317",
+    read.target,
+    _exporter_variables("ENDPOINT", read.target),
+    _ENDPOINT.help,
+)
+_PROTOCOL: Final = Setting(
+    "protocol",
+    "http/protobuf",
+    read.protocol,
+    _exporter_variables("PROTOCOL", read.protocol),
+    "`http/protobuf`, or `grpc`, which needs `pip install 'lapwing[grpc]'`.",
+)
 
 SETTINGS: Final = (
+    _ENDPOINT,
+    _PROTOCOL,
     Setting(
-        "endpoint",
-        "http://localhost:4318" + LOGS_PATH,
-        _base_url,
-        {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": _url, "OTEL_EXPORTER_OTLP_ENDPOINT": _base_url},
-        "URL of the collector. `/v1/logs` is added, but not to OTEL_EXPORTER_OTLP_LOGS_ENDPOINT.",
+        "insecure",
+        False,
+        read.switch,
+        _exporter_variables("INSECURE", read.flag),
+        "gRPC without TLS, where the endpoint is `host:port`; else its scheme decides.",
+    ),
+    Setting(
+        "exporter",
+        "lapwing",
+        read.exporter,
+        {"OTEL_LOGS_EXPORTER": read.standard_exporter},
+        "`lapwing` (in the variable: `otlp`), `opentelemetry` (the stock exporter), `host` (the host's own "
+        "LoggerProvider), `console`, `none`, or a LoggerProvider or LogRecordExporter.",
     ),
     Setting(
         "service",
         None,
-        _text,
-        {"OTEL_SERVICE_NAME": _text},
+        read.text,
+        {"OTEL_SERVICE_NAME": read.text},
         "`service.name`. Else OTEL_RESOURCE_ATTRIBUTES decides, then it is `unknown_service:` + executable.",
     ),
     Setting(
         "environment",
         None,
-        _text,
+        read.text,
         {},
         "`deployment.environment.name`. Else OTEL_RESOURCE_ATTRIBUTES decides.",
     ),
     Setting(
         "headers",
         {},
-        _headers,
-        _exporter_variables("HEADERS", _header_list),
-        "HTTP headers of every request, for authentication.",
+        read.headers,
+        _exporter_variables("HEADERS", read.header_list),
+        "HTTP headers, or gRPC metadata, of every request, for authentication.",
     ),
     Setting(
         "timeout_s",
         10.0,
-        _seconds,
-        _exporter_variables("TIMEOUT", _seconds),
+        read.seconds,
+        _exporter_variables("TIMEOUT", read.seconds),
         "Seconds that one attempt at a request may take.",
     ),
     Setting(
         "compression",
         "none",
-        _compression,
-        _exporter_variables("COMPRESSION", _compression),
+        read.compression,
+        _exporter_variables("COMPRESSION", read.compression),
         "`none` or `gzip`.",
     ),
     Setting(
         "certificate",
         None,
-        _text,
-        _exporter_variables("CERTIFICATE", _text),
-        "File of certificates to trust; default: those that come with `requests`.",
+        read.text,
+        _exporter_variables("CERTIFICATE", read.text),
+        "File of certificates to trust; default: those of the system, with gRPC those that come with it.",
     ),
     Setting(
         "client_certificate",
         None,
-        _text,
-        _exporter_variables("CLIENT_CERTIFICATE", _text),
+        read.text,
+        _exporter_variables("CLIENT_CERTIFICATE", read.text),
         "File of the certificate to show.",
     ),
     Setting(
         "client_key",
         None,
-        _text,
-        _exporter_variables("CLIENT_KEY", _text),
-        "File of its private key.",
+        read.text,
+        _exporter_variables("CLIENT_KEY", read.text),
+        "File of its private key, without a password; default: it is in the same file.",
     ),
     Setting(
         "on_full",
         "drop",
-        _one_of("drop", "wait"),
+        read.one_of("drop", "wait"),
         {},
         "What a call does when the queue is full: `drop` its record, or `wait` for room.",
     ),
     Setting(
         "retry_for_s",
         60.0,
-        _delay,
-        {},
-        "Seconds for which a request is tried again while the collector is unavailable.",
+        read.delay,
+        {"OTEL_BLRP_EXPORT_TIMEOUT": read.milliseconds},
+        "Seconds for which a request is tried again while the collector is unavailable (the variable: "
+        "milliseconds).",
     ),
     Setting(
         "queue_size",
         2048,
-        _count,
-        {"OTEL_BLRP_MAX_QUEUE_SIZE": _count},
+        read.count,
+        {"OTEL_BLRP_MAX_QUEUE_SIZE": read.count},
         "Records that may wait for the collector's acknowledgement.",
     ),
     Setting(
         "batch_size",
         512,
-        _count,
-        {"OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": _count},
+        read.count,
+        {"OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": read.count},
         "Records in a request, at most; never more than the queue holds.",
     ),
     Setting(
         "delay_s",
         1.0,
-        _delay,
-        {"OTEL_BLRP_SCHEDULE_DELAY": _milliseconds},
+        read.delay,
+        {"OTEL_BLRP_SCHEDULE_DELAY": read.milliseconds},
         "Seconds that a record waits for others to share its request (the variable: milliseconds).",
+    ),
+    Setting(
+        "spool",
+        None,
+        read.folder,
+        {},
+        "Folder that keeps what cannot be delivered, until the collector is back.",
+    ),
+    Setting(
+        "spool_bytes",
+        512 * 1024 * 1024,
+        read.count,
+        {},
+        "Bytes that the folder may hold.",
+    ),
+    Setting(
+        "sample",
+        {},
+        read.rates,
+        {},
+        "Share of the predictions to record, more than 0 and at most 1; or a mapping of model names to "
+        "shares, `*` for the others.",
+    ),
+    Setting(
+        "redact",
+        (),
+        read.rules,
+        {},
+        "Rules for what must not leave the process.",
     ),
     Setting(
         "disabled",
         False,
-        bool,
-        {"OTEL_SDK_DISABLED": _flag},
+        read.switch,
+        {"OTEL_SDK_DISABLED": read.flag},
         "Record nothing.",
     ),
 )

@@ -1,47 +1,21 @@
-"""Sending one request until its fate is known: what an answer means, and when to try again."""
+"""Sending one request until its fate is known: what can become of it, and when to try again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC
-from math import isfinite
 from random import uniform
 from typing import Final, Protocol
 
-from lapwing._request import read_partial_success, read_status_message
-
-_RETRYABLE: Final = (429, 502, 503, 504)
-PROTOBUF: Final = "application/x-protobuf"
 _FIRST_DELAY_S: Final = 0.25
 _LONGEST_DELAY_S: Final = 5.0
+_SHORTEST_TIMEOUT_S: Final = 0.1
 
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a receiver answered.
-
-    Attributes:
-        status: HTTP status.
-        content_type: The header's value, empty where there was none.
-        retry_after: The header's value, None where there was none.
-        body: The body; None when it was too large to read.
-    """
-
-    status: int
-    content_type: str = ""
-    retry_after: str | None = None
-    body: bytes | None = b""
-
-
-class Transport(Protocol):
-    """The way to the outside world: one attempt at one request."""
-
-    def post(self, body: bytes, timeout_s: float) -> Reply:
-        """Send a request and wait for the answer.
-
-        Raises:
-            OSError: There was none.
-        """
-        ...
+_ADVICE: Final = {
+    "CERTIFICATE_VERIFY_FAILED": "set certificate (OTEL_EXPORTER_OTLP_CERTIFICATE) to the file of the "
+    "authority that signed the collector's certificate",
+    "CERTIFICATE_REQUIRED": "set client_certificate and client_key (OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE, "
+    "OTEL_EXPORTER_OTLP_CLIENT_KEY)",
+}
+"""What to do about the names that OpenSSL and BoringSSL give to what went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +44,19 @@ class Unavailable:
 Fate = Accepted | Refused | Unavailable
 
 
+class Transport(Protocol):
+    """The way to the outside world: one attempt at one request."""
+
+    def post(self, body: bytes, timeout_s: float) -> Fate:
+        """Send a request, wait for the answer and say what it means; no answer is `Unavailable`."""
+        ...
+
+
 class Timer(Protocol):
     """Time that passes, and how much of it may."""
 
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
-        ...
-
-    def wall(self) -> float:
-        """Seconds since the epoch."""
         ...
 
     def wait(self, seconds: float) -> None:
@@ -88,19 +66,6 @@ class Timer(Protocol):
     def give_up_at(self) -> float:
         """Moment on the clock of `now` at which the process ends."""
         ...
-
-
-def judge(reply: Reply, wall_s: float) -> Fate:
-    """Say what a reply means, at `wall_s` seconds since the epoch, for a `Retry-After` that is a date."""
-    if reply.body is None:
-        return Refused(f"status {reply.status} with more of an answer than a collector gives")
-    body = reply.body if reply.content_type.startswith(PROTOBUF) else b""
-    if 200 <= reply.status < 300:
-        return Accepted(*read_partial_success(body))
-    message = f"status {reply.status} {read_status_message(body)}".rstrip()
-    if reply.status in _RETRYABLE:
-        return Unavailable(message, _retry_after_s(reply.retry_after, wall_s))
-    return Refused(message)
 
 
 def deliver(
@@ -129,10 +94,7 @@ def deliver(
     delay_s = _FIRST_DELAY_S
     while True:
         left_s = timer.give_up_at() - timer.now()
-        try:
-            fate = judge(transport.post(body, max(min(timeout_s, left_s), 0.1)), timer.wall())
-        except OSError as error:
-            fate = Unavailable(f"{type(error).__name__}: {error}")
+        fate = transport.post(body, max(min(timeout_s, left_s), _SHORTEST_TIMEOUT_S))
         left_s = min(end, timer.give_up_at()) - timer.now()
         if not isinstance(fate, Unavailable) or left_s <= 0:
             return fate
@@ -144,18 +106,7 @@ def deliver(
         timer.wait(min(wait_s, left_s))
 
 
-def _retry_after_s(value: str | None, wall_s: float) -> float | None:
-    """Read `Retry-After`, which is seconds or a date; None where it says nothing."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        from email.utils import parsedate_to_datetime  # noqa: PLC0415  # heavy, and rarely needed
-
-        try:
-            moment = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - wall_s
-    return max(seconds, 0.0) if isfinite(seconds) else None
+def unreachable(error: str) -> Unavailable:
+    """Say that there was no answer and why, with advice where it is known what helps."""
+    advice = [text for name, text in _ADVICE.items() if name in error]
+    return Unavailable("; ".join([error, *advice]))

@@ -36,6 +36,7 @@ class Outcome:
     batches: dict[BatchKey, list[Row]] = field(default_factory=dict)
     received: int = 0
     rejected: int = 0
+    seen: set[tuple[str, int]] = field(default_factory=set, compare=False)
 
 
 def expected(payload: bytes, received_at_ns: int) -> Outcome:
@@ -132,6 +133,13 @@ def _add(
     process = _text_or_none(_map(resource.resource.attributes).get("lapwing.process.id")) or None
     attributes = _map(record.attributes)
     row = Row({}, sequence=_of(int, attributes.get("lapwing.sequence")))
+    if process is not None and row.sequence is not None:
+        if (process, row.sequence) in outcome.seen:
+            return
+        outcome.seen.add((process, row.sequence))
+    if record.event_name.endswith(".batch"):
+        outcome.rejected += 1  # the strategies make no table
+        return
     if record.event_name not in ("ml.prediction", "ml.label"):
         row.columns = _log_columns(resource, scope, record, received_at_ns)
         outcome.batches.setdefault(("log", "", process), []).append(row)

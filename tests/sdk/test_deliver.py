@@ -1,16 +1,12 @@
 """When a request is tried again, and when not, on a clock that only the waiting moves."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import pytest
-from google.rpc.status_pb2 import Status
 
-from helpers.sdk_receiver import PROTOBUF, partial_success
-from lapwing._deliver import Accepted, Refused, Reply, Unavailable, deliver, judge
+from lapwing._deliver import Accepted, Fate, Refused, Unavailable, deliver, unreachable
 
-NOW = datetime(2026, 11, 23, tzinfo=UTC)
+BUSY = Unavailable("busy")
 
 
 class Clock:
@@ -25,10 +21,6 @@ class Clock:
         """Give the time waited."""
         return sum(self.waits)
 
-    def wall(self) -> float:
-        """Give a fixed date."""
-        return NOW.timestamp()
-
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.waits.append(seconds)
@@ -39,20 +31,18 @@ class Clock:
 
 
 class Script:
-    """A transport that plays replies, the last one for ever."""
+    """A transport that plays fates, the last one for ever."""
 
-    def __init__(self, *replies: Reply | OSError) -> None:
+    def __init__(self, *fates: Fate) -> None:
         """Take what to play."""
         self.sent: list[tuple[bytes, float]] = []
-        self._replies: Iterator[Reply | OSError] = iter(replies)
+        self._fates: Iterator[Fate] = iter(fates)
 
-    def post(self, body: bytes, timeout_s: float) -> Reply:
-        """Play the next reply."""
+    def post(self, body: bytes, timeout_s: float) -> Fate:
+        """Play the next fate."""
         self.sent.append((body, timeout_s))
-        self._reply = next(self._replies, None) or self._reply
-        if isinstance(self._reply, OSError):
-            raise self._reply
-        return self._reply
+        self._fate = next(self._fates, None) or self._fate
+        return self._fate
 
 
 def send(transport: Script, clock: Clock, tell: Callable[[str], None] = lambda _: None) -> object:
@@ -60,94 +50,63 @@ def send(transport: Script, clock: Clock, tell: Callable[[str], None] = lambda _
     return deliver(transport, b"request", timeout_s=10, retry_for_s=60, timer=clock, tell=tell)
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_unavailable_receivers_are_tried_again_with_the_same_bytes(status: int) -> None:
-    """The retryable statuses and lost connections are tried again until one attempt is accepted."""
-    transport, clock = Script(Reply(status), ConnectionError("reset"), Reply(200)), Clock()
-    assert send(transport, clock) == Accepted()
+def test_unavailable_receivers_are_tried_again_with_the_same_bytes() -> None:
+    """A request goes again, byte for byte, until an attempt is accepted."""
+    transport, clock = Script(BUSY, Unavailable("reset"), Accepted(2, "two were bad")), Clock()
+    assert send(transport, clock) == Accepted(2, "two were bad")
     assert [body for body, _ in transport.sent] == [b"request"] * 3
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 404, 413, 415, 500, 501])
-def test_other_answers_are_final(status: int) -> None:
-    """No other status is ever tried again."""
-    transport, clock = Script(Reply(status)), Clock()
-    assert send(transport, clock) == Refused(f"status {status}")
+def test_refusals_are_final() -> None:
+    """What is refused is never tried again."""
+    transport, clock = Script(Refused("no")), Clock()
+    assert send(transport, clock) == Refused("no")
     assert len(transport.sent) == 1
 
 
 def test_waiting_grows_with_jitter_and_ends() -> None:
     """Delays double from a quarter second to five, less up to half, and the last attempt is at the end."""
-    transport, clock, told = Script(Reply(503)), Clock(), []
-    assert send(transport, clock, told.append) == Unavailable("status 503")
+    transport, clock, told = Script(BUSY), Clock(), []
+    assert send(transport, clock, told.append) == BUSY
     assert clock.now() == pytest.approx(60)
     for number, wait in enumerate(clock.waits[:-1]):
         longest = min(5.0, 0.25 * 2**number)
         assert longest / 2 <= wait <= longest
     assert len(set(clock.waits)) > 10
-    assert told == ["status 503"] * len(clock.waits) == ["status 503"] * (len(transport.sent) - 1)
+    assert told == ["busy"] * len(clock.waits) == ["busy"] * (len(transport.sent) - 1)
 
 
 def test_the_end_of_the_process_ends_the_trying() -> None:
     """With two seconds to live, trying ends after two, and no attempt may take longer than is left."""
-    transport, clock = Script(TimeoutError("slow")), Clock(give_up_at=2)
-    assert send(transport, clock) == Unavailable("TimeoutError: slow")
+    transport, clock = Script(BUSY), Clock(give_up_at=2)
+    assert send(transport, clock) == BUSY
     assert clock.now() == pytest.approx(2)
     assert transport.sent[0][1] == 2
     assert transport.sent[-1][1] == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize(
-    ("retry_after", "wait"),
-    [
-        ("3", 3),
-        ("0", 0),
-        ("-5", 0),
-        (format_datetime(NOW + timedelta(seconds=7), usegmt=True), 7),
-        (format_datetime(NOW - timedelta(seconds=7), usegmt=True), 0),
-        ("3600", 60),
-    ],
-)
-def test_retry_after_is_honoured(retry_after: str, wait: float) -> None:
-    """Seconds and dates in `Retry-After` are waited for exactly, at most for the time that is left."""
-    transport, clock = Script(Reply(503, retry_after=retry_after), Reply(200)), Clock()
+@pytest.mark.parametrize(("retry_after_s", "wait"), [(3, 3), (0, 0), (3600, 60)])
+def test_the_delay_that_the_receiver_asks_for_is_honoured(retry_after_s: float, wait: float) -> None:
+    """The receiver's own delay is waited for exactly, at most for the time that is left."""
+    transport, clock = Script(Unavailable("busy", retry_after_s), Accepted()), Clock()
     assert send(transport, clock) == Accepted()
     assert clock.waits == [wait]
 
 
-@pytest.mark.parametrize("retry_after", ["soon", "inf", "nan", ""])
-def test_a_senseless_retry_after_does_not_count(retry_after: str) -> None:
-    """A `Retry-After` that says nothing leaves the usual delay."""
-    transport, clock = Script(Reply(503, retry_after=retry_after), Reply(200)), Clock()
-    send(transport, clock)
-    assert 0.125 <= clock.waits[0] <= 0.25
-
-
-def test_a_partial_success_is_final_and_counts_the_rejected() -> None:
-    """The rejected records and the reason are read from a reply in protobuf."""
-    body = partial_success(3, "no such model").body
-    assert judge(Reply(200, PROTOBUF, body=body), 0) == Accepted(3, "no such model")
-
-
-def test_refusals_say_why() -> None:
-    """The message of the Status in a refusal is part of what is told."""
-    body = Status(code=3, message="not OTLP").SerializeToString()
-    assert judge(Reply(400, PROTOBUF, body=body), 0) == Refused("status 400 not OTLP")
-
-
 @pytest.mark.parametrize(
-    ("reply", "fate"),
+    ("error", "advice"),
     [
-        (Reply(200, "application/json", body=b"{}"), Accepted()),
-        (Reply(200, PROTOBUF, body=b"\xff\xff"), Accepted()),
-        (Reply(503, "text/html", body=b"<h1>"), Unavailable("status 503")),
-        (Reply(400, PROTOBUF, body=b"\xff\xff"), Refused("status 400")),
         (
-            Reply(200, PROTOBUF, body=None),
-            Refused("status 200 with more of an answer than a collector gives"),
+            "SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed",
+            "set certificate (OTEL_EXPORTER_OTLP_CERTI",
+        ),
+        (
+            "tlsv13 alert: TLSV13_ALERT_CERTIFICATE_REQUIRED",
+            "set client_certificate and client_key (OTEL_EXP",
         ),
     ],
 )
-def test_strange_replies_are_judged_by_their_status(reply: Reply, fate: object) -> None:
-    """A body that cannot be read changes nothing about the status; one that is too large is no answer."""
-    assert judge(reply, 0) == fate
+def test_errors_of_tls_come_with_advice(error: str, advice: str) -> None:
+    """Where it is known what helps, the message says so; other messages stay as they are."""
+    assert unreachable(error).message.startswith(f"{error}; {advice}")
+    assert unreachable("ConnectionRefusedError: no") == Unavailable("ConnectionRefusedError: no")
