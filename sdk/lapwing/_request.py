@@ -4,11 +4,14 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from lapwing import semconv
-from lapwing._encode import encode_attribute, encode_entries, encode_text, encode_value, sized
+from lapwing._encode import encode_entries, encode_text, entry_head, sized, varint
 from lapwing._queue import Entry
 from lapwing._version import __version__
 
 _SCOPE: Final = sized(b"\x0a", sized(b"\x0a", b"lapwing") + sized(b"\x12", encode_text(__version__)))
+
+_SEQUENCE_HEADS: Final = [entry_head(b"\x32", semconv.SEQUENCE, 1 + size) + b"\x18" for size in range(11)]
+"""What stands before a sequence number, by the size of its varint."""
 
 
 class Envelope:
@@ -20,12 +23,17 @@ class Envelope:
 
     def request(self, entries: Iterable[Entry]) -> bytes:
         """Encode an `ExportLogsServiceRequest` of records, each with its sequence number."""
-        records = b"".join([sized(b"\x12", record + _sequence(number)) for number, record in entries])
-        return sized(b"\x0a", self._resource + sized(b"\x12", _SCOPE + records))
+        parts = [_SCOPE]
+        for number, record in entries:
+            sequence = _sequence(number)
+            parts += (b"\x12", varint(len(record) + len(sequence)), record, sequence)
+        return sized(b"\x0a", self._resource + sized(b"\x12", b"".join(parts)))
 
 
 def _sequence(number: int) -> bytes:
-    return encode_attribute(semconv.SEQUENCE, encode_value(number))
+    """Encode the attribute that numbers a record."""
+    content = varint(number)
+    return _SEQUENCE_HEADS[len(content)] + content
 
 
 def read_partial_success(body: bytes) -> tuple[int, str]:

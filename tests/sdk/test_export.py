@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from opentelemetry import context
-from requests import Session
 
 import lapwing
 from helpers.sdk_receiver import Answer, Receiver, partial_success, receiver
 from lapwing import _process
 from lapwing._config import resolve
+from lapwing._http import HttpTransport
 
 
 @pytest.fixture(autouse=True)
@@ -314,14 +314,14 @@ def test_an_error_in_the_exporter_is_counted_and_survived(
 ) -> None:
     """An unexpected failure costs its batch, with a reason, and the next batch is delivered."""
     failures = iter([RuntimeError("a bug")])
-    post = Session.post
+    post = HttpTransport.post
 
-    def flaky(self: Session, *args: Any, **kwargs: Any) -> Any:
+    def flaky(self: HttpTransport, *args: Any, **kwargs: Any) -> Any:
         for failure in failures:
             raise failure
         return post(self, *args, **kwargs)
 
-    monkeypatch.setattr(Session, "post", flaky)
+    monkeypatch.setattr(HttpTransport, "post", flaky)
     with receiver() as running:
         lapwing.init(endpoint=running.endpoint)
         predict(1)
@@ -336,13 +336,13 @@ def test_an_error_in_the_exporter_is_counted_and_survived(
 def test_exporting_is_not_itself_instrumented(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are sent with OpenTelemetry's instrumentation suppressed, in the exporter's thread only."""
     seen = []
-    post = Session.post
+    post = HttpTransport.post
 
-    def spy(self: Session, *args: Any, **kwargs: Any) -> Any:
+    def spy(self: HttpTransport, *args: Any, **kwargs: Any) -> Any:
         seen.append(context.get_value("suppress_instrumentation"))
         return post(self, *args, **kwargs)
 
-    monkeypatch.setattr(Session, "post", spy)
+    monkeypatch.setattr(HttpTransport, "post", spy)
     with receiver() as running:
         lapwing.init(endpoint=running.endpoint)
         predict(1)
