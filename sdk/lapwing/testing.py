@@ -1,4 +1,4 @@
-"""For tests of code that records predictions: an in-memory sink, and records to look at.
+"""For tests of code that records predictions: an in-memory sink, a clock that tests hold, records to look at.
 
 from lapwing.testing import capture
 
@@ -6,20 +6,110 @@ def test_predicts():
     with capture() as recorded:
         predict(age=31, plan="pro")
     assert recorded.predictions[0].inputs == {"age": 31, "plan": "pro"}
+
+pytest has it as the fixture `lapwing_records`. `docs/testing.md` tells more.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from random import Random
+from threading import Lock
+from typing import Any, Final
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from lapwing import _process, semconv
+from lapwing import _process, _time, semconv
+from lapwing._config import Settings, resolve
+from lapwing._policy import Policy
 from lapwing._queue import Entry, Stats
 from lapwing._request import Envelope
+from lapwing._time import Clock, Time, to_ns
+from lapwing.redact import Redactor, Rule
+
+_ROW_EVENTS: Final = {
+    semconv.EVENT_PREDICTION_BATCH: semconv.EVENT_PREDICTION,
+    semconv.EVENT_LABEL_BATCH: semconv.EVENT_LABEL,
+}
+"""What the rows of a batch are."""
+
+_ATTRIBUTES: Final = {
+    "prediction_id": semconv.PREDICTION_ID,
+    "prediction_time": semconv.PREDICTION_TIME,
+    "request_id": semconv.REQUEST_ID,
+    "version": semconv.MODEL_VERSION,
+    "variant": semconv.MODEL_VARIANT,
+    "upstream": semconv.MODEL_UPSTREAM,
+    "stage": semconv.PREDICTION_STAGE,
+    "fallback": semconv.PREDICTION_FALLBACK,
+    "weight": semconv.PREDICTION_WEIGHT,
+    "source": semconv.LABEL_SOURCE,
+    "error_type": semconv.ERROR_TYPE,
+    "error_message": semconv.EXCEPTION_MESSAGE,
+    "error_stacktrace": semconv.EXCEPTION_STACKTRACE,
+}
+"""Columns of a batch that hold what an attribute holds elsewhere."""
+
+
+class SteppingClock:
+    """A clock that only moves when it is read, by `step`, and when it is told to.
+
+    It gives the SDK its times and durations, so that they are the same in every run. How often a call reads
+    the clock may differ between versions: with `step=0` a test says itself how time goes by.
+    """
+
+    def __init__(self, start: Time = 1_767_225_600_000_000_000, step: float = 1.0) -> None:
+        """Stop the time.
+
+        Args:
+            start: The first time it tells; default: the beginning of 2026, UTC.
+            step: Seconds by which every reading moves it.
+        """
+        self._now_ns = to_ns(start)
+        self._elapsed_ns = 0
+        self._step_ns = _nanoseconds(step)
+        self._lock = Lock()
+
+    def time_ns(self) -> int:
+        """Tell the time, in nanoseconds since the epoch, and move."""
+        with self._lock:
+            now = self._now_ns
+            self._move(self._step_ns)
+            return now
+
+    def perf_counter_ns(self) -> int:
+        """Tell the nanoseconds since the clock was made, as far as it moved by itself, and move."""
+        with self._lock:
+            elapsed = self._elapsed_ns
+            self._move(self._step_ns)
+            return elapsed
+
+    def advance(self, seconds: float) -> None:
+        """Let time go by.
+
+        Raises:
+            ValueError: The seconds are negative; `set` puts the clock back.
+        """
+        with self._lock:
+            self._move(_nanoseconds(seconds))
+
+    def set(self, time: Time) -> None:
+        """Put the clock forward or back to a time; durations do not notice."""
+        with self._lock:
+            self._now_ns = to_ns(time)
+
+    def _move(self, nanoseconds: int) -> None:
+        self._now_ns += nanoseconds
+        self._elapsed_ns += nanoseconds
+
+
+def _nanoseconds(seconds: float) -> int:
+    if seconds < 0:
+        raise ValueError(f"a clock moves by 0 seconds or more, not by {seconds!r}")
+    return round(seconds * 1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +117,11 @@ class Record:
     """A record as a receiver decodes it.
 
     Attributes:
-        event: `ml.prediction` or `ml.label`.
+        event: `ml.prediction`, `ml.label`, `ml.model`, or another name of the conventions.
         time: Event time, nanoseconds since the epoch.
         attributes: By name, as in the conventions.
-        body: `{"inputs": …, "output": …}` or `{"label": …}`; a failed prediction has no output.
+        body: `{"inputs": …, "output": …}` or `{"label": …}`; a failed prediction has no output. Of a batch,
+            the bytes of its table.
         resource: Attributes of the sender.
         trace_id: Of the span it was made in, hexadecimal; empty where there was none.
         span_id: As `trace_id`.
@@ -69,42 +160,96 @@ class Record:
         """The truth that a label tells."""
         return self.body[semconv.BODY_LABEL]
 
+    @property
+    def rows(self) -> "list[Record]":
+        """The single predictions or labels of a batch; of any other record, itself."""
+        if self.event not in _ROW_EVENTS:
+            return [self]
+        return [self._row(row) for row in _table_rows(self.body)]
+
+    def _row(self, row: dict[str, Any]) -> "Record":
+        """Make the record of a row; what is common to all of them stands where the row has no column."""
+        event = _ROW_EVENTS[self.event]
+        time = row.pop("time", None)
+        parts = (semconv.BODY_INPUTS, semconv.BODY_OUTPUT, semconv.BODY_LABEL)
+        body = {part: row.pop(part) for part in parts if part in row}
+        if event == semconv.EVENT_PREDICTION and body.get(semconv.BODY_OUTPUT) is None:
+            body.pop(semconv.BODY_OUTPUT, None)
+        own = {**dict(row.pop("tags", None) or ()), **{_ATTRIBUTES.get(k, k): v for k, v in row.items()}}
+        common = {name: value for name, value in self.attributes.items() if name != semconv.BATCH_ROWS}
+        return Record(
+            event=event,
+            time=self.time if time is None else time,
+            attributes={name: value for name, value in {**common, **own}.items() if value is not None},
+            body=body,
+            resource=self.resource,
+            trace_id=self.trace_id,
+            span_id=self.span_id,
+        )
+
 
 class Recorded:
-    """What was recorded while `capture` was on."""
+    """What was recorded while `capture` was on.
+
+    Attributes:
+        policy: What is done to records before they are kept: redaction and sampling.
+    """
 
     recording = True
 
-    def __init__(self, *, loud: bool) -> None:
+    def __init__(self, settings: Settings, *, loud: bool) -> None:
         """Start empty."""
+        self._failures: list[str] = []
+        redact = Redactor(settings.redact, self._failures.append) if settings.redact else None
+        self.policy = Policy(redact, settings.sample)
         self._loud = loud
+        self._lock = Lock()
         self._entries: list[Entry] = []
         self._dropped: dict[str, int] = {}
 
     @property
     def records(self) -> list[Record]:
-        """All records, in the order they were made."""
-        return decode(Envelope({}).request(self._entries))
+        """All records, in the order they were made; a batch is one."""
+        with self._lock:
+            entries = list(self._entries)
+        return decode(Envelope({}).request(entries))
 
     @property
     def predictions(self) -> list[Record]:
-        """The predictions among them."""
-        return [record for record in self.records if record.event == semconv.EVENT_PREDICTION]
+        """The predictions among them, those of batches one by one."""
+        return self._rows(semconv.EVENT_PREDICTION)
 
     @property
     def labels(self) -> list[Record]:
-        """The labels among them."""
-        return [record for record in self.records if record.event == semconv.EVENT_LABEL]
+        """The labels among them, those of batches one by one."""
+        return self._rows(semconv.EVENT_LABEL)
+
+    @property
+    def models(self) -> list[Record]:
+        """What was declared about models."""
+        return self._rows(semconv.EVENT_MODEL)
+
+    def _rows(self, event: str) -> list[Record]:
+        return [
+            row
+            for record in self.records
+            if _ROW_EVENTS.get(record.event, record.event) == event
+            for row in record.rows
+        ]
 
     def put(self, record: bytes) -> None:
-        """Keep a record."""
-        self._entries.append((len(self._entries) + 1, record))
+        """Keep a record; raises where a rule failed to redact it, or keeps what stands in its place."""
+        if self._loud and self._failures:
+            raise RuntimeError(self._failures.pop())
+        with self._lock:
+            self._entries.append((self._recorded() + 1, record))
 
     def drop(self, reason: str, error: Exception) -> None:
         """Raise the error that kept a record from being made, or only count it."""
         if self._loud:
             raise error
-        self._dropped[reason] = self._dropped.get(reason, 0) + 1
+        with self._lock:
+            self._dropped[reason] = self._dropped.get(reason, 0) + 1
 
     def flush(self, timeout_s: float) -> bool:  # noqa: ARG002  # part of a sink
         """Tell whether every record could be made."""
@@ -116,23 +261,57 @@ class Recorded:
 
     def stats(self) -> Stats:
         """Count the records."""
-        made = len(self._entries)
-        return Stats(made + sum(self._dropped.values()), made, 0, dict(self._dropped))
+        with self._lock:
+            return Stats(self._recorded(), len(self._entries), 0, dict(self._dropped))
+
+    def _recorded(self) -> int:
+        return len(self._entries) + sum(self._dropped.values())
 
 
 @contextmanager
-def capture(*, loud: bool = True) -> Iterator[Recorded]:
+def capture(
+    *,
+    loud: bool = True,
+    clock: Clock | None = None,
+    redact: Iterable[Rule] | None = None,
+    sample: float | Mapping[str, float] | None = None,
+) -> Iterator[Recorded]:
     """Keep what this process records in memory, all threads included, instead of sending it.
 
     Args:
-        loud: Let what would only be counted in production (a wrong time, a wrong model's name) raise.
+        loud: Let what would only be counted in production (a wrong time, a wrong model's name, a rule that
+            fails) raise.
+        clock: Where times and durations come from, such as a `SteppingClock`. The ids that are made are then
+            the same in every run, too.
+        redact: Rules of redaction, as for `lapwing.init`; what `init` was given does not count here.
+        sample: Share of the predictions to record, as for `lapwing.init`; all of them where not given.
+
+    Raises:
+        ValueError: An argument is wrong; the message says what was expected.
+        TypeError: Something else than a rule is among the rules.
     """
-    recorded = Recorded(loud=loud)
+    settings = resolve({"redact": redact, "sample": sample}, environ={}, complain=lambda _: None)
+    recorded = Recorded(settings, loud=loud)
     before = _process.replace_sink(recorded)
     try:
-        yield recorded
+        with _deterministic(clock):
+            yield recorded
     finally:
         _process.replace_sink(before)
+
+
+@contextmanager
+def _deterministic(clock: Clock | None) -> Iterator[None]:
+    """Replace what differs from run to run: the clock, and the random part of ids."""
+    if clock is None:
+        yield
+        return
+    before = _time.clock, _time.random_bits
+    _time.clock, _time.random_bits = clock, partial(Random(0).getrandbits, 62)  # noqa: S311  # no secret
+    try:
+        yield
+    finally:
+        _time.clock, _time.random_bits = before
 
 
 def decode(request: bytes) -> list[Record]:
@@ -176,3 +355,16 @@ def decode_value(value: AnyValue) -> Any:
 
 def _mapping(entries: Iterable[KeyValue]) -> dict[str, Any]:
     return {entry.key: decode_value(entry.value) for entry in entries}
+
+
+def _table_rows(stream: bytes) -> list[dict[str, Any]]:
+    """Read an Arrow IPC stream; its times become nanoseconds since the epoch."""
+    from lapwing._arrow import pa  # noqa: PLC0415  # heavy, and only of use where there are batches
+
+    table = pa.ipc.open_stream(stream).read_all()
+    for place, column in enumerate(table.schema):
+        if column.name in ("time", "prediction_time"):
+            times = table.column(place).cast(pa.timestamp("ns"))
+            table = table.set_column(place, column.name, times.cast(pa.int64()))
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
