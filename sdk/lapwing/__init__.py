@@ -8,22 +8,29 @@
 Every call becomes an OpenTelemetry log record, sent in the background to a collector (`lapwing up`).
 """
 
-from lapwing._log import log_label, log_prediction
+from lapwing._log import log_label, log_labels, log_prediction
+from lapwing._prediction import Prediction, prediction
 from lapwing._process import flush, init, shutdown, stats
 from lapwing._queue import Stats
-from lapwing._time import at, last_prediction_id
+from lapwing._scope import annotate, at, last_prediction_id, last_prediction_ids, scope
 from lapwing._version import __version__
 from lapwing._watch import watch
 
 __all__ = [
+    "Prediction",
     "Stats",
     "__version__",
+    "annotate",
     "at",
     "flush",
     "init",
     "last_prediction_id",
+    "last_prediction_ids",
     "log_label",
+    "log_labels",
     "log_prediction",
+    "prediction",
+    "scope",
     "shutdown",
     "stats",
     "watch",

@@ -1,18 +1,21 @@
 """Predictions and labels recorded by hand: without a decorator, in replays, and when the truth comes late."""
 
-from collections.abc import Mapping
-from time import time_ns
+from collections.abc import Mapping, Sequence
 
-from lapwing import _process
+from lapwing import _process, _time, semconv
+from lapwing._policy import weight_of
 from lapwing._record import (
     Stage,
-    encode_inputs,
+    as_output,
+    encode_batch,
+    encode_body_map,
     encode_label,
-    encode_output,
     encode_prediction,
+    label_head,
     prediction_head,
 )
-from lapwing._time import Time, event_time_ns, new_prediction_id, remember_prediction_id, to_ns
+from lapwing._scope import Details, around, event_time_ns, remember_prediction_ids
+from lapwing._time import Time, new_prediction_id, to_ns
 
 
 def log_prediction(
@@ -27,6 +30,9 @@ def log_prediction(
     error: BaseException | str | None = None,
     stage: Stage = "production",
     request_id: str | None = None,
+    variant: str | None = None,
+    upstream: str | None = None,
+    fallback: bool | None = None,
     tags: Mapping[str, object] | None = None,
 ) -> str:
     """Record one prediction. Never raises: what cannot be recorded is counted, see `stats`.
@@ -43,31 +49,79 @@ def log_prediction(
             if it is None.
         stage: `production`, `shadow` or `candidate`.
         request_id: Pairs predictions of several models for one request.
+        variant: Arm of an experiment.
+        upstream: The model or step before.
+        fallback: The answer is a default, not the model's.
         tags: Segments to tell predictions apart by.
 
     Returns:
         The prediction's id, for `log_label`.
     """
-    sink = _process.sink()
     try:
-        moment = event_time_ns() if time is None else to_ns(time)
+        moment = event_time_ns(time)
         prediction_id = new_prediction_id(moment) if prediction_id is None else str(prediction_id)
+    except Exception as failure:  # noqa: BLE001  # the host must not notice
+        _process.sink().drop("encode_error", failure)
+        return prediction_id or ""
+    put_prediction(
+        model=model,
+        version=version,
+        stage=stage,
+        details=Details(request_id, variant, upstream, fallback, tags or {}),
+        time=moment,
+        prediction_id=prediction_id,
+        inputs=inputs,
+        output=output,
+        has_output=output is not None or error is None,
+        duration_s=duration_s,
+        error=error,
+    )
+    return prediction_id
+
+
+def put_prediction(
+    *,
+    model: str,
+    version: str | None,
+    stage: Stage,
+    details: Details,
+    time: int,
+    prediction_id: str,
+    inputs: Mapping[str, object],
+    output: object,
+    has_output: bool,
+    duration_s: float | None,
+    error: BaseException | str | None,
+) -> None:
+    """Record a prediction of which all is known; the time in nanoseconds since the epoch. Never raises."""
+    sink = _process.sink()
+    remember_prediction_ids((prediction_id,))
+    if not sink.recording:
+        return
+    try:
+        details = details.over(around())
+        rate = 1.0 if error is not None else sink.policy.rate(model)
+        weight = weight_of(details.request_id or prediction_id, rate)
+        if not weight:
+            return
+        redaction = None if sink.policy.redact is None else sink.policy.redact.record()
+        body = encode_body_map(semconv.BODY_INPUTS, inputs, redaction)
+        if has_output:
+            body += encode_body_map(semconv.BODY_OUTPUT, as_output(output), redaction)
         record = encode_prediction(
-            prediction_head(model, version, stage, tags),
-            time=moment,
+            prediction_head(model, version, stage, details, redaction=redaction),
+            time=time,
             prediction_id=prediction_id,
-            inputs=encode_inputs(inputs),
-            output=b"" if output is None and error is not None else encode_output(output),
+            body=body,
             duration_s=duration_s,
             error=error,
-            request_id=request_id,
+            weight=weight,
+            redaction=redaction,
         )
     except Exception as failure:  # noqa: BLE001  # the host must not notice
         sink.drop("encode_error", failure)
-        return prediction_id or ""
-    sink.put(record)
-    remember_prediction_id(prediction_id)
-    return prediction_id
+    else:
+        sink.put(record)
 
 
 def log_label(
@@ -94,17 +148,63 @@ def log_label(
         source: Where the truth comes from.
     """
     sink = _process.sink()
+    if not sink.recording:
+        return
     try:
-        record = encode_label(
-            model=model,
-            label=label,
-            time=time_ns() if time is None else to_ns(time),
+        if prediction_id is None and request_id is None:
+            raise ValueError("a label needs the prediction_id or the request_id of its prediction")  # noqa: TRY301
+        redaction = None if sink.policy.redact is None else sink.policy.redact.record()
+        head = label_head(
+            model,
+            source=source,
             prediction_id=prediction_id,
             request_id=request_id,
             prediction_time=None if prediction_time is None else to_ns(prediction_time),
-            source=source,
+            redaction=redaction,
         )
+        moment = _time.clock.time_ns() if time is None else to_ns(time)
+        record = encode_label(head, label, moment, redaction)
     except Exception as failure:  # noqa: BLE001  # the host must not notice
         sink.drop("encode_error", failure)
     else:
         sink.put(record)
+
+
+def log_labels(
+    labels: object,
+    *,
+    model: str,
+    prediction_ids: Sequence[str] | None = None,
+    request_ids: Sequence[str] | None = None,
+    time: Time | None = None,
+    source: str | None = None,
+) -> None:
+    """Record the truth about many predictions. Never raises: what cannot be recorded is counted, see `stats`.
+
+    Needs pyarrow: `pip install 'lapwing[tables]'`.
+
+    Args:
+        labels: A DataFrame, Table or list of dicts with the columns `label`, `prediction_id` or `request_id`
+            or both, and if wanted `prediction_time`, `time` and `source`. Without `label`, the columns of
+            other names together are it. Or a list, array or Series of labels, with the ids beside it.
+        model: The model that predicted.
+        prediction_ids: The predictions' ids, one per label, where they are no column.
+        request_ids: The requests' ids, likewise.
+        time: When the truth became known, where there is no such column; default: now.
+        source: Where the truth comes from, where there is no such column.
+    """
+    sink = _process.sink()
+    if not sink.recording:
+        return
+    try:
+        from lapwing._rows import label_columns, streams  # noqa: PLC0415  # brings pyarrow, only for tables
+
+        redaction = None if sink.policy.redact is None else sink.policy.redact.record()
+        columns = label_columns(labels, {"prediction_id": prediction_ids, "request_id": request_ids})
+        kept = columns if redaction is None else redaction.table("", columns)
+        head = label_head(model, source=source, event=semconv.EVENT_LABEL_BATCH, redaction=redaction)
+        moment = _time.clock.time_ns() if time is None else to_ns(time)
+        for rows, stream in streams(kept):
+            sink.put(encode_batch(head, time=moment, rows=rows, stream=stream))
+    except Exception as failure:  # noqa: BLE001  # the host must not notice
+        sink.drop("encode_error", failure)

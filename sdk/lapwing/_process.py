@@ -3,20 +3,28 @@
 import atexit
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from os import PathLike
 from threading import RLock
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from lapwing._config import resolve
+from lapwing import _time, _values
+from lapwing._config import Settings, resolve
 from lapwing._export import Disabled, Exporter, Sink
+from lapwing._policy import Policy
 from lapwing._queue import Stats
+
+if TYPE_CHECKING:
+    from lapwing.redact import Rule
 
 EXIT_TIMEOUT_S: Final = 5.0
 
 _logger: Final = logging.getLogger("lapwing")
 _lock = RLock()
 _sink: Sink | None = None
+_told: set[object] = set()
 
 
 def sink() -> Sink:
@@ -29,12 +37,25 @@ def replace_sink(new: Sink | None) -> Sink | None:
     global _sink
     with _lock:
         old, _sink = _sink, new
+        _told.clear()
+        _values.reset()
     return old
+
+
+def is_news(fact: object) -> bool:
+    """Tell whether this is the first time that the present sink is to be told something."""
+    with _lock:
+        known = len(_told)
+        _told.add(fact)
+        return len(_told) > known
 
 
 def init(
     *,
     endpoint: str | None = None,
+    protocol: Literal["http/protobuf", "grpc"] | None = None,
+    insecure: bool | None = None,
+    exporter: object = None,
     service: str | None = None,
     environment: str | None = None,
     headers: Mapping[str, str] | None = None,
@@ -48,15 +69,24 @@ def init(
     queue_size: int | None = None,
     batch_size: int | None = None,
     delay_s: float | None = None,
+    spool: str | PathLike[str] | None = None,
+    spool_bytes: int | None = None,
+    sample: float | Mapping[str, float] | None = None,
+    redact: "Iterable[Rule] | None" = None,
     disabled: bool | None = None,
 ) -> None:
     """Set up the exporter. Optional: else the first prediction does, from OpenTelemetry's variables.
 
     An argument wins over a variable, a variable over the default; the user guide has the table. A second call
-    ends the exporter of the first (`shutdown`) and counts from zero. Connects to nothing by itself.
+    ends the exporter of the first (`shutdown`) and counts from zero. Connects to nothing by itself, unless a
+    former process left something in the spool.
 
     Args:
-        endpoint: URL of the collector; `/v1/logs` is added.
+        endpoint: URL of the collector; `/v1/logs` is added, but not with gRPC.
+        protocol: `http/protobuf`, or `grpc`, which needs the extra `grpc`.
+        insecure: gRPC without TLS, where the endpoint is `host:port`.
+        exporter: `lapwing`; `opentelemetry`, the stock exporter; `host`, the host's own LoggerProvider;
+            `console`; `none`; or a LoggerProvider or LogRecordExporter.
         service: Name of the service, `service.name`.
         environment: Such as `production`, `deployment.environment.name`.
         headers: HTTP headers of every request.
@@ -71,14 +101,22 @@ def init(
         queue_size: Records that may wait for the collector's acknowledgement.
         batch_size: Records in a request, at most.
         delay_s: Seconds that a record waits for others to share its request.
+        spool: Folder that keeps what cannot be delivered, until the collector is back.
+        spool_bytes: Bytes that the folder may hold.
+        sample: Share of the predictions to record; or shares by model, `*` for the others.
+        redact: Rules for what must not leave the process, made by `lapwing.redact`.
         disabled: Record nothing.
 
     Raises:
         ValueError: An argument is wrong; the message says what was expected.
+        TypeError: A rule of `redact` is none.
     """
     _start(
         {
             "endpoint": endpoint,
+            "protocol": protocol,
+            "insecure": insecure,
+            "exporter": exporter,
             "service": service,
             "environment": environment,
             "headers": headers,
@@ -92,6 +130,10 @@ def init(
             "queue_size": queue_size,
             "batch_size": batch_size,
             "delay_s": delay_s,
+            "spool": spool,
+            "spool_bytes": spool_bytes,
+            "sample": sample,
+            "redact": redact,
             "disabled": disabled,
         },
         again=True,
@@ -127,7 +169,7 @@ def shutdown(timeout_s: float = 10.0) -> bool:
 
 def stats() -> Stats:
     """Count what became of the records of this process."""
-    return sink().stats()
+    return replace(sink().stats(), as_text=_values.text_counts())
 
 
 def _start(arguments: Mapping[str, object], *, again: bool = False) -> Sink:
@@ -136,11 +178,29 @@ def _start(arguments: Mapping[str, object], *, again: bool = False) -> Sink:
         if _sink is not None and not again:
             return _sink
         settings = resolve(arguments, os.environ, _warn)
-        new: Sink = Disabled() if settings.disabled else Exporter(settings)
+        new = _new_sink(settings, _policy(settings))
         old = replace_sink(new)
     if old is not None:
         old.shutdown(EXIT_TIMEOUT_S)
     return new
+
+
+def _policy(settings: Settings) -> Policy:
+    if not settings.redact:
+        return Policy(sample=settings.sample)
+    from lapwing.redact import Redactor  # noqa: PLC0415  # only where there are rules
+
+    return Policy(Redactor(settings.redact, _warn), settings.sample)
+
+
+def _new_sink(settings: Settings, policy: Policy) -> Sink:
+    if settings.disabled or settings.exporter == "none":
+        return Disabled()
+    if settings.exporter == "lapwing":
+        return Exporter(settings, policy)
+    from lapwing._otel import make_sink  # noqa: PLC0415  # OpenTelemetry's SDK, only where it is asked for
+
+    return make_sink(settings, policy)
 
 
 def _warn(mistake: str) -> None:
@@ -158,8 +218,10 @@ def _renew() -> None:
     """In the child of a fork, which has neither the thread nor the records of its parent, begin anew."""
     global _lock  # noqa: PLW0603  # another thread of the parent may hold the old one for ever
     _lock = RLock()
-    if isinstance(_sink, Exporter):
-        replace_sink(Exporter(_sink.settings))
+    _time.reseed()
+    _values.reset()
+    if renewed := getattr(_sink, "renewed", None):
+        replace_sink(renewed())
 
 
 atexit.register(_end)

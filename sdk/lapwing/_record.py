@@ -1,69 +1,115 @@
-"""OTLP log records as the wire contract wants them (see `docs/conventions.md`), encoded."""
+"""OTLP log records as the wire contract wants them (see `docs/conventions.md`), encoded.
+
+Every field that leaves the process passes one of three functions here, `encode_body_map`, `_attributes` and
+`encode_label_value`, each of which redacts before it encodes; tables are redacted before they get here.
+"""
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from struct import Struct
-from time import time_ns
 from traceback import format_exception
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from opentelemetry import trace
 
-from lapwing import semconv
+from lapwing import _time, semconv
 from lapwing._encode import (
     encode_attribute,
     encode_double,
     encode_entries,
+    encode_fields,
     encode_map,
     encode_string,
     encode_text,
     encode_value,
-    map_entry,
+    entry_head,
     sized,
+    varint,
 )
+from lapwing._scope import Details
+from lapwing._values import plain
+
+if TYPE_CHECKING:
+    from lapwing.redact import RecordRedactor
 
 Stage = Literal["production", "shadow", "candidate"]
 
 _STAGES: Final = (semconv.STAGE_PRODUCTION, semconv.STAGE_SHADOW, semconv.STAGE_CANDIDATE)
 _RESERVED: Final = ("ml.", "lapwing.", "exception.", semconv.ERROR_TYPE)
-
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+_ATTRIBUTES: Final = {
+    "model": semconv.MODEL_NAME,
+    "version": semconv.MODEL_VERSION,
+    "stage": semconv.PREDICTION_STAGE,
+    "variant": semconv.MODEL_VARIANT,
+    "upstream": semconv.MODEL_UPSTREAM,
+    "prediction_id": semconv.PREDICTION_ID,
+    "request_id": semconv.REQUEST_ID,
+    "source": semconv.LABEL_SOURCE,
+    "error_type": semconv.ERROR_TYPE,
+    "error_message": semconv.EXCEPTION_MESSAGE,
+    "error_stacktrace": semconv.EXCEPTION_STACKTRACE,
+}
+"""Attributes that hold what users say, by the names that columns and redaction rules have."""
 
 _pack_times: Final = Struct("<BQBQ").pack  # time_unix_nano, observed_time_unix_nano
 _pack_trace: Final = Struct("<BIBB16sBB8s").pack  # flags, trace_id, span_id
+
+_ID_SIZE: Final = 36
+_ID_HEAD: Final = encode_attribute(semconv.PREDICTION_ID, encode_string("-" * _ID_SIZE))[:-_ID_SIZE]
+_DURATION_HEAD: Final = encode_attribute(semconv.PREDICTION_DURATION, encode_double(0))[:-8]
+_pack_id_and_duration: Final = Struct(f"<{len(_ID_HEAD)}s{_ID_SIZE}s{len(_DURATION_HEAD)}sd").pack
 
 
 def prediction_head(
     model: str,
     version: object = None,
     stage: str = semconv.STAGE_PRODUCTION,
-    tags: Mapping[str, object] | None = None,
+    details: Details = Details(),  # noqa: B008  # immutable
+    *,
+    event: str = semconv.EVENT_PREDICTION,
+    redaction: "RecordRedactor | None" = None,
 ) -> bytes:
-    """Encode what all predictions of a model's version have in common.
+    """Encode what all predictions of a model's version, made in one situation, have in common.
 
     Raises:
         ValueError: A name, stage or tag is not allowed.
     """
     if stage not in _STAGES:
         raise ValueError(f"stage is one of {', '.join(_STAGES)}, not {stage!r}")
-    for key in tags or ():
+    for key in details.tags:
         if not isinstance(key, str) or not key or key.startswith(_RESERVED):
             raise ValueError(f"a tag's name is text outside {', '.join(_RESERVED)}, not {key!r}")
-    attributes = {semconv.MODEL_NAME: _model_name(model), semconv.PREDICTION_STAGE: stage, **(tags or {})}
-    if version is not None:
-        attributes[semconv.MODEL_VERSION] = str(version)
-    return _event(semconv.EVENT_PREDICTION) + _attributes(attributes)
+    named = {
+        "model": model_name(model),
+        "version": _text(version),
+        "stage": stage,
+        "variant": _text(details.variant),
+        "upstream": _text(details.upstream),
+        "request_id": _text(details.request_id),
+    }
+    tags = details.tags if redaction is None else redaction.fields("tags", details.tags)
+    head = sized(b"\x62", encode_text(event)) + _attributes(named, redaction)
+    if details.fallback is not None:
+        head += encode_attribute(semconv.PREDICTION_FALLBACK, encode_value(details.fallback))
+    return head + b"".join([encode_attribute(key, encode_value(value)) for key, value in tags.items()])
 
 
-def encode_inputs(inputs: Mapping[str, object]) -> bytes:
-    """Encode the inputs of a prediction, an entry of its body."""
-    return map_entry(semconv.BODY_INPUTS, encode_map(encode_entries(inputs.items())))
+def encode_body_map(key: str, values: Mapping[Any, Any], redaction: "RecordRedactor | None") -> bytes:
+    """Encode `inputs` or `output`, an entry of a prediction's body."""
+    return body_entry(key, encode_fields(values if redaction is None else redaction.fields(key, values)))
 
 
-def encode_output(output: object) -> bytes:
-    """Encode what a model answered, an entry of its body: a map keeps its keys, anything else is `value`."""
-    whole = output if isinstance(output, (dict, Mapping)) else {semconv.OUTPUT_VALUE: output}
-    return map_entry(semconv.BODY_OUTPUT, encode_map(encode_entries(whole.items())))
+def body_entry(key: str, entries: bytes) -> bytes:
+    """Encode an entry of a body that is a map, from its encoded entries, which have been redacted."""
+    return _body_entry_head(key, len(entries)) + entries
+
+
+def as_output(output: object) -> Mapping[Any, Any]:
+    """Give what a model answered as a map: a map keeps its keys, anything else is `value`."""
+    return output if isinstance(output, (dict, Mapping)) else {semconv.OUTPUT_VALUE: output}
 
 
 def encode_prediction(
@@ -71,11 +117,11 @@ def encode_prediction(
     *,
     time: int,
     prediction_id: str,
-    inputs: bytes,
-    output: bytes = b"",
+    body: bytes,
     duration_s: float | None = None,
     error: BaseException | str | None = None,
-    request_id: str | None = None,
+    weight: float = 1.0,
+    redaction: "RecordRedactor | None" = None,
 ) -> bytes:
     """Encode a prediction.
 
@@ -83,67 +129,156 @@ def encode_prediction(
         head: From `prediction_head`.
         time: Start of the call, nanoseconds since the epoch.
         prediction_id: Its id.
-        inputs: From `encode_inputs`.
-        output: From `encode_output`; empty when there was none.
+        body: The entries of its body.
         duration_s: Seconds that the call took, where known.
         error: What went wrong: an exception, or the name of a kind of error.
-        request_id: Pairs predictions of several models for one request.
+        weight: How many predictions it stands for.
+        redaction: Takes out what must not leave.
 
     Raises:
         struct.error: The time is before 1970 or after 2554.
     """
-    attributes = encode_attribute(semconv.PREDICTION_ID, encode_string(prediction_id))
-    if duration_s is not None:
-        attributes += encode_attribute(semconv.PREDICTION_DURATION, encode_double(duration_s))
-    if request_id is not None:
-        attributes += encode_attribute(semconv.REQUEST_ID, encode_string(str(request_id)))
+    identity = prediction_id.encode() if redaction is None and prediction_id.isascii() else b""
+    if len(identity) == _ID_SIZE and duration_s is not None:
+        head += _pack_id_and_duration(_ID_HEAD, identity, _DURATION_HEAD, duration_s)
+    else:
+        head += _attributes({"prediction_id": prediction_id}, redaction) + _duration(duration_s)
     if error is not None:
-        attributes += _attributes(_error_attributes(error))
-    return _log_record(time, head + attributes, inputs + output)
+        head += _attributes(_error(error), redaction)
+    if weight != 1.0:
+        head += encode_attribute(semconv.PREDICTION_WEIGHT, encode_double(weight))
+    return _log_record(time, head, _body_head(len(body)) + body)
 
 
-def encode_label(
+def encode_batch(
+    head: bytes,
     *,
-    model: str,
-    label: object,
     time: int,
-    prediction_id: str | None,
-    request_id: str | None,
-    prediction_time: int | None,
-    source: str | None,
+    rows: int,
+    stream: bytes,
+    duration_s: float | None = None,
+    error: BaseException | str | None = None,
+    redaction: "RecordRedactor | None" = None,
 ) -> bytes:
-    """Encode a label; times in nanoseconds since the epoch.
+    """Encode a batch of predictions or labels, whose columns are an Arrow IPC stream, redacted before.
+
+    Args:
+        head: From `prediction_head` or `label_head`, made for the batch's event.
+        time: Of the rows that have none of their own, nanoseconds since the epoch.
+        rows: How many the stream holds.
+        stream: The stream.
+        duration_s: Seconds that the call took, where known.
+        error: What went wrong.
+        redaction: Takes out what must not leave.
+    """
+    head += encode_attribute(semconv.BATCH_ROWS, encode_value(rows)) + _duration(duration_s)
+    if error is not None:
+        head += _attributes(_error(error), redaction)
+    return _log_record(time, head, sized(b"\x2a", encode_value(stream)))
+
+
+def label_head(
+    model: str,
+    *,
+    source: str | None = None,
+    prediction_id: str | None = None,
+    request_id: str | None = None,
+    prediction_time: int | None = None,
+    event: str = semconv.EVENT_LABEL,
+    redaction: "RecordRedactor | None" = None,
+) -> bytes:
+    """Encode everything of a label but the truth itself; the time in nanoseconds since the epoch.
 
     Raises:
-        ValueError: The model's name is not allowed, or nothing says which prediction is meant.
+        ValueError: The model's name is not allowed.
+    """
+    named = {
+        "model": model_name(model),
+        "prediction_id": _text(prediction_id),
+        "request_id": _text(request_id),
+        "source": _text(source),
+    }
+    head = sized(b"\x62", encode_text(event)) + _attributes(named, redaction)
+    if prediction_time is not None:
+        head += encode_attribute(semconv.PREDICTION_TIME, encode_value(prediction_time))
+    return head
+
+
+def encode_label(head: bytes, label: object, time: int, redaction: "RecordRedactor | None" = None) -> bytes:
+    """Encode a label.
+
+    Args:
+        head: From `label_head`.
+        label: The truth.
+        time: When it became known, nanoseconds since the epoch.
+        redaction: Takes out what must not leave.
+
+    Raises:
         struct.error: The time is before 1970 or after 2554.
     """
-    if prediction_id is None and request_id is None:
-        raise ValueError("a label needs the prediction_id or the request_id of its prediction")
-    optional = {
-        semconv.PREDICTION_ID: None if prediction_id is None else str(prediction_id),
-        semconv.REQUEST_ID: None if request_id is None else str(request_id),
-        semconv.PREDICTION_TIME: prediction_time,
-        semconv.LABEL_SOURCE: None if source is None else str(source),
+    known: Mapping[str, object] = {semconv.BODY_LABEL: label}
+    if redaction is not None:
+        known = redaction.fields("", known)
+    return _log_record(time, head, sized(b"\x2a", encode_map(encode_entries(known.items()))))
+
+
+def encode_model(
+    model: str, version: object, declared: Mapping[str, object], redaction: "RecordRedactor | None" = None
+) -> bytes:
+    """Encode what a service declares about a model.
+
+    Raises:
+        ValueError: The model's name is not allowed.
+    """
+    named = {"model": model_name(model), "version": _text(version)}
+    head = sized(b"\x62", encode_text(semconv.EVENT_MODEL)) + _attributes(named, redaction)
+    body = sized(b"\x2a", encode_map(encode_entries(declared.items())))
+    return _log_record(_time.clock.time_ns(), head, body)
+
+
+def model_name(model: object) -> str:
+    """Give back a model's name.
+
+    Raises:
+        ValueError: It is not allowed.
+    """
+    if not isinstance(model, str) or not 1 <= len(model) <= 128 or _CONTROL.search(model):
+        raise ValueError(f"a model's name is 1 to 128 characters without control characters, not {model!r}")
+    return model
+
+
+def _attributes(values: Mapping[str, str | None], redaction: "RecordRedactor | None") -> bytes:
+    """Encode attributes that hold what users say, given by their columns' names; None is left out."""
+    known: Mapping[str, object] = {name: value for name, value in values.items() if value is not None}
+    if redaction is not None:
+        known = redaction.fields("", known)
+    return b"".join(
+        [encode_attribute(_ATTRIBUTES[name], encode_value(value)) for name, value in known.items()]
+    )
+
+
+def _error(error: BaseException | str) -> dict[str, str | None]:
+    if isinstance(error, str):
+        return {"error_type": error}
+    kind = type(error)
+    prefix = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return {
+        "error_type": prefix + kind.__qualname__,
+        "error_message": str(plain(error)),
+        "error_stacktrace": "".join(format_exception(error)),
     }
-    attributes = {semconv.MODEL_NAME: _model_name(model)} | {
-        k: v for k, v in optional.items() if v is not None
-    }
-    head = _event(semconv.EVENT_LABEL) + _attributes(attributes)
-    return _log_record(time, head, map_entry(semconv.BODY_LABEL, encode_value(label)))
 
 
-def _log_record(time: int, head: bytes, body_entries: bytes) -> bytes:
-    body = sized(b"\x2a", encode_map(body_entries))
-    return _pack_times(0x09, time, 0x59, time_ns()) + head + body + _trace_context()
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
-def _event(name: str) -> bytes:
-    return sized(b"\x62", encode_text(name))
+def _duration(seconds: float | None) -> bytes:
+    return b"" if seconds is None else encode_attribute(semconv.PREDICTION_DURATION, encode_double(seconds))
 
 
-def _attributes(attributes: Mapping[str, object]) -> bytes:
-    return b"".join([encode_attribute(key, encode_value(value)) for key, value in attributes.items()])
+def _log_record(time: int, head: bytes, body: bytes) -> bytes:
+    return _pack_times(0x09, time, 0x59, _time.clock.time_ns()) + head + body + _trace_context()
 
 
 def _trace_context() -> bytes:
@@ -154,19 +289,15 @@ def _trace_context() -> bytes:
     return _pack_trace(0x45, context.trace_flags, 0x4A, 16, trace_id, 0x52, 8, span_id)
 
 
-def _model_name(model: object) -> str:
-    if not isinstance(model, str) or not 1 <= len(model) <= 128 or _CONTROL.search(model):
-        raise ValueError(f"a model's name is 1 to 128 characters without control characters, not {model!r}")
-    return model
+@lru_cache(maxsize=4096)
+def _body_entry_head(key: str, size: int) -> bytes:
+    """Encode all that stands before the entries of a map, `size` bytes, that is an entry of a body."""
+    head = b"\x32" + varint(size)
+    return entry_head(b"\x0a", key, len(head) + size) + head
 
 
-def _error_attributes(error: BaseException | str) -> dict[str, object]:
-    if isinstance(error, str):
-        return {semconv.ERROR_TYPE: error}
-    kind = type(error)
-    prefix = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return {
-        semconv.ERROR_TYPE: prefix + kind.__qualname__,
-        semconv.EXCEPTION_MESSAGE: error,
-        semconv.EXCEPTION_STACKTRACE: "".join(format_exception(error)),
-    }
+@lru_cache(maxsize=4096)
+def _body_head(size: int) -> bytes:
+    """Encode all that stands before the entries, `size` bytes, of a body that is a map."""
+    head = b"\x32" + varint(size)
+    return b"\x2a" + varint(len(head) + size) + head

@@ -95,6 +95,8 @@ def test_every_dependency_has_its_reason() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     asked = {
         "SDK": PROJECT["project"]["dependencies"],
+        "grpc": extras["grpc"],
+        "tables": extras["tables"],
         "collector": extras["collector"],
         "demo": extras["demo"] + extras["ml"],
         "dev": extras["dev"],

@@ -42,13 +42,6 @@ print(json.dumps([[name for name in heavy if name in sys.modules], threading.act
     assert (done.stderr, json.loads(done.stdout)) == ("", [[], 1])
 
 
-def test_the_facade_is_what_it_says() -> None:
-    """`__all__` is sorted, complete, and holds nothing that is not there."""
-    public = {name for name in vars(lapwing) if not name.startswith("_")} - {"semconv", "testing"}
-    assert lapwing.__all__ == sorted(lapwing.__all__)
-    assert set(lapwing.__all__) == public | {"__version__"}
-
-
 def test_a_script_that_just_ends_delivers() -> None:
     """What a script recorded is delivered when it ends, without a word from it, even when it ends at once."""
     with receiver() as running:
