@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 
-NAMES = ("sdk", "decode", "wal", "ingest")
+NAMES = ("sdk_overhead", "sdk_tables", "decode", "wal", "ingest")
 
 
 def main() -> None:
