@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from inspect import Signature, isclass, isroutine
-from typing import Any, Final
+from inspect import Signature, getattr_static, isclass, isroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from lapwing._observe import Observer, Options
+from lapwing._scope import restore
 from lapwing._table import has_table
 from lapwing._table_call import TableCall
 from lapwing._wrap import signature_of, wrap
+
+if TYPE_CHECKING:
+    from lapwing._redactor import RecordRedactor
 
 _METHODS: Final = ("predict", "predict_proba", "forward")
 _PROBABILITIES: Final = "predict_proba"
@@ -34,12 +38,15 @@ def watch_estimator(target: Any, options: Options) -> Any:
     and pickles of it are plain again: a stored model needs no Lapwing.
 
     Raises:
-        TypeError: There can be no twin.
+        TypeError: There can be no twin, or a method is none of the class's own.
         ValueError: An option is wrong.
     """
     kind = type(target)
     namespace: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     for name in methods_of(target):
+        found = getattr_static(target, name)
+        if isinstance(found, (staticmethod, classmethod)) or name in getattr(target, "__dict__", ()):
+            raise TypeError(f"{kind.__qualname__}.{name} is no method of its instances: watch {name} itself")
         bound = getattr(target, name)
         method = getattr(bound, "__func__", getattr(kind, name))
         signature = signature_of(method)
@@ -94,16 +101,24 @@ class _MethodObserver(Observer):
     def finish(self, state: Any, result: Any) -> None:
         """As an observer."""
         if state is not None:
-            _busy.reset(state[0])
+            restore(_busy, state[0])
             super().finish(state[1], result)
+
+    def finish_stream(self, state: Any, items: list[Any]) -> None:
+        """As an observer."""
+        if state is not None:
+            restore(_busy, state[0])
+            super().finish_stream(state[1], items)
 
     def fail(self, state: Any, error: BaseException) -> None:
         """As an observer."""
         if state is not None:
-            _busy.reset(state[0])
+            restore(_busy, state[0])
             super().fail(state[1], error)
 
-    def _table(self, inputs: Mapping[str, Any], arguments: Mapping[str, Any]) -> TableCall | None:
+    def _table(
+        self, inputs: Mapping[str, Any], arguments: Mapping[str, Any], redaction: "RecordRedactor | None"
+    ) -> TableCall | None:
         prepared = {name: _as_table(value) for name, value in inputs.items()}
         if not has_table(prepared.values()):
             return None
@@ -114,6 +129,7 @@ class _MethodObserver(Observer):
             columns=_names(getattr(estimator, "feature_names_in_", None)),
             classes=_names(getattr(estimator, "classes_", None)) if self._has_probabilities else None,
             id_column=self._id_path,
+            redaction=redaction,
         )
 
 

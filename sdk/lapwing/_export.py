@@ -296,7 +296,7 @@ class Exporter:
         if isinstance(fate, Accepted):
             if fate.rejected or fate.message:
                 self._tell("rejected", "%s rejected %d records: %s", endpoint, fate.rejected, fate.message)
-            return max(records - fate.rejected, 0), "rejected"
+            return min(max(records - fate.rejected, 0), records), "rejected"
         if isinstance(fate, Exception):
             reason, why = "internal_error", repr(fate)
         else:

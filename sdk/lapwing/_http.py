@@ -110,6 +110,8 @@ def judge(reply: Reply, wall_s: float) -> Fate:
     if reply.body is None:
         return Refused(f"status {reply.status} with more of an answer than a collector gives")
     body = reply.body if reply.content_type.startswith(PROTOBUF) else b""
+    if 200 <= reply.status < 300 and reply.content_type.startswith("text/html"):
+        return Refused(f"status {reply.status} with a web page: the endpoint is not a collector's")
     if 200 <= reply.status < 300:
         return Accepted(*read_partial_success(body))
     message = f"status {reply.status} {read_status_message(body)}".rstrip()

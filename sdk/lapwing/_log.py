@@ -1,6 +1,7 @@
 """Predictions and labels recorded by hand: without a decorator, in replays, and when the truth comes late."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from lapwing import _process, _time, semconv
 from lapwing._policy import weight_of
@@ -15,6 +16,7 @@ from lapwing._record import (
     prediction_head,
 )
 from lapwing._scope import Details, around, event_time_ns, remember_prediction_ids
+from lapwing._table import table_kind
 from lapwing._time import Time, new_prediction_id, to_ns
 
 
@@ -61,6 +63,7 @@ def log_prediction(
         moment = event_time_ns(time)
         prediction_id = new_prediction_id(moment) if prediction_id is None else str(prediction_id)
     except Exception as failure:  # noqa: BLE001  # the host must not notice
+        remember_prediction_ids(())
         _process.sink().drop("encode_error", failure)
         return prediction_id or ""
     put_prediction(
@@ -151,7 +154,7 @@ def log_label(
     if not sink.recording:
         return
     try:
-        if prediction_id is None and request_id is None:
+        if not prediction_id and not request_id:
             raise ValueError("a label needs the prediction_id or the request_id of its prediction")  # noqa: TRY301
         redaction = None if sink.policy.redact is None else sink.policy.redact.record()
         head = label_head(
@@ -200,11 +203,20 @@ def log_labels(
         from lapwing._rows import label_columns, streams  # noqa: PLC0415  # brings pyarrow, only for tables
 
         redaction = None if sink.policy.redact is None else sink.policy.redact.record()
-        columns = label_columns(labels, {"prediction_id": prediction_ids, "request_id": request_ids})
-        kept = columns if redaction is None else redaction.table("", columns)
+        rows_redacted = redaction is not None and table_kind(labels) == "list"
+        if redaction is not None and rows_redacted:  # as columns, what is mixed would be text
+            labels = [redaction.fields("", row) for row in cast("list[Mapping[str, object]]", labels)]
+        ids = {"prediction_id": _listed(prediction_ids), "request_id": _listed(request_ids)}
+        columns = label_columns(_listed(labels), ids)
+        kept = columns if redaction is None or rows_redacted else redaction.table("", columns)
         head = label_head(model, source=source, event=semconv.EVENT_LABEL_BATCH, redaction=redaction)
         moment = _time.clock.time_ns() if time is None else to_ns(time)
         for rows, stream in streams(kept):
             sink.put(encode_batch(head, time=moment, rows=rows, stream=stream))
     except Exception as failure:  # noqa: BLE001  # the host must not notice
         sink.drop("encode_error", failure)
+
+
+def _listed(values: object) -> object:
+    """Give a sequence that is no column, such as a tuple or `last_prediction_ids()`, as a list."""
+    return list(values) if isinstance(values, Sequence) and not isinstance(values, (str, bytes)) else values

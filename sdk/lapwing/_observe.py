@@ -124,6 +124,7 @@ class Observer:
         if unknown := options.keys() - Options.__annotations__.keys():
             known = ", ".join(Options.__annotations__)
             raise TypeError(f"watch does not know {', '.join(sorted(unknown))}; its options are {known}")
+        _check(options)
         self._model = options["model"]
         self._version = options.get("version")
         self._stage = options.get("stage", semconv.STAGE_PRODUCTION)
@@ -169,6 +170,7 @@ class Observer:
         """A call begins: encode its inputs now, for the function may change what it was given."""
         sink = _process.sink()
         if not sink.recording:
+            remember_prediction_ids(())
             return None
         try:
             time = event_time_ns()
@@ -176,15 +178,16 @@ class Observer:
                 try:
                     arguments = zip(self._fields, captured, strict=False)
                     entries = b"".join([field[type(value)](value) for field, value in arguments])
+                except _TableGiven:
+                    return self._begin(sink, time, captured, keywords or {})
+                if not keywords or not (self._batch and has_table(keywords.values())):
                     if keywords:
                         entries += encode_fields(self._inputs.apply(keywords))
-                except _TableGiven:
-                    pass
-                else:
                     inputs = body_entry(semconv.BODY_INPUTS, entries)
                     return time, inputs, _time.clock.perf_counter_ns(), _ORDINARY
             return self._begin(sink, time, captured, keywords or {})
         except Exception as failure:  # noqa: BLE001  # the host must not notice
+            remember_prediction_ids(())
             sink.drop("encode_error", failure)
             return None
 
@@ -196,9 +199,12 @@ class Observer:
         else:
             inputs = {name: arguments[name] for name in (*self._named, *keywords)}
         redaction = None if (redact := sink.policy.redact) is None else redact.record()
+        if redaction is not None and (self._capture or self._inputs is not ALL):
+            redaction.fields(semconv.BODY_INPUTS, arguments)  # an error may repeat what is not recorded
         table = None
         if self._batch:
-            table = self._table({n: v for n, v in inputs.items() if n not in self._inputs.exclude}, arguments)
+            kept = {name: value for name, value in inputs.items() if name not in self._inputs.exclude}
+            table = self._table(kept, arguments, redaction)
         call = _Call(
             prediction_id=None if table else _at_path(self._id_path, arguments),
             request_id=_at_path(self._request_path, arguments),
@@ -212,11 +218,13 @@ class Observer:
             body = encode_body_map(semconv.BODY_INPUTS, self._inputs.apply(inputs), redaction)
         return time, body, _time.clock.perf_counter_ns(), call
 
-    def _table(self, inputs: Mapping[str, Any], _arguments: Mapping[str, Any]) -> TableCall | None:
+    def _table(
+        self, inputs: Mapping[str, Any], _arguments: Mapping[str, Any], redaction: "RecordRedactor | None"
+    ) -> TableCall | None:
         """Take the inputs for a table's, where one of them is a table."""
         if not has_table(inputs.values()):
             return None
-        return TableCall(inputs, self._inputs, id_column=self._id_path)
+        return TableCall(inputs, self._inputs, id_column=self._id_path, redaction=redaction)
 
     def finish(self, state: State | None, result: Any) -> None:
         """The call ended with a result."""
@@ -236,6 +244,7 @@ class Observer:
         try:
             result = self._reduce(items)
         except Exception as failure:  # noqa: BLE001  # the host must not notice
+            remember_prediction_ids(())
             _process.sink().drop("encode_error", failure)
         else:
             self._end(state, result, None)
@@ -259,6 +268,7 @@ class Observer:
                 duration_s=duration_s,
             )
         except Exception as failure:  # noqa: BLE001  # the host must not notice
+            remember_prediction_ids(())
             sink.drop("encode_error", failure)
         else:
             sink.put(record)
@@ -280,6 +290,7 @@ class Observer:
             if call.table is None or not self._put_rows(sink, state, call.table, outcome):
                 self._put_one(sink, state, outcome)
         except Exception as failure:  # noqa: BLE001  # the host must not notice
+            remember_prediction_ids(())
             sink.drop("encode_error", failure)
 
     def _put_one(self, sink: Sink, state: State, outcome: _Outcome) -> None:
@@ -334,7 +345,6 @@ class Observer:
             rate=1.0 if error is not None else self._rate_in(sink),
             identity=details.request_id,
             fallback_field=self._fallback_field,
-            redaction=call.redaction,
         )
         remember_prediction_ids(ids)
         head = self._head_for(details, call, semconv.EVENT_PREDICTION_BATCH)
@@ -364,6 +374,29 @@ class Observer:
 
     def _rate_in(self, sink: Sink) -> float:
         return sink.policy.rate(self._model) if self._rate is None else self._rate
+
+
+_EXPECTED: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    **dict.fromkeys(("capture", "capture_output", "reduce"), (callable, "a function")),
+    **dict.fromkeys(
+        ("prediction", "score", "prediction_id", "request_id"),
+        (lambda value: isinstance(value, str), "the name of a field, as text"),
+    ),
+    "fallback": (lambda value: isinstance(value, (bool, str)), "True, False or the name of a field"),
+    "tags": (lambda value: isinstance(value, Mapping), "a mapping of names to values"),
+    "rename": (lambda value: isinstance(value, Mapping), "a mapping of names to new names"),
+    "batch": (lambda value: isinstance(value, bool), "True or False"),
+}
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    """Tell of options that could never work."""
+    if "model" not in options:
+        raise TypeError("watch needs the model's name: @lapwing.watch(model=…)")
+    for name, (is_right, expected) in _EXPECTED.items():
+        value = options.get(name)
+        if value is not None and not is_right(value):
+            raise TypeError(f"{name}: expected {expected}, not {value!r}")
 
 
 def _joined(items: list[Any]) -> object:

@@ -28,7 +28,7 @@ class Policy:
         return self.sample.get(model, self.sample.get(EVERY_MODEL, 1.0)) if self.sample else 1.0
 
 
-def weight_of(identity: str, rate: float) -> float:
+def weight_of(identity: object, rate: float) -> float:
     """Tell how many predictions a recorded one stands for, 0 where it is not to be recorded.
 
     It is the same for one identity in every process and service.
@@ -40,7 +40,7 @@ def weight_of(identity: str, rate: float) -> float:
     """
     if rate == 1.0:
         return 1.0
-    return 1 / rate if crc32(identity.encode("utf-8", "surrogatepass")) < rate * 2**32 else 0.0
+    return 1 / rate if crc32(str(identity).encode("utf-8", "surrogatepass")) < rate * 2**32 else 0.0
 
 
 def read_rate(rate: object) -> float:

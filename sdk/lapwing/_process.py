@@ -178,6 +178,9 @@ def _start(arguments: Mapping[str, object], *, again: bool = False) -> Sink:
         if _sink is not None and not again:
             return _sink
         settings = resolve(arguments, os.environ, _warn)
+        if _sink is not None and getattr(_sink, "stays", False):
+            _policy(settings)
+            return _sink  # `lapwing.testing.capture` is on
         new = _new_sink(settings, _policy(settings))
         old = replace_sink(new)
     if old is not None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from struct import Struct
 from traceback import format_exception
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from opentelemetry import trace
@@ -37,6 +38,8 @@ Stage = Literal["production", "shadow", "candidate"]
 
 _STAGES: Final = (semconv.STAGE_PRODUCTION, semconv.STAGE_SHADOW, semconv.STAGE_CANDIDATE)
 _RESERVED: Final = ("ml.", "lapwing.", "exception.", semconv.ERROR_TYPE)
+_ERROR_LENGTH: Final = 100_000
+"""Characters that are kept of an error's message, from its beginning, and of its stack trace, to its end."""
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 _ATTRIBUTES: Final = {
@@ -53,6 +56,8 @@ _ATTRIBUTES: Final = {
     "error_stacktrace": semconv.EXCEPTION_STACKTRACE,
 }
 """Attributes that hold what users say, by the names that columns and redaction rules have."""
+
+_SINGLE: Final = frozenset({NoneType, bool, int, float, str, bytes, list, tuple})
 
 _pack_times: Final = Struct("<BQBQ").pack  # time_unix_nano, observed_time_unix_nano
 _pack_trace: Final = Struct("<BIBB16sBB8s").pack  # flags, trace_id, span_id
@@ -108,8 +113,13 @@ def body_entry(key: str, entries: bytes) -> bytes:
 
 
 def as_output(output: object) -> Mapping[Any, Any]:
-    """Give what a model answered as a map: a map keeps its keys, anything else is `value`."""
-    return output if isinstance(output, (dict, Mapping)) else {semconv.OUTPUT_VALUE: output}
+    """Give an answer as a map: a map, or an object with fields, keeps its keys, anything else is `value`."""
+    if type(output) in _SINGLE:
+        return {semconv.OUTPUT_VALUE: output}
+    if isinstance(output, Mapping):
+        return output
+    known = plain(output)
+    return known if isinstance(known, dict) else {semconv.OUTPUT_VALUE: output}
 
 
 def encode_prediction(
@@ -264,8 +274,8 @@ def _error(error: BaseException | str) -> dict[str, str | None]:
     prefix = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     return {
         "error_type": prefix + kind.__qualname__,
-        "error_message": str(plain(error)),
-        "error_stacktrace": "".join(format_exception(error)),
+        "error_message": str(plain(error))[:_ERROR_LENGTH],
+        "error_stacktrace": "".join(format_exception(error))[-_ERROR_LENGTH:],
     }
 
 

@@ -3,6 +3,7 @@
 The only module of redaction that needs pyarrow; it is imported when the first table is redacted.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import Any, Final
@@ -45,9 +46,34 @@ def _redact(record: RecordRedactor, place: Place, column: pa.Array) -> pa.Array 
     try:
         if place.rules and place.rules[0].constant:
             return _replace(record, place, column)
+        if place.deeper and pa.types.is_string(column.type):
+            column = _opened(record, place, column)
         return _way(place, column.type)(record, place, column)
     except Exception as error:  # noqa: BLE001  # a type that Arrow cannot handle must not leave as it is
         return _constant(column, record.fail("redaction of a column", error))
+
+
+def _opened(record: RecordRedactor, place: Place, column: pa.Array) -> pa.Array:
+    """Redact inside texts that stand for nested values, as columns of mixed values have them."""
+    nested = pc.fill_null(pc.match_substring_regex(column, r"^\s*[\[{]"), fill_value=False)
+    if not pc.any(nested).as_py():
+        return column
+    return pa.array(
+        [
+            _inside(record, place, text) if is_nested else text
+            for text, is_nested in zip(column.to_pylist(), nested.to_pylist(), strict=True)
+        ],
+        column.type,
+    )
+
+
+def _inside(record: RecordRedactor, place: Place, text: str) -> str | None:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        return record.fail("redaction of the text of a nested value", error)
+    redacted = record.value(place, value)
+    return None if redacted is DROP else json.dumps(redacted, ensure_ascii=False)
 
 
 def _replace(record: RecordRedactor, place: Place, column: pa.Array) -> pa.Array | None:

@@ -80,17 +80,25 @@ class Place(dict[str, "Place"]):
         path: Its names, with NUL between them; empty for the record itself.
         name: The path as people write it.
         rules: Those for the values here, in order.
+        deeper: Whether there are rules for places below that do not concern this one.
         searches: Those for texts, where the name of this place is one that they would change.
         numbers: Whether numbers are concerned, too.
         live: Whether there is anything to do here or below.
     """
 
-    __slots__ = ("_below", "live", "name", "numbers", "path", "rules", "searches")
+    __slots__ = ("_below", "deeper", "live", "name", "numbers", "path", "rules", "searches")
 
     def __init__(
-        self, path: str, rules: tuple[Rule, ...], *, live: bool, below: Callable[["Place", str], "Place"]
+        self,
+        path: str,
+        rules: tuple[Rule, ...],
+        *,
+        live: bool,
+        deeper: bool = False,
+        below: Callable[["Place", str], "Place"],
     ) -> None:
         super().__init__()
+        self.deeper = deeper
         self._below = below
         self.path = path
         self.name = path.replace("\0", ".")
@@ -155,7 +163,8 @@ class Redactor:
         known = () if path in _UNTOUCHED else self._rules
         rules = tuple(rule for rule, covers, _ in known if covers.fullmatch(path))
         live = bool(rules) or any(toward.fullmatch(path) for _, _, toward in known)
-        place = Place(path, rules, live=live, below=self._place)
+        deeper = any(toward.fullmatch(path) and not covers.fullmatch(path) for _, covers, toward in known)
+        place = Place(path, rules, live=live, deeper=deeper, below=self._place)
         if len(name) <= KEPT_NAME:
             if self._kept >= KEPT_PLACES:
                 self._kept = 0

@@ -4,10 +4,10 @@ All of it follows the context, as tracing does: a task that is started inside ke
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from contextlib import contextmanager, nullcontext, suppress
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from lapwing import _time
 from lapwing._time import Time, to_ns
@@ -31,6 +31,12 @@ class Details:
     fallback: bool | None = None
     tags: Mapping[str, object] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Take what is no mapping for a tag of its own: nothing here may raise into the host."""
+        tags: object = self.tags
+        if not isinstance(tags, Mapping):
+            object.__setattr__(self, "tags", {} if tags is None else {"tags": tags})
+
     def over(self, other: "Details | None") -> "Details":
         """Join two: what this one says wins, tag by tag."""
         if other is None:
@@ -52,6 +58,15 @@ annotations = _inside.get
 """Details given by `annotate` to the prediction being made; None where there are none."""
 set_annotations = _inside.set
 remember_prediction_ids = _last_ids.set
+
+
+def restore(variable: ContextVar[Any], token: Token[Any]) -> None:
+    """Give a variable its former value, if this is still the context in which it was set.
+
+    A generator may be ended in another one, as some web frameworks do with those of their thread pool.
+    """
+    with suppress(ValueError):
+        variable.reset(token)
 
 
 @contextmanager
@@ -83,7 +98,7 @@ def scope(
         with nullcontext() if time is None else at(time):
             yield
     finally:
-        _around.reset(token)
+        restore(_around, token)
 
 
 @contextmanager
@@ -100,7 +115,7 @@ def at(time: Time) -> Iterator[None]:
     try:
         yield
     finally:
-        _event_time.reset(token)
+        restore(_event_time, token)
 
 
 def annotate(

@@ -1,7 +1,10 @@
 """Generators, watched while their consumer draws from them."""
 
 from collections.abc import AsyncGenerator, Generator
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
+
+KEPT_ITEMS: Final = 100_000
+"""Items of a generator that are recorded; it may be endless."""
 
 
 class StreamObserver(Protocol):
@@ -58,7 +61,7 @@ class Stream:
         except BaseException as error:
             self._observer.fail(self._state, error)
             raise
-        if self._state is not None:
+        if self._state is not None and len(self._items) < KEPT_ITEMS:
             self._items.append(item)
         return item
 
@@ -99,6 +102,6 @@ class AsyncStream:
         except BaseException as error:
             self._observer.fail(self._state, error)
             raise
-        if self._state is not None:
+        if self._state is not None and len(self._items) < KEPT_ITEMS:
             self._items.append(item)
         return True, item

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, overload
 from lapwing import semconv
 from lapwing._policy import weight_of
 from lapwing._select import Selection
-from lapwing._table import table_kind
+from lapwing._table import is_frame, table_kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,6 +52,7 @@ class TableCall:
         columns: Sequence[str] | None = None,
         classes: Sequence[object] | None = None,
         id_column: str | None = None,
+        redaction: "RecordRedactor | None" = None,
     ) -> None:
         """Copy the arguments: the function may change what it was given.
 
@@ -61,13 +62,17 @@ class TableCall:
             columns: Names of an array's columns.
             classes: Names of the columns of a result that has a probability per class.
             id_column: The table's column, or another argument, that holds the predictions' ids.
+            redaction: Takes out what must not leave.
         """
+        self._redaction = redaction
+        self._is_redacted = False
         self._selection = selection
         self._columns = columns
         self._classes = classes
         self._id_column = id_column
         self._inputs: Inputs | None = None
         self._ids: pa.Array | None = None
+        self._is_frame = any(is_frame(value) for value in arguments.values())
         if any(table_kind(value) not in ("list", None) for value in arguments.values()):
             self._copy(arguments)
         else:
@@ -80,6 +85,8 @@ class TableCall:
         """Give the output's columns; None where the result has not an item per row: it was no table then."""
         from lapwing._rows import copy_output  # noqa: PLC0415  # brings pyarrow, only for tables
 
+        if type(result) is tuple:
+            result = list(result)
         if self._inputs is None:
             rows = next(len(value) for value in self._arguments.values() if table_kind(value))
             if not hasattr(result, "__len__") or len(result) != rows or isinstance(result, (str, Mapping)):
@@ -92,8 +99,8 @@ class TableCall:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the table is one, whatever the result."""
-        return self._inputs is not None
+        """Whether the table is one, whatever the result: an array may be an image."""
+        return self._is_frame or (self._classes is not None and self._inputs is not None)
 
     @property
     def rows(self) -> int:
@@ -117,7 +124,6 @@ class TableCall:
         rate: float,
         identity: str | None,
         fallback_field: str | None,
-        redaction: "RecordRedactor | None",
     ) -> "tuple[Ids, Iterator[tuple[int, bytes]]]":
         """Write the batch.
 
@@ -127,7 +133,6 @@ class TableCall:
             rate: Share of the rows to record.
             identity: The request's id, which then decides for all rows whether they are recorded.
             fallback_field: The output's column that says whether an answer is a default.
-            redaction: Takes out what must not leave.
 
         Returns:
             The ids of all rows, and Arrow IPC streams, each with its number of rows.
@@ -139,19 +144,21 @@ class TableCall:
         if self._ids is not None:
             ids = pc.coalesce(self._ids, ids)
         columns: dict[str, pa.Array | None] = {
-            **_redacted("", {"prediction_id": ids}, redaction),
+            **_redacted("", {"prediction_id": ids}, self._redaction),
             semconv.BODY_INPUTS: _redacted_struct(
-                semconv.BODY_INPUTS, self._inputs and self._inputs.columns, redaction
+                semconv.BODY_INPUTS,
+                self._inputs and self._inputs.columns,
+                None if self._is_redacted else self._redaction,
             ),
-            semconv.BODY_OUTPUT: _redacted_struct(semconv.BODY_OUTPUT, output, redaction),
+            semconv.BODY_OUTPUT: _redacted_struct(semconv.BODY_OUTPUT, output, self._redaction),
         }
         names = () if output is None else [field.name for field in output.type]
         if output is not None and fallback_field in names:
             columns["fallback"] = output.field(fallback_field).cast(pa.bool_())
         if rate < 1.0:
             weights = [weight_of(identity or each, rate) for each in ids.to_pylist()]
-            kept = pa.array([weight > 0 for weight in weights])
-            columns["weight"] = pa.array(weights)
+            kept = pa.array([weight > 0 for weight in weights], pa.bool_())
+            columns["weight"] = pa.array(weights, pa.float64())
             columns = {
                 name: None if values is None else values.filter(kept) for name, values in columns.items()
             }
@@ -160,12 +167,34 @@ class TableCall:
     def _copy(self, arguments: Mapping[str, Any]) -> None:
         from lapwing._rows import copy_inputs  # noqa: PLC0415  # brings pyarrow, only for tables
 
-        self._inputs = copy_inputs(arguments, self._columns, self._selection.names)
+        given = arguments
+        if self._redaction is not None and self._is_list(arguments):
+            given = self._redacted_rows(arguments, self._redaction)
+            self._is_redacted = True
+        self._inputs = copy_inputs(given, self._columns, self._selection.names)
         if self._id_column is not None:
             only_ids = Selection(include=frozenset([self._id_column]))
             found = copy_inputs(arguments, self._columns, only_ids.names)
             if found is not None and found.columns is not None:
                 self._ids = found.columns.field(0).cast("string")
+
+    @staticmethod
+    def _is_list(arguments: Mapping[str, Any]) -> bool:
+        kinds = [table_kind(value) for value in arguments.values()]
+        return next(kind for kind in kinds if kind) == "list"
+
+    @staticmethod
+    def _redacted_rows(arguments: Mapping[str, Any], redaction: "RecordRedactor") -> dict[str, Any]:
+        """Redact rows while they are what the user made: as columns, what is mixed would be text."""
+        rows = {name: value for name, value in arguments.items() if table_kind(value) == "list"}
+        others = {name: value for name, value in arguments.items() if name not in rows}
+        return {
+            **{
+                name: [redaction.fields(semconv.BODY_INPUTS, row) for row in value]
+                for name, value in rows.items()
+            },
+            **redaction.fields(semconv.BODY_INPUTS, others),
+        }
 
 
 def _with_score(output: "pa.StructArray", selection: Selection) -> "pa.StructArray | None":

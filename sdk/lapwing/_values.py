@@ -13,12 +13,15 @@ from dataclasses import fields
 from datetime import date, time, timedelta, tzinfo
 from enum import Enum
 from functools import lru_cache
+from math import prod
 from threading import RLock
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final
 
 TEXT_LENGTH: Final = 1000
 """Characters that are kept of a text made from a value without a mapping."""
+ARRAY_LENGTH: Final = 100_000
+"""Items up to which an array is listed."""
 RANGE_LENGTH: Final = 100_000
 """Numbers up to which a range is listed."""
 COUNTED_NAMES: Final = 100
@@ -51,8 +54,13 @@ def as_text(value: object) -> str:
     The text is cut at 1 000 characters, and tells no addresses in memory: each object would be another value.
     """
     text = _ADDRESS.sub("", _text(value))
-    _tally.add(type(value))
+    count_as_text(value)
     return text if len(text) <= TEXT_LENGTH else text[: TEXT_LENGTH - 1] + "…"
+
+
+def count_as_text(value: object) -> None:
+    """Count a value that becomes text for want of another form."""
+    _tally.add(type(value))
 
 
 def unreadable(value: object) -> str:
@@ -205,17 +213,29 @@ def _pydantic(value: Any) -> object:
 
 
 def _tolist(value: Any) -> object:
+    if (size := getattr(value, "size", 0)) and isinstance(size, int) and size > ARRAY_LENGTH:
+        return _too_large(value)
     found = value.tolist()
     return as_text(value) if type(found) is type(value) else plain(found)
 
 
 def _tensor(value: Any) -> object:
+    if prod(getattr(value, "shape", ())) > ARRAY_LENGTH:
+        return _too_large(value)
     return plain(value.detach().cpu().tolist())
+
+
+def _too_large(value: Any) -> str:
+    """Say what an array is that would keep the caller for long: a million items take half a second."""
+    count_as_text(value)
+    return f"<{type(value).__name__} of {value.dtype}, shape {tuple(value.shape)}>"
 
 
 def _numpy(value: Any) -> object:
     """Turn an array, or a scalar that is no number; both have the same methods."""
     dtype = value.dtype
+    if value.size > ARRAY_LENGTH:
+        return _too_large(value)
     if dtype.names is not None:
         return list(value) if value.ndim else {name: value[name] for name in dtype.names}
     if dtype.kind == "m" and dtype.str.endswith(("Y]", "M]")):  # years and months, of no certain length
@@ -278,6 +298,7 @@ _FIRST: Final[tuple[tuple[type | tuple[type, ...], Converter], ...]] = (
 
 _BY_NAME: Final[Mapping[tuple[str, str], Converter]] = {
     ("decimal", "Decimal"): _text,
+    ("starlette", "HTTPConnection"): lambda request: f"{request.scope.get('method', '')} {request.url.path}",
     ("fractions", "Fraction"): _text,
     ("ipaddress", "_IPAddressBase"): _text,
     ("pathlib", "PurePath"): _text,

@@ -5,7 +5,7 @@ from typing import Any, TypeVar, Unpack, cast, overload
 
 from lapwing._estimator import methods_of, watch_estimator
 from lapwing._observe import Observer, Options
-from lapwing._wrap import signature_of, wrap
+from lapwing._wrap import Renaming, own_signature_of, signature_of, wrap
 
 _Target = TypeVar("_Target")
 
@@ -85,6 +85,9 @@ def _watched(target: Any, options: Options) -> Any:
         return watch_estimator(target, options)
     if not callable(target) or isinstance(target, type):
         raise TypeError(f"watch takes functions, methods, callables and estimators, not {target!r}")
-    signature = signature_of(target)
-    observer = Observer(signature, options)
-    return wrap(target, signature, observer.captured, observer)
+    shown, own = signature_of(target), own_signature_of(target)
+    observer = Observer(shown, options)
+    if own.parameters.keys() == shown.parameters.keys():
+        return wrap(target, own, observer.captured, observer)
+    renaming = Renaming(own, shown, observer, Observer(own, options))
+    return wrap(target, own, renaming.captured, renaming)

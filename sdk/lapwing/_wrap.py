@@ -8,11 +8,12 @@ captured is at hand as local variables. `dataclasses` makes `__init__` in the sa
 
 import inspect
 import linecache
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, update_wrapper
 from itertools import count
 from keyword import iskeyword
 from textwrap import indent
+from types import FunctionType
 from typing import Any, Final, Protocol
 
 from lapwing._stream import AsyncStream, Stream
@@ -38,6 +39,15 @@ class Observer(Protocol):
 
     def fail(self, state: State, error: BaseException) -> None:
         """The call ended with this exception."""
+        ...
+
+
+class Capturing(Observer, Protocol):
+    """An observer that says which parameters it wants."""
+
+    @property
+    def captured(self) -> Sequence[str]:
+        """Their names, in its order."""
         ...
 
 
@@ -80,6 +90,64 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
         return inspect.signature(function)
     except (TypeError, ValueError):
         return inspect.signature(lambda *args, **kwargs: None)  # noqa: ARG005  # its parameters are all it is
+
+
+def own_signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """Give the signature that a function has, not the one that it shows for what it wraps."""
+    if isinstance(function, FunctionType):
+        code, defaults = function.__code__, function.__defaults__
+        bare = FunctionType(code, {}, function.__name__, defaults, function.__closure__)
+        bare.__kwdefaults__ = function.__kwdefaults__
+        return inspect.signature(bare)
+    try:
+        return inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return signature_of(function)
+
+
+class Renaming:
+    """Tells an observer the arguments of a function that wraps another, by the names that it shows."""
+
+    def __init__(
+        self, own: inspect.Signature, shown: inspect.Signature, by_shown: "Capturing", by_own: "Capturing"
+    ) -> None:
+        """Name them.
+
+        Args:
+            own: The signature by which the function is called.
+            shown: The one of what it wraps.
+            by_shown: The observer, which knows the names shown.
+            by_own: Its stand-in for calls that do not fit these: the function adds or takes away arguments.
+        """
+        kinds = inspect.Parameter
+
+        def names(*wanted: object) -> list[str]:
+            return [name for name, parameter in own.parameters.items() if parameter.kind in wanted]
+
+        self._positional = names(kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
+        self._rest, self._keywords = names(kinds.VAR_POSITIONAL), names(kinds.KEYWORD_ONLY)
+        self.captured = [*self._positional, *self._rest, *self._keywords]
+        self._shown = shown
+        self._extra = next((p.name for p in shown.parameters.values() if p.kind is kinds.VAR_KEYWORD), "")
+        self._by_shown, self._by_own = by_shown, by_own
+        self.finish, self.finish_stream, self.fail = by_shown.finish, by_shown.finish_stream, by_shown.fail
+
+    def begin(self, captured: tuple[Any, ...], keywords: dict[str, Any] | None = None) -> State:
+        """As an observer."""
+        given = dict(zip(self.captured, captured, strict=True))
+        positional = [given[name] for name in self._positional]
+        for name in self._rest:
+            positional += given[name]
+        named = {name: given[name] for name in self._keywords} | (keywords or {})
+        try:
+            bound = self._shown.bind(*positional, **named)
+        except TypeError:
+            return self._by_own.begin(tuple(given[name] for name in self._by_own.captured), keywords)
+        bound.apply_defaults()
+        arguments = bound.arguments
+        return self._by_shown.begin(
+            tuple(arguments[name] for name in self._by_shown.captured), arguments.get(self._extra)
+        )
 
 
 def wrap(

@@ -196,6 +196,7 @@ class Recorded:
     """
 
     recording = True
+    stays = True
 
     def __init__(self, settings: Settings, *, loud: bool) -> None:
         """Start empty."""

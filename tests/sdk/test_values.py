@@ -27,7 +27,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from helpers.contract_docs import ROOT, blocks, table
 from lapwing import _values
 from lapwing._encode import encode_value
-from lapwing._values import as_text, plain, text_counts
+from lapwing._values import as_text, plain, reset, text_counts
 from lapwing.testing import decode_value
 
 CARRIED = (type(None), bool, int, float, str, bytes, list, dict)
@@ -587,3 +587,11 @@ def test_any_nest_of_values_becomes_plain(value: Any) -> None:
     _values.reset()
     np.testing.assert_equal(decode_value(AnyValue.FromString(encode_value(value))), deep(value))
     assert text_counts() == {}
+
+
+def test_arrays_that_would_keep_the_caller_are_described() -> None:
+    """An array of more than 100 000 items becomes a text with its type and shape, and is counted."""
+    reset()
+    assert plain(np.zeros((400, 400), np.float32)) == "<ndarray of float32, shape (400, 400)>"
+    assert text_counts() == {"numpy.ndarray": 1}
+    assert plain(np.zeros(100_000)) == [0.0] * 100_000

@@ -32,7 +32,8 @@ class Size:
 
     Attributes:
         rows: Its rows.
-        bytes: The sum of its buffers, decompressed.
+        bytes: The sum of its buffers, decompressed. Dictionaries count for every batch of rows, with each of
+            which pyarrow checks them.
     """
 
     rows: int
@@ -47,24 +48,22 @@ def measure(content: bytes) -> Size:
         Exception: Whatever pyarrow raises for what is no stream.
     """
     rows = size = 0
+    dictionaries: dict[int, int] = {}
     for message in pa.ipc.MessageReader.open_stream(content):
         metadata = memoryview(message.metadata)
         table = _target(metadata, 0)
         if _number(_int16, metadata, table, 0) != _VERSION_5:
             raise ValueError("it is of a version of the format before 1.0")
         kind = _number(_uint8, metadata, table, 1)
-        if kind not in {_DICTIONARY_BATCH, _RECORD_BATCH}:
-            continue
         batch = _target(metadata, _field(metadata, table, 2))
         if kind == _RECORD_BATCH:
             rows += max(_number(_int64, metadata, batch, 0), 0)
-        else:
-            if _number(
-                _uint8, metadata, batch, 2
-            ):  # each batch would have all dictionaries before it, joined
+            size += _buffer_bytes(metadata, batch, message.body) + sum(dictionaries.values())
+        elif kind == _DICTIONARY_BATCH:
+            if _number(_uint8, metadata, batch, 2):  # each batch of rows would join all that came before it
                 raise ValueError("it has dictionaries that extend others: write it without deltas")
-            batch = _target(metadata, _field(metadata, batch, 1))
-        size += _buffer_bytes(metadata, batch, message.body)
+            values = _target(metadata, _field(metadata, batch, 1))
+            dictionaries[_number(_int64, metadata, batch, 0)] = _buffer_bytes(metadata, values, message.body)
     return Size(rows, size)
 
 

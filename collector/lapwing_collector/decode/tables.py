@@ -42,6 +42,7 @@ class TableEvent:
         kinds: The kind of value of each column that is no field.
         times: Columns with times.
         required: Of each set, the table has a column, or the record says it of all rows.
+        from_record: What of the required the record may say.
     """
 
     name: str
@@ -49,6 +50,7 @@ class TableEvent:
     kinds: Mapping[str, int]
     times: frozenset[str]
     required: tuple[frozenset[str], ...]
+    from_record: frozenset[str] = frozenset()
 
 
 PREDICTION_TABLE: Final = TableEvent(
@@ -68,14 +70,16 @@ PREDICTION_TABLE: Final = TableEvent(
         "stage": STRING,
     },
     times=frozenset({"time"}),
-    required=(PREDICTION.roots.keys,),
+    required=(PREDICTION.roots.keys | {"prediction_id"},),
 )
+_LABEL_IDS: Final = frozenset({"prediction_id", "request_id"})
 LABEL_TABLE: Final = TableEvent(
     name=semconv.EVENT_LABEL_BATCH,
     row=LABEL,
     kinds={"prediction_id": STRING, "request_id": STRING, "source": STRING},
     times=frozenset({"time", "prediction_time"}),
-    required=(LABEL.roots.keys, frozenset({"prediction_id", "request_id"})),
+    required=(LABEL.roots.keys, _LABEL_IDS),
+    from_record=_LABEL_IDS,
 )
 
 
@@ -112,9 +116,9 @@ def read_table(event: TableEvent, content: bytes, common: pa.RecordBatch, room: 
 
 
 def _check_columns(event: TableEvent, names: list[str], common: pa.RecordBatch) -> None:
+    said = {name for name in event.from_record if common.column(name)[0].is_valid}
     for required in event.required:
-        said = [name for name in required & set(common.schema.names) if common.column(name)[0].is_valid]
-        if not said and not required & set(names):
+        if not required & (said | {*names}):
             raise UnusableError(
                 f"its table has no column {' or '.join(sorted(required))}, but {names!r:.200}"
             )

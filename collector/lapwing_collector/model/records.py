@@ -116,7 +116,7 @@ class Batch:
         model: The model's name; empty for logs.
         process_id: The sender's `lapwing.process.id`, None where it gave none.
         sequence: `lapwing.sequence` per row (int64, null where absent); with `process_id` it identifies
-            a record.
+            a record. Rows with the same number are one record.
         rows: The fixed columns, in the schema `ROWS[kind]`.
         fields: The user fields; empty for logs.
     """

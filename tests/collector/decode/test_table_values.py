@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from helpers.decode_oracle import actual
 from helpers.decode_requests import TIME_NS, prediction, request
 from helpers.decode_tables import predictions
-from lapwing_collector.decode import arrow, decode_logs
+from lapwing_collector.decode import arrow, decode_logs, fields
 from lapwing_collector.model.records import UNTYPED
 
 HIGHEST = 2**63 - 1
@@ -283,11 +283,21 @@ def test_of_a_repeated_field_the_last_one_counts() -> None:
 
 
 def test_maps_that_share_few_keys_are_read_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where columns for all keys would be mostly empty, the values are the same, without such columns."""
-    maps = pa.array([[("a", 1)], [("b", 2), ("b", 3)], []], pa.map_(pa.string(), pa.int8()))
-    by_column = cells(maps)
+    """Where columns for all keys would be mostly empty, fields over the limit of cells go to extra."""
+    maps = pa.array([[("a", 1)], [("b", 2), ("b", 3)], [("a", 4)]], pa.map_(pa.string(), pa.int8()))
+    body = request(predictions(pa.table({"inputs": maps})))
     monkeypatch.setattr(arrow, "MAX_CELLS", 5)
-    assert cells(maps) == by_column
+    monkeypatch.setattr(fields, "MAX_CELLS", 5)
+    (batch,) = decode_logs(body, TIME_NS).batches
+    assert {field.path: field.values.to_pylist() for field in batch.fields} == {("inputs", "a"): [1, None, 4]}
+    assert batch.rows["extra"].storage.to_pylist() == [None, '{"inputs.b": 3}', None]
+
+
+def test_a_table_of_more_cells_than_there_may_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows times fields are bounded."""
+    monkeypatch.setattr(fields, "MAX_CELLS", 5)
+    decoded = decode_logs(request(predictions(pa.table({"inputs": [{"a": 1, "b": 2}] * 3}))), TIME_NS)
+    assert decoded.message.endswith("there are more than 5 values: send fewer rows at once.")
 
 
 @pytest.mark.parametrize(

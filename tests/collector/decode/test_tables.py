@@ -17,6 +17,7 @@ from helpers.decode_oracle import actual
 from helpers.decode_requests import TIME_NS, label, prediction, record, request
 from helpers.decode_tables import labels, predictions, stream
 from lapwing_collector.decode import batches, decode_logs
+from lapwing_collector.decode.stream import measure
 from lapwing_collector.model.records import LABEL_ROWS, PREDICTION_ROWS, Batch, Kind
 
 TIME = datetime(2025, 10, 9, 8, 53, 20, 123456)  # naive UTC, as in the tables
@@ -302,7 +303,10 @@ def test_a_record_that_comes_twice_in_a_request_is_taken_once() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"age": [1], "plan": ["x"]}, "its table has no column inputs or output, but ['age', 'plan']"),
+        (
+            {"age": [1], "plan": ["x"]},
+            "its table has no column inputs or output or prediction_id, but ['age', 'plan']",
+        ),
         ({"inputs": [5]}, "its column 'inputs': it is of type int64, not a struct or a map"),
         (
             {"output": [[{"a": 1}]]},
@@ -343,6 +347,13 @@ def test_a_table_of_the_wrong_shape_costs_its_record(table: dict[str, Any], mess
 def test_a_table_of_labels_of_the_wrong_shape_costs_its_record(table: dict[str, Any], message: str) -> None:
     """A label needs a truth, and an id to be joined by."""
     assert complaint(labels(pa.table(table)), prediction({})).startswith(message)
+
+
+def test_failed_calls_of_which_nothing_is_kept_are_predictions() -> None:
+    """A table with ids only is one of predictions without fields."""
+    table = pa.table({"prediction_id": ["a", "b"]})
+    batch = decode(predictions(table, {"error.type": "ValueError"}))
+    assert (batch.rows["error_type"].to_pylist(), batch.fields) == (["ValueError"] * 2, ())
 
 
 def test_a_common_id_serves_a_table_of_labels() -> None:
@@ -419,15 +430,27 @@ def test_few_bytes_that_stand_for_very_many_cost_their_record(name: str) -> None
     """What a table takes is known before it is taken, and bounded."""
     body = stream(pa.table(BOMBS[name]()), "zstd")
     assert len(body) < 10 << 20
-    usual = pa.default_memory_pool()
-    watched = pa.proxy_memory_pool(usual)
-    pa.set_memory_pool(watched)
-    try:
-        message = complaint(predictions(body), prediction({}))
-    finally:
-        pa.set_memory_pool(usual)
-    assert message.endswith("it would take more than 256 MiB: send fewer rows at once")
-    assert watched.max_memory() < 300 << 20
+    assert complaint(predictions(body), prediction({})).endswith(
+        "it would take more than 256 MiB: send fewer rows at once"
+    )
+
+
+@pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
+@pytest.mark.parametrize("chunk", [None, 1_000])
+def test_the_size_of_a_stream_is_known_before_it_is_read(compression: Any, chunk: int | None) -> None:
+    """It is that of its rows and dictionaries, however small they are compressed."""
+    table = pa.table(
+        {
+            "a": zeros(10_000, np.int64),
+            "b": pa.array(["x" * 100] * 10_000),
+            "c": pa.array([f"category {n}" for n in range(10_000)]).dictionary_encode(),
+            "d": [[n] for n in range(10_000)],
+        }
+    )
+    size = measure(stream(table, compression, chunk))
+    again = 0 if chunk is None else 9 * table["c"].chunk(0).dictionary.nbytes  # it is checked with each batch
+    assert size.rows == 10_000
+    assert table.nbytes + again <= size.bytes <= 1.1 * (table.nbytes + again)
 
 
 def test_a_text_seen_by_many_views_costs_its_record() -> None:
@@ -440,7 +463,7 @@ def test_a_text_seen_by_many_views_costs_its_record() -> None:
     assert complaint(predictions(body), prediction({})).endswith("send fewer rows at once")
 
 
-def test_buffers_that_are_the_same_bytes_count_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buffers_that_are_the_same_bytes_count_each() -> None:
     """Columns that claim one stretch of a body as their own are as many columns to check and to read."""
     columns = [zeros(1 << 13, np.int64)] * 100
     table = pa.table({"inputs": pa.StructArray.from_arrays(columns, [f"c{n}" for n in range(100)])})
@@ -454,9 +477,7 @@ def test_buffers_that_are_the_same_bytes_count_each(monkeypatch: pytest.MonkeyPa
     messages = [(schema.metadata.to_pybytes(), b""), (metadata, batch.body.to_pybytes()[:size])]
     body = b"".join(pack("<Ii", 0xFFFFFFFF, len(head)) + head + content for head, content in messages)
     assert pa.ipc.open_stream(body).read_all().equals(table)
-    monkeypatch.setattr(batches, "MAX_TABLE_BYTES", 6 << 20)
-    assert len(body) < 1 << 17
-    assert complaint(predictions(body), prediction({})).endswith("more than 6 MiB: send fewer rows at once")
+    assert len(body) < 2 * size < 100 * size == measure(body).bytes
 
 
 def test_dictionaries_that_grow_cost_their_record() -> None:
