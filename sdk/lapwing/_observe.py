@@ -71,6 +71,8 @@ class _Call(NamedTuple):
     request_id: str | None = None
     table: TableCall | None = None
     redaction: "RecordRedactor | None" = None
+    around: Details | None = None
+    """What the scope says; a generator may outlive its scope."""
     outer: Details | None = None
     """Annotations of the prediction during which this one is made."""
 
@@ -174,7 +176,8 @@ class Observer:
             return None
         try:
             time = event_time_ns()
-            if self._is_simple and sink.policy.redact is None and annotations() is None:
+            is_bare = annotations() is None and around() is None
+            if is_bare and self._is_simple and sink.policy.redact is None:
                 try:
                     arguments = zip(self._fields, captured, strict=False)
                     entries = b"".join([field[type(value)](value) for field, value in arguments])
@@ -210,6 +213,7 @@ class Observer:
             request_id=_at_path(self._request_path, arguments),
             table=table,
             redaction=redaction,
+            around=around(),
             outer=annotations(),
         )
         set_annotations(None)
@@ -230,7 +234,7 @@ class Observer:
         """The call ended with a result."""
         if state is None:
             return
-        if self._answers_plainly and state[3] is _ORDINARY and annotations() is None and around() is None:
+        if self._answers_plainly and state[3] is _ORDINARY and annotations() is None:
             sink = _process.sink()  # again: the function may have forked, or taken its time
             if not sink.policy.sample:
                 self._put_ordinary(sink, state, result)
@@ -305,7 +309,7 @@ class Observer:
             output = result if type(result) is dict else as_output(result)
             if self._output is not ALL:
                 output = self._output.apply(output)
-        if call is _ORDINARY and said is None and around() is None and self._fallback_field is None:
+        if call is _ORDINARY and said is None and self._fallback_field is None:
             head, request_id = self._head, None
         else:
             details = self._details_of(call, said)
@@ -364,7 +368,7 @@ class Observer:
 
     def _details_of(self, call: _Call, said: Details | None) -> Details:
         """Join what is said about a call; what is said nearest to it wins."""
-        details = Details(request_id=call.request_id).over(around()).over(self._details)
+        details = Details(request_id=call.request_id).over(call.around).over(self._details)
         return details if said is None else said.over(details)
 
     def _head_for(self, details: Details, call: _Call, event: str = semconv.EVENT_PREDICTION) -> bytes:

@@ -771,3 +771,48 @@ def test_no_canary_is_on_the_wire(rules: list[Rule], value: Any, text: str) -> N
         predict(pd.DataFrame({"a": [text, "b"], text: [1, 2]}))
     resource = redactor(*rules).fields("resource", {"host.name": text, text: "x"})
     assert_not_sent(Envelope(resource).request(recorded._entries), CANARY)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"user": {"ssn": "123-45"}}, {"user": "guest"}],
+        pd.DataFrame({"user": [{"ssn": "123-45"}, "guest"]}),
+        pd.DataFrame({"user": [{"ssn": "123-45"}, {"ssn": "123-45"}]}),
+    ],
+    ids=["dicts", "mixed", "alike"],
+)
+def test_nested_values_of_tables_are_redacted(rows: Any) -> None:
+    """What a rule takes out of a nested value is out of it in a table, also where values are mixed."""
+    with capture(redact=[redact.drop("inputs.user.ssn")]) as kept:
+        lapwing.watch(lambda rows: [1] * len(rows), model="m")(rows)
+    assert len(kept.predictions) == 2
+    assert "123-45" not in str(kept.predictions)
+
+
+def test_nested_labels_of_tables_are_redacted() -> None:
+    """Labels that are maps in some rows only are redacted in these."""
+    labels = [{"prediction_id": "a", "label": {"ssn": "123-45"}}, {"prediction_id": "b", "label": 3}]
+    with capture(redact=[redact.drop("label.ssn")]) as kept:
+        lapwing.log_labels(labels, model="m")
+    assert len(kept.labels) == 2
+    assert "123-45" not in str(kept.labels)
+
+
+def test_an_argument_that_is_cut_is_not_sent_half() -> None:
+    """A nested constant that is too large for every row is withheld, as nobody can look into its half."""
+    user = {"ssn": "123-45", "history": ["x" * 60] * 20}
+    with capture(redact=[redact.drop("inputs.user.ssn")], loud=False) as kept:
+        lapwing.watch(lambda rows, user: [1], model="m")(pd.DataFrame({"a": [1]}), user)
+    assert "123-45" not in str(kept.predictions)
+
+
+def test_what_is_not_recorded_is_not_in_errors_either() -> None:
+    """A value that `exclude` leaves out, and a rule covers, does not come by way of the error."""
+
+    def fails(ssn: str) -> None:
+        raise ValueError(f"bad {ssn}")
+
+    with capture(redact=[redact.drop("inputs.ssn")]) as kept, pytest.raises(ValueError, match="bad"):
+        lapwing.watch(fails, model="m", exclude=["ssn"])("123-45")
+    assert "123-45" not in str(kept.predictions)

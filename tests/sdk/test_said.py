@@ -273,3 +273,19 @@ def test_init_inside_capture_changes_nothing(recorded: Recorded) -> None:
     lapwing.init(endpoint="http://localhost:1")
     lapwing.log_prediction(model="m", inputs={}, output=1)
     assert only(recorded).output == {"value": 1}
+
+
+def test_a_stream_keeps_the_scope_it_began_in(recorded: Recorded) -> None:
+    """A generator that is drained after its scope has ended is of that scope."""
+    stream = lapwing.watch(lambda: iter("ab"), model="plain")
+
+    def letters() -> Iterator[str]:
+        yield from "ab"
+
+    with lapwing.scope(variant="B"):
+        begun = lapwing.watch(letters, model="m")()
+        next(begun)
+    assert list(begun) == ["b"]
+    assert list(stream()) == ["a", "b"]
+    variants = {record.model: record.attributes.get("ml.model.variant") for record in recorded.predictions}
+    assert variants == {"m": "B", "plain": None}
