@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextvars import ContextVar
+from copyreg import __newobj__  # type: ignore[attr-defined]
 from inspect import Signature, getattr_static, isclass, isroutine
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,8 +56,9 @@ def watch_estimator(target: Any, options: Options) -> Any:
 
     def reduce_to_plain(self: Any, protocol: Any) -> Any:
         """Pickle and copy as an instance of the original class."""
-        original: Any = kind
-        reduced = original.__reduce_ex__(self, protocol)
+        reduced = _instance(kind, self).__reduce_ex__(protocol)
+        if reduced[0] is not __newobj__:  # which pickle accepts only for the class of what it is given
+            return reduced
         return (object.__new__, (kind,), *reduced[2:])
 
     def clone_plain(self: Any) -> Any:
@@ -75,7 +77,13 @@ def watch_estimator(target: Any, options: Options) -> Any:
         ) from error
 
 
+class _Plain:
+    """Keeps all that it has in its `__dict__`."""
+
+
 def _instance(kind: Any, of: Any) -> Any:
+    if kind.__basicsize__ > _Plain.__basicsize__:
+        raise TypeError("it keeps more than is in its __dict__, as in __slots__")
     instance = kind.__new__(kind)
     instance.__dict__.update(vars(of))
     return instance

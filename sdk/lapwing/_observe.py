@@ -206,7 +206,8 @@ class Observer:
             redaction.fields(semconv.BODY_INPUTS, arguments)  # an error may repeat what is not recorded
         table = None
         if self._batch:
-            kept = {name: value for name, value in inputs.items() if name not in self._inputs.exclude}
+            left_out = self._inputs.exclude - {self._id_path}  # whose column is needed, and left out later
+            kept = {name: value for name, value in inputs.items() if name not in left_out}
             table = self._table(kept, arguments, redaction)
         call = _Call(
             prediction_id=None if table else _at_path(self._id_path, arguments),
@@ -255,7 +256,11 @@ class Observer:
 
     def fail(self, state: State | None, error: BaseException) -> None:
         """The call ended with an exception."""
-        if state is not None and not isinstance(error, NOT_AN_OUTCOME):
+        if state is None:
+            return
+        if isinstance(error, NOT_AN_OUTCOME):
+            set_annotations(state[3].outer)
+        else:
             self._end(state, None, error)
 
     def _put_ordinary(self, sink: Sink, state: State, result: Any) -> None:
@@ -303,18 +308,16 @@ class Observer:
         time, body, _, call = state
         if call.table is not None:
             body = encode_body_map(semconv.BODY_INPUTS, call.table.as_values(), call.redaction)
-        output: Mapping[Any, Any] = {}
+        answer: Mapping[Any, Any] = {}
         weight = 1.0  # all errors are kept
         if error is None:
-            output = result if type(result) is dict else as_output(result)
-            if self._output is not ALL:
-                output = self._output.apply(output)
+            answer = result if type(result) is dict else as_output(result)
         if call is _ORDINARY and said is None and self._fallback_field is None:
             head, request_id = self._head, None
         else:
             details = self._details_of(call, said)
-            if self._fallback_field in output:
-                details = Details(fallback=bool(output[self._fallback_field])).over(details)
+            if self._fallback_field in answer:
+                details = Details(fallback=bool(answer[self._fallback_field])).over(details)
             head, request_id = self._head_for(details, call), details.request_id
         prediction_id = call.prediction_id or _time.new_prediction_id(time)
         remember_prediction_ids((prediction_id,))
@@ -322,6 +325,7 @@ class Observer:
             weight = weight_of(request_id or prediction_id, self._rate_in(sink))
             if not weight:
                 return
+            output = answer if self._output is ALL else self._output.apply(answer)
             body += encode_body_map(semconv.BODY_OUTPUT, output, call.redaction)
         record = encode_prediction(
             head,
@@ -339,7 +343,7 @@ class Observer:
         """Record a prediction per row; False if the call was none of a table after all."""
         result, error, duration_s, said = outcome
         time, _, _, call = state
-        output = None if error is not None else table.outcome(result, self._output)
+        output = None if error is not None else table.outcome(result, self._output, self._fallback_field)
         if output is None and not (error is not None and table.is_certain):
             return False
         details = self._details_of(call, said)
@@ -348,7 +352,6 @@ class Observer:
             time=time,
             rate=1.0 if error is not None else self._rate_in(sink),
             identity=details.request_id,
-            fallback_field=self._fallback_field,
         )
         remember_prediction_ids(ids)
         head = self._head_for(details, call, semconv.EVENT_PREDICTION_BATCH)

@@ -1,14 +1,20 @@
 """Generators, watched while their consumer draws from them."""
 
-from collections.abc import AsyncGenerator, Generator
-from typing import Any, Final, Protocol, Self
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+from lapwing._scope import Details, annotations, set_annotations
 
 KEPT_ITEMS: Final = 100_000
 """Items of a generator that are recorded; it may be endless."""
 
 
 class StreamObserver(Protocol):
-    """Told how a generator ended; none of its methods raises."""
+    """Told how a generator began and ended; none of its methods raises."""
+
+    def begin(self, captured: tuple[Any, ...], keywords: dict[str, Any] | None = None) -> Any:
+        """It begins with these arguments; returns the state of the call."""
+        ...
 
     def finish_stream(self, state: Any, items: list[Any]) -> None:
         """It gave these items and ended, or nobody wants more of them."""
@@ -19,89 +25,76 @@ class StreamObserver(Protocol):
         ...
 
 
-class Stream:
-    """A generator that another delegates to with `yield from`; what happens to it is passed on as it is."""
+class _Watched:
+    """What is noted of a generator. Its consumer goes on in between, so each has annotations of its own."""
 
-    def __init__(self, observer: StreamObserver, state: Any, generator: Generator[Any, Any, Any]) -> None:
-        """Begin to watch a generator that was just made."""
+    def __init__(
+        self, observer: StreamObserver, captured: tuple[Any, ...], keywords: dict[str, Any] | None = None
+    ) -> None:
+        """Begin to watch a generator that was just made with these arguments."""
         self._observer = observer
-        self._state = state
-        self._generator = generator
         self._items: list[Any] = []
+        self._inside: Details | None = None
+        self._outside = annotations()
+        self._state = observer.begin(captured, keywords)
+        set_annotations(self._outside)
 
-    def __iter__(self) -> Self:
-        return self
+    def _enter(self) -> None:
+        self._outside = annotations()
+        set_annotations(self._inside)
 
-    def __next__(self) -> Any:
-        return self._step(self._generator.__next__)
+    def _leave(self) -> None:
+        self._inside = annotations()
+        set_annotations(self._outside)
 
-    def send(self, value: Any) -> Any:
-        """As a generator."""
-        return self._step(self._generator.send, value)
-
-    def throw(self, *error: Any) -> Any:
-        """As a generator."""
-        return self._step(self._generator.throw, *error)
-
-    def close(self) -> None:
-        """As a generator."""
-        try:
-            self._generator.close()
-        except BaseException as error:
-            self._observer.fail(self._state, error)
-            raise
-        self._observer.finish_stream(self._state, self._items)
-
-    def _step(self, advance: Any, *arguments: Any) -> Any:
-        try:
-            item = advance(*arguments)
-        except StopIteration:
-            self._observer.finish_stream(self._state, self._items)
-            raise
-        except BaseException as error:
-            self._observer.fail(self._state, error)
-            raise
-        if self._state is not None and len(self._items) < KEPT_ITEMS:
-            self._items.append(item)
-        return item
-
-
-class AsyncStream:
-    """An asynchronous generator that another passes on, there being no `yield from` for them."""
-
-    def __init__(self, observer: StreamObserver, state: Any, generator: AsyncGenerator[Any, Any]) -> None:
-        """Begin to watch a generator that was just made."""
-        self._observer = observer
-        self._state = state
-        self._generator = generator
-        self._items: list[Any] = []
-
-    async def send(self, value: Any) -> tuple[bool, Any]:
-        """As a generator, but tells whether there is an item, and the item."""
-        return await self._step(self._generator.asend, value)
-
-    async def throw(self, error: BaseException) -> tuple[bool, Any]:
-        """As `send`."""
-        return await self._step(self._generator.athrow, error)
-
-    async def close(self) -> None:
-        """As a generator."""
-        try:
-            await self._generator.aclose()
-        except BaseException as error:
-            self._observer.fail(self._state, error)
-            raise
-        self._observer.finish_stream(self._state, self._items)
-
-    async def _step(self, advance: Any, argument: Any) -> tuple[bool, Any]:
-        try:
-            item = await advance(argument)
-        except StopAsyncIteration:
-            self._observer.finish_stream(self._state, self._items)
-            return False, None
-        except BaseException as error:
-            self._observer.fail(self._state, error)
-            raise
+    def _keep(self, item: Any) -> tuple[bool, Any]:
         if self._state is not None and len(self._items) < KEPT_ITEMS:
             self._items.append(item)
         return True, item
+
+    def _finish(self) -> None:
+        self._observer.finish_stream(self._state, self._items)
+
+    def _fail(self, error: BaseException, thrown: object) -> None:
+        if isinstance(error, GeneratorExit) and isinstance(thrown, GeneratorExit):
+            self._finish()  # nobody wants more
+        else:
+            self._observer.fail(self._state, error)
+
+
+class Stream(_Watched):
+    """A generator that another passes on."""
+
+    def step(self, advance: Callable[[Any], Any], given: Any) -> tuple[bool, Any]:
+        """Send or throw something into it; tell whether there is an item, and the item or the result."""
+        self._enter()
+        try:
+            return self._keep(advance(given))
+        except StopIteration as end:
+            self._finish()
+            return False, end.value
+        except BaseException as error:
+            self._fail(error, given)
+            raise
+        finally:
+            self._leave()
+            del given  # what was thrown would hold itself through its traceback
+
+
+class AsyncStream(_Watched):
+    """An asynchronous generator that another passes on."""
+
+    async def step(self, advance: Callable[[Any], Awaitable[Any]], given: Any) -> tuple[bool, Any]:
+        """As `Stream.step`; there is no result."""
+        self._enter()
+        try:
+            return self._keep(await advance(given))
+        except StopAsyncIteration:
+            self._finish()
+            return False, None
+        except BaseException as error:
+            self._fail(error, given)
+            raise
+        finally:
+            self._leave()
+            del given  # as above

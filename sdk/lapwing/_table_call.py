@@ -72,6 +72,7 @@ class TableCall:
         self._id_column = id_column
         self._inputs: Inputs | None = None
         self._ids: pa.Array | None = None
+        self._fallback: pa.Array | None = None
         self._is_frame = any(is_frame(value) for value in arguments.values())
         if any(table_kind(value) not in ("list", None) for value in arguments.values()):
             self._copy(arguments)
@@ -81,8 +82,16 @@ class TableCall:
                 for name, value in arguments.items()
             }
 
-    def outcome(self, result: Any, selection: Selection) -> "pa.StructArray | None":
-        """Give the output's columns; None where the result has not an item per row: it was no table then."""
+    def outcome(
+        self, result: Any, selection: Selection, fallback_field: str | None = None
+    ) -> "pa.StructArray | None":
+        """Give the output's columns; None where the result has not an item per row: it was no table then.
+
+        Args:
+            result: What the function returned.
+            selection: The columns to record.
+            fallback_field: The column that says whether an answer is a default, recorded or not.
+        """
         from lapwing._rows import copy_output  # noqa: PLC0415  # brings pyarrow, only for tables
 
         if type(result) is tuple:
@@ -92,6 +101,9 @@ class TableCall:
             if not hasattr(result, "__len__") or len(result) != rows or isinstance(result, (str, Mapping)):
                 return None
             self._copy(self._arguments)
+        if fallback_field is not None:
+            said = copy_output(result, self.rows, Selection(include=frozenset([fallback_field])).names)
+            self._fallback = said and said.field(0)
         if self._classes is None:
             return copy_output(result, self.rows, selection.names)
         output = copy_output(result, self.rows, classes=self._classes)
@@ -123,7 +135,6 @@ class TableCall:
         time: int,
         rate: float,
         identity: str | None,
-        fallback_field: str | None,
     ) -> "tuple[Ids, Iterator[tuple[int, bytes]]]":
         """Write the batch.
 
@@ -132,7 +143,6 @@ class TableCall:
             time: Event time in nanoseconds since the epoch, for the ids.
             rate: Share of the rows to record.
             identity: The request's id, which then decides for all rows whether they are recorded.
-            fallback_field: The output's column that says whether an answer is a default.
 
         Returns:
             The ids of all rows, and Arrow IPC streams, each with its number of rows.
@@ -152,9 +162,8 @@ class TableCall:
             ),
             semconv.BODY_OUTPUT: _redacted_struct(semconv.BODY_OUTPUT, output, self._redaction),
         }
-        names = () if output is None else [field.name for field in output.type]
-        if output is not None and fallback_field in names:
-            columns["fallback"] = output.field(fallback_field).cast(pa.bool_())
+        if self._fallback is not None:
+            columns["fallback"] = self._fallback.cast(pa.bool_())
         if rate < 1.0:
             weights = [weight_of(identity or each, rate) for each in ids.to_pylist()]
             kept = pa.array([weight > 0 for weight in weights], pa.bool_())

@@ -63,23 +63,34 @@ return {_}result
 """
 
 _GENERATOR: Final = """\
-return (yield from {_}Stream({_}observer, {_}begin({captured}), {_}function({arguments})))
+{_}generator = {_}function({arguments})
+{_}stream = {_}Stream({_}observer, {captured})
+{_}advance, {_}given = {_}generator.send, None
+try:
+    while True:
+        {_}more, {_}item = {_}stream.step({_}advance, {_}given)
+        if not {_}more:
+            return {_}item
+        try:
+            {_}advance, {_}given = {_}generator.send, (yield {_}item)
+        except BaseException as {_}error:
+            {_}advance, {_}given = {_}generator.throw, {_}error
+finally:
+    {_}given = None
+"""
+"""What `yield from` does, but what it closes could not go on or give a value, as a generator can.
+
+What is thrown is passed on when it is no more handled here, or it would be the context of later exceptions,
+and forgotten in the end, or it would hold itself through its traceback.
 """
 
-_ASYNC_GENERATOR: Final = """\
-{_}stream = {_}AsyncStream({_}observer, {_}begin({captured}), {_}function({arguments}))
-{_}more, {_}item = await {_}stream.send(None)
-while {_}more:
-    try:
-        {_}sent = yield {_}item
-    except GeneratorExit:
-        await {_}stream.close()
-        raise
-    except BaseException as {_}error:
-        {_}more, {_}item = await {_}stream.throw({_}error)
-    else:
-        {_}more, {_}item = await {_}stream.send({_}sent)
-"""
+_ASYNC_GENERATOR: Final = (
+    _GENERATOR.replace("{_}Stream", "{_}AsyncStream")
+    .replace("{_}stream.step", "await {_}stream.step")
+    .replace("return {_}item", "return")
+    .replace(".send", ".asend")
+    .replace(".throw", ".athrow")
+)
 
 _numbers: Final = count(1)
 
@@ -163,8 +174,10 @@ def wrap(
         observer: Told about the calls.
     """
     parameters = signature.parameters.values()
+    name = getattr(function, "__name__", "")
+    name = name if name.isidentifier() and not iskeyword(name) else "call"
     mark = "_lapwing_"
-    while any(parameter.name.startswith(mark) for parameter in parameters):
+    while any(taken.startswith(mark) for taken in (name, *signature.parameters)):
         mark += "_"
     defaults = {
         parameter.name: f"{mark}default_{number}"
@@ -178,8 +191,6 @@ def wrap(
         captured=", ".join([f"({''.join(f'{name}, ' for name in captured)})", *keywords]),
         arguments=", ".join(map(_forwarded, parameters)),
     )
-    name = getattr(function, "__name__", "")
-    name = name if name.isidentifier() and not iskeyword(name) else "call"
     declared = inspect.Signature([_declared(parameter, defaults) for parameter in parameters])
     wrapper = _compile(
         f"{kind} {name}{declared}:\n{indent(source, '    ')}",

@@ -130,6 +130,30 @@ def test_an_estimator_that_streams_is_recorded_once(recorded: Recorded) -> None:
     assert [record.output for record in recorded.predictions] == [{"value": [0, 1, 2]}]
 
 
+class Loaded:
+    """A model that says by itself how it is stored."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def predict(self, x: int) -> tuple[str, int]:
+        """Answer."""
+        return self.path, x
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        """Keep the path only."""
+        return Loaded, (self.path,)
+
+
+def test_models_that_store_themselves_still_do(recorded: Recorded) -> None:
+    """Copies and pickles are made as the class wants."""
+    watched = lapwing.watch(Loaded("a"), model="m")
+    for other in (copy.copy(watched), copy.deepcopy(watched), pickle.loads(pickle.dumps(watched))):
+        assert type(other) is Loaded
+        assert other.predict(1) == ("a", 1)
+    assert recorded.records == []
+
+
 class Slotted:
     """Has no room for a twin's state."""
 
@@ -149,7 +173,23 @@ class Static:
         return x
 
 
-@pytest.mark.parametrize("target", [Slotted(), Static()], ids=["slots", "static"])
+class PartlySlotted(Slotted):
+    """Has room for more, but not in its slots."""
+
+
+class Dictionary(dict[str, int]):
+    """Holds more than its attributes."""
+
+    def predict(self, x: int) -> int:
+        """Add."""
+        return self["bias"] + x
+
+
+@pytest.mark.parametrize(
+    "target",
+    [Slotted(), PartlySlotted(), Dictionary(bias=1), Static()],
+    ids=["slots", "some slots", "dict", "static"],
+)
 def test_what_cannot_be_taken_over_is_told(target: object) -> None:
     """An object whose methods cannot be replaced is a TypeError that says what to do."""
     with pytest.raises(TypeError, match=r"decorate a function|watch predict itself"):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 import uvicorn
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 import lapwing
@@ -53,6 +55,27 @@ def application(*, watched: bool) -> FastAPI:
     def plain(number: int, request: Request) -> int:
         """Double a number."""
         return 2 * number
+
+    @maybe(model="words")
+    async def words(count: int) -> AsyncIterator[str]:
+        for number in range(count):
+            yield f"{number} "
+
+    @app.get("/words")
+    def stream(count: int = 3) -> StreamingResponse:
+        """Stream what a generator gives."""
+        return StreamingResponse(words(count))
+
+    @maybe(model="inner", request_id="trace")
+    async def inner(order: Order, trace: str) -> float:
+        if order.amount < 0:
+            raise HTTPException(422, "no such amount")
+        return order.amount
+
+    @app.post("/outer/{trace}")
+    async def outer(order: Order, trace: str) -> dict[str, Any]:
+        """Tell the id of the prediction that was made."""
+        return {"value": await inner(order, trace), "id": lapwing.last_prediction_id()}
 
     return app
 
@@ -104,3 +127,19 @@ def test_endpoints_answer_and_are_recorded(recorded: Recorded, address: str) -> 
     assert order.output == {"score": 0.5, "tenant": "blue"}
     assert number.inputs == {"number": 4, "request": "GET /plain/4"}
     assert "secret" not in str(recorded.records)
+
+
+def test_streams_ids_and_refusals_reach_the_client(recorded: Recorded, address: str) -> None:
+    """A stream is a prediction, its caller knows the last id, and an endpoint's own error is its answer."""
+    with urllib.request.urlopen(f"{address}/words") as answer:
+        assert answer.read() == b"0 1 2 "
+    made = ask(f"{address}/outer/r-1", {"id": "o-1", "amount": 2})
+    with pytest.raises(urllib.error.HTTPError, match="422") as refused:
+        ask(f"{address}/outer/r-2", {"id": "o-2", "amount": -1})
+    with refused.value:
+        assert json.load(refused.value) == {"detail": "no such amount"}
+    streamed, known, failed = recorded.predictions
+    assert streamed.output == {"value": "0 1 2 "}
+    assert (known.prediction_id, known.attributes["ml.request.id"]) == (made["id"], "r-1")
+    assert failed.attributes["error.type"] == "fastapi.exceptions.HTTPException"
+    assert failed.attributes["ml.request.id"] == "r-2"

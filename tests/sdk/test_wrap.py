@@ -3,6 +3,8 @@
 import asyncio
 import functools
 import inspect
+import pickle
+import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -256,6 +258,88 @@ def test_wrapping_functions_are_called_as_they_are(recorded: Recorded) -> None:
     assert (stored(3), simple(1), simple(x=2)) == (("db", 3), 6, 7)
     inputs = [record.inputs for record in recorded.predictions]
     assert inputs == [{"args": [3]}, {"x": 1, "y": 5}, {"x": 2, "y": 5}]
+
+
+@pytest.mark.parametrize("name", ["_lapwing_function", "_lapwing_begin", "_lapwing_", "make"])
+def test_names_of_functions_do_not_matter(recorded: Recorded, name: str) -> None:
+    """A function may have a name that the wrapper uses itself."""
+    space: dict[str, Any] = {}
+    exec(f"def {name}(x): return x", space)  # the point of the test
+    watched = lapwing.watch(space[name], model="m")
+    assert (watched(1), watched.__name__) == (1, name)
+    assert len(recorded.predictions) == 1
+
+
+@lapwing.watch(model="m")
+def scaled(x: "Scale", by: "int" = 2) -> "Scale":
+    """Scale; its annotations are texts."""
+    return x * by
+
+
+Scale = int
+
+
+def test_module_functions_are_found_by_name(recorded: Recorded) -> None:
+    """Annotations that are texts are resolved in the function's own module, and pickle finds it there."""
+    assert typing.get_type_hints(scaled) == {"x": int, "by": int, "return": int}
+    assert inspect.signature(scaled, eval_str=True).return_annotation is int
+    assert pickle.loads(pickle.dumps(Pickled.scaled)) is Pickled.scaled
+
+
+class Pickled:
+    """Has a function that pickle finds by its qualified name."""
+
+    @staticmethod
+    @lapwing.watch(model="m")
+    def scaled(x: int) -> int:
+        """Scale."""
+        return x
+
+
+async def awaited(by: int, x: int) -> int:
+    """Multiply."""
+    return by * x
+
+
+class Awaited:
+    """Calling it gives a coroutine."""
+
+    async def __call__(self, x: int) -> int:
+        """Give it back."""
+        return x
+
+
+def test_kinds_show_through_partials_and_callables(recorded: Recorded) -> None:
+    """A partial of a coroutine function, and an object whose call is one, give coroutine functions."""
+    for target in (functools.partial(functools.partial(awaited), 3), Awaited()):
+        watched = lapwing.watch(target, model="m")
+        assert inspect.iscoroutinefunction(watched)
+        assert asyncio.run(watched(x=1)) in (1, 3)
+    assert [record.output["value"] for record in recorded.predictions] == [3, 1]
+
+
+class Base:
+    """Is overridden."""
+
+    @lapwing.watch(model="base")
+    def predict(self, x: int) -> int:
+        """Give it back."""
+        return x
+
+
+class Derived(Base):
+    """Overrides."""
+
+    @lapwing.watch(model="derived")
+    def predict(self, x: int) -> int:
+        """Add one."""
+        return super().predict(x) + 1
+
+
+def test_overriding_methods_are_each_recorded(recorded: Recorded) -> None:
+    """`super()` finds the watched method of the base."""
+    assert Derived().predict(1) == 2
+    assert [record.model for record in recorded.predictions] == ["base", "derived"]
 
 
 class Model:
