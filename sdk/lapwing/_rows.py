@@ -5,10 +5,9 @@ Import this module when a table has been seen, not before: it loads pyarrow.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from os import urandom
 from typing import Any, Final, NamedTuple
 
-from lapwing import semconv
+from lapwing import _time, semconv
 from lapwing._arrow import np, pa, pc
 from lapwing._columns import MAX_FIELDS, as_numpy, column, length, repeated
 from lapwing._encode import encode_text
@@ -99,7 +98,7 @@ def new_prediction_ids(time: int, rows: int) -> pa.StringArray:
     to row, from a start of 61 random bits: batches of n rows, made for the same quarter of a microsecond,
     share an id with a probability of n / 2^60.
     """
-    start = int.from_bytes(urandom(8)) >> 3 | 1 << 63  # first the two bits 10 of a UUID's variant
+    start = _time.random_bits() >> 1 | 1 << 63  # first the two bits 10 of a UUID's variant
     numbers = np.arange(rows, dtype=np.uint64) + np.uint64(start)
     digits = np.frombuffer(numbers.astype(">u8").tobytes().hex().encode(), _ID_DIGITS)
     ids = np.frombuffer(bytearray(new_prediction_id(time).encode() * rows), _ID_TEXT)
