@@ -13,7 +13,7 @@ exporter; since 1.39 it takes the API's LogRecord, in a ReadableLogRecord.
 
 import logging
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -25,7 +25,6 @@ from opentelemetry import _logs as api
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.sdk import _logs as sdk
 from opentelemetry.sdk._logs import export as sdk_export
@@ -33,6 +32,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from lapwing._config import Settings
+from lapwing._decode import decode_entries, decode_value
 from lapwing._deliver import Accepted, Fate, Transport, Unavailable
 from lapwing._export import Exporter, Sink
 from lapwing._policy import Policy
@@ -243,7 +243,7 @@ def _first(module: Any, *names: str) -> Any:
 def _readable(request: ExportLogsServiceRequest) -> Iterable[Any]:
     """Give the records of a request as an exporter of the installed version takes them."""
     for resource_logs in request.resource_logs:
-        resource = Resource(_mapping(resource_logs.resource.attributes))
+        resource = Resource(decode_entries(resource_logs.resource.attributes))
         for scope_logs in resource_logs.scope_logs:
             scope = InstrumentationScope(scope_logs.scope.name, scope_logs.scope.version)
             for message in scope_logs.log_records:
@@ -262,8 +262,8 @@ def _log_record(message: LogRecord, resource: Resource | None) -> Any:
         "context": _context(message),
         "severity_number": api.SeverityNumber(message.severity_number),
         "severity_text": message.severity_text or None,
-        "body": _value(message.body),
-        "attributes": _mapping(message.attributes),
+        "body": decode_value(message.body),
+        "attributes": decode_entries(message.attributes),
         "event_name": message.event_name,
     }
     return _sdk.LogRecord(**fields, resource=resource) if _ONLY_OWN_RECORDS else api.LogRecord(**fields)
@@ -278,19 +278,3 @@ def _context(message: LogRecord) -> Context:
         trace_flags=trace.TraceFlags(message.flags & 0xFF),
     )
     return trace.set_span_in_context(trace.NonRecordingSpan(span), Context())
-
-
-def _value(value: AnyValue) -> Any:
-    match value.WhichOneof("value"):
-        case None:
-            return None
-        case "kvlist_value":
-            return _mapping(value.kvlist_value.values)
-        case "array_value":
-            return [_value(item) for item in value.array_value.values]
-        case scalar:
-            return getattr(value, scalar)
-
-
-def _mapping(entries: Iterable[KeyValue]) -> Mapping[str, Any]:
-    return {entry.key: _value(entry.value) for entry in entries}

@@ -19,11 +19,11 @@ from threading import Lock
 from typing import Any, Final
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from lapwing import _process, _time, semconv
 from lapwing._config import Settings, resolve
+from lapwing._decode import decode_entries, decode_value
 from lapwing._policy import Policy
 from lapwing._queue import Entry, Stats
 from lapwing._request import Envelope
@@ -322,7 +322,7 @@ def decode(request: bytes) -> list[Record]:
         google.protobuf.message.DecodeError: It is none.
     """
     return [
-        _record(record, _mapping(resource.resource.attributes))
+        _record(record, decode_entries(resource.resource.attributes))
         for resource in ExportLogsServiceRequest.FromString(request).resource_logs
         for scope in resource.scope_logs
         for record in scope.log_records
@@ -333,29 +333,12 @@ def _record(record: LogRecord, resource: Mapping[str, Any]) -> Record:
     return Record(
         event=record.event_name,
         time=record.time_unix_nano,
-        attributes=_mapping(record.attributes),
+        attributes=decode_entries(record.attributes),
         body=decode_value(record.body),
         resource=resource,
         trace_id=record.trace_id.hex(),
         span_id=record.span_id.hex(),
     )
-
-
-def decode_value(value: AnyValue) -> Any:
-    """Turn an `AnyValue` into a Python value; one with nothing set is None."""
-    match value.WhichOneof("value"):
-        case None:
-            return None
-        case "kvlist_value":
-            return _mapping(value.kvlist_value.values)
-        case "array_value":
-            return [decode_value(item) for item in value.array_value.values]
-        case scalar:
-            return getattr(value, scalar)
-
-
-def _mapping(entries: Iterable[KeyValue]) -> dict[str, Any]:
-    return {entry.key: decode_value(entry.value) for entry in entries}
 
 
 def _table_rows(stream: bytes) -> list[dict[str, Any]]:
