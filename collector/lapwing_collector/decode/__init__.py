@@ -9,6 +9,6 @@ A record may also be a whole table: `stream` reads its Arrow IPC stream within b
 any type into the kinds of values that single records have, and `tables` makes their rows.
 """
 
-from lapwing_collector.decode.batches import decode_logs
+from lapwing_collector.decode.batches import decode_group, decode_logs
 
-__all__ = ["decode_logs"]
+__all__ = ["decode_group", "decode_logs"]

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -18,7 +18,8 @@ from lapwing_collector.decode.logs import log_rows
 from lapwing_collector.decode.predictions import PREDICTION
 from lapwing_collector.decode.request import Request, read_request
 from lapwing_collector.decode.tables import LABEL_TABLE, PREDICTION_TABLE, Rows, TableEvent, read_table
-from lapwing_collector.model.records import Batch, Decoded, Kind
+from lapwing_collector.errors import DecodeError
+from lapwing_collector.model.records import DIGEST, Batch, Decoded, DecodedGroup, Kind, Outcome
 
 _EVENTS: Final = (PREDICTION, LABEL)
 _TABLE_EVENTS: Final = (PREDICTION_TABLE, LABEL_TABLE)
@@ -74,6 +75,24 @@ def decode_logs(payload: bytes, received_at_ns: int) -> Decoded:
     return Decoded(tuple(batches), request.count, len(rejected), _complaint(request, rejected))
 
 
+def decode_group(payloads: Sequence[bytes], received_at_ns: int) -> DecodedGroup:
+    """Decode several requests in one go; one that can not be read costs no other."""
+    batches: list[Batch] = []
+    outcomes = []
+    for payload in payloads:
+        try:
+            decoded = decode_logs(payload, received_at_ns)
+        except DecodeError as error:
+            outcomes.append(Outcome(error=error))
+            continue
+        rows = sum(batch.rows.num_rows for batch in decoded.batches)
+        outcomes.append(
+            Outcome(decoded.received, decoded.rejected, decoded.message, rows, rejected_rows=decoded.rejected)
+        )
+        batches += decoded.batches
+    return DecodedGroup(tuple(batches), tuple(outcomes))
+
+
 def _repeats(request: Request) -> Index:
     """The records that came earlier in the same request, by their process and sequence number."""
     everywhere = np.arange(request.count)
@@ -110,6 +129,7 @@ def _event_batches(request: Request, event: Event, rows: Index, rejected: dict[i
             select(sequences, places),
             with_extra(select(fixed, places), extras),
             fields,
+            _digests(request, rows[places], process_ids[processes[places[0]]], select(sequences, places)),
         )
 
 
@@ -146,7 +166,13 @@ class _Tables:
                     pa.repeat(sequences[place], count),
                     table.fixed,
                     table.fields,
+                    self._digest(row, process_ids[processes[place]], sequences[place], count),
                 )
+
+    def _digest(self, row: int, process: str | None, sequence: pa.Scalar, count: int) -> pa.Array | None:
+        if process is not None and sequence.is_valid:
+            return None
+        return pa.repeat(pa.scalar(self._request.digest(row), DIGEST), count)
 
     def _read(self, event: TableEvent, row: int, common: pa.RecordBatch) -> Rows:
         body = self._request.plain_body(row)
@@ -179,7 +205,20 @@ def _log_batches(request: Request, rows: Index) -> Iterator[Batch]:
     processes, process_ids = _processes(request, rows)
     for places in _groups(processes):
         process = process_ids[processes[places[0]]]
-        yield Batch(Kind.LOG, "", process, select(sequences, places), select(table, places))
+        numbers = select(sequences, places)
+        digests = _digests(request, rows[places], process, numbers)
+        yield Batch(Kind.LOG, "", process, numbers, select(table, places), digest=digests)
+
+
+def _digests(request: Request, rows: Index, process: str | None, sequences: pa.Array) -> pa.Array | None:
+    """What identifies those of the records `rows` that no process has numbered."""
+    if process is not None and not sequences.null_count:
+        return None
+    numbered = sequences.is_valid().to_pylist() if process is not None else [False] * len(rows)
+    digests = [
+        None if known else request.digest(row) for row, known in zip(rows.tolist(), numbered, strict=True)
+    ]
+    return pa.array(digests, DIGEST)
 
 
 def _is_model_name(name: str) -> bool:

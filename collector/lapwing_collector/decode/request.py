@@ -1,5 +1,6 @@
 """One request, read both ways: columns for what every record has, objects for what is odd."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -99,6 +100,22 @@ class Request:
         """The bytes of a record."""
         deep = self.deep.get(row)
         return self.objects[row].SerializeToString() if deep is None else deep.content
+
+    def digest(self, row: int) -> bytes:
+        """What identifies a record, however grouped with others: a hash of it, its resource and scope."""
+        resource = self.message.resource_logs[self.resources[row]]
+        scope = self.scope_logs[self.scopes[row]]
+        content = hashlib.blake2b(digest_size=16)
+        for part in (
+            resource.resource.SerializeToString(deterministic=True),
+            resource.schema_url.encode(),
+            scope.scope.SerializeToString(deterministic=True),
+            scope.schema_url.encode(),
+            self.content(row),
+        ):
+            content.update(len(part).to_bytes(8, "little"))
+            content.update(part)
+        return content.digest()
 
     @cached_property
     def resource_attributes(self) -> list[dict[str, object]]:

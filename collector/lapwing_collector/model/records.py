@@ -13,6 +13,8 @@ from typing import Final
 
 import pyarrow as pa
 
+from lapwing_collector.errors import DecodeError
+
 
 class Kind(StrEnum):
     """Which family of tables a batch belongs to."""
@@ -107,6 +109,10 @@ class FieldColumn:
     values: pa.Array
 
 
+DIGEST: Final = pa.binary(16)
+"""Type of `Batch.digest`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows for one table that came from one process.
@@ -119,6 +125,9 @@ class Batch:
             a record. Rows with the same number are one record.
         rows: The fixed columns, in the schema `ROWS[kind]`.
         fields: The user fields; empty for logs.
+        digest: What identifies a record that has no number, per row (`DIGEST`, null where it has one): the
+            BLAKE2b hash of its resource, scope and content, the same however often and in whatever grouping
+            it is sent. None where every record is numbered.
     """
 
     kind: Kind
@@ -127,6 +136,7 @@ class Batch:
     sequence: pa.Array
     rows: pa.RecordBatch
     fields: tuple[FieldColumn, ...] = ()
+    digest: pa.Array | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -142,6 +152,7 @@ class Batch:
             self.sequence.filter(keep),
             self.rows.filter(keep),
             tuple(FieldColumn(f.path, f.values.filter(keep)) for f in self.fields),
+            None if self.digest is None else self.digest.filter(keep),
         )
 
 
@@ -160,3 +171,38 @@ class Decoded:
     received: int
     rejected: int = 0
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What decoding says of one request among several that were decoded together.
+
+    Attributes:
+        records: Records it carried.
+        rejected: Records of it that can not be stored, whatever is tried again.
+        message: Why not; empty when there is nothing to say.
+        rows: Rows that its records became; a record that is a table has many.
+        rejected_rows: Rows that the rejected records would have become, as far as they say (`ml.batch.rows`);
+            1 for each that does not say.
+        error: Why it can not be read at all; then the numbers are 0.
+    """
+
+    records: int = 0
+    rejected: int = 0
+    message: str = ""
+    rows: int = 0
+    rejected_rows: int = 0
+    error: DecodeError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedGroup:
+    """What several requests hold, read in one go.
+
+    Attributes:
+        batches: Rows by kind, model and process, in the order of arrival within each, over all requests.
+        outcomes: One per request, in their order.
+    """
+
+    batches: tuple[Batch, ...]
+    outcomes: tuple[Outcome, ...]
