@@ -1,11 +1,9 @@
 """The lake's single writer: rows become Parquet files, and one catalog transaction makes them all visible."""
 
 import json
-import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,9 +13,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lapwing_collector import engine
 from lapwing_collector.engine import identifier, literal
 from lapwing_collector.errors import DataDirectoryError
+from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.names import table_name
 from lapwing_collector.lake.parquet import COMPRESSION, ROW_GROUP_ROWS, sync_file, sync_folder, write_parquet
 from lapwing_collector.lake.shapes import EXACT_INTEGER, reconcile
@@ -105,15 +103,12 @@ class _Addition:
 class Lake:
     """The lake in one folder, open for writing by its single owner.
 
-    Every method may be called from any thread; commits and maintenance exclude each other, because a SQLite
-    catalog refuses two writers at once.
+    Every method may be called from any thread; commits and maintenance exclude each other.
     """
 
-    def __init__(self, folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         """Use `open` instead."""
-        self._folder = folder
-        self._connection = connection
-        self._lock = threading.Lock()
+        self._catalog = catalog
         self._tables: dict[tuple[str, str], _Table] = {}
         self._names: dict[str, str] = {}
         self._versions: set[tuple[str, str | None]] = set()
@@ -127,22 +122,24 @@ class Lake:
         Raises:
             DataDirectoryError: The folder holds something else, or cannot be written.
         """
-        folder = folder.resolve()
+        catalog = Catalog.open(folder)
         try:
-            engine.data_folder(folder).mkdir(parents=True, exist_ok=True)
-            connection = engine.connect()
-            engine.attach(connection, folder, read_only=False)
-            connection.execute(statement("schemas"))
-            connection.execute(statement("system_tables"))
+            catalog.rows(statement("schemas"))
+            catalog.rows(statement("system_tables"))
             # For the files that merging writes.
-            connection.execute(f"CALL lake.set_option('parquet_compression', {literal(COMPRESSION)})")
-            connection.execute(f"CALL lake.set_option('parquet_row_group_size', {ROW_GROUP_ROWS})")
-            lake = cls(folder, connection)
+            catalog.rows(f"CALL lake.set_option('parquet_compression', {literal(COMPRESSION)})")
+            catalog.rows(f"CALL lake.set_option('parquet_row_group_size', {ROW_GROUP_ROWS})")
+            lake = cls(catalog)
             lake._load()
-            connection.execute("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
+            catalog.rows("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
         except (OSError, duckdb.Error) as error:
-            raise DataDirectoryError(f"{folder}: the lake cannot be opened: {error}") from error
+            raise DataDirectoryError(f"{catalog.folder}: the lake cannot be opened: {error}") from error
         return lake
+
+    @property
+    def catalog(self) -> Catalog:
+        """What whoever else commits to the lake goes through."""
+        return self._catalog
 
     @property
     def progress(self) -> Progress:
@@ -167,7 +164,7 @@ class Lake:
         """
         if not batches and not metrics:
             return
-        with self._lock:
+        with self._catalog.exclusive():
             by_table = _by_table(batches)
             names = self._name_models(by_table)
             self._create_missing(by_table, names)
@@ -180,11 +177,11 @@ class Lake:
                     additions.append(self._stage("models", news))
                 if metrics:
                     additions.append(self._stage("metric_values", _metric_rows(metrics)))
-                with self._transaction():
+                with self._catalog.transaction():
                     for addition in additions:
                         self._add(addition)
                     extra_info = json.dumps({"log": progress.log, "metrics": progress.metrics})
-                    self._connection.execute(
+                    self._catalog.rows(
                         "CALL lake.set_commit_message('lapwing', 'flush', extra_info => ?)", [extra_info]
                     )
             except BaseException:
@@ -206,11 +203,11 @@ class Lake:
         Returns:
             The number of files merged away; 0 when no table has enough of them.
         """
-        with self._lock:
+        with self._catalog.exclusive():
             for tier_bytes in _MERGE_TIERS_BYTES:
-                crowded = self._connection.execute(
+                crowded = self._catalog.rows(
                     statement("small_files", below=str(tier_bytes), at_least=str(_MERGE_AT_LEAST))
-                ).fetchall()
+                )
                 for schema, name, files in crowded:
                     tried = self._unmergeable.get((schema, name, tier_bytes), 0)
                     if files - tried < _MERGE_AT_LEAST:
@@ -245,21 +242,21 @@ class Lake:
                     "created_at": created_at,
                 }
             ],
-            schema=self._arrow_schema("reference_sets"),
+            schema=self._catalog.schema("reference_sets"),
         )
-        schema = self._arrow_schema("reference_bins")
+        schema = self._catalog.schema("reference_bins")
         rows = bins.num_rows
         full = bins.append_column("model", pa.array([model] * rows)).append_column(
             "reference", pa.array([reference] * rows)
         )
-        with self._lock:
+        with self._catalog.exclusive():
             additions = [
                 self._stage("reference_sets", one_set),
                 self._stage("reference_bins", full.select(schema.names).cast(schema)),
             ]
-            with self._transaction():
+            with self._catalog.transaction():
                 for addition in additions:
-                    self._connection.execute(
+                    self._catalog.rows(
                         f"DELETE FROM {addition.table.sql_name} WHERE model = ? AND reference = ?",
                         [model, reference],
                     )
@@ -267,31 +264,17 @@ class Lake:
 
     def close(self) -> None:
         """Let go of the lake; closing twice is harmless."""
-        with self._lock:
-            self._connection.close()
+        self._catalog.close()
 
     def _load(self) -> None:
-        for model, version, name in self._connection.execute(
-            "SELECT model, version, table_name FROM models"
-        ).fetchall():
+        for model, version, name in self._catalog.rows("SELECT model, version, table_name FROM models"):
             self._names[model] = name
             self._versions.add((model, version))
         self._progress = self._committed_progress()
 
     def _committed_progress(self) -> Progress:
-        row = self._connection.execute(statement("commit_progress")).fetchone()
-        return Progress() if row is None else Progress(**json.loads(row[0]))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            with suppress(duckdb.TransactionException):  # a failed COMMIT has ended it already
-                self._connection.execute("ROLLBACK")
-            raise
+        newest = self._catalog.rows(statement("commit_progress"))
+        return Progress(**json.loads(newest[0][0])) if newest else Progress()
 
     def _name_models(self, by_table: _ByTable) -> dict[str, str]:
         taken = {name.lower() for name in self._names.values()}
@@ -309,10 +292,10 @@ class Lake:
         missing = [(kind, name) for kind, name in wanted if self._describe(_SCHEMA_OF[kind], name) is None]
         if not missing:
             return
-        with self._transaction():
+        with self._catalog.transaction():
             for kind, name in missing:
                 columns = ", ".join(f"{identifier(f.name)} {sql_type(f.type)}" for f in ROWS[kind])
-                self._connection.execute(f"CREATE TABLE {_SCHEMA_OF[kind]}.{identifier(name)} ({columns})")
+                self._catalog.rows(f"CREATE TABLE {_SCHEMA_OF[kind]}.{identifier(name)} ({columns})")
                 if kind is Kind.PREDICTION:
                     self._replace_views(name)
 
@@ -320,15 +303,12 @@ class Lake:
         known = self._tables.get((schema, name))
         if known is not None:
             return known
-        row = self._connection.execute(
-            statement("table_folder", schema=literal(schema), table=literal(name))
-        ).fetchone()
-        if row is None:
+        folder = self._catalog.table_folder(schema, name)
+        if folder is None:
             return None
-        table = _Table(schema, name, engine.data_folder(self._folder) / row[0] / row[1])
+        table = _Table(schema, name, folder)
         roots = {root for roots in _ROOTS.values() for root in roots}
-        arrow = self._connection.execute(f"SELECT * FROM {table.sql_name} LIMIT 0").to_arrow_table().schema
-        table.shape = {f.name: plain(f.type) for f in arrow if f.name in roots}
+        table.shape = {f.name: plain(f.type) for f in self._catalog.schema(table.sql_name) if f.name in roots}
         self._tables[schema, name] = table
         return table
 
@@ -361,15 +341,15 @@ class Lake:
         new_columns = False
         for root, kind in addition.shape.items():
             if root not in table.shape:
-                self._connection.execute(f"ALTER TABLE {table.sql_name} ADD COLUMN {root} {sql_type(kind)}")
+                self._catalog.rows(f"ALTER TABLE {table.sql_name} ADD COLUMN {root} {sql_type(kind)}")
                 new_columns = True
             elif kind != table.shape[root]:
-                self._connection.execute(
+                self._catalog.rows(
                     f"ALTER TABLE {table.sql_name} ALTER {root} SET DATA TYPE {sql_type(kind)}"
                 )
         if new_columns:
             self._replace_views(table.name)
-        self._connection.execute(
+        self._catalog.rows(
             "CALL ducklake_add_data_files('lake', ?, ?, schema => ?)",
             [table.name, str(addition.file), table.schema],
         )
@@ -378,14 +358,14 @@ class Lake:
         if not self._has("predictions_all", name):
             return
         table = identifier(name)
-        self._connection.execute(statement("production_view", table=table))
+        self._catalog.rows(statement("production_view", table=table))
         labeled = "labeled_view" if self._has("labels", name, "label") else "unlabeled_view"
-        self._connection.execute(statement(labeled, table=table))
+        self._catalog.rows(statement(labeled, table=table))
 
     def _has(self, schema: str, name: str, column: str = "time") -> bool:
         """Whether the table has the column, as seen from inside the running transaction."""
         try:
-            self._connection.execute(f"SELECT {column} FROM {identifier(schema)}.{identifier(name)} LIMIT 0")
+            self._catalog.rows(f"SELECT {column} FROM {identifier(schema)}.{identifier(name)} LIMIT 0")
         except (duckdb.CatalogException, duckdb.BinderException):
             return False
         return True
@@ -393,11 +373,11 @@ class Lake:
     def _integers_exact(self, table: _Table, path: FieldPath) -> bool:
         column = ".".join(identifier(part) for part in path)
         column = f"unnest({column})" if pa.types.is_list(_type_at(table.shape, path)) else column
-        row = self._connection.execute(
+        [(inexact,)] = self._catalog.rows(
             f"SELECT count(*) FROM (SELECT {column} AS n FROM {table.sql_name}) "
             f"WHERE n NOT BETWEEN -{EXACT_INTEGER} AND {EXACT_INTEGER}"
-        ).fetchone()
-        return row is not None and row[0] == 0
+        )
+        return bool(inexact == 0)
 
     def _new_versions(self, by_table: _ByTable, names: dict[str, str]) -> pa.Table:
         first_seen: dict[tuple[str, str | None], datetime] = {}
@@ -421,22 +401,16 @@ class Lake:
 
     def _merge(self, schema: str, name: str, tier_bytes: int) -> int:
         folder = self._table(schema, name).folder
-        with self._transaction():
+        with self._catalog.transaction():
             before = set(folder.glob("*.parquet"))
-            merged = self._connection.execute(
+            merged = self._catalog.rows(
                 "CALL ducklake_merge_adjacent_files('lake', ?, schema => ?, max_file_size => ?)",
                 [name, schema, tier_bytes],
-            ).fetchall()
+            )
             for file in set(folder.glob("*.parquet")) - before:
                 sync_file(file)
             sync_folder(folder)
         return sum(row[2] for row in merged)
-
-    def _arrow_schema(self, name: str) -> pa.Schema:
-        with self._lock:
-            return (
-                self._connection.execute(f"SELECT * FROM {identifier(name)} LIMIT 0").to_arrow_table().schema
-            )
 
 
 def _by_table(batches: Sequence[Batch]) -> _ByTable:

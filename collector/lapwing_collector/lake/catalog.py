@@ -1,0 +1,94 @@
+"""The lake's catalog, open for writing: one connection, and one lock around everything that uses it."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from lapwing_collector import engine
+from lapwing_collector.engine import literal
+from lapwing_collector.errors import DataDirectoryError
+from lapwing_collector.lake.statements import statement
+
+
+class Catalog:
+    """The catalog of the lake in one folder, for its single owner.
+
+    A SQLite catalog refuses two writers at once, whatever the busy timeout. So whoever commits, flushes and
+    maintenance alike, goes through this object, whose lock is held for the length of a transaction. Every
+    method may be called from any thread.
+    """
+
+    def __init__(self, folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        """Use `open` instead."""
+        self._folder = folder
+        self._connection = connection
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open the catalog of the lake in `folder`, making it where there is none.
+
+        Raises:
+            DataDirectoryError: The folder holds something else, or cannot be written.
+        """
+        folder = folder.resolve()
+        try:
+            engine.data_folder(folder).mkdir(parents=True, exist_ok=True)
+            connection = engine.connect()
+            engine.attach(connection, folder, read_only=False)
+        except (OSError, duckdb.Error) as error:
+            raise DataDirectoryError(f"{folder}: the lake cannot be opened: {error}") from error
+        return cls(folder, connection)
+
+    @property
+    def folder(self) -> Path:
+        """Where the lake is: the catalog and its data folder; absolute."""
+        return self._folder
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep every other thread from the catalog; the thread that is inside may use and enter it again."""
+        with self._lock:
+            yield
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what happens inside, or roll it back if anything raises; exclusive meanwhile."""
+        with self._lock:
+            self._connection.execute("BEGIN")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(duckdb.TransactionException):  # a failed COMMIT has ended it already
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run SQL, several statements included, and fetch what the last gives.
+
+        Raises:
+            duckdb.Error: The catalog refuses.
+        """
+        with self._lock:
+            return self._connection.execute(sql, parameters or None).fetchall()
+
+    def schema(self, table: str) -> pa.Schema:
+        """The columns of a table or view, named as SQL does."""
+        with self._lock:
+            return self._connection.execute(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema
+
+    def table_folder(self, schema: str, name: str) -> Path | None:
+        """Where the files of a table are; None if there is no such table."""
+        found = self.rows(statement("table_folder", schema=literal(schema), table=literal(name)))
+        return engine.data_folder(self._folder) / found[0][0] / found[0][1] if found else None
+
+    def close(self) -> None:
+        """Let go of the catalog; closing twice is harmless."""
+        with self._lock:
+            self._connection.close()

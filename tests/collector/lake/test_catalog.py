@@ -1,0 +1,55 @@
+"""The catalog's one connection, shared by whoever commits."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lapwing_collector.lake.catalog import Catalog
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    opened = Catalog.open(tmp_path / "lake")
+    opened.rows("CREATE TABLE numbers (n BIGINT)")
+    yield opened
+    opened.close()
+
+
+def test_threads_commit_one_after_the_other(catalog: Catalog) -> None:
+    """Transactions of several threads all commit, and none sees half of another's."""
+    counts = []
+
+    def add_two() -> None:
+        for _ in range(5):
+            with catalog.transaction():
+                catalog.rows("INSERT INTO numbers VALUES (1)")
+                counts.extend(catalog.rows("SELECT count(*) FROM numbers"))
+                catalog.rows("INSERT INTO numbers VALUES (1)")
+
+    threads = [threading.Thread(target=add_two) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts == [(n,) for n in range(1, 30, 2)]
+    assert catalog.rows("SELECT count(*) FROM numbers") == [(30,)]
+
+
+def test_what_raises_is_rolled_back(catalog: Catalog) -> None:
+    """A transaction that fails leaves nothing, and the next one works."""
+    with pytest.raises(duckdb.ConversionException), catalog.transaction():
+        catalog.rows("INSERT INTO numbers VALUES (1); INSERT INTO numbers VALUES ('one')")
+    with catalog.transaction():
+        catalog.rows("INSERT INTO numbers VALUES (2)")
+    assert catalog.rows("SELECT n FROM numbers") == [(2,)]
+
+
+def test_folders_of_tables_are_known(catalog: Catalog) -> None:
+    """A table's folder is inside the lake's; an unknown table has none."""
+    folder = catalog.table_folder("main", "numbers")
+    assert folder is not None
+    assert folder.is_relative_to(catalog.folder)
+    assert catalog.table_folder("main", "letters") is None
