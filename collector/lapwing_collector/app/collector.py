@@ -1,6 +1,7 @@
 """The collector in one process: every room built, joined, started in order and stopped in reverse."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Final
@@ -37,7 +38,12 @@ _GRACE_S: Final = 1.0
 
 
 async def run_collector(
-    project: Project, *, clock: Clock, stop: asyncio.Event, on_ready: Callable[[str], None]
+    project: Project,
+    *,
+    clock: Clock,
+    stop: asyncio.Event,
+    on_ready: Callable[[str], None],
+    listeners: Mapping[str, socket.socket] | None = None,
 ) -> None:
     """Run until `stop` is set; what was acknowledged is then written, or in the log for the next start.
 
@@ -46,6 +52,8 @@ async def run_collector(
         clock: The only one.
         stop: Set it to end.
         on_ready: Told the address once requests are accepted.
+        listeners: Sockets that listen already, by the settings' section that says where (`http`); for a
+            section without one, a socket is opened here.
 
     Raises:
         LapwingError: It cannot start: the data directory or the port is taken, or cannot be used.
@@ -120,7 +128,7 @@ async def run_collector(
         )
         host, _, port = settings.http.listen.rpartition(":")
         server = Server(receiver, host.strip("[]"), int(port))
-        await server.start()
+        await server.start((listeners or {}).get("http"))
         recovery.admit_covered()
         writer.start()
         parts.callback(writer.close, _GRACE_S)

@@ -1,8 +1,7 @@
-"""The HTTP server: one listening socket and uvicorn behind it, in the event loop of the caller."""
+"""The HTTP server: one listening socket, its own or handed in, and uvicorn behind it."""
 
 import asyncio
 import contextlib
-import errno
 import math
 import socket
 from collections.abc import Iterator
@@ -12,9 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from lapwing_collector.errors import AddressInUseError, ConfigError
+from lapwing_collector.listening import BACKLOG, listen
 
-_BACKLOG: Final = 2048
 _KEEP_ALIVE_S: Final = 75
 """Longer than exporters pause between batches, so that they need not connect anew for each."""
 
@@ -40,7 +38,7 @@ class Server:
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                backlog=_BACKLOG,
+                backlog=BACKLOG,
                 timeout_keep_alive=_KEEP_ALIVE_S,
             )
         )
@@ -51,14 +49,18 @@ class Server:
         """Host and port that are listened on; the port is real once `start` is done."""
         return self._host, self._port
 
-    async def start(self) -> None:
+    async def start(self, listener: socket.socket | None = None) -> None:
         """Listen; connections are accepted when this returns.
+
+        Args:
+            listener: Accept from this socket, which listens already, instead of opening one. It is closed
+                in the end; a parent process that holds it too can hand it on.
 
         Raises:
             AddressInUseError: Another process listens there.
             ConfigError: Nobody can listen there.
         """
-        listener = self._listen()
+        listener = listener or listen(self._host, self._port)
         self._port = listener.getsockname()[1]
         self._serving = asyncio.create_task(self._uvicorn.serve([listener]))
         ready = asyncio.create_task(self._uvicorn.ready.wait())
@@ -81,20 +83,6 @@ class Server:
         if unfinished := self._uvicorn.server_state.tasks:
             await asyncio.wait(unfinished)
         self._serving = None
-
-    def _listen(self) -> socket.socket:
-        where = f"{self._host}:{self._port}"
-        try:
-            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-            return socket.create_server((self._host, self._port), family=family, backlog=_BACKLOG)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise AddressInUseError(
-                    f"{where} is in use by another process; stop that process or choose another port"
-                ) from error
-            raise ConfigError(
-                f"{where} cannot be listened on: {error.strerror}; choose another address"
-            ) from error
 
 
 class _Uvicorn(uvicorn.Server):

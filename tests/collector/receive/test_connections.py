@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from opentelemetry._logs import LogRecord
@@ -18,7 +19,8 @@ from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 
 from helpers.receive_server import PROTOBUF, Answer, GatedIngest, Recorder, Running, serving
 from lapwing_collector.errors import AddressInUseError, ConfigError
-from lapwing_collector.receive import Limits, Server
+from lapwing_collector.listening import listen
+from lapwing_collector.receive import Limits, Readiness, Server, create_app
 from lapwing_collector.receive.server import _Protocol
 
 REQUEST = b"POST /v1/logs HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-protobuf\r\n"
@@ -232,6 +234,33 @@ def test_stop_finishes_what_is_in_hand() -> None:
         assert answer.result().status == 200
         stopped.result()
         idle.close()
+
+
+def test_a_socket_handed_in_outlives_the_server() -> None:
+    """Who connects after a server ended waits in line on the socket, and the next server answers."""
+
+    async def serve_once(held: socket.socket, connection: http.client.HTTPConnection) -> Answer:
+        server = Server(create_app(ingest, limits=Limits(), readiness=ready), "127.0.0.1", 0)
+        await server.start(held.dup())
+        assert server.address == held.getsockname()
+        answer = await asyncio.to_thread(Answer.read, connection)
+        await server.stop(1)
+        return answer
+
+    def wait_in_line() -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection(*held.getsockname(), timeout=20)
+        connection.request("POST", "/v1/logs", b"records", PROTOBUF)
+        return connection
+
+    def ready() -> Readiness:
+        return Readiness(ready=True, replaying=False)
+
+    ingest = Recorder()
+    with listen("127.0.0.1", 0) as held:
+        for _ in range(2):
+            with closing(wait_in_line()) as connection:
+                assert asyncio.run(serve_once(held, connection)).status == 200
+    assert ingest.bodies == [b"records", b"records"]
 
 
 def test_stop_asks_to_try_again_when_the_grace_is_over() -> None:

@@ -1,0 +1,31 @@
+"""Listening sockets: whoever opens one can hand it to another process, which then accepts."""
+
+import errno
+import socket
+from typing import Final
+
+from lapwing_collector.errors import AddressInUseError, ConfigError
+
+BACKLOG: Final = 2048
+"""Connections that wait for their turn, also while nobody accepts."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a listening TCP socket; port 0 means any that is free.
+
+    Raises:
+        AddressInUseError: Another process listens there.
+        ConfigError: Nobody can listen there.
+    """
+    where = f"{host}:{port}"
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUseError(
+                f"{where} is in use by another process; stop that process or choose another port"
+            ) from error
+        raise ConfigError(
+            f"{where} cannot be listened on: {error.strerror}; choose another address"
+        ) from error
