@@ -1,9 +1,8 @@
 """The collector in one process: every room built, joined, started in order and stopped in reverse."""
 
 import asyncio
-import socket
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from typing import Final
 
 import pyarrow as pa
@@ -15,16 +14,15 @@ from lapwing_collector.app.ingest import Ingest
 from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.project import Project
+from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.recovery import Recovery
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.decode import decode_logs
-from lapwing_collector.errors import UnavailableError
 from lapwing_collector.lake import CatalogKeeper, Lake, QueuedMetric
 from lapwing_collector.metrics import DATA_CLOCK, WALL_CLOCK
 from lapwing_collector.notify import Deliverer
 from lapwing_collector.query import QueryPool
-from lapwing_collector.receive import Accepted, Limits, Readiness, Server, create_app
 from lapwing_collector.state import Store
 from lapwing_collector.wal import Log
 
@@ -43,7 +41,7 @@ async def run_collector(
     clock: Clock,
     stop: asyncio.Event,
     on_ready: Callable[[str], None],
-    listeners: Mapping[str, socket.socket] | None = None,
+    receiving: Receiving | None = None,
 ) -> None:
     """Run until `stop` is set; what was acknowledged is then written, or in the log for the next start.
 
@@ -52,14 +50,17 @@ async def run_collector(
         clock: The only one.
         stop: Set it to end.
         on_ready: Told the address once requests are accepted.
-        listeners: Sockets that listen already, by the settings' section that says where (`http`); for a
-            section without one, a socket is opened here.
+        receiving: The receiver, if it runs already; it is stopped in the end.
 
     Raises:
         LapwingError: It cannot start: the data directory or the port is taken, or cannot be used.
     """
     settings = project.settings
-    with ExitStack() as parts:
+    async with AsyncExitStack() as parts:
+        if receiving is None:
+            receiving = Receiving(settings)
+            await receiving.start({})
+        parts.push_async_callback(receiving.stop)
         directory = DataDirectory(settings.data)
         parts.callback(Ownership.take(directory.root).release)
         lake = Lake.open(directory.lake)
@@ -110,36 +111,17 @@ async def run_collector(
         )
         ingest = Ingest(log=log, ledger=recovery.accepted, pending=pending, decode=decode_logs, clock=clock)
         parts.callback(ingest.close)
-        recovered = asyncio.Event()
-
-        async def ingest_once_recovered(payload: bytes) -> Accepted:
-            # Until the log is read back, nobody knows which records are repeats.
-            await recovered.wait()
-            if stop.is_set():
-                raise UnavailableError("shutting down")
-            return await ingest(payload)
-
-        receiver = create_app(
-            ingest_once_recovered,
-            limits=Limits(body_bytes=settings.http.max_request_bytes),
-            readiness=lambda: Readiness(
-                ready=recovered.is_set() and not writer.failing, replaying=not recovered.is_set()
-            ),
-        )
-        host, _, port = settings.http.listen.rpartition(":")
-        server = Server(receiver, host.strip("[]"), int(port))
-        await server.start((listeners or {}).get("http"))
         recovery.admit_covered()
         writer.start()
         parts.callback(writer.close, _GRACE_S)
+        parts.push_async_callback(receiving.stop)  # before what it feeds
         if await _unless_stopped(recovery.queue_uncovered, stop, pending.close):
-            recovered.set()
+            # Only now is it known which records are repeats.
+            receiving.open(ingest, healthy=lambda: not writer.failing)
             deliverer.start()
             alerting.start()
-            on_ready("{}:{}".format(*server.address))
+            on_ready(receiving.address)
             await stop.wait()
-        recovered.set()
-        await server.stop(_GRACE_S)
 
 
 async def _unless_stopped(

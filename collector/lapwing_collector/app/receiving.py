@@ -1,0 +1,72 @@
+"""The receiver, which runs before there is anything behind it: requests wait until they can be taken."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from lapwing_collector.config import Settings
+from lapwing_collector.errors import UnavailableError
+from lapwing_collector.receive import Accepted, Ingest, Limits, Readiness, Server, create_app
+
+GRACE_S: Final = 1.0
+"""For requests in hand when it stops."""
+
+
+class Receiving:
+    """The servers that clients send to.
+
+    While a worker starts, or waits for the one before it to leave, clients are held instead of refused.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Prepare; nothing listens yet."""
+        self._opened = asyncio.Event()
+        self._ingest: Ingest | None = None
+        self._healthy: Callable[[], bool] = lambda: True
+        app = create_app(
+            self._ingest_once_open,
+            limits=Limits(body_bytes=settings.http.max_request_bytes),
+            readiness=self._readiness,
+        )
+        host, _, port = settings.http.listen.rpartition(":")
+        self._http = Server(app, host.strip("[]"), int(port))
+
+    @property
+    def address(self) -> str:
+        """Where OTLP/HTTP is received, once it is."""
+        return "{}:{}".format(*self._http.address)
+
+    async def start(self, listeners: Mapping[str, socket.socket]) -> None:
+        """Accept connections; their requests wait.
+
+        Args:
+            listeners: Sockets that listen already, by the settings' section that says where (`http`); for a
+                section without one, a socket is opened here.
+
+        Raises:
+            AddressInUseError: Another process listens there.
+            ConfigError: Nobody can listen there.
+        """
+        await self._http.start(listeners.get("http"))
+
+    def open(self, ingest: Ingest, healthy: Callable[[], bool]) -> None:
+        """Let the requests that wait, and all others, go to `ingest`; `healthy` is asked for /readyz."""
+        self._ingest = ingest
+        self._healthy = healthy
+        self._opened.set()
+
+    async def stop(self) -> None:
+        """Accept no more, finish what is in hand; who still waits is asked to try again. Harmless twice."""
+        self._opened.set()
+        await self._http.stop(GRACE_S)
+
+    async def _ingest_once_open(self, payload: bytes) -> Accepted:
+        await self._opened.wait()
+        if self._ingest is None:
+            raise UnavailableError("shutting down")
+        return await self._ingest(payload)
+
+    def _readiness(self) -> Readiness:
+        open_ = self._opened.is_set()
+        return Readiness(ready=open_ and self._healthy(), replaying=not open_)

@@ -1,0 +1,73 @@
+"""Clients of a collector that is not there yet, or not any more: held, or told to try again."""
+
+import asyncio
+import http.client
+from contextlib import closing
+
+import pytest
+
+from helpers.receive_server import PROTOBUF, Answer, Recorder
+from lapwing_collector.app.receiving import Receiving
+from lapwing_collector.config import Settings, load_settings
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return load_settings(None, flags={"http.listen": "127.0.0.1:0"}, environment={})
+
+
+async def ready(address: str) -> int:
+    def ask() -> int:
+        with closing(http.client.HTTPConnection(address, timeout=20)) as connection:
+            connection.request("GET", "/readyz")
+            return Answer.read(connection).status
+
+    return await asyncio.to_thread(ask)
+
+
+class Client:
+    """One request, sent at once, whose answer is read when asked."""
+
+    def __init__(self, address: str) -> None:
+        self._connection = http.client.HTTPConnection(address, timeout=20)
+        self._connection.request("POST", "/v1/logs", b"records", PROTOBUF)
+
+    async def status(self) -> int:
+        answer = await asyncio.to_thread(Answer.read, self._connection)
+        self._connection.close()
+        return answer.status
+
+
+def test_requests_wait_until_there_is_somebody_to_take_them(settings: Settings) -> None:
+    """Who comes early is answered 200 once the collector is there; before, it is not ready."""
+
+    async def scenario() -> tuple[list[int], int]:
+        receiving = Receiving(settings)
+        await receiving.start({})
+        early = Client(receiving.address)
+        before = await ready(receiving.address)
+        receiving.open(recorder, healthy=lambda: True)
+        statuses = [before, await ready(receiving.address)]
+        answered = await early.status()
+        await receiving.stop()
+        return statuses, answered
+
+    recorder = Recorder()
+    assert asyncio.run(scenario()) == ([503, 200], 200)
+    assert recorder.bodies == [b"records"]
+
+
+def test_who_still_waits_at_the_end_is_asked_to_try_again(settings: Settings) -> None:
+    """A collector that ends before it could take anything answers 503, not with a closed connection."""
+
+    async def scenario() -> int:
+        receiving = Receiving(settings)
+        await receiving.start({})
+        early = Client(receiving.address)
+        await ready(receiving.address)  # by now the request is in
+        await receiving.stop()
+        status = await early.status()
+        await receiving.stop()
+        return status
+
+    assert asyncio.run(scenario()) == 503
