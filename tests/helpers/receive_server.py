@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import uvloop
 from google.rpc import status_pb2
 
-from lapwing_collector.receive import Accepted, Limits, Readiness, Server, create_app
+from lapwing_collector.decode import from_json
+from lapwing_collector.receive import Accepted, Intake, Limits, Readiness, Server, create_app
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 
@@ -71,7 +72,7 @@ class Running:
         readiness: Callable[[], Readiness],
     ) -> None:
         self.ingest = ingest
-        app = create_app(self._ingest, limits=limits, readiness=readiness)
+        app = create_app(Intake(self._ingest, limits), from_json=from_json, readiness=readiness)
         self.server = Server(app, "127.0.0.1", 0)
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._runner = runner

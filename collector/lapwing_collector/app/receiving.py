@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from lapwing_collector.config import Settings
+from lapwing_collector.decode import from_json
 from lapwing_collector.errors import UnavailableError
-from lapwing_collector.receive import Accepted, Ingest, Limits, Readiness, Server, create_app
+from lapwing_collector.receive import Accepted, Ingest, Intake, Limits, Readiness, Server, create_app
 
 GRACE_S: Final = 1.0
 """For requests in hand when it stops."""
@@ -24,11 +25,8 @@ class Receiving:
         self._opened = asyncio.Event()
         self._ingest: Ingest | None = None
         self._healthy: Callable[[], bool] = lambda: True
-        app = create_app(
-            self._ingest_once_open,
-            limits=Limits(body_bytes=settings.http.max_request_bytes),
-            readiness=self._readiness,
-        )
+        intake = Intake(self._ingest_once_open, Limits(body_bytes=settings.http.max_request_bytes))
+        app = create_app(intake, from_json=from_json, readiness=self._readiness)
         host, _, port = settings.http.listen.rpartition(":")
         self._http = Server(app, host.strip("[]"), int(port))
 

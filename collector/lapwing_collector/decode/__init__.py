@@ -7,8 +7,11 @@ objects, row by row. `deep` saves the other records of a request in which the ru
 
 A record may also be a whole table: `stream` reads its Arrow IPC stream within bounds, `arrow` turns arrays of
 any type into the kinds of values that single records have, and `tables` makes their rows.
+
+A request in JSON is first written anew in protobuf, by `json`.
 """
 
 from lapwing_collector.decode.batches import decode_group, decode_logs
+from lapwing_collector.decode.json import from_json
 
-__all__ = ["decode_group", "decode_logs"]
+__all__ = ["decode_group", "decode_logs", "from_json"]

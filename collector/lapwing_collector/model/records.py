@@ -174,6 +174,23 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Converted:
+    """A request that came in JSON, as protobuf.
+
+    Attributes:
+        payload: The bytes of an ExportLogsServiceRequest, without the records that are no use.
+        records: Records the request carried.
+        rejected: How many of them are no use.
+        message: Why not, or a warning; empty when there is nothing to say.
+    """
+
+    payload: bytes
+    records: int = 0
+    rejected: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What decoding says of one request among several that were decoded together.
 

@@ -1,20 +1,15 @@
 """Request bodies: read and decompressed piece by piece, within the limits."""
 
 import asyncio
-import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.receive.budget import Claim
+from lapwing_collector.receive.encodings import PIECE_BYTES, decompressor
 from lapwing_collector.receive.limits import Limits
-
-_PIECE_BYTES: Final = 1024 * 1024
-_MOST_MEMBERS: Final = 4096
-"""Each member costs time, however little is in it."""
 
 
 class Body:
@@ -36,21 +31,21 @@ class Body:
             UnavailableError: There was no room for it in time.
             ClientDisconnect: The client is gone.
         """
-        gunzip = Gunzip() if _encoding(self._request) == "gzip" else None
+        unpack = decompressor(self._request.headers.get("content-encoding", "identity"))
         self._check_size(int(self._request.headers.get("content-length", "0")))
         received = 0
         body = bytearray()
         async for chunk in self._chunks():
             received += len(chunk)
             self._check_size(received)
-            for piece in gunzip.feed(chunk) if gunzip else (chunk,):
+            for piece in unpack.feed(chunk) if unpack else (chunk,):
                 self._check_size(len(body) + len(piece))
                 await claim.cover(len(body) + len(piece))
                 body += piece
-                if len(piece) == _PIECE_BYTES:
+                if len(piece) >= PIECE_BYTES:
                     await asyncio.sleep(0)  # others get their turn while a large body is decompressed
-        if gunzip:
-            gunzip.finish()
+        if unpack:
+            unpack.finish()
         return bytes(body)
 
     async def drain(self) -> bool:
@@ -95,50 +90,3 @@ class Body:
                 "send fewer records in a request",
                 413,
             )
-
-
-class Gunzip:
-    """Decompresses gzip of one or many members, never making more than a piece at a time."""
-
-    def __init__(self) -> None:
-        """Expect the first member."""
-        self._members = 0
-        self._start_member()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decompress `data`, the next part of the body, into pieces of at most 1 MiB.
-
-        Raises:
-            DecodeError: It is not gzip.
-        """
-        while data:
-            if self._member.eof:
-                self._start_member()
-            try:
-                piece = self._member.decompress(data, _PIECE_BYTES)
-            except zlib.error as error:
-                raise DecodeError(f"the body is not valid gzip: {error}") from error
-            data = self._member.unused_data or self._member.unconsumed_tail
-            yield piece
-
-    def finish(self) -> None:
-        """Check that the body ended where a member did.
-
-        Raises:
-            DecodeError: It was cut off.
-        """
-        if not self._member.eof:
-            raise DecodeError("the body is not valid gzip: its end is missing")
-
-    def _start_member(self) -> None:
-        self._members += 1
-        if self._members > _MOST_MEMBERS:
-            raise DecodeError(f"the body has more than {_MOST_MEMBERS} gzip members")
-        self._member = zlib.decompressobj(31)
-
-
-def _encoding(request: Request) -> str:
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "gzip"):
-        raise DecodeError(f"Content-Encoding {encoding!r} is not known here; use gzip or identity", 415)
-    return encoding

@@ -1,10 +1,7 @@
-"""What the server answers: OTLP logs at POST /v1/logs, and its health at /healthz and /readyz."""
+"""What the HTTP server answers: OTLP logs at POST /v1/logs, and its health at /healthz and /readyz."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,50 +9,29 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from lapwing_collector.errors import DecodeError, UnavailableError
+from lapwing_collector.errors import DecodeError
+from lapwing_collector.model.records import Converted
 from lapwing_collector.receive.body import Body
-from lapwing_collector.receive.budget import Budget, Claim
-from lapwing_collector.receive.limits import Limits
-from lapwing_collector.receive.status import PROTOBUF, media_type, refusal, success, try_again
+from lapwing_collector.receive.budget import Claim
+from lapwing_collector.receive.intake import Accepted, Intake, Readiness, refused
+from lapwing_collector.receive.status import JSON, PROTOBUF, media_type, refusal, success
 
-_LOGGER: Final = logging.getLogger(__name__)
+FromJson = Callable[[bytes], Converted]
+"""Writes an OTLP logs request in JSON anew in protobuf, or raises DecodeError."""
 
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What became of a request that is durable now.
-
-    Attributes:
-        rejected: Records of it that can not be stored, whatever is tried again.
-        message: Why not, or a warning; empty when there is nothing to say.
-    """
-
-    rejected: int = 0
-    message: str = ""
+_JSON_FACTOR = 3
+"""What a body in JSON takes while it is converted: itself, its text, and its bytes in protobuf."""
 
 
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Whether requests are accepted and acknowledged, and whether an old log is being read back behind it."""
-
-    ready: bool
-    replaying: bool
-
-
-Ingest = Callable[[bytes], Awaitable[Accepted]]
-"""Makes a decompressed OTLP logs request durable, or raises DecodeError or UnavailableError."""
-
-
-def create_app(ingest: Ingest, *, limits: Limits, readiness: Callable[[], Readiness]) -> Starlette:
+def create_app(intake: Intake, *, from_json: FromJson, readiness: Callable[[], Readiness]) -> Starlette:
     """The OTLP/HTTP application.
 
     Args:
-        ingest: Called with the body of each request. It runs to its end, never cancelled, even when
-            its client was told to try again because it took too long.
-        limits: What requests may use.
+        intake: Takes the bodies.
+        from_json: Called in a thread.
         readiness: Asked for each answer of /readyz.
     """
-    logs = _LogsEndpoint(ingest, limits)
+    logs = _LogsEndpoint(intake, from_json)
 
     async def healthz(request: Request) -> Response:  # noqa: ARG001  # the signature of endpoints
         return JSONResponse({"status": "ok"})
@@ -78,69 +54,49 @@ def create_app(ingest: Ingest, *, limits: Limits, readiness: Callable[[], Readin
 
 
 class _LogsEndpoint:
-    def __init__(self, ingest: Ingest, limits: Limits) -> None:
-        self._ingest = ingest
-        self._limits = limits
-        self._budget = Budget(limits.in_flight_bytes)
-        self._running: set[asyncio.Task[Accepted]] = set()
+    def __init__(self, intake: Intake, from_json: FromJson) -> None:
+        self._intake = intake
+        self._from_json = from_json
 
     async def export(self, request: Request) -> Response:
-        """Take a request: 200 means that `ingest` says it is durable; nothing that may pass is ever 500."""
-        body = Body(request, self._limits)
+        """Take a request: 200 means that it is durable; nothing that may pass is ever 500."""
+        body = Body(request, self._intake.limits)
         try:
             accepted = await self._take(request, body)
-        except DecodeError as error:
-            response = refusal(request, error.status_hint, str(error))
-        except UnavailableError as error:
-            response = try_again(request, error)
         except ClientDisconnect:
-            return refusal(request, 400, "the client left before its request was complete")
-        except asyncio.CancelledError:
-            return try_again(request, UnavailableError("the collector is shutting down"))
-        except Exception:
-            _LOGGER.exception(
-                "A request failed; its client is asked to send it again", extra={"action": "ingest_failed"}
-            )
-            response = try_again(request, UnavailableError("the collector failed; its log says why"))
+            return refusal(request, DecodeError("the client left before its request was complete"))
+        except asyncio.CancelledError as error:
+            return refusal(request, refused(error))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the client must be told to try again
+            response = refusal(request, refused(error))
         else:
-            return success(accepted.rejected, accepted.message)
+            return success(request, accepted)
         if not await body.drain():
             response.headers["Connection"] = "close"
         return response
 
     async def _take(self, request: Request, body: Body) -> Accepted:
-        if media_type(request) != PROTOBUF:
-            raise DecodeError(f"Content-Type {media_type(request)!r} is not known here; use {PROTOBUF}", 415)
-        claim = Claim(self._budget, self._limits.room_wait_s)
+        if media_type(request) not in {PROTOBUF, JSON}:
+            raise DecodeError(
+                f"Content-Type {media_type(request)!r} is not known here; use {PROTOBUF} or {JSON}", 415
+            )
+        claim = self._intake.claim()
         try:
             data = await body.read(claim)
+            if media_type(request) == JSON:
+                converted = await self._convert(data, claim)
+            else:
+                converted = Converted(data)
         except BaseException:
             claim.release()
             raise
-        return await self._answer(data, claim)
+        accepted = await self._intake.take(converted.payload, claim)
+        said = " ".join(filter(None, (converted.message, accepted.message)))
+        return Accepted(converted.rejected + accepted.rejected, said)
 
-    async def _answer(self, data: bytes, claim: Claim) -> Accepted:
-        """Ingest `data` and wait for it, but not longer than a client would."""
-
-        async def run() -> Accepted:
-            try:
-                return await self._ingest(data)
-            finally:
-                claim.release()
-
-        task = asyncio.create_task(run())
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        await asyncio.wait([task], timeout=self._limits.answer_s - claim.waited_s)
-        if task.done():
-            return task.result()
-        task.add_done_callback(_tell_late_failure)
-        raise UnavailableError("storing the request takes too long; try again")
-
-
-def _tell_late_failure(task: asyncio.Task[Accepted]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        _LOGGER.warning("A request failed after its client was told to try again: %s", error)
+    async def _convert(self, data: bytes, claim: Claim) -> Converted:
+        await claim.cover(min(_JSON_FACTOR * len(data), self._intake.limits.in_flight_bytes))
+        return await asyncio.to_thread(self._from_json, data)
 
 
 async def _no_such_endpoint(request: Request, error: Exception) -> Response:
@@ -150,4 +106,4 @@ async def _no_such_endpoint(request: Request, error: Exception) -> Response:
         message = f"{request.url.path} does not take {request.method}"
     else:
         message = f"there is nothing at {request.url.path}; OTLP logs go to /v1/logs"
-    return refusal(request, error.status_code, message, error.headers)
+    return refusal(request, DecodeError(message, error.status_code), error.headers)

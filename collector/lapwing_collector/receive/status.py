@@ -5,15 +5,17 @@ from collections.abc import Mapping
 from typing import Final
 
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lapwing_collector.errors import UnavailableError
+from lapwing_collector.errors import DecodeError, LapwingError, UnavailableError
+from lapwing_collector.receive.intake import Accepted
 
 PROTOBUF: Final = "application/x-protobuf"
-_JSON: Final = "application/json"
+JSON: Final = "application/json"
 _LONGEST_RETRY_AFTER_S: Final = 3
 """Stock clients drop their data at once where waiting would exceed what is left of their 10 seconds."""
 _LONGEST_MESSAGE: Final = 16 * 1024
@@ -34,30 +36,55 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def success(rejected: int, message: str) -> Response:
-    """Say that all records were taken but `rejected`; `message` says why not those, or warns."""
+def response_of(accepted: Accepted) -> ExportLogsServiceResponse:
+    """What OTLP answers to a request that was taken, all of it or in part."""
     answer = ExportLogsServiceResponse()
-    if rejected or message:
-        answer.partial_success.rejected_log_records = rejected
-        answer.partial_success.error_message = message[:_LONGEST_MESSAGE]
-    return Response(answer.SerializeToString(), media_type=PROTOBUF)
+    if accepted.rejected or accepted.message:
+        answer.partial_success.rejected_log_records = accepted.rejected
+        answer.partial_success.error_message = accepted.message[:_LONGEST_MESSAGE]
+    return answer
 
 
-def refusal(
-    request: Request, status: int, message: str, headers: Mapping[str, str] | None = None
-) -> Response:
-    """Refuse `request`, in protobuf to clients that speak protobuf, in JSON to all others."""
-    message = message[:_LONGEST_MESSAGE]
-    body = status_pb2.Status(code=_CODES.get(status, code_pb2.UNKNOWN), message=message)
-    if status == 400:
+def status_of(error: LapwingError, longest: int = _LONGEST_MESSAGE) -> tuple[int, status_pb2.Status]:
+    """The HTTP status of an error, and what OTLP says of it.
+
+    Args:
+        error: What went wrong.
+        longest: Characters that its message may have.
+    """
+    message = str(error)[:longest]
+    if not isinstance(error, DecodeError):
+        return 503, status_pb2.Status(code=code_pb2.UNAVAILABLE, message=message)
+    status = status_pb2.Status(code=_CODES.get(error.status_hint, code_pb2.UNKNOWN), message=message)
+    if error.status_hint == 400:
         violation = error_details_pb2.BadRequest.FieldViolation(field="body", description=message)
-        body.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    return error.status_hint, status
+
+
+def retry_after_s(error: LapwingError) -> int:
+    """After how many seconds it is worth trying again."""
+    wanted = error.retry_after_s if isinstance(error, UnavailableError) else 1
+    return min(max(math.ceil(wanted), 1), _LONGEST_RETRY_AFTER_S)
+
+
+def success(request: Request, accepted: Accepted) -> Response:
+    """Say that all records of `request` were taken but the rejected ones."""
+    return _answer(request, 200, response_of(accepted))
+
+
+def refusal(request: Request, error: LapwingError, headers: Mapping[str, str] | None = None) -> Response:
+    """Refuse `request`, or ask for it again soon."""
+    http, status = status_of(error)
+    response = _answer(request, http, status)
+    if http == 503:
+        response.headers["Retry-After"] = str(retry_after_s(error))
+    response.headers.update(headers or {})
+    return response
+
+
+def _answer(request: Request, http: int, message: Message) -> Response:
+    """An answer in protobuf to clients that speak protobuf, in JSON to all others."""
     if media_type(request) == PROTOBUF:
-        return Response(body.SerializeToString(), status, headers, PROTOBUF)
-    return Response(json_format.MessageToJson(body, indent=None), status, headers, _JSON)
-
-
-def try_again(request: Request, error: UnavailableError) -> Response:
-    """Ask for `request` again soon."""
-    wait_s = min(max(math.ceil(error.retry_after_s), 1), _LONGEST_RETRY_AFTER_S)
-    return refusal(request, 503, str(error), {"Retry-After": str(wait_s)})
+        return Response(message.SerializeToString(), http, media_type=PROTOBUF)
+    return Response(json_format.MessageToJson(message, indent=None), http, media_type=JSON)

@@ -18,9 +18,10 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 
 from helpers.receive_server import PROTOBUF, Answer, GatedIngest, Recorder, Running, serving
+from lapwing_collector.decode import from_json
 from lapwing_collector.errors import AddressInUseError, ConfigError
 from lapwing_collector.listening import listen
-from lapwing_collector.receive import Limits, Readiness, Server, create_app
+from lapwing_collector.receive import Intake, Limits, Readiness, Server, create_app
 from lapwing_collector.receive.server import _Protocol
 
 REQUEST = b"POST /v1/logs HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-protobuf\r\n"
@@ -240,7 +241,9 @@ def test_a_socket_handed_in_outlives_the_server() -> None:
     """Who connects after a server ended waits in line on the socket, and the next server answers."""
 
     async def serve_once(held: socket.socket, connection: http.client.HTTPConnection) -> Answer:
-        server = Server(create_app(ingest, limits=Limits(), readiness=ready), "127.0.0.1", 0)
+        server = Server(
+            create_app(Intake(ingest, Limits()), from_json=from_json, readiness=ready), "127.0.0.1", 0
+        )
         await server.start(held.dup())
         assert server.address == held.getsockname()
         answer = await asyncio.to_thread(Answer.read, connection)

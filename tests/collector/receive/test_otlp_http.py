@@ -4,23 +4,39 @@ import gzip
 import itertools
 import json
 import random
-import resource
 import zlib
 from collections.abc import Iterator
 
 import pytest
+import zstandard
 from google.rpc import code_pb2, error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
+from helpers.decode_json import json_request
+from helpers.memory import PeakMemory
 from helpers.receive_server import PROTOBUF, Answer, Recorder, Running, serving
 from lapwing_collector.errors import DecodeError, UnavailableError
 from lapwing_collector.receive import Accepted, Limits, Readiness
-from lapwing_collector.receive.body import Gunzip
+from lapwing_collector.receive.encodings import Decompressor, decompressor
 
 MIB = 1024 * 1024
+JSON = {"Content-Type": "application/json"}
 GZIP = PROTOBUF | {"Content-Encoding": "gzip"}
+
+
+def unpacking(encoding: str) -> Decompressor:
+    """What undoes an encoding."""
+    unpack = decompressor(encoding)
+    assert unpack is not None
+    return unpack
+
+
+def zstd(data: bytes, level: int = 3) -> bytes:
+    """One zstd frame that does not say how long it becomes."""
+    compressor = zstandard.ZstdCompressor(level=level).compressobj()
+    return compressor.compress(data) + compressor.flush()
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +50,45 @@ def shared() -> Iterator[Running]:
     "content_type",
     ["application/x-protobuf", "Application/X-Protobuf", "application/x-protobuf; charset=utf-8"],
 )
-def test_answers_in_the_content_type_of_the_request(shared: Running, content_type: str) -> None:
-    """Item 2: protobuf is answered with protobuf; case and parameters of the Content-Type do not matter."""
+def test_protobuf_is_answered_with_protobuf(shared: Running, content_type: str) -> None:
+    """Item 2: case and parameters of the Content-Type do not matter, and the answer has the same."""
     answer = shared.post(b"records", {"Content-Type": content_type})
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/x-protobuf"
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "Application/JSON", 'application/json; charset="utf-8"']
+)
+def test_json_is_answered_with_json(shared: Running, content_type: str) -> None:
+    """Item 2: JSON arrives as protobuf, and is answered with JSON."""
+    recorder = Recorder()
+    with shared.ingesting(recorder) as server:
+        answer = server.post(b'{"resourceLogs":[{}]}', {"Content-Type": content_type})
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    assert json.loads(answer.body) == {}
+    assert recorder.bodies == [b"\n\x00"]
+
+
+def test_rejections_of_both_readers_are_added_up(shared: Running) -> None:
+    """What JSON's reader rejects and what is rejected behind it come in one partial success."""
+    with shared.ingesting(Recorder(lambda: Accepted(2, "no name."))) as server:
+        answer = server.post(json_request(7), JSON)
+    assert json.loads(answer.body)["partialSuccess"] == {
+        "rejectedLogRecords": "3",
+        "errorMessage": "1 of 1 records rejected. "
+        "For example record 0: a record must be an object, not 7. no name.",
+    }
+
+
+def test_json_that_is_none_is_400_in_json(shared: Running) -> None:
+    """Item 13: what is refused is told in JSON to who sent JSON, with the reason and a BadRequest detail."""
+    answer = shared.post(b"{", JSON)
+    said = json.loads(answer.body)
+    assert (answer.status, answer.headers["Content-Type"]) == (400, "application/json")
+    assert said["code"] == code_pb2.INVALID_ARGUMENT
+    assert said["details"][0]["@type"] == "type.googleapis.com/google.rpc.BadRequest"
+    assert said["details"][0]["fieldViolations"] == [{"field": "body", "description": said["message"]}]
 
 
 def test_success_has_no_partial_success(shared: Running) -> None:
@@ -78,10 +128,13 @@ def test_a_long_message_is_cut(shared: Running) -> None:
             GZIP,
             gzip.compress(b"rec", mtime=0) + gzip.compress(b"", mtime=0) + gzip.compress(b"ords", mtime=0),
         ),
+        (PROTOBUF | {"Content-Encoding": "deflate"}, zlib.compress(b"records")),
+        (PROTOBUF | {"Content-Encoding": "zstd"}, zstd(b"records")),
+        (PROTOBUF | {"Content-Encoding": "zstd"}, zstd(b"rec") + zstd(b"") + zstd(b"ords")),
     ],
 )
-def test_identity_and_gzip_are_understood(shared: Running, headers: dict[str, str], body: bytes) -> None:
-    """Item 4: identity and gzip, also of several members, arrive as the same bytes."""
+def test_encodings_are_undone(shared: Running, headers: dict[str, str], body: bytes) -> None:
+    """Item 4: identity, gzip, deflate and zstd, also of several members, arrive as the same bytes."""
     recorder = Recorder()
     with shared.ingesting(recorder) as server:
         assert server.post(body, headers).status == 200
@@ -130,9 +183,18 @@ def test_bad_gzip_is_400(shared: Running, body: bytes) -> None:
     assert "gzip" in answer.error.message
 
 
-@pytest.mark.parametrize(
-    "headers", [{}, {"Content-Type": "text/plain"}, {"Content-Type": "application/json"}]
-)
+@pytest.mark.parametrize("encoding", ["deflate", "zstd"])
+@pytest.mark.parametrize("damage", ["cut", "more", "none of it", "nothing"])
+def test_other_bad_encodings_are_400(shared: Running, encoding: str, damage: str) -> None:
+    """Item 14: what is not of its encoding, or only the beginning of it, is 400 with a Status."""
+    whole = zlib.compress(b"records") if encoding == "deflate" else zstd(b"records")
+    body = {"cut": whole[:-1], "more": whole + b"more", "none of it": b"records", "nothing": b""}[damage]
+    answer = shared.post(body, PROTOBUF | {"Content-Encoding": encoding})
+    assert answer.status == 400
+    assert f"not valid {encoding}" in answer.error.message
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}, {"Content-Type": "application"}])
 def test_other_content_types_are_415(shared: Running, headers: dict[str, str]) -> None:
     """Item 15: an unknown or missing Content-Type is 415 with a Status, as JSON for who sent no protobuf."""
     answer = shared.post(b"{}", headers)
@@ -184,12 +246,41 @@ def test_one_byte_more_is_413_that_the_client_can_read(
     assert not answer.error.details
 
 
-def test_a_bomb_is_413_and_needs_little_memory(shared: Running) -> None:
+def deflated_zeros(mebibytes: int) -> bytes:
+    """So many MiB of zeros as one zlib stream, made of copies of a compressed MiB."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, 15)
+    piece = bytes(MIB)
+    head = compressor.compress(piece) + compressor.flush(zlib.Z_FULL_FLUSH)
+    again = compressor.compress(piece) + compressor.flush(zlib.Z_FULL_FLUSH)
+    return head + again * (mebibytes - 1) + compressor.flush()
+
+
+BOMBS = {
+    "gzip": lambda: gzip.compress(bytes(MIB)) * 1024,
+    "deflate": lambda: deflated_zeros(1024),
+    "zstd": lambda: zstd(bytes(MIB)) * 1024,
+}
+
+
+@pytest.mark.parametrize("encoding", BOMBS)
+def test_a_bomb_is_413_and_needs_little_memory(shared: Running, encoding: str) -> None:
     """Item 17: a body that decompresses to 1 GiB is 413, and the process grows by less than 100 MB."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    answer = shared.post(gzip.compress(bytes(MIB)) * 1024, GZIP)
+    body = BOMBS[encoding]()
+    with PeakMemory() as peak:
+        answer = shared.post(body, PROTOBUF | {"Content-Encoding": encoding})
     assert answer.status == 413
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # in kB
+    assert peak.grown_bytes < 100 * MIB
+
+
+def test_a_zstd_frame_may_not_ask_for_a_large_window(shared: Running) -> None:
+    """A frame that makes its reader set aside more than 8 MiB is refused before it does."""
+    large = zstandard.ZstdCompressionParameters.from_level(3, window_log=27)
+    compressor = zstandard.ZstdCompressor(compression_params=large).compressobj()
+    answer = shared.post(
+        compressor.compress(b"records") + compressor.flush(), PROTOBUF | {"Content-Encoding": "zstd"}
+    )
+    assert answer.status == 400
+    assert "too much memory" in answer.error.message
 
 
 def test_many_empty_gzip_members_are_refused(shared: Running) -> None:
@@ -244,22 +335,31 @@ def test_health_and_readiness(now: Readiness, status: int, body: dict[str, objec
     assert (ready.status, json.loads(ready.body)) == (status, body)
 
 
-@given(members=st.lists(st.binary(max_size=200), min_size=1, max_size=4), cuts=st.lists(st.integers(0, 300)))
-def test_gunzip_gives_back_what_was_compressed(members: list[bytes], cuts: list[int]) -> None:
-    """However a gzip body is cut into chunks, decompressing gives the bytes that went in."""
-    body = b"".join(gzip.compress(member) for member in members)
-    gunzip = Gunzip()
+PACKERS = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd}
+
+
+@pytest.mark.parametrize("encoding", PACKERS)
+@given(
+    members=st.lists(st.binary(max_size=2000), min_size=1, max_size=4), cuts=st.lists(st.integers(0, 3000))
+)
+def test_decompressing_gives_back_what_was_compressed(
+    encoding: str, members: list[bytes], cuts: list[int]
+) -> None:
+    """However a body is cut into chunks, decompressing gives the bytes that went in."""
+    members = members[:1] if encoding == "deflate" else members
+    body = b"".join(PACKERS[encoding](member) for member in members)
+    unpack = unpacking(encoding)
     edges = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
     chunks = [body[start:end] for start, end in itertools.pairwise(edges)]
-    assert b"".join(piece for chunk in chunks for piece in gunzip.feed(chunk)) == b"".join(members)
-    gunzip.finish()
+    assert b"".join(piece for chunk in chunks for piece in unpack.feed(chunk)) == b"".join(members)
+    unpack.finish()
 
 
 @pytest.mark.parametrize("size", [MIB - 1, MIB, MIB + 1, 3 * MIB, 3 * MIB + 258])
 def test_gunzip_makes_pieces_of_at_most_1_mib(size: int) -> None:
     """Whatever one chunk decompresses to comes in pieces of at most 1 MiB, to the last byte."""
     data = zlib.crc32(b"seed").to_bytes(4, "big") * (size // 4) + bytes(size % 4)
-    gunzip = Gunzip()
+    gunzip = unpacking("gzip")
     pieces = list(gunzip.feed(gzip.compress(data, mtime=0)))
     gunzip.finish()
     assert b"".join(pieces) == data
