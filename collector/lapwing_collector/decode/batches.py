@@ -1,8 +1,8 @@
-"""Splits a request into batches: rows of one kind, one model and one process, in order of arrival."""
+"""The general way from a request to batches: rows of one kind, model and process, in order of arrival."""
 
-import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -10,24 +10,29 @@ import pyarrow as pa
 
 from lapwing import semconv
 from lapwing_collector.decode.arrow import Room
-from lapwing_collector.decode.columns import Index, UnusableError, encode, numpy, select
-from lapwing_collector.decode.events import Event, add_attributes, odd_attributes, with_extra
+from lapwing_collector.decode.columns import Index, UnusableError, encode, groups, numpy, select
+from lapwing_collector.decode.events import (
+    MAX_MODEL_NAME,
+    Event,
+    add_attributes,
+    is_model_name,
+    odd_attributes,
+    with_extra,
+)
 from lapwing_collector.decode.fields import Bodies, Extras
 from lapwing_collector.decode.labels import LABEL
 from lapwing_collector.decode.logs import log_rows
+from lapwing_collector.decode.merge import Part
 from lapwing_collector.decode.predictions import PREDICTION
 from lapwing_collector.decode.request import Request, read_request
+from lapwing_collector.decode.selected import Selected
 from lapwing_collector.decode.tables import LABEL_TABLE, PREDICTION_TABLE, Rows, TableEvent, read_table
-from lapwing_collector.errors import DecodeError
-from lapwing_collector.model.records import DIGEST, Batch, Decoded, DecodedGroup, Kind, Outcome
+from lapwing_collector.model.records import DIGEST, Batch, Kind
 
 _EVENTS: Final = (PREDICTION, LABEL)
 _TABLE_EVENTS: Final = (PREDICTION_TABLE, LABEL_TABLE)
 _LOG: Final = -1
 _NEITHER: Final = -2
-
-MAX_MODEL_NAME: Final = 128
-"""Characters a model name may have."""
 
 MAX_TABLE_BYTES: Final = 1 << 28
 """What reading the table of one record may take, its rows included."""
@@ -36,61 +41,78 @@ MAX_TABLES_BYTES: Final = 1 << 29
 """What reading all tables of one request may take."""
 
 
-def decode_logs(payload: bytes, received_at_ns: int) -> Decoded:
-    """Decode the body of an OTLP/HTTP request to `/v1/logs`.
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a record can not be stored.
 
-    What is received and rejected is counted in records; a batch of many rows is one of them.
+    Attributes:
+        event: Its event name.
+        reason: What is wrong with it.
+        rows: Rows that it would have become, as far as it says.
+    """
 
-    Where the protocol leaves a choice: of a repeated key the last value counts; a record happened at its
-    own time, else when it was observed, else when it was received; a null is no value of a field or column,
-    but is kept in tags, `extra` and logs.
+    event: str
+    reason: str
+    rows: int
 
-    Args:
-        payload: The body in protobuf, decompressed.
-        received_at_ns: When it arrived, in nanoseconds since the epoch.
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """What one request holds.
+
+    Attributes:
+        parts: Rows by kind, model and process, in the order of arrival within each.
+        tables: Rows of records that are tables.
+        rejected: By place, the records that can not be stored.
+        repeated: Rows of records that came earlier in the same request, and were left out.
+    """
+
+    parts: list[Part]
+    tables: list[Batch]
+    rejected: dict[int, Rejection]
+    repeated: int
+
+
+def read_batches(payload: bytes, received_at_ns: int) -> ReadRequest:
+    """Read whatever the records of a request are, with a look at each where need be.
 
     Raises:
-        DecodeError: The body is not an ExportLogsServiceRequest (400), or its rows would take too much memory
-            (413).
+        DecodeError: The payload is not an ExportLogsServiceRequest.
     """
     request = read_request(payload, received_at_ns)
-    rejected = dict(request.unreadable)
+    reasons = dict(request.unreadable)
     codes, names = encode(request.records.field("event_name"))
     known = [event.name for event in _EVENTS] + [event.name for event in _TABLE_EVENTS]
     kind_of_name = {name: number for number, name in enumerate(known)}
     kinds = np.array([kind_of_name.get(name, _LOG) for name in names], np.int64)[codes]
     kinds[[*request.unreadable]] = _NEITHER
-    kinds[_repeats(request)] = _NEITHER
-    batches: list[Batch] = []
+    repeats = _repeats(request)
+    kinds[repeats] = _NEITHER
+    parts: list[Part] = []
     rows_of = {number: np.flatnonzero(kinds == number) for number in np.unique(kinds).tolist()}
     for number, event in enumerate(_EVENTS):
         if number in rows_of:
-            batches += _event_batches(request, event, rows_of[number], rejected)
-    tables = _Tables(request, rejected)
+            parts += _event_rows(request, event, rows_of[number], reasons)
+    tables: list[Batch] = []
+    reader = _Tables(request, reasons)
     for number, table_event in enumerate(_TABLE_EVENTS, len(_EVENTS)):
         if number in rows_of:
-            batches += tables.batches(table_event, rows_of[number])
+            tables += reader.batches(table_event, rows_of[number])
     if _LOG in rows_of:
-        batches += _log_batches(request, rows_of[_LOG])
-    return Decoded(tuple(batches), request.count, len(rejected), _complaint(request, rejected))
+        parts += _log_rows(request, rows_of[_LOG])
+    rejected = {
+        row: Rejection(request.objects[row].event_name, reason, _stated_rows(request, row))
+        for row, reason in sorted(reasons.items())
+    }
+    repeated = sum(_stated_rows(request, row) for row in repeats.tolist())
+    return ReadRequest(parts, tables, rejected, repeated)
 
 
-def decode_group(payloads: Sequence[bytes], received_at_ns: int) -> DecodedGroup:
-    """Decode several requests in one go; one that can not be read costs no other."""
-    batches: list[Batch] = []
-    outcomes = []
-    for payload in payloads:
-        try:
-            decoded = decode_logs(payload, received_at_ns)
-        except DecodeError as error:
-            outcomes.append(Outcome(error=error))
-            continue
-        rows = sum(batch.rows.num_rows for batch in decoded.batches)
-        outcomes.append(
-            Outcome(decoded.received, decoded.rejected, decoded.message, rows, rejected_rows=decoded.rejected)
-        )
-        batches += decoded.batches
-    return DecodedGroup(tuple(batches), tuple(outcomes))
+def _stated_rows(request: Request, row: int) -> int:
+    """How many rows a record says that it has."""
+    stated = request.attributes.column(semconv.BATCH_ROWS, np.array([row]))[0].as_py()
+    is_table = request.objects[row].event_name in {event.name for event in _TABLE_EVENTS}
+    return max(stated, 0) if is_table and stated is not None else 1
 
 
 def _repeats(request: Request) -> Index:
@@ -109,20 +131,20 @@ def _repeats(request: Request) -> Index:
     return numbered[later]
 
 
-def _event_batches(request: Request, event: Event, rows: Index, rejected: dict[int, str]) -> Iterator[Batch]:
-    """The batches of the records `rows` (ascending); says of the unusable ones in `rejected` why they are."""
+def _event_rows(request: Request, event: Event, rows: Index, rejected: dict[int, str]) -> Iterator[Part]:
+    """The rows of the records `rows` (ascending); says of the unusable ones in `rejected` why they are."""
     rows, models, names = _with_model(request, rows, rejected)
     if not len(rows):
         return
-    fixed = event.rows(request, rows)
+    fixed = event.rows(Selected(request, rows))
     sequences = request.attributes.column(semconv.SEQUENCE, rows)
     bodies = Bodies(request, event.roots)
     odd = odd_attributes(request, event)
     processes, process_ids = _processes(request, rows)
-    for places in _groups(models, processes):
+    for places in groups(models, processes):
         fields, extras = bodies.columns(rows[places])
         add_attributes(request, event, rows[places], odd, extras)
-        yield Batch(
+        batch = Batch(
             event.kind,
             names[models[places[0]]],
             process_ids[processes[places[0]]],
@@ -131,6 +153,7 @@ def _event_batches(request: Request, event: Event, rows: Index, rejected: dict[i
             fields,
             _digests(request, rows[places], process_ids[processes[places[0]]], select(sequences, places)),
         )
+        yield Part(batch, rows[places])
 
 
 class _Tables:
@@ -149,7 +172,7 @@ class _Tables:
             return
         extras: Extras = defaultdict(dict)
         add_attributes(request, event.row, rows, odd_attributes(request, event.row), extras)
-        common = with_extra(event.row.rows(request, rows), extras)
+        common = with_extra(event.row.rows(Selected(request, rows)), extras)
         sequences = request.attributes.column(semconv.SEQUENCE, rows)
         processes, process_ids = _processes(request, rows)
         for place, row in enumerate(rows.tolist()):
@@ -192,22 +215,22 @@ def _with_model(request: Request, rows: Index, rejected: dict[int, str]) -> tupl
     named = request.attributes.column(semconv.MODEL_NAME, rows).dictionary_encode()
     names = [*named.dictionary.to_pylist(), None]
     models = numpy(named.indices.fill_null(len(names) - 1)).astype(np.int64)
-    allowed = np.array([name is not None and _is_model_name(name) for name in names])[models]
+    allowed = np.array([name is not None and is_model_name(name) for name in names])[models]
     for row in rows[~allowed].tolist():
         rejected[row] = _model_complaint(request, row)
     return rows[allowed], models[allowed], names
 
 
-def _log_batches(request: Request, rows: Index) -> Iterator[Batch]:
-    """The batches of the records `rows` (ascending, at least one)."""
+def _log_rows(request: Request, rows: Index) -> Iterator[Part]:
+    """The rows of the records `rows` (ascending, at least one)."""
     table = log_rows(request, rows)
     sequences = request.attributes.column(semconv.SEQUENCE, rows)
     processes, process_ids = _processes(request, rows)
-    for places in _groups(processes):
+    for places in groups(processes):
         process = process_ids[processes[places[0]]]
         numbers = select(sequences, places)
         digests = _digests(request, rows[places], process, numbers)
-        yield Batch(Kind.LOG, "", process, numbers, select(table, places), digest=digests)
+        yield Part(Batch(Kind.LOG, "", process, numbers, select(table, places), digest=digests), rows[places])
 
 
 def _digests(request: Request, rows: Index, process: str | None, sequences: pa.Array) -> pa.Array | None:
@@ -221,28 +244,12 @@ def _digests(request: Request, rows: Index, process: str | None, sequences: pa.A
     return pa.array(digests, DIGEST)
 
 
-def _is_model_name(name: str) -> bool:
-    """Whether a model may be called so: 1 to 128 characters, none of them a control character."""
-    return 1 <= len(name) <= MAX_MODEL_NAME and not any(unicodedata.category(char) == "Cc" for char in name)
-
-
 def _processes(request: Request, rows: Index) -> tuple[Index, list[str | None]]:
     """The process of each of the records `rows` as position in the list of process ids."""
     ids = list(dict.fromkeys(request.processes))
     number = {process: number for number, process in enumerate(ids)}
     of_resource = np.array([number[process] for process in request.processes], np.int64)
     return of_resource[request.resources[rows]], ids
-
-
-def _groups(*codes: Index) -> list[Index]:
-    """The places at which all `codes` agree, ascending within each group."""
-    combined = codes[0]
-    for code in codes[1:]:
-        combined = combined * (code.max() + 1) + code
-    if (combined == combined[0]).all():
-        return [np.arange(len(combined))]
-    order = np.argsort(combined, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(combined[order])) + 1)
 
 
 def _model_complaint(request: Request, row: int) -> str:
@@ -252,13 +259,3 @@ def _model_complaint(request: Request, row: int) -> str:
         f"{semconv.MODEL_NAME} must be text of 1 to {MAX_MODEL_NAME} characters without control characters, "
         f"and it has {shown}"
     )
-
-
-def _complaint(request: Request, rejected: dict[int, str]) -> str:
-    """Says why records were rejected; empty when none were."""
-    if not rejected:
-        return ""
-    example = min(rejected)
-    event = request.objects[example].event_name
-    what = f"record {example}" + (f", an {event}" if event.startswith("ml.") else "")
-    return f"{len(rejected)} of {request.count} records rejected. For example {what}: {rejected[example]}."

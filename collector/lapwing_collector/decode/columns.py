@@ -151,6 +151,17 @@ def gather(offsets: Index, owners: Index) -> tuple[Index, Index]:
     return np.arange(len(places)) + (offsets[owners] - ends + counts)[places], places
 
 
+def groups(*codes: Index) -> list[Index]:
+    """The places at which all `codes` agree, ascending within each group."""
+    combined = codes[0]
+    for code in codes[1:]:
+        combined = combined * (code.max() + 1) + code
+    if (combined == combined[0]).all():
+        return [np.arange(len(combined))]
+    order = np.argsort(combined, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(combined[order])) + 1)
+
+
 def any_of(*kinds: int) -> Mask:
     """A table that says of each kind whether it is among `kinds`."""
     table = np.zeros(256, bool)

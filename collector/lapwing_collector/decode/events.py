@@ -1,10 +1,12 @@
 """What the two events of ours, predictions and labels, have in common."""
 
+import unicodedata
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from lapwing_collector.decode.attributes import KIND_OF, fitting
@@ -13,6 +15,49 @@ from lapwing_collector.decode.fields import Extras, Roots
 from lapwing_collector.decode.request import Request
 from lapwing_collector.decode.values import json_text, kind_of
 from lapwing_collector.model.records import Kind
+
+MAX_MODEL_NAME: Final = 128
+"""Characters a model name may have."""
+
+
+class Source(Protocol):
+    """Some records, as whatever has read them gives what they say: one value per record."""
+
+    received_at_ns: int
+
+    @property
+    def count(self) -> int:
+        """The number of records."""
+        ...
+
+    @property
+    def times(self) -> npt.NDArray[np.uint64]:
+        """When each happened, in nanoseconds: its time, else when it was observed, else received."""
+        ...
+
+    def attribute(self, key: str) -> pa.Array:
+        """A known attribute; null where absent or not fitting."""
+        ...
+
+    def prediction_ids(self) -> pa.StringArray:
+        """The prediction ids; where a record gives none, one that a retry gets again."""
+        ...
+
+    def tags(self, known: frozenset[str]) -> pa.MapArray:
+        """The attributes other than `known`, as text."""
+        ...
+
+    def of_resource(self, key: str) -> pa.StringArray:
+        """An attribute of the resource where it is text."""
+        ...
+
+    def resources(self) -> pa.MapArray:
+        """All attributes of the resource, as text."""
+        ...
+
+    def hex_id(self, field: str, width: int) -> pa.StringArray:
+        """The field `trace_id` or `span_id` in hexadecimal, null where it is not `width` bytes long."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +70,7 @@ class Event:
         columns: The attributes that become columns (or identify the record).
         in_extra: Tells of any other attribute whether it goes to `extra`.
         roots: The keys of the body that hold fields.
-        rows: Makes the fixed columns of some records, with `extra` still null.
+        rows: Makes the fixed columns of some records (ascending), with `extra` still null.
     """
 
     kind: Kind
@@ -33,7 +78,12 @@ class Event:
     columns: frozenset[str]
     in_extra: Callable[[str], bool]
     roots: Roots
-    rows: Callable[[Request, Index], pa.RecordBatch]
+    rows: Callable[[Source], pa.RecordBatch]
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a model may be called so: 1 to 128 characters, none of them a control character."""
+    return 1 <= len(name) <= MAX_MODEL_NAME and not any(unicodedata.category(char) == "Cc" for char in name)
 
 
 def odd_attributes(request: Request, event: Event) -> Mask:

@@ -48,6 +48,10 @@ Rows that share no field would otherwise take memory for rows times fields, howe
 """
 
 
+LISTS: Final = tuple(kind for number, kind in sorted(TYPES.items()) if number > LIST_OF)
+"""The types of lists; an empty list among others takes the first that there is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Roots:
     """Which keys of a body hold fields.

@@ -6,11 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lapwing import semconv
-from lapwing_collector.decode.columns import Index
-from lapwing_collector.decode.events import Event
+from lapwing_collector.decode.events import Event, Source
 from lapwing_collector.decode.fields import Roots
 from lapwing_collector.decode.fixed import constant_time, timestamps
-from lapwing_collector.decode.request import Request
 from lapwing_collector.model.records import LABEL_ROWS, Kind
 
 _COLUMNS: Final = frozenset(
@@ -26,21 +24,16 @@ _COLUMNS: Final = frozenset(
 )
 
 
-def _rows(request: Request, rows: Index) -> pa.RecordBatch:
-    """The fixed columns of the records `rows` (ascending); `extra` is null."""
-
-    def attribute(key: str) -> pa.Array:
-        return request.attributes.column(key, rows)
-
-    predicted_ns = pc.fill_null(attribute(semconv.PREDICTION_TIME), 0).to_numpy()
+def _rows(source: Source) -> pa.RecordBatch:
+    predicted_ns = pc.fill_null(source.attribute(semconv.PREDICTION_TIME), 0).to_numpy()
     columns = {
-        "prediction_id": attribute(semconv.PREDICTION_ID),
-        "request_id": attribute(semconv.REQUEST_ID),
+        "prediction_id": source.attribute(semconv.PREDICTION_ID),
+        "request_id": source.attribute(semconv.REQUEST_ID),
         "prediction_time": timestamps(predicted_ns, known=predicted_ns != 0),
-        "time": timestamps(request.times[rows]),
-        "received_at": constant_time(request.received_at_ns, len(rows)),
-        "source": attribute(semconv.LABEL_SOURCE),
-        "extra": pa.nulls(len(rows), LABEL_ROWS.field("extra").type),
+        "time": timestamps(source.times),
+        "received_at": constant_time(source.received_at_ns, source.count),
+        "source": source.attribute(semconv.LABEL_SOURCE),
+        "extra": pa.nulls(source.count, LABEL_ROWS.field("extra").type),
     }
     return pa.RecordBatch.from_pydict(columns, LABEL_ROWS)
 

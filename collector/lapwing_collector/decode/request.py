@@ -1,10 +1,9 @@
 """One request, read both ways: columns for what every record has, objects for what is odd."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +23,10 @@ from lapwing_collector.decode.columns import (
     read_values,
 )
 from lapwing_collector.decode.deep import DeepRecord, Mended, mend
+from lapwing_collector.decode.identity import digest
 from lapwing_collector.decode.values import plain, plain_map
 from lapwing_collector.decode.wire import parse, read_columns
 from lapwing_collector.errors import DecodeError
-
-ROW_BYTES: Final = 512
-"""About what a row takes besides what its record says."""
-
-MAX_ROWS_BYTES: Final = 1 << 28
-"""What the rows of one request may take besides what its records say. As every row has its own copy of its
-resource and scope, few bytes on the wire can ask for more memory than there is."""
 
 
 @dataclass(frozen=True)
@@ -105,17 +98,13 @@ class Request:
         """What identifies a record, however grouped with others: a hash of it, its resource and scope."""
         resource = self.message.resource_logs[self.resources[row]]
         scope = self.scope_logs[self.scopes[row]]
-        content = hashlib.blake2b(digest_size=16)
-        for part in (
-            resource.resource.SerializeToString(deterministic=True),
-            resource.schema_url.encode(),
-            scope.scope.SerializeToString(deterministic=True),
-            scope.schema_url.encode(),
+        return digest(
+            resource.resource.SerializeToString(),
+            resource.schema_url,
+            scope.scope.SerializeToString(),
+            scope.schema_url,
             self.content(row),
-        ):
-            content.update(len(part).to_bytes(8, "little"))
-            content.update(part)
-        return content.digest()
+        )
 
     @cached_property
     def resource_attributes(self) -> list[dict[str, object]]:
@@ -144,7 +133,7 @@ def read_request(payload: bytes, received_at_ns: int) -> Request:
     """Read a request both ways.
 
     Raises:
-        DecodeError: The bytes are not an ExportLogsServiceRequest, or their rows would take too much memory.
+        DecodeError: The bytes are not an ExportLogsServiceRequest.
     """
     mended = Mended(payload)
     try:
@@ -152,26 +141,10 @@ def read_request(payload: bytes, received_at_ns: int) -> Request:
     except DecodeError:
         mended = mend(payload)
         message = parse(mended.payload)
-    _check_size(message)
     try:
         return _with_columns(message, mended, received_at_ns)
     except AmbiguousValueError:  # the runtime has decided, and writes only what it chose
         return _with_columns(message, replace(mended, payload=message.SerializeToString()), received_at_ns)
-
-
-def _check_size(message: ExportLogsServiceRequest) -> None:
-    """Refuse a request whose rows, by repeating a long resource or by their number, would fill the memory."""
-    needed = 0
-    for resource in message.resource_logs:
-        resource_bytes = resource.resource.ByteSize()
-        for scope in resource.scope_logs:
-            needed += len(scope.log_records) * (resource_bytes + scope.scope.ByteSize() + ROW_BYTES)
-    if needed > MAX_ROWS_BYTES:
-        raise DecodeError(
-            f"The rows of this request would take about {needed >> 20} MiB (limit {MAX_ROWS_BYTES >> 20}): "
-            "each repeats its resource and scope. Send fewer records per request.",
-            413,
-        )
 
 
 def _with_columns(message: ExportLogsServiceRequest, mended: Mended, received_at_ns: int) -> Request:

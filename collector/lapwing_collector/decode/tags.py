@@ -1,6 +1,7 @@
 """Maps of text: the tags of predictions and the attributes of their resources."""
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -43,15 +44,6 @@ def tag_maps(request: Request, rows: Index, known: frozenset[str]) -> pa.MapArra
     return pa.MapArray.from_arrays(pa.array(offsets), keys, _texts(request, positions))
 
 
-def resource_maps(request: Request, rows: Index) -> pa.MapArray:
-    """All attributes of the resource of each of the records `rows`, as text."""
-    maps = [
-        [(key, text(value)) for key, value in attributes.items()]
-        for attributes in request.resource_attributes
-    ]
-    return pa.array(maps, _STRINGS).take(pa.array(request.resources[rows]))
-
-
 def joined_tags(arrays: Arrays, column: pa.Array, common: list[tuple[str, str | None]]) -> pa.MapArray:
     """The tags of a table's rows: those in its column, and where a row has no such tag the `common` ones.
 
@@ -63,10 +55,10 @@ def joined_tags(arrays: Arrays, column: pa.Array, common: list[tuple[str, str | 
     arrays.add(columns, (), column, is_root=True)
     if columns.extras:
         raise UnusableError("there are too many different tags for so many rows")
-    tags = {key: pa.repeat(pa.scalar(tag, pa.string()), count) for key, tag in common}
+    tags: dict[str, pa.Array] = {key: pa.repeat(pa.scalar(tag, pa.string()), count) for key, tag in common}
     for field in columns.finish():
         key = ".".join(field.path)
-        texts = _as_texts(field.values)
+        texts = as_texts(field.values)
         tags[key] = pc.coalesce(texts, tags[key]) if key in tags else texts
     if not tags:
         return pa.array([{}] * count, _STRINGS)
@@ -79,7 +71,29 @@ def joined_tags(arrays: Arrays, column: pa.Array, common: list[tuple[str, str | 
     return pa.MapArray.from_arrays(pa.array(offsets, pa.int32()), keys, texts.filter(pa.array(keep)))
 
 
-def _as_texts(values: pa.Array) -> pa.StringArray:
+def text_maps(columns: Mapping[str, pa.StringArray], count: int) -> pa.MapArray:
+    """Maps of `count` rows that all have the keys of `columns`."""
+    if not columns:
+        return _empty_maps(count)
+    width = len(columns)
+    by_row = np.arange(width * count).reshape(width, count).T.ravel()
+    texts = pa.concat_arrays(list(columns.values())).take(pa.array(by_row))
+    keys = pa.array(columns, pa.string()).take(pa.array(np.tile(np.arange(width), count)))
+    return pa.MapArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * width), keys, texts)
+
+
+def _empty_maps(count: int) -> pa.MapArray:
+    none = pa.array([], pa.string())
+    return pa.MapArray.from_arrays(pa.array(np.zeros(count + 1, np.int32)), none, none)
+
+
+def resource_texts(attributes: Sequence[Mapping[str, Any]]) -> pa.MapArray:
+    """The attributes of each resource, as text."""
+    return pa.array([[(key, text(value)) for key, value in each.items()] for each in attributes], _STRINGS)
+
+
+def as_texts(values: pa.Array) -> pa.StringArray:
+    """Values of one kind as text, as tags are written."""
     if values.type in _ARROWS_SPELLING:
         return values.cast(pa.string())
     if values.type == UNTYPED:

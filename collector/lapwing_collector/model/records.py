@@ -198,7 +198,8 @@ class Outcome:
         records: Records it carried.
         rejected: Records of it that can not be stored, whatever is tried again.
         message: Why not; empty when there is nothing to say.
-        rows: Rows that its records became; a record that is a table has many.
+        rows: Rows that its records became; a record that is a table has many. Those of records that came
+            earlier in the group count, though they are left out.
         rejected_rows: Rows that the rejected records would have become, as far as they say (`ml.batch.rows`);
             1 for each that does not say.
         error: Why it can not be read at all; then the numbers are 0.

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.logs.v1.logs_pb2 import ResourceLogs, ScopeLogs
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from helpers.decode_requests import TIME_NS, key_values, prediction, request
+from helpers.decode_requests import TIME_NS, key_values, prediction, record, request
 from lapwing_collector.decode import decode_logs, fields
 from lapwing_collector.model.records import PREDICTION_ROWS, UNTYPED, Batch, Kind
 
@@ -400,7 +400,11 @@ def test_fields_beyond_the_cell_limit_go_to_extra(
 ) -> None:
     """Rows that share no field can not make columns without bound, and lose nothing."""
     monkeypatch.setattr(fields, "MAX_CELLS", 2 * len(fields_stored))
-    batch = decode(prediction({"inputs": {"a": 1, "b": 2}}), prediction({"inputs": second}))
+    without_id = {"ml.model.name": "churn"}  # such records are read together, whatever fields they have
+    batch = decode(
+        record("ml.prediction", {"inputs": {"a": 1, "b": 2}}, without_id),
+        record("ml.prediction", {"inputs": second}, without_id),
+    )
     assert [".".join(column.path) for column in batch.fields] == fields_stored
     none, text = batch.rows["extra"].storage.to_pylist()
     assert (none, json.loads(text)) == (None, extra)

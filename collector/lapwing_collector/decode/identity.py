@@ -1,0 +1,42 @@
+"""What identifies a record that nobody has numbered."""
+
+import hashlib
+from functools import lru_cache
+
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+
+def canonical_record(record: bytes) -> bytes:
+    """The bytes of a record as the protobuf runtime writes them."""
+    return LogRecord.FromString(record).SerializeToString()
+
+
+def digest(resource: bytes, resource_url: str, scope: bytes, scope_url: str, record: bytes) -> bytes:
+    """16 bytes that are the same for the same record, however it is grouped with others: its BLAKE2b hash.
+
+    Args:
+        resource: The bytes of its resource, however written.
+        resource_url: The schema URL of that.
+        scope: The bytes of its scope, however written.
+        scope_url: The schema URL of that.
+        record: Its own bytes, as the protobuf runtime writes them.
+    """
+    content = hashlib.blake2b(_origin(resource, resource_url, scope, scope_url), digest_size=16)
+    content.update(record)
+    return content.digest()
+
+
+@lru_cache(maxsize=64)
+def _origin(resource: bytes, resource_url: str, scope: bytes, scope_url: str) -> bytes:
+    content = hashlib.blake2b(digest_size=32)
+    for part in (
+        Resource.FromString(resource).SerializeToString(deterministic=True),
+        resource_url.encode(),
+        InstrumentationScope.FromString(scope).SerializeToString(deterministic=True),
+        scope_url.encode(),
+    ):
+        content.update(len(part).to_bytes(8, "little"))
+        content.update(part)
+    return content.digest()

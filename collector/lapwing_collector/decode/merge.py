@@ -1,0 +1,109 @@
+"""Joins batches of the same kind, model and process that were read in different ways."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lapwing_collector.decode import fields as limits
+from lapwing_collector.decode.columns import Index
+from lapwing_collector.model.records import DIGEST, UNTYPED, Batch, FieldColumn
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that were made of records at once.
+
+    Attributes:
+        batch: The rows.
+        records: The record of each row, by its number among all that were decoded together.
+    """
+
+    batch: Batch
+    records: Index
+
+
+def merge(parts: Iterable[Part]) -> list[Batch]:
+    """One batch for each kind, model and process, with its rows in the order of the records.
+
+    Where rows share so few fields that their columns would be empty for the most part, they stay apart.
+    """
+    alike: dict[tuple[str, str, str | None], list[Part]] = {}
+    for part in parts:
+        alike.setdefault((part.batch.kind, part.batch.model, part.batch.process_id), []).append(part)
+    return [batch for same in alike.values() for batch in _joined(same)]
+
+
+def _joined(parts: Sequence[Part]) -> list[Batch]:
+    batches = [part.batch for part in parts]
+    count = sum(batch.rows.num_rows for batch in batches)
+    columns = {(field.path, field.values.type) for batch in batches for field in batch.fields}
+    if len(batches) == 1 or len(columns) * count > limits.MAX_CELLS:
+        return batches
+    order = pa.array(np.argsort(np.concatenate([part.records for part in parts]), kind="stable"))
+    first = batches[0]
+    (rows,) = pa.Table.from_batches([batch.rows for batch in batches]).combine_chunks().to_batches()
+    return [
+        Batch(
+            first.kind,
+            first.model,
+            first.process_id,
+            pa.concat_arrays([batch.sequence for batch in batches]).take(order),
+            rows.take(order),
+            tuple(
+                FieldColumn(path, values.take(order))
+                for path, kinds in _fields(batches).items()
+                for values in kinds.values()
+            ),
+            _digests(batches, order),
+        )
+    ]
+
+
+def _fields(batches: Sequence[Batch]) -> dict[Path, dict[pa.DataType, pa.Array]]:
+    """The values of each field by their kind, over all batches."""
+    found: dict[Path, dict[pa.DataType, dict[int, pa.Array]]] = {}
+    for number, batch in enumerate(batches):
+        for field in batch.fields:
+            found.setdefault(field.path, {}).setdefault(field.values.type, {})[number] = field.values
+    return {
+        path: _settled(
+            {
+                kind: pa.concat_arrays(
+                    [
+                        values[number] if number in values else pa.nulls(batch.rows.num_rows, kind)
+                        for number, batch in enumerate(batches)
+                    ]
+                )
+                for kind, values in kinds.items()
+            }
+        )
+        for path, kinds in found.items()
+    }
+
+
+def _settled(kinds: dict[pa.DataType, pa.Array]) -> dict[pa.DataType, pa.Array]:
+    """Give empty lists the kind of the field's other lists, where it has such."""
+    lists = [kind for kind in limits.LISTS if kind in kinds]
+    if UNTYPED not in kinds or not lists:
+        return kinds
+    untyped = kinds[UNTYPED]
+    empty = pc.equal(untyped.storage, "[]")
+    typed = kinds[lists[0]]
+    none = pa.array([[]], typed.type).take(pa.array(np.zeros(len(typed), np.int64)))
+    rest = pc.if_else(empty, None, untyped.storage)
+    settled = kinds | {lists[0]: pc.if_else(pc.fill_null(empty, fill_value=False), none, typed)}
+    settled[UNTYPED] = pa.ExtensionArray.from_storage(UNTYPED, rest)
+    return {kind: values for kind, values in settled.items() if values.null_count < len(values)}
+
+
+def _digests(batches: Sequence[Batch], order: pa.Array) -> pa.Array | None:
+    if all(batch.digest is None for batch in batches):
+        return None
+    return pa.concat_arrays(
+        [pa.nulls(batch.rows.num_rows, DIGEST) if batch.digest is None else batch.digest for batch in batches]
+    ).take(order)
