@@ -27,6 +27,8 @@ def connect(*, threads: int | None = None, memory_limit: str | None = None) -> d
     settings: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
+        "allow_community_extensions": False,
+        "allow_persistent_secrets": False,
         "temp_directory": "",
     }
     if threads is not None:

@@ -5,7 +5,9 @@
     ├── DataDirectoryError       the data directory cannot be used (permissions, another owner, not a lake)
     ├── AddressInUseError        a port is taken
     ├── QueryError               SQL that is refused, fails, or runs over its limits
-    │   └── NotSeenYetError      it names a table or a field that no record has brought yet
+    │   ├── NotSeenYetError      it names a table or a field that no record has brought yet
+    │   ├── RefusedQueryError    it is no SELECT, or asks for more than reading tables
+    │   └── QueryLimitError      it took too long, too much memory, or has too large an answer
     ├── DecodeError              a request body that is not what it claims to be (HTTP status hint)
     └── UnavailableError         not now, try again: overload, a full disk, shutting down
 
@@ -30,11 +32,32 @@ class AddressInUseError(LapwingError):
 
 
 class QueryError(LapwingError):
-    """SQL that is refused, fails, or runs over its limits."""
+    """SQL that is refused, fails, or runs over its limits.
+
+    Attributes:
+        position: The character of the SQL where the mistake is, counted from 0; None where it is unknown.
+        candidates: Names that may have been meant.
+    """
+
+    def __init__(
+        self, message: str, *, position: int | None = None, candidates: tuple[str, ...] = ()
+    ) -> None:
+        """Keep the message and what helps to mend the SQL."""
+        super().__init__(message)
+        self.position = position
+        self.candidates = candidates
 
 
 class NotSeenYetError(QueryError):
     """It names a table or a field that no record has brought yet; while data is to come, no mistake."""
+
+
+class RefusedQueryError(QueryError):
+    """It is no SELECT, or asks for more than reading tables."""
+
+
+class QueryLimitError(QueryError):
+    """It took too long, too much memory, or has too large an answer."""
 
 
 class DecodeError(LapwingError):

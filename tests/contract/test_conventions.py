@@ -27,6 +27,13 @@ OTHER = {  # a value of each setting that is not its default
     "notify": "whom.yaml",
     "http.listen": "127.0.0.1:1",
     "http.max_request_bytes": "1",
+    "query.max_bytes": "1",
+    "query.max_rows": "1",
+    "query.memory_bytes": "134217728",
+    "query.queue": "0",
+    "query.timeout": "1h",
+    "query.workers": "1",
+    "web.listen": "127.0.0.1:1",
     "write.flush_interval": "1h",
     "write.max_pending_bytes": "1",
 }

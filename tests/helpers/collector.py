@@ -15,6 +15,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from lapwing import semconv
 from lapwing_collector.app.collector import run_collector
+from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.project import Project, load_project
 from lapwing_collector.clock import Clock, SystemClock
 from lapwing_collector.query import Session
@@ -39,6 +40,11 @@ class Collector:
         finally:
             connection.close()
 
+    @property
+    def web(self) -> str:
+        """Where it answers SQL, metrics and commands."""
+        return DataDirectory(self.data).web_address.read_text().strip()
+
     def ask(self, sql: str) -> list[dict[str, Any]]:
         """Query its lake as another process would."""
         return ask(self.data, sql)
@@ -56,7 +62,12 @@ def ask(data: Path, sql: str) -> list[dict[str, Any]]:
 
 def project(data: Path, config: Path | None = None, **flags: Any) -> Project:
     """A project on `data`, listening on a free port, flushing at once."""
-    settings = {"data": data, "http.listen": "127.0.0.1:0", "write.flush_interval": "10ms"}
+    settings = {
+        "data": data,
+        "http.listen": "127.0.0.1:0",
+        "web.listen": "127.0.0.1:0",
+        "write.flush_interval": "10ms",
+    }
     return load_project(config, settings | flags)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import pyarrow as pa
 
 from lapwing_collector.app.alerting import Alerting
+from lapwing_collector.app.asking import query_limits
 from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.ingest import Ingest
@@ -16,13 +17,15 @@ from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.project import Project
 from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.recovery import Recovery
+from lapwing_collector.app.serving import Serving
+from lapwing_collector.app.telemetry import Telemetry
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.decode import decode_logs
 from lapwing_collector.lake import CatalogKeeper, Lake, QueuedMetric
 from lapwing_collector.metrics import DATA_CLOCK, WALL_CLOCK
 from lapwing_collector.notify import Deliverer
-from lapwing_collector.query import QueryPool
+from lapwing_collector.query import QueryPool, Spare
 from lapwing_collector.state import Store
 from lapwing_collector.wal import Log
 
@@ -70,8 +73,11 @@ async def run_collector(
         parts.callback(log.close)
         store = Store.open(directory.state)
         parts.callback(store.close)
-        queries = QueryPool(directory.lake, RULE_WORKERS)
-        parts.callback(queries.close)
+        spare = Spare(directory.lake, query_limits(settings))
+        parts.callback(spare.close)
+        rule_queries = QueryPool(spare, RULE_WORKERS)
+        parts.callback(rule_queries.close)
+        queries = QueryPool(spare, settings.query.workers, queue=settings.query.queue)
 
         pending = Pending(settings.write.max_pending_bytes)
         completeness = Completeness(
@@ -88,7 +94,7 @@ async def run_collector(
             targets=project.targets,
             store=store,
             completeness=completeness,
-            run_query=queries.run,
+            run_query=rule_queries.run,
             wake=deliverer.wake,
             clock=clock,
             workers=RULE_WORKERS,
@@ -111,6 +117,19 @@ async def run_collector(
         )
         ingest = Ingest(log=log, ledger=recovery.accepted, pending=pending, decode=decode_logs, clock=clock)
         parts.callback(ingest.close)
+        telemetry = Telemetry(people=queries.stats, rules=rule_queries.stats)
+        serving = Serving(
+            settings,
+            queries,
+            readiness=receiving.readiness,
+            metrics=telemetry.exposition,
+            duties={},
+            authorize=None,
+            address_file=directory.web_address,
+        )
+        parts.push_async_callback(serving.stop)
+        parts.callback(queries.close)  # what runs for people ends before its server waits for it
+        await serving.start()
         recovery.admit_covered()
         writer.start()
         parts.callback(writer.close, _GRACE_S)

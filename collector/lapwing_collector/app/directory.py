@@ -21,6 +21,11 @@ class DataDirectory:
         return self.root / "lake"
 
     @property
+    def catalog(self) -> Path:
+        """Which files hold which table of the lake."""
+        return self.lake / "catalog.sqlite"
+
+    @property
     def state(self) -> Path:
         """The database of alert states and messages."""
         return self.root / "state.sqlite"
@@ -29,3 +34,8 @@ class DataDirectory:
     def dead_letters(self) -> Path:
         """Requests that were acknowledged and can no longer be read."""
         return self.root / "dead-letters"
+
+    @property
+    def web_address(self) -> Path:
+        """Where the owner answers SQL and commands, host:port, while it does."""
+        return self.root / "web.address"

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from lapwing_collector.config import Settings
 from lapwing_collector.decode import from_json
@@ -64,6 +64,11 @@ class Receiving:
         if self._ingest is None:
             raise UnavailableError("shutting down")
         return await self._ingest(payload)
+
+    def readiness(self) -> tuple[bool, Mapping[str, Any]]:
+        """Whether records are acknowledged, and what else there is to tell."""
+        now = self._readiness()
+        return now.ready, {"replaying": now.replaying}
 
     def _readiness(self) -> Readiness:
         open_ = self._opened.is_set()

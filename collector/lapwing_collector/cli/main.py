@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import lapwing
-from lapwing_collector.cli.output import Format
+from lapwing_collector.cli.output import Output
 from lapwing_collector.errors import LapwingError
 
 app = typer.Typer(
@@ -63,27 +63,38 @@ def up(
     config: Config = None,
     data: Data = None,
     http: Annotated[str | None, typer.Option("--http", help="Where to receive OTLP/HTTP, host:port.")] = None,
+    web: Annotated[
+        str | None, typer.Option("--web", help="Where to answer SQL, metrics and commands, host:port.")
+    ] = None,
 ) -> None:
     """Start the collector: receive predictions, keep them, evaluate rules, notify."""
     from lapwing_collector.app.up import up as run
     from lapwing_collector.cli.banner import announce
 
-    run(config, {"data": data, "http.listen": http}, announce)
+    run(config, {"data": data, "http.listen": http, "web.listen": web}, announce)
 
 
 @app.command()
-def sql(
+def sql(  # noqa: PLR0917  # typer reads options off parameters
     query: Annotated[str, typer.Argument(help="One SELECT; '-' reads it from standard input.")],
     config: Config = None,
     data: Data = None,
-    fmt: Annotated[Format, typer.Option("--format", "-f", help="How to print the rows.")] = Format.TABLE,
+    fmt: Annotated[Output, typer.Option("--format", "-f", help="How to print the rows.")] = Output.TABLE,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="Print so many rows at most; query.max_rows by default."),
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", help="Stop after so long, 90s or 5m; query.timeout by default.")
+    ] = None,
 ) -> None:
     """Query predictions, labels, logs and metrics, whether the collector runs or not."""
-    from lapwing_collector.app.asking import ask
-    from lapwing_collector.cli.output import write_rows
+    from lapwing_collector.app.asking import asking
+    from lapwing_collector.cli.output import write_answer
 
     text = sys.stdin.read() if query == "-" else query
-    write_rows(ask(config, {"data": data}, text), fmt)
+    with asking(config, {"data": data, "query.timeout": timeout}, text, fmt.rows, limit=limit) as answer:
+        write_answer(answer, fmt)
 
 
 @app.command()

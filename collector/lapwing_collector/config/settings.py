@@ -51,6 +51,32 @@ class HttpSettings(_Section):
     )
 
 
+class WebSettings(_Section):
+    """SQL over HTTP, metrics and health."""
+
+    listen: Address = Field(
+        "127.0.0.1:4319",
+        description="host:port of SQL over HTTP, metrics and commands; port 0 picks a free one",
+    )
+
+
+class QuerySettings(_Section):
+    """What people's queries may use; rules have processes of their own."""
+
+    timeout: Duration = Field(
+        timedelta(seconds=30), ge=timedelta(milliseconds=1), description="how long a query may run"
+    )
+    max_rows: int = Field(1_000_000, gt=0, description="rows of an answer; beyond, it is cut and says so")
+    max_bytes: int = Field(
+        128 << 20, gt=0, description="size of an answer in memory; beyond, it is cut and says so"
+    )
+    memory_bytes: int = Field(
+        1 << 30, ge=128 << 20, description="memory that one query may use; it ends when it needs more"
+    )
+    workers: int = Field(2, gt=0, description="queries over HTTP that run at the same time")
+    queue: int = Field(16, ge=0, description="queries over HTTP that may wait for their turn")
+
+
 class WriteSettings(_Section):
     """From the durable log into the lake."""
 
@@ -82,6 +108,8 @@ class Settings(_Section):
     )
     http: HttpSettings = HttpSettings()
     write: WriteSettings = WriteSettings()
+    web: WebSettings = WebSettings()
+    query: QuerySettings = QuerySettings()
 
 
 def load_settings(

@@ -17,6 +17,8 @@ _START_S: Final = 30.0
 _STOP_S: Final = 10.0
 _POLL_S: Final = 0.05
 
+_ANYWHERE: Final = ("--web", "127.0.0.1:0")
+
 COMMAND: Final = (sys.executable, "-m", "lapwing_collector.cli")
 """The `lapwing` command of this very installation."""
 
@@ -49,7 +51,7 @@ class CollectorProcess:
         with output.open("ab") as file:
             said_before = file.tell()
             process = subprocess.Popen(  # noqa: S603  # our own command
-                [*COMMAND, "up", "--config", str(config), "--data", str(data), "--http", http],
+                [*COMMAND, "up", "--config", str(config), "--data", str(data), "--http", http, *_ANYWHERE],
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "500", **environment},

@@ -16,6 +16,7 @@ import signal, sqlite3, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 connection = sqlite3.connect(sys.argv[1])
 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+print(flush=True)
 sys.stdin.read()
 """
 """Holds the connection until the owner closes the pipe, or dies."""
@@ -30,9 +31,13 @@ class CatalogKeeper:
 
     @classmethod
     def start(cls, lake: Path) -> Self:
-        """Hold the catalog of the lake in folder `lake` open."""
+        """Hold the catalog of the lake in folder `lake` open from now on, if there is one that can be."""
         command = [sys.executable, "-I", "-c", _SCRIPT, str(lake / "catalog.sqlite")]
-        return cls(subprocess.Popen(command, stdin=subprocess.PIPE))  # noqa: S603  # our own script
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  # our own script
+        assert process.stdout is not None  # noqa: S101  # it was started with a pipe
+        with process.stdout as said:
+            said.readline()
+        return cls(process)
 
     def close(self) -> None:
         """Let go; closing twice is harmless."""

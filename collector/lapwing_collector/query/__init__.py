@@ -1,7 +1,21 @@
-"""Reading the lake: SQL that can only look, in this process or in one that can be killed."""
+"""Reading the lake: SQL that can only look, in processes that hold nothing else and can be killed."""
 
 from lapwing_collector.query.guard import check_select, tables_in
+from lapwing_collector.query.limits import Limits
+from lapwing_collector.query.pool import PoolStats, QueryPool
+from lapwing_collector.query.process import QueryProcess
+from lapwing_collector.query.render import cells
 from lapwing_collector.query.session import Session
-from lapwing_collector.query.worker import QueryPool, QueryProcess
+from lapwing_collector.query.spare import Spare
 
-__all__ = ["QueryPool", "QueryProcess", "Session", "check_select", "tables_in"]
+__all__ = [
+    "Limits",
+    "PoolStats",
+    "QueryPool",
+    "QueryProcess",
+    "Session",
+    "Spare",
+    "cells",
+    "check_select",
+    "tables_in",
+]

@@ -1,6 +1,7 @@
-"""Decides which SQL may run: exactly one SELECT, and no table function that does more than make rows.
+"""Decides which SQL may run: exactly one SELECT over the lake's tables, with functions that only compute.
 
-READ_ONLY does not suffice: `SELECT * FROM ducklake_cleanup_old_files(…)` is a SELECT that deletes files.
+READ_ONLY does not suffice: `SELECT * FROM ducklake_cleanup_old_files(…)` is a SELECT that deletes files, and
+views of DuckDB's own tell where files lie.
 """
 
 import json
@@ -9,9 +10,35 @@ from typing import Any, Final
 
 import duckdb
 
-from lapwing_collector.errors import QueryError
+from lapwing_collector import engine
+from lapwing_collector.errors import QueryError, RefusedQueryError
+from lapwing_collector.query.mistakes import query_error
 
 _TABLE_FUNCTIONS: Final = frozenset({"generate_series", "range", "repeat", "unnest"})
+
+_FUNCTIONS: Final = frozenset(
+    {
+        "current_setting",  # tells paths
+        "currval",
+        "getvariable",
+        "json_serialize_plan",  # binds SQL that nobody checked
+        "nextval",
+        "pg_sleep",
+        "sleep_ms",
+        "write_log",
+    }
+)
+"""Functions that do something else than compute."""
+
+_SCHEMAS: Final = frozenset(
+    {"", "main", "predictions", "predictions_all", "labels", "labeled", "information_schema"}
+)
+_OTHERS_TABLES: Final = ("duckdb_", "ducklake_", "pg_", "pragma_", "sqlite_")
+"""How views of DuckDB itself begin; some tell paths. They are found without a schema."""
+
+_LISTS: Final = frozenset({'"databases"', '"tables"', "__show_tables_expanded"})
+
+_FILE_MARKS: Final = frozenset("./\\:*?")
 
 
 def check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -22,22 +49,26 @@ def check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         sql: What a person wrote.
 
     Raises:
-        QueryError: It is something else; the message says what.
+        RefusedQueryError: It is something else; the message says what.
+        QueryError: It does not parse.
     """
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
-        raise QueryError(str(error)) from error
+        raise query_error(error, sql) from error
+    if len(statements) == 2 and statements[0].type == duckdb.StatementType.CREATE:
+        raise RefusedQueryError(
+            "PIVOT needs its columns named: SELECT * FROM (PIVOT t ON column IN ('a', 'b') USING count(*))"
+        )
     if len(statements) != 1:
-        raise QueryError(f"expected one SELECT, not {len(statements)} statements")
+        raise RefusedQueryError(f"expected one SELECT, not {len(statements)} statements")
     kind = statements[0].type
     if kind != duckdb.StatementType.SELECT:
-        raise QueryError(f"expected a SELECT, not {kind.name}: queries can only read")
-    for node in _nodes(_syntax_tree(connection, sql), "TABLE_FUNCTION"):
-        function = str(node["function"]["function_name"]).lower()
-        if function not in _TABLE_FUNCTIONS:
-            allowed = ", ".join(sorted(_TABLE_FUNCTIONS))
-            raise QueryError(f"the table function {function} is not allowed in queries (allowed: {allowed})")
+        raise RefusedQueryError(f"expected a SELECT, not {kind.name}: queries can only read")
+    try:
+        _check(_syntax_tree(connection, sql))
+    except RecursionError as error:
+        raise RefusedQueryError("this SQL is nested too deeply; use WITH to take it apart") from error
 
 
 def tables_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[tuple[str, str]]:
@@ -48,9 +79,57 @@ def tables_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[tupl
     """
     return frozenset(
         (node["schema_name"], node["table_name"])
-        for node in _nodes(_syntax_tree(connection, sql), "BASE_TABLE")
-        if node["schema_name"]
+        for node in _nodes(_syntax_tree(connection, sql))
+        if node.get("type") == "BASE_TABLE" and node["schema_name"]
     )
+
+
+def _check(tree: Any) -> None:
+    named = {entry["key"].lower() for node in _nodes(tree) for entry in _with_entries(node)}
+    for node in _nodes(tree):
+        match node.get("type"):
+            case "TABLE_FUNCTION":
+                _check_table_function(str(node["function"]["function_name"]).lower())
+            case "BASE_TABLE":
+                _check_table(node, named)
+            case "SHOW_REF":
+                if node["query"] is None and node["table_name"] not in _LISTS:
+                    raise RefusedQueryError(f"SHOW {node['table_name']} is not allowed in queries")
+            case _:
+                if (name := str(node.get("function_name", "")).lower()) in _FUNCTIONS:
+                    raise RefusedQueryError(f"the function {name} is not allowed in queries")
+
+
+def _check_table_function(function: str) -> None:
+    if function not in _TABLE_FUNCTIONS:
+        allowed = ", ".join(sorted(_TABLE_FUNCTIONS))
+        raise RefusedQueryError(
+            f"the table function {function} is not allowed in queries (allowed: {allowed})"
+        )
+
+
+def _check_table(node: dict[str, Any], named: set[str]) -> None:
+    catalog, schema, table = (str(node[f"{part}_name"]).lower() for part in ("catalog", "schema", "table"))
+    if schema == engine.LAKE and not catalog:
+        catalog, schema = schema, ""
+    full = ".".join(part for part in (catalog, schema, table) if part)
+    if catalog not in {"", engine.LAKE} or schema not in _SCHEMAS:
+        raise RefusedQueryError(
+            f"{full} is not allowed in queries: tables are predictions, predictions_all, labels and labeled "
+            "of a model, or stand without a schema; SHOW ALL TABLES lists them"
+        )
+    if schema in {"", "main"} and table.startswith(_OTHERS_TABLES):
+        raise RefusedQueryError(
+            f"{full} is not allowed in queries; SHOW ALL TABLES lists the tables that are"
+        )
+    if not schema and table not in named and _FILE_MARKS.intersection(table):
+        raise RefusedQueryError(f"{full} looks like a file: queries can only read tables of the lake")
+
+
+def _with_entries(node: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a WITH names."""
+    entries = node.get("cte_map")
+    return entries["map"] if isinstance(entries, dict) else []
 
 
 def _syntax_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
@@ -61,12 +140,11 @@ def _syntax_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
     return tree
 
 
-def _nodes(tree: Any, kind: str) -> Iterator[dict[str, Any]]:
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
     if isinstance(tree, dict):
-        if tree.get("type") == kind:
-            yield tree
+        yield tree
         for child in tree.values():
-            yield from _nodes(child, kind)
+            yield from _nodes(child)
     elif isinstance(tree, list):
         for child in tree:
-            yield from _nodes(child, kind)
+            yield from _nodes(child)

@@ -1,23 +1,22 @@
 """A connection that reads the lake and nothing else."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from lapwing_collector import engine
 from lapwing_collector.engine import literal
-from lapwing_collector.errors import DataDirectoryError, NotSeenYetError, QueryError
+from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.query.guard import check_select
+from lapwing_collector.query.limits import Limits
+from lapwing_collector.query.mistakes import query_error
 
-MEMORY_LIMIT: Final = "2GB"
+_ROWS_AT_ONCE: Final = 8192
 
-_NOT_SEEN: Final = re.compile(
-    r"(Table|View) with name .* does not exist|Referenced (column|table) .* not found|Could not find key"
-)
+Taken = TypeVar("Taken")
 
 
 class Session:
@@ -30,34 +29,44 @@ class Session:
         self._checked: set[str] = set()
 
     @classmethod
-    def open(cls, lake: Path, *, threads: int | None = None) -> Self:
+    def open(cls, lake: Path, limits: Limits | None = None) -> Self:
         """Open the lake in folder `lake` for reading; its owner may write meanwhile.
 
         Raises:
             DataDirectoryError: There is no lake.
         """
         lake = lake.resolve()
+        limits = limits or Limits()
         if not (lake / "catalog.sqlite").exists():
             raise DataDirectoryError(f"{lake.parent}: there is no lake here yet; `lapwing up` makes one")
-        connection = engine.connect(threads=threads, memory_limit=MEMORY_LIMIT)
+        connection = engine.connect(threads=limits.threads, memory_limit=f"{limits.memory_bytes >> 20}MiB")
         try:
             engine.attach(connection, lake, read_only=True)
         except duckdb.Error as error:
             raise DataDirectoryError(f"{lake}: the lake cannot be read: {error}") from error
-        connection.execute(f"SET allowed_directories = [{literal(str(lake) + '/')}]")
+        connection.execute("SET python_enable_replacements = false")
+        connection.execute("SET errors_as_json = true")
+        connection.execute(f"SET allowed_directories = [{literal(str(engine.data_folder(lake)) + '/')}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         return cls(connection)
 
     def run(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """Answer one SELECT.
+        """Answer one SELECT, as `stream`, with all rows as an Arrow table."""
+        return self.stream(sql, parameters or {}, lambda rows: rows.read_all())
+
+    def stream(
+        self, sql: str, parameters: Mapping[str, Any], take: Callable[[pa.RecordBatchReader], Taken]
+    ) -> Taken:
+        """Answer one SELECT while its rows are computed.
 
         Args:
             sql: One SELECT; parameters are written `$name`.
             parameters: Their values; times as naive UTC datetimes, which DuckDB can prune files by.
+            take: Takes as many rows as it likes; it may be called a second time, from the first row on.
 
         Returns:
-            The rows as an Arrow table.
+            What `take` returned.
 
         Raises:
             QueryError: The SQL is refused or fails.
@@ -67,23 +76,26 @@ class Session:
             check_select(self._connection, sql)
             self._checked.add(sql)
         try:
-            return self._fetch(sql, parameters)
-        except duckdb.IOException:
+            return self._take(sql, parameters, take)
+        except (duckdb.IOException, OSError):
             # A file may vanish under a reader when small files were merged; the newer snapshot has its rows.
             try:
-                return self._fetch(sql, parameters)
-            except duckdb.IOException as error:
-                raise QueryError(str(error)) from error
+                return self._take(sql, parameters, take)
+            except (duckdb.IOException, OSError) as error:
+                raise query_error(error, sql) from error
 
     def close(self) -> None:
         """Let go of the lake."""
         self._connection.close()
 
-    def _fetch(self, sql: str, parameters: Mapping[str, Any] | None) -> pa.Table:
+    def _take(
+        self, sql: str, parameters: Mapping[str, Any], take: Callable[[pa.RecordBatchReader], Taken]
+    ) -> Taken:
         try:
-            return self._connection.execute(sql, dict(parameters or {})).to_arrow_table()
-        except duckdb.IOException:
+            result = self._connection.execute(sql, dict(parameters))
+            with result.to_arrow_reader(_ROWS_AT_ONCE) as rows:
+                return take(rows)
+        except (duckdb.IOException, OSError):
             raise
-        except duckdb.Error as error:
-            kind = NotSeenYetError if _NOT_SEEN.search(str(error)) else QueryError
-            raise kind(str(error)) from error
+        except (duckdb.Error, pa.ArrowException, MemoryError) as error:
+            raise query_error(error, sql) from error

@@ -1,0 +1,99 @@
+"""The port of people: SQL over HTTP, metrics, health, and commands to the owner."""
+
+import ipaddress
+import socket
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from lapwing_collector.config import Settings
+from lapwing_collector.query import QueryPool
+from lapwing_collector.receive import Server
+from lapwing_collector.web import Authorize, Duty, Threads, create_app
+
+GRACE_S: Final = 1.0
+"""For answers under way when it stops."""
+
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Serving:
+    """The server of people and scripts."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        queries: QueryPool,
+        *,
+        readiness: Callable[[], tuple[bool, Mapping[str, Any]]],
+        metrics: Callable[[], bytes],
+        duties: Mapping[str, Duty],
+        authorize: Authorize | None,
+        address_file: Path,
+    ) -> None:
+        """Prepare; nothing listens yet.
+
+        Args:
+            settings: Where to listen, and what queries may use.
+            queries: Answers them.
+            readiness: Whether records are acknowledged, and what else /readyz tells.
+            metrics: Gives the metrics as text.
+            duties: What commands may have done, by name.
+            authorize: Asked before anything is read; None lets everybody in.
+            address_file: Told where this listens while it does, for commands to find it.
+        """
+        query = settings.query
+        self._threads = Threads(
+            # Some more than may run or wait, so that those too many are turned away and not kept waiting.
+            ThreadPoolExecutor(query.workers + query.queue + 2, thread_name_prefix="lapwing-web"),
+            ThreadPoolExecutor(1, thread_name_prefix="lapwing-duty"),
+        )
+        self._address_file = address_file
+        host, _, port = settings.web.listen.rpartition(":")
+        host = host.strip("[]")
+        timeout_s = query.timeout.total_seconds()
+        app = create_app(
+            ask=lambda ask, cancellation: queries.ask(ask, timeout_s, cancellation),
+            max_rows=query.max_rows,
+            max_bytes=query.max_bytes,
+            readiness=readiness,
+            metrics=metrics,
+            duties=duties,
+            authorize=authorize or (lambda _header, _scope: 200),
+            threads=self._threads,
+            # Whoever has a token is let in under any name; without tokens, only this machine knows its own.
+            hosts=_LOOPBACK if authorize is None and _is_loopback(host) else None,
+        )
+        self._server = Server(app, host, int(port))
+
+    @property
+    def address(self) -> str:
+        """Where it listens, once it does."""
+        return "{}:{}".format(*self._server.address)
+
+    async def start(self, listener: socket.socket | None = None) -> None:
+        """Accept connections, from `listener` if there is one.
+
+        Raises:
+            AddressInUseError: Another process listens there.
+            ConfigError: Nobody can listen there.
+        """
+        await self._server.start(listener)
+        self._address_file.write_text(self.address + "\n", encoding="ascii")
+
+    async def stop(self) -> None:
+        """Accept no more, and finish what is in hand. Harmless twice."""
+        with suppress(OSError):
+            self._address_file.unlink()
+        await self._server.stop(GRACE_S)
+        self._threads.queries.shutdown(wait=False, cancel_futures=True)
+        self._threads.duties.shutdown(wait=False)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,115 @@
+"""A query on its way to the lake and back: what is asked, what is answered, how it is called off."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Final, Self
+
+import pyarrow as pa
+
+MAX_ROWS: Final = 1_000_000
+MAX_BYTES: Final = 128 * 1024 * 1024
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    JSON = "json"
+    CSV = "csv"
+    ARROW = "arrow"
+    PARQUET = "parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One query.
+
+    Attributes:
+        sql: One SELECT; parameters are written `$name`.
+        parameters: Their values; times as naive UTC datetimes, which DuckDB can prune files by.
+        fmt: How to write the rows.
+        max_rows: Rows of the answer beyond which it is cut.
+        max_bytes: Bytes of the answer, as Arrow holds it, beyond which it is cut.
+        whole: An answer that would be cut is an error instead.
+    """
+
+    sql: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    fmt: Format = Format.ARROW
+    max_rows: int = MAX_ROWS
+    max_bytes: int = MAX_BYTES
+    whole: bool = False
+
+
+class Answer:
+    """The rows of a query, on their way out of its process.
+
+    The process is held until every byte was taken or the answer is closed, so use it in a `with` block.
+
+    Attributes:
+        rows: How many there are.
+        truncated: Whether there were more than the limits let through.
+    """
+
+    def __init__(
+        self, rows: int, truncated: bool, pieces: Iterator[bytes], close: Callable[[], None]
+    ) -> None:
+        """Hand out `pieces`; `close` is called once nobody wants more."""
+        self.rows = rows
+        self.truncated = truncated
+        self._pieces = pieces
+        self._close = close
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The rows, written in the format that was asked for, piece by piece."""
+        return self._pieces
+
+    def table(self) -> pa.Table:
+        """The rows of an answer in the format `arrow`."""
+        return pa.ipc.open_stream(pa.py_buffer(b"".join(self._pieces))).read_all()
+
+    def close(self) -> None:
+        """Want no more; closing twice is harmless."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Cancellation:
+    """Lets another thread end a query, wherever it is: waiting, running or being read."""
+
+    def __init__(self) -> None:
+        """Nothing is cancelled yet."""
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._end: Callable[[], None] | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the query is wanted no more."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Want the query no more."""
+        with self._lock:
+            self._cancelled = True
+            if self._end is not None:
+                self._end()
+
+    def ends_by(self, end: Callable[[], None] | None) -> None:
+        """Say how the query is ended from now on; it is at once if it is cancelled already."""
+        with self._lock:
+            self._end = end
+            if self._cancelled and end is not None:
+                end()

@@ -1,0 +1,65 @@
+"""From DuckDB's errors to ours: what is wrong, where in the SQL, and what may have been meant."""
+
+import json
+import re
+from typing import Any, Final
+
+import duckdb
+
+from lapwing_collector.errors import NotSeenYetError, QueryError, QueryLimitError, RefusedQueryError
+
+_NOT_SEEN: Final = re.compile(
+    r"(Table|View) with name .* does not exist|Referenced (column|table) .* not found|Could not find key"
+)
+_OUT_OF_MEMORY: Final = re.compile(
+    r"out of memory|could not allocate|failed to allocate|bad_?alloc", re.IGNORECASE
+)
+_SHOWN: Final = 80
+"""Characters of the line in which a mistake is."""
+
+
+def query_error(error: Exception, sql: str) -> QueryError:
+    """Say what `error`, raised while `sql` was checked or run, means for who wrote it."""
+    details = _details(str(error))
+    message = str(details.get("exception_message", error))
+    if isinstance(error, (duckdb.OutOfMemoryException, MemoryError)) or _OUT_OF_MEMORY.search(message):
+        return QueryLimitError(
+            "the query ran out of memory: read fewer rows or columns, aggregate earlier, "
+            "or raise query.memory_bytes in the settings"
+        )
+    position = _position(details, sql)
+    candidates = tuple(name for name in str(details.get("candidates", "")).split(",") if name)
+    if isinstance(error, duckdb.PermissionException):
+        kind: type[QueryError] = RefusedQueryError
+    else:
+        kind = NotSeenYetError if _NOT_SEEN.search(message) else QueryError
+    label = f"{details['exception_type']} Error: " if "exception_type" in details else ""
+    return kind(f"{label}{message}{_pointer(sql, position)}", position=position, candidates=candidates)
+
+
+def _details(text: str) -> dict[str, Any]:
+    """What DuckDB tells as JSON behind the kind of error, where it was told to."""
+    start = text.find("{")
+    try:
+        found = json.loads(text[start:]) if start >= 0 else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) and "exception_message" in found else {}
+
+
+def _position(details: dict[str, Any], sql: str) -> int | None:
+    """The place of the mistake in characters; DuckDB counts bytes."""
+    place = str(details.get("position", ""))
+    return len(sql.encode()[: int(place)].decode(errors="ignore")) if place.isdigit() else None
+
+
+def _pointer(sql: str, position: int | None) -> str:
+    if position is None or position > len(sql):
+        return ""
+    line_number = sql.count("\n", 0, position) + 1
+    start = sql.rfind("\n", 0, position) + 1
+    line = sql[start:].partition("\n")[0]
+    column = position - start
+    cut = max(0, column - _SHOWN // 2)
+    head = f"LINE {line_number}: " + ("..." if cut else "")
+    return f"\n{head}{line[cut : cut + _SHOWN]}\n{' ' * (len(head) + column - cut)}^"

@@ -1,0 +1,210 @@
+"""Some query processes that share the work: who finds none free waits, and too many are turned away."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import pyarrow as pa
+
+from lapwing_collector.errors import (
+    LapwingError,
+    QueryError,
+    QueryLimitError,
+    RefusedQueryError,
+    UnavailableError,
+)
+from lapwing_collector.model.queries import Answer, Ask, Cancellation
+from lapwing_collector.query.process import QueryProcess
+from lapwing_collector.query.spare import Spare
+
+OUTCOMES: Final = ("answered", "truncated", "refused", "failed", "over_limit", "cancelled", "turned_away")
+
+
+@dataclass(slots=True)
+class PoolStats:
+    """What became of queries.
+
+    Attributes:
+        outcomes: Queries by what became of them.
+        seconds: Time that queries ran, without their wait for a process.
+        running: Queries under way now.
+        waiting: Queries that wait for a process now.
+    """
+
+    outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+    seconds: float = 0.0
+    running: int = 0
+    waiting: int = 0
+
+
+class QueryPool:
+    """Up to a number of queries at a time, each in a process that is free; calls may come from any thread."""
+
+    def __init__(self, spare: Spare, size: int, *, queue: int | None = None) -> None:
+        """Take processes from `spare`.
+
+        Args:
+            spare: Where processes come from.
+            size: Queries at a time.
+            queue: Queries that may wait beyond those; without a bound if None.
+        """
+        self._spare = spare
+        self._size = size
+        self._queue = queue
+        self._idle: list[QueryProcess] = []
+        self._busy: set[QueryProcess] = set()
+        self._stats = PoolStats()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def run(self, sql: str, parameters: Mapping[str, Any], timeout_s: float) -> pa.Table:
+        """Answer one SELECT within `timeout_s` seconds, not counting the wait for a free process.
+
+        Raises:
+            QueryError: The SQL is refused, fails, takes too long, or has more rows than an answer may have.
+        """
+        with self.ask(Ask(sql, parameters, whole=True), timeout_s) as answer:
+            return answer.table()
+
+    def ask(self, ask: Ask, timeout_s: float, cancellation: Cancellation | None = None) -> Answer:
+        """Answer one query within `timeout_s` seconds, after as long a wait for a free process at most.
+
+        Raises:
+            QueryError: The SQL is refused or fails.
+            QueryLimitError: It took too long, too much memory, or has too large an answer.
+            UnavailableError: Too many others run or wait.
+        """
+        cancellation = cancellation or Cancellation()
+        self._take_turn(timeout_s, cancellation)
+        process: QueryProcess | None = None
+        started_s = time.monotonic()
+        try:
+            process = self._process()
+            cancellation.ends_by(lambda: process.kill("the query was cancelled"))
+            answer = process.ask(ask, timeout_s)
+        except BaseException as error:
+            self._end_turn(process, started_s, _outcome(error, cancellation))
+            raise
+        return self._on_its_way(answer, process, started_s, cancellation)
+
+    def stats(self) -> PoolStats:
+        """What became of queries so far."""
+        with self._changed:
+            return replace(self._stats, outcomes=dict(self._stats.outcomes))
+
+    def close(self) -> None:
+        """Stop every process; queries under way fail."""
+        with self._changed:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            for process in self._busy:
+                process.kill("the collector is shutting down")
+            self._changed.notify_all()
+        for process in idle:
+            self._spare.bury(process)
+
+    def _on_its_way(
+        self, answer: Answer, process: QueryProcess, started_s: float, cancellation: Cancellation
+    ) -> Answer:
+        """Hold the process while the answer is read; who stops reading in the middle costs it its life."""
+        read_whole = False
+        ended = False
+
+        def end() -> None:
+            nonlocal ended
+            if ended:
+                return
+            ended = True
+            outcome = "cancelled" if not read_whole else "truncated" if answer.truncated else "answered"
+            if not read_whole:
+                process.kill("the query was cancelled")
+            cancellation.ends_by(None)
+            self._end_turn(process, started_s, outcome)
+
+        def pieces() -> Iterator[bytes]:
+            nonlocal read_whole
+            try:
+                yield from answer
+                read_whole = True
+            finally:
+                end()
+
+        return Answer(answer.rows, answer.truncated, pieces(), end)
+
+    def _take_turn(self, patience_s: float, cancellation: Cancellation) -> None:
+        stats = self._stats
+        with self._changed:
+            if stats.running >= self._size and self._queue is not None and stats.waiting >= self._queue:
+                stats.outcomes["turned_away"] += 1
+                raise UnavailableError(
+                    f"{stats.running} queries run and {stats.waiting} wait; try again in a moment"
+                )
+            stats.waiting += 1
+            try:
+                cancellation.ends_by(self._look_again)
+                got = self._changed.wait_for(
+                    lambda: stats.running < self._size or self._closed or cancellation.cancelled,
+                    patience_s if self._queue is not None else None,
+                )
+            finally:
+                stats.waiting -= 1
+            if self._closed or cancellation.cancelled:
+                stats.outcomes["cancelled"] += 1
+                raise QueryError(
+                    "the query was cancelled" if not self._closed else "the collector is shutting down"
+                )
+            if not got:
+                stats.outcomes["turned_away"] += 1
+                raise UnavailableError(
+                    f"no query process was free within {patience_s:g} s; try again in a moment"
+                )
+            stats.running += 1
+
+    def _look_again(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _process(self) -> QueryProcess:
+        while True:
+            with self._changed:
+                process = self._idle.pop() if self._idle else None
+            if process is None:
+                process = self._spare.take()
+            if process.alive:
+                with self._changed:
+                    if not self._closed:
+                        self._busy.add(process)
+                        return process
+                self._spare.bury(process)
+                raise QueryError("the collector is shutting down")
+            self._spare.bury(process)
+
+    def _end_turn(self, process: QueryProcess | None, started_s: float, outcome: str) -> None:
+        with self._changed:
+            self._stats.running -= 1
+            self._stats.seconds += time.monotonic() - started_s
+            self._stats.outcomes[outcome] += 1
+            if process is not None:
+                self._busy.discard(process)
+                if process.alive and not self._closed:
+                    self._idle.append(process)
+                    process = None
+            self._changed.notify_all()
+        if process is not None:
+            self._spare.bury(process)
+
+
+def _outcome(error: BaseException, cancellation: Cancellation) -> str:
+    if cancellation.cancelled:
+        return "cancelled"
+    match error:
+        case QueryLimitError():
+            return "over_limit"
+        case RefusedQueryError():
+            return "refused"
+        case LapwingError():
+            return "failed"
+        case _:
+            return "cancelled"

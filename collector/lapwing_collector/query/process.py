@@ -1,0 +1,176 @@
+"""The near end of a query process: starts it, asks it, and kills it when it runs over."""
+
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final
+
+from lapwing_collector.errors import (
+    DataDirectoryError,
+    NotSeenYetError,
+    QueryError,
+    QueryLimitError,
+    RefusedQueryError,
+)
+from lapwing_collector.model.queries import Answer, Ask
+from lapwing_collector.query.limits import Limits
+from lapwing_collector.query.serve import PIECE_BYTES, Task
+
+_START_S: Final = 30.0
+_PIECE_S: Final = 10.0
+"""An answer is complete before its first piece comes; a piece that is late never comes."""
+
+_LONGEST_HEAD_BYTES: Final = 4 * 1024 * 1024
+
+_BOOTSTRAP: Final = """
+import sys
+descriptor, lake, *sys.path[:] = sys.argv[1:]
+from pathlib import Path
+from lapwing_collector import sandbox
+landlock = sandbox.enter([Path(lake)])
+from lapwing_collector.query.serve import serve
+serve(int(descriptor), Path(lake), landlock)
+"""
+"""Nothing that could start a thread is imported before the sandbox is entered."""
+
+_ERRORS: Final[dict[str, type[QueryError]]] = {
+    kind.__name__: kind for kind in (QueryError, NotSeenYetError, RefusedQueryError, QueryLimitError)
+}
+
+
+class QueryProcess:
+    """A child process that answers SQL over the lake, one query at a time.
+
+    It shares nothing with this process but one pair of sockets: no environment, no open files, no terminal.
+
+    Attributes:
+        landlock: The version of Landlock that holds in it; 0 where the kernel has none.
+    """
+
+    def __init__(self, lake: Path, limits: Limits) -> None:
+        """Start it and wait until it is ready.
+
+        On Linux it dies with the thread that calls this.
+
+        Raises:
+            DataDirectoryError: There is no lake in folder `lake`, or it cannot be read.
+            QueryError: It cannot work.
+        """
+        lake = lake.resolve()
+        ours, theirs = socket.socketpair()
+        command = [
+            sys.executable,
+            "-I",
+            "-B",
+            "-c",
+            _BOOTSTRAP,
+            str(theirs.fileno()),
+            str(lake),
+            *filter(None, sys.path),
+        ]
+        self._process = subprocess.Popen(  # noqa: S603  # our own script
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env=_environment(),
+            cwd="/",
+            start_new_session=True,  # Ctrl-C is for whoever asked, who then ends this
+        )
+        theirs.close()
+        self._connection = Connection(ours.detach())
+        self._killed_because: str | None = None
+        try:
+            self._connection.send_bytes(pickle.dumps(limits))
+            head = self._head(_START_S, "the query process did not start in time")
+        except BaseException:
+            self.kill("")
+            self.close()
+            raise
+        self.landlock = int(head["landlock"])
+
+    def ask(self, ask: Ask, timeout_s: float) -> Answer:
+        """Answer one query; the rows come from the process while they are taken from the answer.
+
+        Raises:
+            QueryError: The SQL is refused or fails.
+            QueryLimitError: It takes longer than `timeout_s` seconds, or too much memory.
+        """
+        try:
+            self._connection.send_bytes(pickle.dumps(Task(ask, timeout_s)))
+        except OSError as error:
+            raise self._died() from error
+        head = self._head(
+            timeout_s,
+            f"the query took longer than {timeout_s:g} s and was stopped: read less, "
+            "for example a shorter time, or raise query.timeout in the settings",
+        )
+        return Answer(head["rows"], head["truncated"], self._pieces(), lambda: None)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked again."""
+        return self._killed_because is None and self._process.poll() is None
+
+    def kill(self, reason: str) -> None:
+        """End it at once, from any thread; a query under way fails for `reason`."""
+        if self._killed_because is None:
+            self._killed_because = reason
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+
+    def _head(self, timeout_s: float, late: str) -> dict[str, Any]:
+        try:
+            if not self._connection.poll(timeout_s):
+                self.kill(late)
+                raise QueryLimitError(late)
+            head: dict[str, Any] = json.loads(self._connection.recv_bytes(_LONGEST_HEAD_BYTES))
+        except (EOFError, OSError) as error:
+            raise self._died() from error
+        if "error" in head:
+            if head.get("last"):
+                self.kill("the query process is dead")
+            raise _error(head)
+        return head
+
+    def _pieces(self) -> Iterator[bytes]:
+        while True:
+            try:
+                if not self._connection.poll(_PIECE_S):
+                    self.kill("the query process is stuck")
+                piece = self._connection.recv_bytes(PIECE_BYTES)
+            except (EOFError, OSError) as error:
+                raise self._died() from error
+            if not piece:
+                return
+            yield piece
+
+    def _died(self) -> QueryError:
+        if self._killed_because is not None:
+            return QueryError(self._killed_because)
+        self._killed_because = "the query process is dead"
+        return QueryLimitError("the query process died, most likely for lack of memory: read less at a time")
+
+
+def _error(head: dict[str, Any]) -> Exception:
+    if head["error"] == DataDirectoryError.__name__:
+        return DataDirectoryError(head["message"])
+    kind = _ERRORS.get(head["error"], QueryError)
+    return kind(head["message"], position=head.get("position"), candidates=tuple(head.get("candidates", ())))
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of ours but what an interpreter may need to start."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
+    return kept | {"LANG": "C.UTF-8", "TZ": "UTC", "HOME": "/nonexistent", "OPENBLAS_NUM_THREADS": "1"}

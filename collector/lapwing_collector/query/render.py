@@ -1,0 +1,272 @@
+"""Writes rows as JSON, CSV, Arrow or Parquet, up to a number of rows and bytes."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lapwing_collector.errors import QueryLimitError
+from lapwing_collector.model.queries import Ask, Format
+
+Number = int | float
+
+_RISKY: Final = ("=", "+", "-", "@", "\t", "\r")
+"""Text that begins so is a formula to a spreadsheet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An answer, written.
+
+    Attributes:
+        data: Its bytes, in pieces.
+        rows: How many rows are in it.
+        truncated: Whether there are more.
+    """
+
+    data: list[bytes]
+    rows: int
+    truncated: bool
+
+
+def render(rows: pa.RecordBatchReader, ask: Ask) -> Rendered:
+    """Write what `ask` wants of `rows`; no more rows are computed than that takes.
+
+    Raises:
+        QueryLimitError: There are more than the limits let through, and `ask` wants all or none.
+    """
+    writer = _writer(ask.fmt, rows.schema)
+    data: list[bytes] = []
+    count = size = 0
+    truncated = False
+    for batch in rows:
+        fitting = _fitting(batch, ask.max_rows - count, ask.max_bytes - size)
+        truncated = fitting < batch.num_rows
+        if truncated and (ask.whole or not count + fitting):
+            raise _too_large(ask, count + fitting)
+        part = batch.slice(0, fitting)
+        data.append(writer.write(part))
+        count += fitting
+        size += part.nbytes
+        if truncated:
+            break
+    data.append(writer.end())
+    return Rendered([piece for piece in data if piece], count, truncated)
+
+
+def _fitting(batch: pa.RecordBatch, most_rows: int, most_bytes: int) -> int:
+    """How many rows from the first of `batch` on are within the limits."""
+    most = min(int(batch.num_rows), most_rows)
+    if batch.slice(0, most).nbytes <= most_bytes:
+        return most
+    fits, exceeds = 0, most
+    while exceeds - fits > 1:
+        middle = (fits + exceeds) // 2
+        if batch.slice(0, middle).nbytes <= most_bytes:
+            fits = middle
+        else:
+            exceeds = middle
+    return fits
+
+
+def _too_large(ask: Ask, fitting: int) -> QueryLimitError:
+    limit = f"{ask.max_rows:,} rows" if fitting >= ask.max_rows else f"{ask.max_bytes:,} bytes"
+    return QueryLimitError(
+        f"the answer has more than {limit}: add a LIMIT, select fewer columns or aggregate, "
+        "or raise query.max_rows and query.max_bytes in the settings"
+    )
+
+
+class _Writer(Protocol):
+    def write(self, batch: pa.RecordBatch) -> bytes: ...
+
+    def end(self) -> bytes: ...
+
+
+def _writer(fmt: Format, schema: pa.Schema) -> _Writer:
+    match fmt:
+        case Format.JSON:
+            return _Json(schema)
+        case Format.CSV:
+            return _Csv(schema)
+        case Format.ARROW:
+            return _Arrow(schema)
+        case Format.PARQUET:
+            return _Parquet(schema)
+
+
+class _Json:
+    """A list of objects, a line each."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._names = _unique(schema.names)
+        self._converters = [_converter(field.type) for field in schema]
+        self._separator = "[\n"
+
+    def write(self, batch: pa.RecordBatch) -> bytes:
+        columns = [
+            [convert(value) for value in column.to_pylist()]
+            for convert, column in zip(self._converters, batch.columns, strict=True)
+        ]
+        lines = [
+            json.dumps(dict(zip(self._names, values, strict=True)), ensure_ascii=False)
+            for values in zip(*columns, strict=True)
+        ]
+        if not lines:
+            return b""
+        text = self._separator + ",\n".join(lines)
+        self._separator = ",\n"
+        return text.encode(errors="replace")
+
+    def end(self) -> bytes:
+        return b"[]\n" if self._separator == "[\n" else b"\n]\n"
+
+
+class _Csv:
+    """A header and a line per row; text that a spreadsheet would take for a formula gets a quote in front."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._text = io.StringIO()
+        self._lines = csv.writer(self._text)
+        self._lines.writerow([_harmless(name) for name in schema.names])
+
+    def write(self, batch: pa.RecordBatch) -> bytes:
+        self._lines.writerows([_harmless(cell) for cell in row] for row in cells(batch))
+        return self._take()
+
+    def end(self) -> bytes:
+        return self._take()
+
+    def _take(self) -> bytes:
+        text = self._text.getvalue()
+        self._text.seek(0)
+        self._text.truncate()
+        return text.encode()
+
+
+class _Arrow:
+    """An Arrow IPC stream."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._sink = io.BytesIO()
+        self._stream = pa.ipc.new_stream(self._sink, schema)
+
+    def write(self, batch: pa.RecordBatch) -> bytes:
+        self._stream.write_batch(batch)
+        return self._take()
+
+    def end(self) -> bytes:
+        self._stream.close()
+        return self._take()
+
+    def _take(self) -> bytes:
+        data = self._sink.getvalue()
+        self._sink.seek(0)
+        self._sink.truncate()
+        return data
+
+
+class _Parquet:
+    """A Parquet file, which has its table of contents at its end."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._batches: list[pa.RecordBatch] = []
+
+    def write(self, batch: pa.RecordBatch) -> bytes:
+        self._batches.append(batch)
+        return b""
+
+    def end(self) -> bytes:
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_batches(self._batches, self._schema), sink, compression="zstd")
+        return bytes(sink.getvalue())
+
+
+def cells(batch: pa.RecordBatch) -> Iterator[tuple[str | Number, ...]]:
+    """The rows of `batch` for people to read: text, and nested values as JSON; numbers stay numbers."""
+    columns = []
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        convert = _converter(field.type)
+        columns.append([_cell(value, convert) for value in column.to_pylist()])
+    return zip(*columns, strict=True)
+
+
+def _cell(value: Any, convert: "_Convert") -> str | Number:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case dict() | list():
+            return json.dumps(convert(value), ensure_ascii=False)
+        case bytes() | Decimal():
+            return convert(value)  # type: ignore[no-any-return]
+        case str() | int() | float():
+            return value
+        case _:
+            return str(value)
+
+
+def _harmless(cell: str | Number) -> str | Number:
+    return "'" + cell if isinstance(cell, str) and cell.startswith(_RISKY) else cell
+
+
+_Convert = Callable[[Any], Any]
+
+
+def _converter(kind: pa.DataType) -> _Convert:
+    """What makes of a value of `kind`, as Arrow gives it, one that JSON can hold."""
+    convert: _Convert
+    if pa.types.is_map(kind):
+        item = _converter(kind.item_type)
+        convert = lambda pairs: {_key(key): item(value) for key, value in pairs}  # noqa: E731  # as the others
+    elif pa.types.is_struct(kind):
+        fields = {field.name: _converter(field.type) for field in kind}
+        convert = lambda value: {name: fields[name](part) for name, part in value.items()}  # noqa: E731
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        item = _converter(kind.value_type)
+        convert = lambda values: [item(value) for value in values]  # noqa: E731
+    else:
+        convert = _plain
+    return lambda value: None if value is None else convert(value)
+
+
+def _key(value: Any) -> str:
+    return value if isinstance(value, str) else str(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case bytes():
+            return value.hex()
+        case datetime():
+            return value.isoformat() + ("" if value.tzinfo else "Z")
+        case Decimal():  # what sums of integers are
+            return int(value) if value == value.to_integral_value() else float(value)
+        case _:
+            return str(value)
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Names that an object can have beside each other: `a` and `a` become `a` and `a_1`."""
+    taken: list[str] = []
+    for name in names:
+        candidate, number = name, 0
+        while candidate in taken:
+            number += 1
+            candidate = f"{name}_{number}"
+        taken.append(candidate)
+    return taken

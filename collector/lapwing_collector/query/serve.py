@@ -1,0 +1,110 @@
+"""The query process itself: answers queries until the other end of its pipe closes.
+
+What it sends is data and never code: a head of JSON, then the pieces of the answer, then an empty piece.
+Whoever reads it need not trust a process that ran a stranger's SQL.
+"""
+
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import duckdb
+
+from lapwing_collector import sandbox
+from lapwing_collector.errors import LapwingError, QueryError
+from lapwing_collector.model.queries import Ask
+from lapwing_collector.query.limits import Limits
+from lapwing_collector.query.render import Rendered, render
+from lapwing_collector.query.session import Session
+
+Sent = TypeVar("Sent")
+
+PIECE_BYTES: Final = 256 * 1024
+
+_SPOILS: Final = (duckdb.OutOfMemoryException, duckdb.InternalException, duckdb.FatalException, MemoryError)
+"""What leaves DuckDB in a state that the next query had better not meet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A query and how long it may take."""
+
+    ask: Ask
+    timeout_s: float
+
+
+def serve(descriptor: int, lake: Path, landlock: int) -> None:
+    """Answer tasks that come through `descriptor`, after the sandbox was entered.
+
+    Args:
+        descriptor: One end of a pair of sockets. First comes a `Limits`; it is answered with a head.
+        lake: The folder of the lake.
+        landlock: The version of Landlock that holds.
+    """
+    connection = Connection(descriptor)
+    limits = _taken(connection, Limits)
+    try:
+        session = Session.open(lake, limits)
+    except LapwingError as error:
+        _send_head(connection, _told(error))
+        return
+    session.run("SELECT 1")  # what is loaded late is loaded before memory is bounded
+    sandbox.limit_address_space(limits.address_space_bytes)
+    _send_head(connection, {"landlock": landlock})
+    _be_silent()
+    while True:
+        try:
+            task = _taken(connection, Task)
+        except EOFError:
+            return
+        sandbox.limit_cpu(task.timeout_s * limits.threads + 1)
+        if not _answer(connection, session, task.ask):
+            return
+
+
+def _taken(connection: Connection, kind: type[Sent]) -> Sent:
+    sent = pickle.loads(connection.recv_bytes())  # noqa: S301  # from the process that started this one
+    assert isinstance(sent, kind)  # noqa: S101
+    return sent
+
+
+def _answer(connection: Connection, session: Session, ask: Ask) -> bool:
+    """Answer one query; False if this process had better be replaced."""
+    try:
+        rendered = session.stream(ask.sql, ask.parameters, lambda rows: render(rows, ask))
+    except QueryError as error:
+        spoilt = isinstance(error.__cause__, _SPOILS)
+        _send_head(connection, _told(error) | {"last": spoilt})
+        return not spoilt
+    _send_head(connection, {"rows": rendered.rows, "truncated": rendered.truncated})
+    for piece in _pieces(rendered):
+        connection.send_bytes(piece)
+    connection.send_bytes(b"")
+    return True
+
+
+def _pieces(rendered: Rendered) -> Iterator[memoryview]:
+    for data in rendered.data:
+        for start in range(0, len(data), PIECE_BYTES):
+            yield memoryview(data)[start : start + PIECE_BYTES]
+
+
+def _told(error: LapwingError) -> dict[str, Any]:
+    told: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
+    if isinstance(error, QueryError):
+        told |= {"position": error.position, "candidates": error.candidates}
+    return told
+
+
+def _send_head(connection: Connection, head: dict[str, Any]) -> None:
+    connection.send_bytes(json.dumps(head).encode())
+
+
+def _be_silent() -> None:
+    """Leave the terminal or log of the parent alone from now on."""
+    os.dup2(1, 2)  # its output goes nowhere already

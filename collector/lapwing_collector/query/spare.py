@@ -1,0 +1,75 @@
+"""Query processes, started ahead: one waits, so that who lost theirs need not wait for another to start."""
+
+import queue
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+
+from lapwing_collector.errors import LapwingError, QueryError
+from lapwing_collector.query.limits import Limits
+from lapwing_collector.query.process import QueryProcess
+
+
+class Spare:
+    """Gives out ready query processes, and from the first on keeps another one ready.
+
+    One thread starts all of them and lives as long as this does, since they die with it.
+    """
+
+    def __init__(self, lake: Path, limits: Limits) -> None:
+        """Start nothing yet."""
+        self._lake = lake
+        self._limits = limits
+        self._wanted: queue.SimpleQueue[Future[QueryProcess] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="lapwing-query-starter", daemon=True)
+        self._thread.start()
+
+    def take(self) -> QueryProcess:
+        """A process that nobody else has.
+
+        Raises:
+            QueryError: None can be started.
+            DataDirectoryError: There is no lake.
+        """
+        answer: Future[QueryProcess] = Future()
+        with self._lock:
+            if self._closed:
+                raise QueryError("the collector is shutting down")
+            self._wanted.put(answer)
+        return answer.result()
+
+    def bury(self, process: QueryProcess) -> None:
+        """Take back a process that is dead or about to be."""
+        process.kill("the query was stopped")
+        with suppress(OSError):
+            process.close()
+
+    def close(self) -> None:
+        """Give out no more; processes given out are their takers' to end."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._wanted.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        ready: QueryProcess | None = None
+        while (answer := self._wanted.get()) is not None:
+            try:
+                process = ready if ready is not None and ready.alive else self._start()
+            except Exception as error:  # noqa: BLE001  # told to who asked
+                answer.set_exception(error)
+                continue
+            answer.set_result(process)
+            ready = None
+            with suppress(LapwingError, OSError):
+                ready = self._start()
+        if ready is not None:
+            ready.close()
+
+    def _start(self) -> QueryProcess:
+        return QueryProcess(self._lake, self._limits)

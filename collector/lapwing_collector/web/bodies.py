@@ -1,0 +1,44 @@
+"""Reading request bodies, which are small here."""
+
+import json
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from lapwing_collector.errors import DecodeError
+
+_LARGEST_BYTES: Final = 1024 * 1024
+
+
+async def read_body(request: Request) -> bytes:
+    """The body.
+
+    Raises:
+        DecodeError: It is too large.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST_BYTES:
+            raise DecodeError(f"the body is larger than {_LARGEST_BYTES} bytes", 413)
+    return bytes(body)
+
+
+def media_type(request: Request) -> str:
+    """The body's type without parameters, in lower case; empty where none is told."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def read_object(text: bytes | str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        DecodeError: It is something else.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"this is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise DecodeError("expected a JSON object")
+    return found

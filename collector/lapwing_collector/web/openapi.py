@@ -1,0 +1,174 @@
+"""The description of the API for programs. Within v1 it only grows."""
+
+from typing import Any, Final
+
+from lapwing_collector.model.queries import Format
+
+_ROWS: Final = {
+    "application/json": {
+        "schema": {"type": "array", "items": {"type": "object", "additionalProperties": True}}
+    },
+    "text/csv": {"schema": {"type": "string"}},
+    "application/vnd.apache.arrow.stream": {"schema": {"type": "string", "format": "binary"}},
+    "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
+}
+_PROBLEM: Final = {
+    "description": "What is wrong, and what to do",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+_QUERY_ANSWERS: Final = {
+    "200": {
+        "description": "The rows",
+        "headers": {
+            "Lapwing-Rows": {"description": "Rows in this answer", "schema": {"type": "integer"}},
+            "Lapwing-Truncated": {
+                "description": "Whether there were more than the limits let through",
+                "schema": {"type": "boolean"},
+            },
+        },
+        "content": _ROWS,
+    },
+    "400": _PROBLEM,
+    "401": _PROBLEM,
+    "403": _PROBLEM,
+    "413": _PROBLEM,
+    "415": _PROBLEM,
+    "422": _PROBLEM,
+    "503": _PROBLEM,
+}
+_ASK: Final[dict[str, Any]] = {
+    "sql": {"type": "string", "description": "One SELECT; parameters are written $name"},
+    "parameters": {
+        "type": "object",
+        "description": 'Values by name; a time is {"timestamp": "2026-01-31T12:00:00"}, in UTC',
+        "additionalProperties": True,
+    },
+    "format": {
+        "type": "string",
+        "enum": [str(fmt) for fmt in Format],
+        "description": "How to write the rows; else what Accept names, else json",
+    },
+    "limit": {"type": "integer", "minimum": 1, "description": "Rows beyond which the answer is cut"},
+    "overflow": {
+        "type": "string",
+        "enum": ["truncate", "error"],
+        "default": "truncate",
+        "description": "What becomes of an answer that is too large",
+    },
+}
+
+
+def _in_address(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    asked: dict[str, Any] = {"name": name, "in": "query", "required": name == "sql"}
+    if schema["type"] == "object":
+        return asked | {"content": {"application/json": {"schema": schema}}}
+    return asked | {"schema": schema}
+
+
+DOCUMENT: Final[dict[str, Any]] = {
+    "openapi": "3.1.0",
+    "info": {"title": "Lapwing", "version": "1"},
+    "security": [{}, {"token": []}],
+    "paths": {
+        "/api/v1/sql": {
+            "get": {
+                "operationId": "askByAddress",
+                "summary": "Query the lake",
+                "parameters": [_in_address(name, schema) for name, schema in _ASK.items()],
+                "responses": _QUERY_ANSWERS,
+            },
+            "post": {
+                "operationId": "ask",
+                "summary": "Query the lake",
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": {
+                                "type": "object",
+                                "required": ["sql"],
+                                "properties": _ASK,
+                                "additionalProperties": False,
+                            }
+                        },
+                        "text/plain": {"schema": {"type": "string"}},
+                    },
+                },
+                "responses": _QUERY_ANSWERS,
+            },
+        },
+        "/api/v1/admin/{duty}": {
+            "post": {
+                "operationId": "callDuty",
+                "summary": "Have the owner of the lake do something",
+                "parameters": [
+                    {"name": "duty", "in": "path", "required": True, "schema": {"type": "string"}}
+                ],
+                "requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}},
+                "responses": {
+                    "200": {"description": "The outcome", "content": {"application/json": {"schema": {}}}},
+                    **dict.fromkeys(("400", "401", "403", "404", "409", "413", "415", "503"), _PROBLEM),
+                },
+            }
+        },
+        "/metrics": {
+            "get": {
+                "operationId": "metrics",
+                "summary": "Metrics for Prometheus",
+                "responses": {
+                    "200": {"description": "Text", "content": {"text/plain": {"schema": {"type": "string"}}}},
+                    "401": _PROBLEM,
+                    "403": _PROBLEM,
+                },
+            }
+        },
+        "/healthz": {
+            "get": {
+                "operationId": "healthz",
+                "summary": "Whether the process runs",
+                "security": [],
+                "responses": {"200": {"description": "It runs"}},
+            }
+        },
+        "/readyz": {
+            "get": {
+                "operationId": "readyz",
+                "summary": "Whether records are accepted and acknowledged",
+                "security": [],
+                "responses": {"200": {"description": "They are"}, "503": {"description": "They are not"}},
+            }
+        },
+        "/openapi.json": {
+            "get": {
+                "operationId": "openapi",
+                "summary": "This document",
+                "security": [],
+                "responses": {"200": {"description": "OpenAPI 3.1"}},
+            }
+        },
+    },
+    "components": {
+        "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        "schemas": {
+            "Problem": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                    "position": {
+                        "type": "integer",
+                        "description": "The character of the SQL where the mistake is, from 0",
+                    },
+                    "candidates": {
+                        "type": "array",
+                        "items": {"type": "string"},
+                        "description": "Names that may have been meant",
+                    },
+                },
+            }
+        },
+    },
+}

@@ -1,0 +1,5 @@
+"""Tests never meet a collector of somebody else's on its usual port."""
+
+import os
+
+os.environ.setdefault("LAPWING_WEB__LISTEN", "127.0.0.1:0")

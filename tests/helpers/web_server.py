@@ -1,0 +1,101 @@
+"""The port of people over a small lake, in a thread of its own."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPMessage
+from pathlib import Path
+from typing import Any
+
+from helpers.query_lake import Readers
+from lapwing_collector.app.serving import Serving
+from lapwing_collector.config import Settings, load_settings
+from lapwing_collector.query import QueryPool
+from lapwing_collector.web import Authorize, Duty
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server said."""
+
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, read as JSON."""
+        return json.loads(self.body)
+
+
+@dataclass
+class Web:
+    """A running server."""
+
+    address: str
+    pool: QueryPool
+    settings: Settings
+
+    def get(self, path: str, **headers: str) -> Answer:
+        """Ask for a path."""
+        return self.request("GET", path, None, headers)
+
+    def post(self, path: str, body: bytes | str, content_type: str, **headers: str) -> Answer:
+        """Send a body to a path."""
+        return self.request("POST", path, body, {"Content-Type": content_type, **headers})
+
+    def sql(self, sql: str, **asked: Any) -> Answer:
+        """Send a query as JSON."""
+        return self.post("/api/v1/sql", json.dumps({"sql": sql, **asked}), "application/json")
+
+    def request(self, method: str, path: str, body: bytes | str | None, headers: Mapping[str, str]) -> Answer:
+        """Send one request on a connection of its own."""
+        connection = HTTPConnection(self.address, timeout=60)
+        try:
+            connection.request(method, path, body, dict(headers))
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+
+@contextmanager
+def web_server(
+    shared: Readers,
+    folder: Path,
+    *,
+    readiness: Callable[[], tuple[bool, Mapping[str, Any]]] = lambda: (True, {"replaying": False}),
+    metrics: Callable[[], bytes] = lambda: b"",
+    duties: Mapping[str, Duty] | None = None,
+    authorize: Authorize | None = None,
+    **flags: Any,
+) -> Iterator[Web]:
+    """Serve the lake of `shared` on a free port of loopback until the block ends."""
+    settings = load_settings(None, flags={"web.listen": "127.0.0.1:0", **flags}, environment={})
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        with shared.pool(settings.query.workers, settings.query.queue) as pool:
+            serving = Serving(
+                settings,
+                pool,
+                readiness=readiness,
+                metrics=metrics,
+                duties=duties or {},
+                authorize=authorize,
+                address_file=folder / "web.address",
+            )
+            asyncio.run_coroutine_threadsafe(serving.start(), loop).result(20)
+            try:
+                yield Web(serving.address, pool, settings)
+            finally:
+                pool.close()
+                asyncio.run_coroutine_threadsafe(serving.stop(), loop).result(20)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
