@@ -49,8 +49,14 @@ def attach(connection: duckdb.DuckDBPyConnection, lake: Path, *, read_only: bool
     Raises:
         duckdb.Error: There is no lake to read, or it cannot be opened.
     """
+    # Even with the limit of the session at 0, DuckLake would make an empty table for the inlined rows of each
+    # shape of each table, and look into all of them with each query; with that of the catalog it makes none.
     catalog = literal(f"ducklake:sqlite:{lake / 'catalog.sqlite'}")
-    access = "READ_ONLY" if read_only else "META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 5000"
+    access = (
+        "READ_ONLY"
+        if read_only
+        else ("META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 5000, DATA_INLINING_ROW_LIMIT 0")
+    )
     data_path = literal(str(data_folder(lake)) + "/")
     # The catalog remembers where the lake was made; overriding lets people move and copy the folder.
     connection.execute(

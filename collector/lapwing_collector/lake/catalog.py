@@ -78,6 +78,22 @@ class Catalog:
         with self._lock:
             return self._connection.execute(sql, parameters or None).fetchall()
 
+    def native(self, sql: str) -> list[tuple[Any, ...]]:
+        """Have SQLite itself run a SELECT over the catalog's own tables: DuckDB would read them whole.
+
+        Numbers may come as text.
+        """
+        return self.rows(f"SELECT * FROM sqlite_query('__ducklake_metadata_{engine.LAKE}', {literal(sql)})")
+
+    def insert(self, sql: str, rows: pa.Table) -> None:
+        """Run SQL in which the table `rows` stands for these rows."""
+        with self._lock:
+            self._connection.register("rows", rows)
+            try:
+                self._connection.execute(sql)
+            finally:
+                self._connection.unregister("rows")
+
     def schema(self, table: str) -> pa.Schema:
         """The columns of a table or view, named as SQL does."""
         with self._lock:

@@ -1,5 +1,6 @@
 """Arrow types as DuckDB writes them, and back."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import pyarrow as pa
@@ -37,10 +38,31 @@ def sql_type(kind: pa.DataType) -> str:
     return _NAMES[kind]
 
 
-def plain(kind: pa.DataType) -> pa.DataType:
-    """An Arrow type as DuckDB reports it, with the names of list items as Arrow has them by default."""
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(f.name, plain(f.type)) for f in kind])
-    if pa.types.is_list(kind):
-        return pa.list_(plain(kind.value_type))
-    return kind
+_CATALOG_NAMES: Final = {
+    "boolean": pa.bool_(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "uint32": pa.uint32(),
+    "uint64": pa.uint64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "varchar": pa.string(),
+    "blob": pa.binary(),
+    "timestamp": pa.timestamp("us"),
+    "json": UNTYPED,
+}
+
+
+def arrow_type(name: str, inner: Mapping[str, pa.DataType]) -> pa.DataType:
+    """The Arrow type of a column as DuckLake's catalog describes it, by name and what is inside.
+
+    Raises:
+        KeyError: A type that the lake does not store.
+    """
+    if name == "struct":
+        return pa.struct(list(inner.items()))
+    if name == "list":
+        return pa.list_(inner["element"])
+    if name == "map":
+        return pa.map_(inner["key"], inner["value"])
+    return _CATALOG_NAMES[name]

@@ -3,8 +3,9 @@
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -13,6 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lapwing_collector import crashpoints
 from lapwing_collector.engine import identifier, literal
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.lake.catalog import Catalog
@@ -20,13 +22,18 @@ from lapwing_collector.lake.names import table_name
 from lapwing_collector.lake.parquet import COMPRESSION, ROW_GROUP_ROWS, sync_file, sync_folder, write_parquet
 from lapwing_collector.lake.shapes import EXACT_INTEGER, reconcile
 from lapwing_collector.lake.shapes import Path as FieldPath
+from lapwing_collector.lake.snapshots import DataFile, add_files
 from lapwing_collector.lake.statements import statement
-from lapwing_collector.lake.types import plain, sql_type
+from lapwing_collector.lake.tables import Key, Table, Tables
+from lapwing_collector.lake.types import sql_type
 from lapwing_collector.model.alerts import MetricRow
-from lapwing_collector.model.records import LOG_ROWS, ROWS, Batch, Kind
+from lapwing_collector.model.records import LOG_ROWS, Batch, Kind
 
 _SCHEMA_OF: Final = {Kind.PREDICTION: "predictions_all", Kind.LABEL: "labels", Kind.LOG: "main"}
-_ROOTS: Final = {Kind.PREDICTION: ("inputs", "output"), Kind.LABEL: ("label",), Kind.LOG: ()}
+_MODEL_SCHEMAS: Final = ("predictions_all", "labels")
+
+_FILES_AT_ONCE: Final = 4
+"""More than cores, since writers wait for the disk."""
 
 _MERGE_TIERS_BYTES: Final = (1 << 20, 16 << 20)
 """Files below a tier are merged together; what they become is about the next tier's size."""
@@ -52,7 +59,8 @@ _METRIC_ROWS: Final = pa.schema(
 )
 
 
-_ByTable = dict[tuple[Kind, str], list[Batch]]
+Destination = tuple[Kind, str]
+"""Kind of rows and model: what decides on the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,27 +85,13 @@ class QueuedMetric:
     as_of: datetime
 
 
-@dataclass(slots=True)
-class _Table:
-    """A table as the catalog has it: where its files go, and the types of its root columns."""
-
-    schema: str
-    name: str
-    folder: Path
-    shape: dict[str, pa.DataType] = field(default_factory=dict)
-
-    @property
-    def sql_name(self) -> str:
-        return f"{identifier(self.schema)}.{identifier(self.name)}"
-
-
 @dataclass(frozen=True, slots=True)
-class _Addition:
-    """Rows for one table, already written to a file, and what the table's shape becomes with them."""
+class _Rows:
+    """Rows on their way into a table, in the shape that it has or is to have."""
 
-    table: _Table
-    file: Path
-    shape: dict[str, pa.DataType]
+    key: Key
+    rows: pa.Table
+    shape: Mapping[str, pa.DataType]
 
 
 class Lake:
@@ -109,7 +103,8 @@ class Lake:
     def __init__(self, catalog: Catalog) -> None:
         """Use `open` instead."""
         self._catalog = catalog
-        self._tables: dict[tuple[str, str], _Table] = {}
+        self._tables = Tables(catalog)
+        self._files = ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="lapwing-parquet")
         self._names: dict[str, str] = {}
         self._versions: set[tuple[str, str | None]] = set()
         self._progress = Progress()
@@ -165,32 +160,27 @@ class Lake:
         if not batches and not metrics:
             return
         with self._catalog.exclusive():
-            by_table = _by_table(batches)
-            names = self._name_models(by_table)
-            self._create_missing(by_table, names)
-            additions: list[_Addition] = []
+            by_destination = _by_destination(batches)
+            names = self._name_models(by_destination)
+            models = self._reconcile(by_destination, names)
+            news = self._new_versions(models, names)
+            staged = list(models.values())
+            if news.num_rows:
+                staged.append(_Rows(("main", "models"), news, {}))
+            if metrics:
+                staged.append(_Rows(("main", "metric_values"), _metric_rows(metrics), {}))
+            self._prepare(staged)
+            files = self._write(staged)
+            crashpoints.reach("lake.before_commit")
             try:
-                for (kind, model), rows in by_table.items():
-                    additions.append(self._stage_batches(kind, names.get(model, ""), rows))
-                news = self._new_versions(by_table, names)
-                if news.num_rows:
-                    additions.append(self._stage("models", news))
-                if metrics:
-                    additions.append(self._stage("metric_values", _metric_rows(metrics)))
                 with self._catalog.transaction():
-                    for addition in additions:
-                        self._add(addition)
-                    extra_info = json.dumps({"log": progress.log, "metrics": progress.metrics})
-                    self._catalog.rows(
-                        "CALL lake.set_commit_message('lapwing', 'flush', extra_info => ?)", [extra_info]
-                    )
+                    add_files(self._catalog, files, json.dumps(asdict(progress)))
             except BaseException:
                 if self._committed_progress() != progress:
-                    for addition in additions:
-                        addition.file.unlink(missing_ok=True)
+                    for file in files:
+                        file.path.unlink(missing_ok=True)
                     raise
-            for addition in additions:
-                addition.table.shape = addition.shape
+            crashpoints.reach("lake.after_commit")
             self._names.update(names)
             self._versions.update((row["model"], row["version"]) for row in news.to_pylist())
             self._progress = progress
@@ -250,20 +240,21 @@ class Lake:
             "reference", pa.array([reference] * rows)
         )
         with self._catalog.exclusive():
-            additions = [
-                self._stage("reference_sets", one_set),
-                self._stage("reference_bins", full.select(schema.names).cast(schema)),
-            ]
+            staged = {"reference_sets": one_set, "reference_bins": full.select(schema.names).cast(schema)}
+            files = []
+            for name, rows in staged.items():
+                files.append((name, self._tables["main", name].folder / f"{uuid.uuid4()}.parquet"))
+                write_parquet(files[-1][1], rows)
             with self._catalog.transaction():
-                for addition in additions:
+                for name, file in files:
                     self._catalog.rows(
-                        f"DELETE FROM {addition.table.sql_name} WHERE model = ? AND reference = ?",
-                        [model, reference],
+                        f"DELETE FROM {name} WHERE model = ? AND reference = ?", [model, reference]
                     )
-                    self._add(addition)
+                    self._catalog.rows("CALL ducklake_add_data_files('lake', ?, ?)", [name, str(file)])
 
     def close(self) -> None:
         """Let go of the lake; closing twice is harmless."""
+        self._files.shutdown()
         self._catalog.close()
 
     def _load(self) -> None:
@@ -276,101 +267,78 @@ class Lake:
         newest = self._catalog.rows(statement("commit_progress"))
         return Progress(**json.loads(newest[0][0])) if newest else Progress()
 
-    def _name_models(self, by_table: _ByTable) -> dict[str, str]:
+    def _name_models(self, destinations: Iterable[Destination]) -> dict[str, str]:
         taken = {name.lower() for name in self._names.values()}
         names = {}
-        for kind, model in by_table:
+        for kind, model in destinations:
             if kind is Kind.LOG or model in names:
                 continue
             names[model] = self._names.get(model) or table_name(model, taken)
             taken.add(names[model].lower())
         return names
 
-    def _create_missing(self, by_table: _ByTable, names: dict[str, str]) -> None:
-        """Create tables and views ahead of the flush: empty ones do no harm, and have a folder."""
-        wanted = {(kind, "logs" if kind is Kind.LOG else names[model]) for kind, model in by_table}
-        missing = [(kind, name) for kind, name in wanted if self._describe(_SCHEMA_OF[kind], name) is None]
-        if not missing:
-            return
-        with self._catalog.transaction():
-            for kind, name in missing:
-                columns = ", ".join(f"{identifier(f.name)} {sql_type(f.type)}" for f in ROWS[kind])
-                self._catalog.rows(f"CREATE TABLE {_SCHEMA_OF[kind]}.{identifier(name)} ({columns})")
-                if kind is Kind.PREDICTION:
-                    self._replace_views(name)
+    def _reconcile(
+        self, by_destination: Mapping[Destination, Sequence[Batch]], names: Mapping[str, str]
+    ) -> dict[Destination, _Rows]:
+        keys = {
+            (kind, model): (_SCHEMA_OF[kind], "logs" if kind is Kind.LOG else names[model])
+            for kind, model in by_destination
+        }
+        tables = self._tables.find(keys.values())
+        return {
+            destination: self._shaped(keys[destination], tables.get(keys[destination]), rows)
+            for destination, rows in by_destination.items()
+        }
 
-    def _describe(self, schema: str, name: str) -> _Table | None:
-        known = self._tables.get((schema, name))
-        if known is not None:
-            return known
-        folder = self._catalog.table_folder(schema, name)
-        if folder is None:
-            return None
-        table = _Table(schema, name, folder)
-        roots = {root for roots in _ROOTS.values() for root in roots}
-        table.shape = {f.name: plain(f.type) for f in self._catalog.schema(table.sql_name) if f.name in roots}
-        self._tables[schema, name] = table
-        return table
-
-    def _table(self, schema: str, name: str) -> _Table:
-        table = self._describe(schema, name)
-        assert table is not None, f"{schema}.{name} was created before"  # noqa: S101  # an invariant of this class
-        return table
-
-    def _stage_batches(self, kind: Kind, name: str, batches: Sequence[Batch]) -> _Addition:
-        if kind is Kind.LOG:
-            rows = pa.Table.from_batches([batch.rows for batch in batches], LOG_ROWS)
-            return self._stage("logs", rows)
-        table = self._table(_SCHEMA_OF[kind], name)
+    def _shaped(self, key: Key, table: Table | None, batches: Sequence[Batch]) -> _Rows:
+        if batches[0].kind is Kind.LOG:
+            return _Rows(key, pa.Table.from_batches([batch.rows for batch in batches], LOG_ROWS), {})
         reconciled = reconcile(
-            batches, table.shape, stored_integers_exact=lambda path: self._integers_exact(table, path)
+            batches,
+            {} if table is None else table.shape,
+            stored_integers_exact=lambda path: table is None or self._integers_exact(table, path),
         )
-        return self._write(table, reconciled.rows, reconciled.shape)
+        return _Rows(key, reconciled.rows, reconciled.shape)
 
-    def _stage(self, name: str, rows: pa.Table) -> _Addition:
-        table = self._table("main", name)
-        return self._write(table, rows, table.shape)
-
-    def _write(self, table: _Table, rows: pa.Table, shape: dict[str, pa.DataType]) -> _Addition:
-        file = table.folder / f"{uuid.uuid4()}.parquet"
-        write_parquet(file, rows)
-        return _Addition(table, file, shape)
-
-    def _add(self, addition: _Addition) -> None:
-        table = addition.table
-        new_columns = False
-        for root, kind in addition.shape.items():
-            if root not in table.shape:
-                self._catalog.rows(f"ALTER TABLE {table.sql_name} ADD COLUMN {root} {sql_type(kind)}")
-                new_columns = True
-            elif kind != table.shape[root]:
-                self._catalog.rows(
-                    f"ALTER TABLE {table.sql_name} ALTER {root} SET DATA TYPE {sql_type(kind)}"
-                )
-        if new_columns:
-            self._replace_views(table.name)
-        self._catalog.rows(
-            "CALL ducklake_add_data_files('lake', ?, ?, schema => ?)",
-            [table.name, str(addition.file), table.schema],
-        )
-
-    def _replace_views(self, name: str) -> None:
-        if not self._has("predictions_all", name):
+    def _prepare(self, staged: Sequence[_Rows]) -> None:
+        """Make missing tables and columns ahead of the rows: without rows they do no harm."""
+        tables = self._tables.find([each.key for each in staged])
+        missing = [each for each in staged if each.key not in tables]
+        reshaped = [each for each in staged if each.key in tables and each.shape != tables[each.key].shape]
+        if not missing and not reshaped:
             return
-        table = identifier(name)
-        self._catalog.rows(statement("production_view", table=table))
-        labeled = "labeled_view" if self._has("labels", name, "label") else "unlabeled_view"
-        self._catalog.rows(statement(labeled, table=table))
+        new_columns = []
+        with self._catalog.transaction():
+            for each in missing:
+                self._catalog.rows(f"CREATE TABLE {_sql_name(each.key)} ({_columns(each.rows.schema)})")
+            for each in reshaped:
+                known = tables[each.key].shape
+                new_columns += [each for root in each.shape if root not in known]
+                for root, kind in each.shape.items():
+                    if root not in known:
+                        change = f"ADD COLUMN {root} {sql_type(kind)}"
+                    elif kind != known[root]:
+                        change = f"ALTER {root} SET DATA TYPE {sql_type(kind)}"
+                    else:
+                        continue
+                    self._catalog.rows(f"ALTER TABLE {_sql_name(each.key)} {change}")
+            self._replace_views([*missing, *new_columns])
+        self._tables.forget(each.key for each in reshaped)
 
-    def _has(self, schema: str, name: str, column: str = "time") -> bool:
-        """Whether the table has the column, as seen from inside the running transaction."""
-        try:
-            self._catalog.rows(f"SELECT {column} FROM {identifier(schema)}.{identifier(name)} LIMIT 0")
-        except (duckdb.CatalogException, duckdb.BinderException):
-            return False
-        return True
+    def _replace_views(self, changed: Iterable[_Rows]) -> None:
+        """Make the views of models whose tables are new or have a new column."""
+        shapes = {each.key: each.shape for each in changed}
+        names = {name for schema, name in shapes if schema != "main"}
+        known = self._tables.find([(schema, name) for name in names for schema in _MODEL_SCHEMAS])
+        shapes = {key: table.shape for key, table in known.items()} | shapes
+        for name in names:
+            if ("predictions_all", name) not in shapes:
+                continue  # labels came first
+            labeled = "labeled_view" if "label" in shapes.get(("labels", name), ()) else "unlabeled_view"
+            self._catalog.rows(statement("production_view", table=identifier(name)))
+            self._catalog.rows(statement(labeled, table=identifier(name)))
 
-    def _integers_exact(self, table: _Table, path: FieldPath) -> bool:
+    def _integers_exact(self, table: Table, path: FieldPath) -> bool:
         column = ".".join(identifier(part) for part in path)
         column = f"unnest({column})" if pa.types.is_list(_type_at(table.shape, path)) else column
         [(inexact,)] = self._catalog.rows(
@@ -379,28 +347,40 @@ class Lake:
         )
         return bool(inexact == 0)
 
-    def _new_versions(self, by_table: _ByTable, names: dict[str, str]) -> pa.Table:
+    def _new_versions(self, models: Mapping[Destination, _Rows], names: Mapping[str, str]) -> pa.Table:
+        """Rows for `models`: versions that were never seen, and models of which only labels are known."""
         first_seen: dict[tuple[str, str | None], datetime] = {}
-        for (kind, model), batches in by_table.items():
-            for rows in (batch.rows for batch in batches):
-                if kind is Kind.PREDICTION:
-                    first = _first_times(rows)
-                else:  # labels alone make a model known too; they have no version
-                    unknown = kind is Kind.LABEL and model not in self._names
-                    first = {None: pc.min(rows.column("time")).as_py()} if unknown else {}
-                for version, time in first.items():
-                    if (model, version) not in self._versions:
-                        first_seen[model, version] = min(time, first_seen.get((model, version), time))
+        for (kind, model), staged in models.items():
+            if kind is Kind.PREDICTION:
+                versions = pc.unique(staged.rows.column("version")).to_pylist()
+                if any((model, version) not in self._versions for version in versions):
+                    first = _first_times(staged.rows)
+                    first_seen |= {(model, version): seen for version, seen in first.items()}
+            elif kind is Kind.LABEL and model not in self._names:
+                first_seen.setdefault((model, None), pc.min(staged.rows.column("time")).as_py())
         return pa.Table.from_pylist(
             [
                 {"model": model, "version": version, "table_name": names[model], "first_seen": seen}
                 for (model, version), seen in first_seen.items()
+                if (model, version) not in self._versions
             ],
             schema=_MODEL_ROWS,
         )
 
+    def _write(self, staged: Sequence[_Rows]) -> list[DataFile]:
+        """Write a file for each table, several at a time, durably; all, or none is left."""
+        tables = self._tables.find([each.key for each in staged])
+        writes = [self._files.submit(_write_file, tables[each.key], each.rows) for each in staged]
+        failed = [error for error in (write.exception() for write in writes) if error is not None]
+        if failed:
+            for write in writes:
+                if write.exception() is None:
+                    write.result().path.unlink(missing_ok=True)
+            raise failed[0]
+        return [write.result() for write in writes]
+
     def _merge(self, schema: str, name: str, tier_bytes: int) -> int:
-        folder = self._table(schema, name).folder
+        folder = self._tables[schema, name].folder
         with self._catalog.transaction():
             before = set(folder.glob("*.parquet"))
             merged = self._catalog.rows(
@@ -413,23 +393,35 @@ class Lake:
         return sum(row[2] for row in merged)
 
 
-def _by_table(batches: Sequence[Batch]) -> _ByTable:
-    by_table: _ByTable = defaultdict(list)
+def _by_destination(batches: Sequence[Batch]) -> dict[Destination, list[Batch]]:
+    found: dict[Destination, list[Batch]] = defaultdict(list)
     for batch in batches:
-        by_table[batch.kind, batch.model].append(batch)
-    return by_table
+        found[batch.kind, batch.model].append(batch)
+    return found
 
 
-def _first_times(rows: pa.RecordBatch) -> dict[str | None, datetime]:
+def _sql_name(key: Key) -> str:
+    return ".".join(map(identifier, key))
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{identifier(field.name)} {sql_type(field.type)}" for field in schema)
+
+
+def _write_file(table: Table, rows: pa.Table) -> DataFile:
+    file = table.folder / f"{uuid.uuid4()}.parquet"
+    return DataFile(table, file, write_parquet(file, rows, table.columns))
+
+
+def _first_times(rows: pa.Table) -> dict[str | None, datetime]:
     """The earliest event time of each version."""
-    grouped = pa.table({"version": rows.column("version"), "time": rows.column("time")})
-    earliest = grouped.group_by("version").aggregate([("time", "min")])
+    earliest = rows.select(["version", "time"]).group_by("version").aggregate([("time", "min")])
     return dict(
         zip(earliest.column("version").to_pylist(), earliest.column("time_min").to_pylist(), strict=True)
     )
 
 
-def _type_at(shape: dict[str, pa.DataType], path: FieldPath) -> pa.DataType:
+def _type_at(shape: Mapping[str, pa.DataType], path: FieldPath) -> pa.DataType:
     kind: Any = shape[path[0]]
     for part in path[1:]:
         kind = kind.field(part).type

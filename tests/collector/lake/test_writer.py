@@ -62,11 +62,11 @@ def test_a_failed_flush_leaves_nothing(lake: Lake, folder: Path, monkeypatch: py
     before = files(folder)
     real, calls = writer.write_parquet, []
 
-    def full_disk(file: Path, rows: pa.Table) -> None:
+    def full_disk(file: Path, *arguments: Any) -> Any:
         calls.append(file)
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
-        real(file, rows)
+        return real(file, *arguments)
 
     more = [predictions("a", [{"inputs.x": 2, "inputs.new": "y"}]), predictions("b", [{"inputs.x": 2}])]
     monkeypatch.setattr(writer, "write_parquet", full_disk)

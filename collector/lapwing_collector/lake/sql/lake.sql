@@ -105,3 +105,62 @@ SELECT s.path, t.path
 FROM __ducklake_metadata_lake.ducklake_table AS t
 JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
 WHERE t.end_snapshot IS NULL AND s.schema_name = $schema AND t.table_name = $table;
+
+-- name: tables
+-- Number, schema, name and folders of the tables with these names. For SQLite itself, as the next ones.
+SELECT t.table_id, s.schema_name, t.table_name, s.path AS schema_path, t.path
+FROM ducklake_table AS t
+JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+WHERE t.end_snapshot IS NULL AND t.table_name IN ($names);
+
+-- name: columns
+SELECT table_id, column_id, parent_column, column_name, column_type
+FROM ducklake_column
+WHERE end_snapshot IS NULL AND table_id IN ($tables)
+ORDER BY column_order;
+
+-- name: table_totals
+SELECT table_id, record_count, next_row_id, file_size_bytes FROM ducklake_table_stats
+WHERE table_id IN ($tables);
+
+-- name: has_column_totals
+SELECT 1 FROM ducklake_table_column_stats WHERE table_id IN ($tables) LIMIT 1;
+
+-- name: newest_snapshot
+-- Its number, and the number that the next file gets.
+SELECT snapshot_id, next_file_id FROM __ducklake_metadata_lake.ducklake_snapshot
+ORDER BY snapshot_id DESC
+LIMIT 1;
+
+-- name: add_snapshot
+INSERT INTO __ducklake_metadata_lake.ducklake_snapshot
+SELECT $$1, now(), schema_version, next_catalog_id, next_file_id + $$2
+FROM __ducklake_metadata_lake.ducklake_snapshot
+WHERE snapshot_id = $$1 - 1;
+
+-- name: add_changes
+INSERT INTO __ducklake_metadata_lake.ducklake_snapshot_changes VALUES ($$1, $$2, 'lapwing', 'flush', $$3);
+
+-- name: add_files
+INSERT INTO __ducklake_metadata_lake.ducklake_data_file
+SELECT
+    file, table_id, $snapshot, NULL, NULL, path, true, 'parquet', records, size_bytes, footer_bytes, first_row,
+    NULL, NULL, NULL, NULL
+FROM rows;
+
+-- name: add_statistics
+INSERT INTO __ducklake_metadata_lake.ducklake_file_column_stats
+SELECT file, table_id, column_id, size_bytes, present, absent, least, greatest, NULL, NULL FROM rows;
+
+-- name: add_totals
+INSERT INTO __ducklake_metadata_lake.ducklake_table_stats FROM rows;
+
+-- name: raise_totals
+UPDATE __ducklake_metadata_lake.ducklake_table_stats AS t
+SET record_count = r.records, next_row_id = r.next_row, file_size_bytes = r.size_bytes
+FROM rows AS r
+WHERE t.table_id = r.table_id;
+
+-- name: forget_column_totals
+-- They bound the values of whole tables, which a flush does not keep up: none is better than a wrong one.
+DELETE FROM __ducklake_metadata_lake.ducklake_table_column_stats WHERE table_id IN ($tables);

@@ -1,0 +1,132 @@
+"""Makes written files visible: one snapshot of the catalog per flush, in one transaction.
+
+DuckLake's own `ducklake_add_data_files` costs some ten statements for each file, of which several read the
+statistics of every table there is. What a commit has to say is a few rows in tables that the DuckLake
+specification describes, so they are written here, for all files of a flush at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lapwing_collector.lake.catalog import Catalog
+from lapwing_collector.lake.parquet import Written
+from lapwing_collector.lake.statements import statement
+from lapwing_collector.lake.tables import Table
+
+PRUNABLE: Final = (
+    "time",
+    "received_at",
+    "prediction_time",
+    "prediction_id",
+    "request_id",
+    "version",
+    "environment",
+    "stage",
+    "error_type",
+    "event_name",
+    "severity_number",
+    "metric",
+)
+"""Columns by whose values whole files are left out of a query. The catalog keeps the least and the greatest
+of each file for these only: DuckLake reads all of them for every filter, and uses none inside of structs."""
+
+_FILES: Final = pa.schema(
+    [("file", pa.int64()), ("table_id", pa.int64()), ("path", pa.string())]
+    + [(name, pa.int64()) for name in ("records", "size_bytes", "footer_bytes", "first_row")]
+)
+_STATISTICS: Final = pa.schema(
+    [(name, pa.int64()) for name in ("file", "table_id", "column_id", "size_bytes", "present", "absent")]
+    + [("least", pa.string()), ("greatest", pa.string())]
+)
+_TOTALS: Final = pa.schema([(name, pa.int64()) for name in ("table_id", "records", "next_row", "size_bytes")])
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A durable Parquet file in the folder of a table, its columns numbered as the table's are."""
+
+    table: Table
+    path: Path
+    written: Written
+
+
+def add_files(catalog: Catalog, files: Sequence[DataFile], extra_info: str) -> None:
+    """Make `files` part of their tables; called inside a transaction of the catalog.
+
+    Args:
+        catalog: To be written.
+        files: At most one for a table.
+        extra_info: What the snapshot says of itself.
+    """
+    tables = ", ".join(str(file.table.number) for file in files)
+    [(snapshot, first_file)] = catalog.rows(statement("newest_snapshot"))
+    found = catalog.native(statement("table_totals", tables=tables))
+    totals = {table: numbers for table, *numbers in (map(int, row) for row in found)}
+    described: list[tuple[Any, ...]] = []
+    statistics: list[tuple[Any, ...]] = []
+    grown: list[tuple[int, ...]] = []
+    new: list[tuple[int, ...]] = []
+    for number, file in enumerate(files, start=first_file):
+        table = file.table.number
+        written = file.written
+        records = written.footer.num_rows
+        stored, next_row, stored_bytes = totals.get(table, (0, 0, 0))
+        described.append(
+            (number, table, file.path.name, records, written.size_bytes, written.footer_bytes, next_row)
+        )
+        statistics += [(number, table, *column) for column in _statistics(file)]
+        total = (table, stored + records, next_row + records, stored_bytes + written.size_bytes)
+        (grown if table in totals else new).append(total)
+    changes = ",".join(f"inserted_into_table:{file.table.number}" for file in files)
+    catalog.rows(statement("add_snapshot"), [snapshot + 1, len(files)])
+    catalog.rows(statement("add_changes"), [snapshot + 1, changes, extra_info])
+    catalog.insert(statement("add_files", snapshot=str(snapshot + 1)), _rows(described, _FILES))
+    catalog.insert(statement("add_statistics"), _rows(statistics, _STATISTICS))
+    if new:
+        catalog.insert(statement("add_totals"), _rows(new, _TOTALS))
+    if grown:
+        catalog.insert(statement("raise_totals"), _rows(grown, _TOTALS))
+    if catalog.native(statement("has_column_totals", tables=tables)):
+        catalog.rows(statement("forget_column_totals", tables=tables))
+
+
+def _statistics(file: DataFile) -> list[tuple[Any, ...]]:
+    """Number, size, values, nulls, least and greatest value of each prunable column."""
+    footer = file.written.footer
+    places = {footer.schema.column(place).path: place for place in range(footer.num_columns)}
+    groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
+    return [
+        (file.table.columns[name,], *_summary([group.column(places[name]) for group in groups]))
+        for name in PRUNABLE
+        if name in places
+    ]
+
+
+def _summary(chunks: Sequence[pq.ColumnChunkMetaData]) -> tuple[Any, ...]:
+    size_bytes = sum(chunk.total_compressed_size for chunk in chunks)
+    parts = [chunk.statistics for chunk in chunks]
+    if any(part is None for part in parts):
+        return size_bytes, None, None, None, None
+    present, absent = sum(part.num_values for part in parts), sum(part.null_count for part in parts)
+    filled = [part for part in parts if part.num_values]
+    bounded = bool(filled) and all(part.has_min_max for part in filled)  # it has none of long texts
+    try:
+        least = str(min(part.min for part in filled)) if bounded else None
+        greatest = str(max(part.max for part in filled)) if bounded else None
+    except (ValueError, OverflowError):  # a text that is none, a year that Python does not have
+        least = greatest = None
+    if least is None or greatest is None or "\0" in least + greatest:  # SQLite cuts texts there
+        return size_bytes, present, absent, None, None
+    return size_bytes, present, absent, least, greatest
+
+
+def _rows(values: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = zip(*values, strict=True) if values else [()] * len(schema)
+    return pa.Table.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    )

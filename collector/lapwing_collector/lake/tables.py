@@ -1,0 +1,115 @@
+"""The lake's tables as the catalog has them: where their files go, their columns' types and numbers."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from lapwing_collector import engine
+from lapwing_collector.engine import identifier, literal
+from lapwing_collector.lake.catalog import Catalog
+from lapwing_collector.lake.shapes import Path as FieldPath
+from lapwing_collector.lake.statements import statement
+from lapwing_collector.lake.types import arrow_type
+
+Key = tuple[str, str]
+"""Schema and name of a table."""
+
+ROOTS: Final = ("inputs", "output", "label")
+"""Columns that users' fields make up, in the tables of models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table.
+
+    Attributes:
+        number: The catalog's number for it.
+        schema: The SQL schema it is in.
+        name: Its name there.
+        folder: Where its files are.
+        columns: The catalog's number of each column, and of what is inside structs, lists (`element`) and
+            maps (`key`, `value`).
+        shape: Types of the root columns that the users' fields make up.
+    """
+
+    number: int
+    schema: str
+    name: str
+    folder: Path
+    columns: Mapping[FieldPath, int]
+    shape: Mapping[str, pa.DataType]
+
+    @property
+    def sql_name(self) -> str:
+        """Its quoted name."""
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
+
+
+class Tables:
+    """Knows each table once it was asked for; whoever changes one says so by `forget`."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._known: dict[Key, Table] = {}
+
+    def __getitem__(self, key: Key) -> Table:
+        """The table, which must be there."""
+        if key not in self._known:
+            self.find([key])
+        return self._known[key]
+
+    def find(self, keys: Collection[Key]) -> dict[Key, Table]:
+        """Those of the tables that there are."""
+        unknown = [key for key in keys if key not in self._known]
+        if unknown:
+            self._known.update(self._read(unknown))
+        return {key: self._known[key] for key in keys if key in self._known}
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Read the tables anew when they are asked for again."""
+        for key in keys:
+            self._known.pop(key, None)
+
+    def _read(self, keys: Collection[Key]) -> dict[Key, Table]:
+        names = ", ".join({literal(name) for _, name in keys})
+        found = {
+            int(number): ((schema, name), Path(schema_path) / path)
+            for number, schema, name, schema_path, path in self._catalog.native(
+                statement("tables", names=names)
+            )
+            if (schema, name) in keys
+        }
+        if not found:
+            return {}
+        columns: dict[int, list[_Column]] = {number: [] for number in found}
+        tables = ", ".join(map(str, found))
+        for table, number, outer, name, kind in self._catalog.native(statement("columns", tables=tables)):
+            columns[int(table)].append((int(number), None if outer is None else int(outer), name, kind))
+        data = engine.data_folder(self._catalog.folder)
+        return {
+            key: _table(number, key, data / path, columns[number]) for number, (key, path) in found.items()
+        }
+
+
+_Column = tuple[int, int | None, str, str]
+"""Number of a column, number of the one that it is in, name, type."""
+
+
+def _table(number: int, key: Key, folder: Path, columns: Iterable[_Column]) -> Table:
+    """Put a table together from its columns, in order."""
+    inside: dict[int | None, list[tuple[int, str, str]]] = {}
+    for column, outer, name, kind in columns:
+        inside.setdefault(outer, []).append((column, name, kind))
+    numbers: dict[FieldPath, int] = {}
+
+    def read(path: FieldPath, column: int, kind: str) -> pa.DataType:
+        numbers[path] = column
+        inner = {name: read((*path, name), number, kind) for number, name, kind in inside.get(column, [])}
+        return arrow_type(kind, inner)
+
+    types = {name: read((name,), column, kind) for column, name, kind in inside[None]}
+    shape = {root: kind for root, kind in types.items() if root in ROOTS and key[0] != "main"}
+    return Table(number, *key, folder, numbers, shape)
