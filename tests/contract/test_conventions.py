@@ -34,6 +34,9 @@ OTHER = {  # a value of each setting that is not its default
     "query.timeout": "1h",
     "query.workers": "1",
     "web.listen": "127.0.0.1:1",
+    "durability": "os",
+    "log.max_bytes": "1",
+    "dedup.unnumbered": "false",
     "write.flush_interval": "1h",
     "write.max_pending_bytes": "1",
 }

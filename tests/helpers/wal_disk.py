@@ -1,7 +1,9 @@
 """Disks that misbehave on demand, and ways to look at the log's files."""
 
 import os
+import struct
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,14 +61,38 @@ def segments(folder: Path) -> list[Path]:
 def write_log(folder: Path, payloads: list[bytes], segment_bytes: int = 1 << 20) -> None:
     """Make a log of `payloads` from position 1 on, and close it."""
     with Log.open(folder, segment_bytes=segment_bytes) as log:
-        for future in [log.append(payload) for payload in payloads]:
+        for future in [log.append(b"", [payload]) for payload in payloads]:
             future.result(TIMEOUT_S)
 
 
 def read_log(folder: Path, after: int = 0) -> list[tuple[int, bytes]]:
     """What a new process finds in the log."""
     with Log.open(folder) as log:
-        return [(entry.position, entry.payload) for entry in log.replay(after)]
+        return bodies(log, after)
+
+
+def bodies(log: Log, after: int = 0) -> list[tuple[int, bytes]]:
+    """Positions and bodies of what is in a log."""
+    return [(entry.position, bytes(entry.body)) for entry in log.replay(after)]
+
+
+def write_legacy_log(folder: Path, payloads: list[bytes]) -> None:
+    """Make a log of `payloads` from position 1 on, as Lapwing wrote it before entries had heads."""
+    folder.mkdir(parents=True)
+    records = b"".join(legacy_record(position, payload) for position, payload in enumerate(payloads, start=1))
+    (folder / f"{1:020}.log").write_bytes(records)
+
+
+def legacy_frame(received_at_ns: int, body: bytes) -> bytes:
+    """What a legacy log kept of a request."""
+    return struct.pack("<q", received_at_ns) + body
+
+
+def legacy_record(position: int, payload: bytes) -> bytes:
+    """A record as it stands in a legacy log."""
+    escaped = payload.replace(b"\xffLW", b"\xffLW\x00")
+    checked = struct.pack("<4sIQ", b"\xffLW\x01", len(escaped), position)
+    return checked + struct.pack("<I", zlib.crc32(escaped, zlib.crc32(checked))) + escaped
 
 
 def damage(path: Path, change: Callable[[bytes], bytes]) -> None:

@@ -7,27 +7,25 @@ from typing import Final
 
 import pyarrow as pa
 
+from lapwing_collector.app.accounts import Accounts
 from lapwing_collector.app.alerting import Alerting
 from lapwing_collector.app.asking import query_limits
 from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.directory import DataDirectory
-from lapwing_collector.app.ingest import Ingest
+from lapwing_collector.app.ingestion import Ingestion
 from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.project import Project
 from lapwing_collector.app.receiving import Receiving
-from lapwing_collector.app.recovery import Recovery
 from lapwing_collector.app.serving import Serving
 from lapwing_collector.app.telemetry import Telemetry
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import Clock, utc_datetime
-from lapwing_collector.decode import decode_logs
 from lapwing_collector.lake import CatalogKeeper, Lake, QueuedMetric
 from lapwing_collector.metrics import DATA_CLOCK, WALL_CLOCK
 from lapwing_collector.notify import Deliverer
 from lapwing_collector.query import QueryPool, Spare
 from lapwing_collector.state import Store
-from lapwing_collector.wal import Log
 
 _POLICIES: Final = {"wall": WALL_CLOCK, "data": DATA_CLOCK}
 
@@ -69,8 +67,10 @@ async def run_collector(
         lake = Lake.open(directory.lake)
         parts.callback(lake.close)
         parts.callback(CatalogKeeper.start(directory.lake).close)
-        log = Log.open(directory.log, after=lake.progress.log)
-        parts.callback(log.close)
+        accounts = Accounts()
+        pending = Pending(settings.write.max_pending_bytes)
+        ingestion = Ingestion.open(directory, settings, lake.progress.log, pending, accounts, clock)
+        parts.callback(ingestion.close)
         store = Store.open(directory.state)
         parts.callback(store.close)
         spare = Spare(directory.lake, query_limits(settings))
@@ -79,7 +79,6 @@ async def run_collector(
         parts.callback(rule_queries.close)
         queries = QueryPool(spare, settings.query.workers, queue=settings.query.queue)
 
-        pending = Pending(settings.write.max_pending_bytes)
         completeness = Completeness(
             store=store,
             policy=_POLICIES[settings.clock],
@@ -105,18 +104,15 @@ async def run_collector(
             completeness.saw(times)
             alerting.look()
 
-        recovery = Recovery(log, lake, pending, directory.dead_letters)
         writer = Writer(
             lake=lake,
-            log=log,
             pending=pending,
-            covered=recovery.covered,
+            settle=ingestion.memory.settle,
+            accounts=accounts,
             metrics=_metric_queue(store),
             interval_s=settings.write.flush_interval.total_seconds(),
             on_flushed=on_flushed,
         )
-        ingest = Ingest(log=log, ledger=recovery.accepted, pending=pending, decode=decode_logs, clock=clock)
-        parts.callback(ingest.close)
         telemetry = Telemetry(people=queries.stats, rules=rule_queries.stats)
         serving = Serving(
             settings,
@@ -130,27 +126,32 @@ async def run_collector(
         parts.push_async_callback(serving.stop)
         parts.callback(queries.close)  # what runs for people ends before its server waits for it
         await serving.start()
-        recovery.admit_covered()
+        await asyncio.to_thread(ingestion.recovery.learn)
         writer.start()
         parts.callback(writer.close, _GRACE_S)
         parts.push_async_callback(receiving.stop)  # before what it feeds
-        if await _unless_stopped(recovery.queue_uncovered, stop, pending.close):
-            # Only now is it known which records are repeats.
-            receiving.open(ingest, healthy=lambda: not writer.failing)
-            deliverer.start()
+        receiving.open(
+            ingestion.ingest,
+            healthy=lambda: ingestion.problem is None and not writer.failing,
+            replaying=lambda: ingestion.recovery.replaying,
+        )
+        deliverer.start()
+        on_ready(receiving.address)
+        if await _unless_stopped(ingestion.recovery.replay, stop, pending.close):
+            # Rules look at rows that were acknowledged long ago only when all of them are there.
             alerting.start()
-            on_ready(receiving.address)
             await stop.wait()
 
 
 async def _unless_stopped(
     work: Callable[[], None], stop: asyncio.Event, cut_short: Callable[[], None]
 ) -> bool:
-    """Do `work` in a thread; False if `stop` was set meanwhile, after `cut_short` made the work end."""
+    """Do `work` in a thread; False if `stop` was set meanwhile: `cut_short` makes it end before long."""
     running = asyncio.ensure_future(asyncio.to_thread(work))
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if stop.is_set():
+        await asyncio.wait({running}, timeout=_GRACE_S)
         cut_short()
     stopping.cancel()
     await running

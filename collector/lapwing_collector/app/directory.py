@@ -16,6 +16,11 @@ class DataDirectory:
         return self.root / "log"
 
     @property
+    def ledger(self) -> Path:
+        """What is remembered of accepted records once the log has let go of them."""
+        return self.log / "ledger"
+
+    @property
     def lake(self) -> Path:
         """The catalog and the Parquet files."""
         return self.root / "lake"

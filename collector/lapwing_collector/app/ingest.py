@@ -1,55 +1,133 @@
-"""The way of a request: decoded, freed of what is known already, made durable, acknowledged."""
+"""The way of a request: decoded, freed of what is known already, made durable, acknowledged.
+
+Requests that come while others are decoded wait, and are then taken together: they are decoded in one go,
+become one entry of the log, and are durable and acknowledged at the same time.
+"""
 
 import asyncio
-import struct
-from collections.abc import Callable, Iterator
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
-from lapwing_collector.app.pending import LogEntry, Pending
+from lapwing import semconv
+from lapwing_collector import crashpoints
+from lapwing_collector.app.accounts import Accounts
+from lapwing_collector.app.entries import Requests, request_hash, row_count, split_new
+from lapwing_collector.app.pending import LogEntry
 from lapwing_collector.clock import Clock, utc_datetime
-from lapwing_collector.dedup import Ledger
-from lapwing_collector.errors import UnavailableError
-from lapwing_collector.model.records import Batch, Decoded
+from lapwing_collector.dedup import NO_HASHES, Hashes, Ledger
+from lapwing_collector.errors import LapwingError, UnavailableError
+from lapwing_collector.model.records import Batch, DecodedGroup, Outcome
 from lapwing_collector.receive import Accepted
 
-_RECEIVED_AT: Final = struct.Struct("<q")
+logger = logging.getLogger(__name__)
 
-_ROOM_POLL_S: Final = 0.05
-_ROOM_WAIT_S: Final = 3.0
-"""How long a request waits for room before it is refused: clients give a collector 10 s in all."""
+_GROUP_REQUESTS: Final = 64
+_GROUP_BYTES: Final = 8 << 20
+_PATIENCE_S: Final = 2.5
+"""How long a request may take before it is answered 503; clients give a collector 10 s in all."""
+_ROOM_POLL_S: Final = 0.02
+_NUMBERED: Final = semconv.PROCESS_ID.encode()
 
-Decode = Callable[[bytes, int], Decoded]
+Decode = Callable[[Sequence[bytes], int], DecodedGroup]
 
 
 class DurableLog(Protocol):
     """What ingestion asks of the log."""
 
-    def append(self, payload: bytes) -> "Future[int]":
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be appended; None while the log works."""
+        ...
+
+    def append(self, head: bytes, body: Sequence[bytes]) -> "Future[int]":
         """Append durably; the future holds the position."""
         ...
 
     def barrier(self) -> "Future[None]":
-        """Resolved when everything appended so far is durable."""
+        """Resolved when every append so far is durable or failed."""
         ...
 
 
+@dataclass(slots=True, eq=False)
+class _Request:
+    """A request on its way."""
+
+    payload: bytes
+    answer: "asyncio.Future[Accepted]"
+
+
+@dataclass(slots=True)
+class _Part:
+    """Requests of a group that share their fate.
+
+    Attributes:
+        requests: They.
+        batches: Their rows, as far as they are not in the log yet.
+        outcomes: What decoding said of each.
+        hashes: What identifies the requests as a whole, of those that no process of ours has sent.
+        repeats: Whether the one request was known as a whole before.
+    """
+
+    requests: list[_Request]
+    batches: tuple[Batch, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    hashes: Hashes = field(default_factory=lambda: NO_HASHES)
+    repeats: bool = False
+
+    @property
+    def readable(self) -> list[_Request]:
+        """Those that could be decoded."""
+        pairs = zip(self.requests, self.outcomes, strict=True)
+        return [request for request, outcome in pairs if outcome.error is None]
+
+
 class Ingest:
-    """Takes request bodies in; `Accepted` means fsynced."""
+    """Takes request bodies in; `Accepted` means as durable as the log makes it."""
 
     def __init__(
-        self, *, log: DurableLog, ledger: Ledger, pending: Pending, decode: Decode, clock: Clock
+        self,
+        *,
+        log: DurableLog,
+        ledger: Ledger,
+        accounts: Accounts,
+        decode: Decode,
+        clock: Clock,
+        has_room: Callable[[], bool],
+        on_durable: Callable[[LogEntry, Requests], None],
+        compare_content: bool = True,
+        answer_early: bool = False,
     ) -> None:
-        """Wire the parts; `ledger` is this object's own from now on."""
+        """Wire the parts.
+
+        Args:
+            log: Appended to by nobody else.
+            ledger: What was accepted before.
+            accounts: Where rows are booked once their requests are acknowledged.
+            decode: Reads several requests; called in a thread of its own.
+            clock: Tells when requests come.
+            has_room: Whether what is behind can take more; requests wait while it can not.
+            on_durable: Told of each durable entry in the order of the log: its new rows, and what it holds.
+            compare_content: Whether records without a number are compared with others by their content.
+            answer_early: Whether to answer before requests are durable, while the log works.
+        """
         self._log = log
         self._ledger = ledger
-        self._pending = pending
+        self._accounts = accounts
         self._decode = decode
         self._clock = clock
+        self._has_room = has_room
+        self._on_durable = on_durable
+        self._compare_content = compare_content
+        self._answer_early = answer_early
+        self._waiting: deque[_Request] = deque()
+        self._pump: asyncio.Task[None] | None = None
+        self._finishing: set[asyncio.Task[None]] = set()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="lapwing-decode")
 
     async def __call__(self, payload: bytes) -> Accepted:
@@ -57,102 +135,169 @@ class Ingest:
 
         Raises:
             DecodeError: It is not what it claims to be.
-            UnavailableError: The collector is overloaded, or the log refuses.
+            UnavailableError: The collector is overloaded, or the log refuses, or is slow. What became
+                durable too late for its client is known when it comes again.
         """
-        await self._wait_for_room()
-        received_at_ns = self._clock.now_ns()
-        loop = asyncio.get_running_loop()
-        decoded = await loop.run_in_executor(self._decoder, self._decode, payload, received_at_ns)
-        # Between `admit` and `append` nothing else may run, so that ledger and log agree on the order.
-        batches = admit(self._ledger, decoded.batches)
-        if batches:
-            await self._store(batches, received_at_ns, payload)
-        if _rows(batches) < _rows(decoded.batches):
-            await self._settle_repeats(decoded.batches, received_at_ns, payload)
-        return Accepted(rejected=decoded.rejected, message=decoded.message)
+        request = _Request(payload, asyncio.get_running_loop().create_future())
+        self._waiting.append(request)
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._take_groups())
+        await asyncio.wait([request.answer], timeout=_PATIENCE_S)
+        if request.answer.done():
+            return request.answer.result()
+        request.answer.cancel()
+        if request in self._waiting:
+            self._waiting.remove(request)
+            raise UnavailableError(
+                "overloaded: rows arrive faster than they can be written; try again shortly"
+            )
+        raise UnavailableError("the disk takes too long to make the request durable; try again shortly")
 
     def close(self) -> None:
         """Stop the decoder."""
         self._decoder.shutdown()
 
-    async def _store(self, batches: tuple[Batch, ...], received_at_ns: int, payload: bytes) -> None:
-        durable = self._log.append(frame(received_at_ns, payload))
-        durable.add_done_callback(lambda done: self._hand_over(done, batches, received_at_ns))
+    async def _take_groups(self) -> None:
+        """Take groups of waiting requests in until none waits."""
+        while self._waiting:
+            if not self._has_room():
+                await asyncio.sleep(_ROOM_POLL_S)
+                continue
+            received_at_ns = self._clock.now_ns()
+            parts = await self._read_group(self._next_group(), received_at_ns)
+            # Between admitting and appending nothing else may run, so that ledger and log agree on the order.
+            self._begin(parts, received_at_ns)
+
+    async def _read_group(self, group: list[_Request], received_at_ns: int) -> list[_Part]:
+        """Decode a group, one by one if one of its requests makes that fail as it never should."""
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.wrap_future(durable)
-        except UnavailableError:
-            take_back(self._ledger, batches)
-            raise
+            return await loop.run_in_executor(self._decoder, self._read, group, received_at_ns)
+        except Exception as error:
+            if len(group) == 1:
+                logger.exception("a request could not be read", extra={"action": "ingest_failed"})
+                _answer_all(group, error)
+                return []
+        apart = [await self._read_group([request], received_at_ns) for request in group]
+        return [part for parts in apart for part in parts]
 
-    async def _settle_repeats(self, batches: tuple[Batch, ...], received_at_ns: int, payload: bytes) -> None:
-        """Wait until what was sent before is durable; what then turns out not to be is stored after all."""
-        numbered = tuple(_numbered_rows(batches))
-        await asyncio.wrap_future(self._log.barrier())
-        while taken_back := admit(self._ledger, numbered):
-            await self._store(taken_back, received_at_ns, payload)
-            await asyncio.wrap_future(self._log.barrier())
+    def _next_group(self) -> list[_Request]:
+        group = [self._waiting.popleft()]
+        size = len(group[0].payload)
+        while self._waiting and len(group) < _GROUP_REQUESTS:
+            size += len(self._waiting[0].payload)
+            if size > _GROUP_BYTES:
+                break
+            group.append(self._waiting.popleft())
+        return group
 
-    async def _wait_for_room(self) -> None:
-        deadline = asyncio.get_running_loop().time() + _ROOM_WAIT_S
-        while self._pending.full:
-            if asyncio.get_running_loop().time() >= deadline:
-                raise UnavailableError(
-                    "overloaded: rows arrive faster than they can be written; try again shortly"
-                )
-            await asyncio.sleep(_ROOM_POLL_S)
+    def _read(self, group: list[_Request], received_at_ns: int) -> list[_Part]:
+        """Decode the requests of a group; those that were sent before are parts of their own."""
+        crashpoints.reach("ingest.before_decode")
+        first = _Part([])
+        parts = [first]
+        fresh: dict[bytes, _Request] = {}
+        for request in group:
+            if not self._compare_content or _NUMBERED in request.payload:
+                first.requests.append(request)
+                continue
+            digest = request_hash(request.payload)
+            known = digest in fresh or self._ledger.knows_requests(_as_hashes([digest]))[0]
+            if known:
+                parts.append(_Part([request], hashes=_as_hashes([digest]), repeats=True))
+            else:
+                fresh[digest] = request
+                first.requests.append(request)
+        first.hashes = _as_hashes(list(fresh))
+        for part in parts:
+            decoded = self._decode([request.payload for request in part.requests], received_at_ns)
+            part.batches, part.outcomes = decoded.batches, decoded.outcomes
+        crashpoints.reach("ingest.after_decode")
+        return [part for part in parts if part.requests]
 
-    def _hand_over(self, durable: "Future[int]", batches: tuple[Batch, ...], received_at_ns: int) -> None:
-        """Queue durable rows; the log resolves its futures in the order of positions."""
-        if not durable.cancelled() and durable.exception() is None:
-            self._pending.put(LogEntry(durable.result(), utc_datetime(received_at_ns), batches))
+    def _begin(self, parts: list[_Part], received_at_ns: int) -> None:
+        """Accept what is new of each part and append it; the answers follow when it is durable."""
+        for part in parts:
+            appended = self._append(part, received_at_ns)
+            task = asyncio.create_task(self._finish(part, appended, received_at_ns))
+            self._finishing.add(task)
+            task.add_done_callback(self._finishing.discard)
+
+    async def _finish(self, part: _Part, appended: "Future[int] | None", received_at_ns: int) -> None:
+        """Wait until `part` is durable as a whole, and answer its requests."""
+        try:
+            if self._answer_early and self._log.problem is None:
+                self._answer(part)
+            if appended is not None:
+                await asyncio.wrap_future(appended)
+            while part.batches:
+                # They were sent before, and are durable, or taken back, once the barrier is passed.
+                await asyncio.wrap_future(self._log.barrier())
+                appended = self._append(part, received_at_ns)
+                if appended is None:
+                    break
+                await asyncio.wrap_future(appended)
+        except Exception as error:  # noqa: BLE001  # it belongs to those who wait
+            _answer_all(part.readable, error)
+        else:
+            self._book(part)
+        crashpoints.reach("ingest.before_reply")
+        self._answer(part)
+
+    @staticmethod
+    def _answer(part: _Part) -> None:
+        for request, outcome in zip(part.requests, part.outcomes, strict=True):
+            if request.answer.done():
+                continue
+            if outcome.error is None:
+                request.answer.set_result(Accepted(outcome.rejected, outcome.message))
+            else:
+                request.answer.set_exception(outcome.error)
+
+    def _append(self, part: _Part, received_at_ns: int) -> "Future[int] | None":
+        """Accept what is new of `part`, which keeps the other rows, and append it; None if nothing is new."""
+        if part.repeats and self._ledger.knows_requests(part.hashes).all():
+            return None
+        keep_all = not self._compare_content
+        with self._ledger.admitting(received_at_ns) as admitting:
+            batches, part.batches = split_new(part.batches, admitting, keep_all=keep_all)
+            if not batches:
+                return None
+            # A request of which some rows stand in earlier entries is not known as a whole: these may fail.
+            admission = admitting.done(NO_HASHES if part.batches else part.hashes)
+        payloads = [request.payload for request in part.readable]
+        requests = Requests(received_at_ns, payloads, row_count(batches), admission, keeps_all=keep_all)
+        try:
+            appended = self._log.append(requests.head(), payloads)
+        except LapwingError as error:
+            appended = Future()
+            appended.set_exception(error)
+        appended.add_done_callback(lambda done: self._settle(done, requests, batches))
+        return appended
+
+    def _settle(self, appended: "Future[int]", requests: Requests, batches: tuple[Batch, ...]) -> None:
+        """Hand over rows that are durable, take back others; the log calls in the order of positions."""
+        if appended.exception() is not None:
+            self._ledger.forget(requests.admission)
+            return
+        self._ledger.keep(requests.admission)
+        self._accounts.add(received=requests.rows)
+        entry = LogEntry(appended.result(), utc_datetime(requests.received_at_ns), batches)
+        self._on_durable(entry, requests)
+
+    def _book(self, part: _Part) -> None:
+        """Book the rows that are not new: those that are were booked when they became durable."""
+        repeated = row_count(part.batches)
+        rejected = sum(outcome.rejected_rows for outcome in part.outcomes)
+        if repeated or rejected:
+            self._accounts.add(received=repeated + rejected, deduplicated=repeated, rejected=rejected)
 
 
-def frame(received_at_ns: int, payload: bytes) -> bytes:
-    """What the log keeps of a request: when it came, and its body."""
-    return _RECEIVED_AT.pack(received_at_ns) + payload
+def _as_hashes(digests: Sequence[bytes]) -> Hashes:
+    return np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
 
 
-def unframe(entry: bytes) -> tuple[int, bytes]:
-    """Undo `frame`."""
-    return _RECEIVED_AT.unpack_from(entry)[0], entry[_RECEIVED_AT.size :]
-
-
-def admit(ledger: Ledger, batches: tuple[Batch, ...]) -> tuple[Batch, ...]:
-    """The rows of `batches` that the ledger had not seen; rows without a sequence number are always new."""
-    return tuple(_new_rows(ledger, batches))
-
-
-def take_back(ledger: Ledger, batches: tuple[Batch, ...]) -> None:
-    """Undo `admit` for rows that could not be made durable."""
-    for batch in batches:
-        if batch.process_id is not None:
-            ledger.forget(batch.process_id, _numbers(batch.sequence))
-
-
-def _new_rows(ledger: Ledger, batches: tuple[Batch, ...]) -> Iterator[Batch]:
-    for batch in batches:
-        if batch.process_id is None or batch.sequence.null_count == len(batch.sequence):
-            yield batch
-            continue
-        new = np.ones(len(batch.sequence), dtype=bool)
-        numbered = batch.sequence.is_valid().to_numpy(zero_copy_only=False)
-        new[numbered] = ledger.admit(batch.process_id, _numbers(batch.sequence))
-        if new.all():
-            yield batch
-        elif new.any():
-            yield batch.filter(pa.array(new))
-
-
-def _numbered_rows(batches: tuple[Batch, ...]) -> Iterator[Batch]:
-    for batch in batches:
-        if batch.process_id is not None:
-            yield batch.filter(batch.sequence.is_valid())
-
-
-def _rows(batches: tuple[Batch, ...]) -> int:
-    return sum(batch.rows.num_rows for batch in batches)
-
-
-def _numbers(sequence: pa.Array) -> npt.NDArray[np.int64]:
-    numbers: npt.NDArray[np.int64] = sequence.drop_null().to_numpy(zero_copy_only=False)
-    return numbers
+def _answer_all(requests: Sequence[_Request], error: Exception) -> None:
+    for request in requests:
+        if not request.answer.done():
+            request.answer.set_exception(error)

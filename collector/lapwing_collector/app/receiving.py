@@ -25,6 +25,7 @@ class Receiving:
         self._opened = asyncio.Event()
         self._ingest: Ingest | None = None
         self._healthy: Callable[[], bool] = lambda: True
+        self._replaying: Callable[[], bool] = lambda: True
         intake = Intake(self._ingest_once_open, Limits(body_bytes=settings.http.max_request_bytes))
         app = create_app(intake, from_json=from_json, readiness=self._readiness)
         host, _, port = settings.http.listen.rpartition(":")
@@ -48,10 +49,11 @@ class Receiving:
         """
         await self._http.start(listeners.get("http"))
 
-    def open(self, ingest: Ingest, healthy: Callable[[], bool]) -> None:
-        """Let the requests that wait, and all others, go to `ingest`; `healthy` is asked for /readyz."""
+    def open(self, ingest: Ingest, healthy: Callable[[], bool], replaying: Callable[[], bool]) -> None:
+        """Let the requests that wait, and all others, go to `ingest`; the others are asked for /readyz."""
         self._ingest = ingest
         self._healthy = healthy
+        self._replaying = replaying
         self._opened.set()
 
     async def stop(self) -> None:
@@ -71,5 +73,4 @@ class Receiving:
         return now.ready, {"replaying": now.replaying}
 
     def _readiness(self) -> Readiness:
-        open_ = self._opened.is_set()
-        return Readiness(ready=open_ and self._healthy(), replaying=not open_)
+        return Readiness(ready=self._opened.is_set() and self._healthy(), replaying=self._replaying())

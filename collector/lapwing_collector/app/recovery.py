@@ -1,68 +1,163 @@
-"""After a start: what the log has and the lake has not is queued, as if it had just come in."""
+"""After a start: what the log says was accepted is known at once; its rows are read back behind.
+
+A restart reads the heads of the log's entries, and can then tell repeats from new records: requests are
+accepted and acknowledged. The rows of entries that the lake does not have are decoded meanwhile. Until that
+is done, new entries are left in the log, too: the writer gets all in their order, and memory stays bounded.
+"""
 
 import logging
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
-from lapwing_collector.app.ingest import admit, unframe
+from lapwing_collector.app.accounts import Accounts
+from lapwing_collector.app.entries import Requests, row_count, split_new
 from lapwing_collector.app.pending import LogEntry, Pending
+from lapwing_collector.app.remembering import Memory
 from lapwing_collector.clock import utc_datetime
-from lapwing_collector.decode import decode_logs
-from lapwing_collector.dedup import Ledger
-from lapwing_collector.errors import DecodeError
-from lapwing_collector.lake import Lake
-from lapwing_collector.model.records import Batch
+from lapwing_collector.dedup import Admission, Replaying
+from lapwing_collector.model.records import DecodedGroup
 from lapwing_collector.wal import Entry, Log, write_durably
 
 logger = logging.getLogger(__name__)
 
+_AHEAD_BYTES: Final = 32 << 20
+"""How much may be accepted while nothing was read back yet; half as much again as is read back follows."""
+
+Decode = Callable[[Sequence[bytes], int], DecodedGroup]
+
 
 class Recovery:
-    """Reads the log back in two steps, between which the writer may start.
+    """Reads the log back, in two steps: `learn`, then `replay` while requests are accepted."""
 
-    Attributes:
-        accepted: Records that were accepted; complete after `queue_uncovered`.
-        covered: Records that the lake has; complete after `admit_covered`, and the writer's from then on.
-    """
+    def __init__(  # noqa: PLR0917  # what is read, and where it goes
+        self,
+        log: Log,
+        lake_covers: int,
+        memory: Memory,
+        pending: Pending,
+        accounts: Accounts,
+        decode: Decode,
+        dead_letters: Path,
+    ) -> None:
+        """Wire the parts.
 
-    def __init__(self, log: Log, lake: Lake, pending: Pending, dead_letters: Path) -> None:
-        """Begin from the log's checkpoint; entries that cannot be read go to the folder `dead_letters`."""
+        Args:
+            log: What is read back.
+            lake_covers: Up to which position of the log the lake has the rows.
+            memory: Told what entries accepted.
+            pending: Gets the rows that the lake does not have.
+            accounts: Where the rows that wait are booked.
+            decode: Reads the requests of an entry.
+            dead_letters: The folder for requests that cannot be read any more.
+        """
         self._log = log
-        self._lake_covers = lake.progress.log
+        self._lake_covers = lake_covers
+        self._memory = memory
         self._pending = pending
+        self._accounts = accounts
+        self._decode = decode
         self._dead_letters = dead_letters
-        checkpoint = log.read_checkpoint()
-        self._checkpoint = 0 if checkpoint is None else checkpoint[0]
-        self.accepted = Ledger() if checkpoint is None else Ledger.restore(checkpoint[1])
-        self.covered = Ledger() if checkpoint is None else Ledger.restore(checkpoint[1])
+        self._legacy: dict[int, Admission] = {}
+        self._owed: dict[int, int] = {}
+        self._lock = threading.Lock()
+        self._done = False
+        self._last = log.durable_position
+        self._ahead_bytes = 0
+        self._read_bytes = 0
 
-    def admit_covered(self) -> None:
-        """Learn the records of entries that the lake covers and the checkpoint does not: a flush or two."""
-        for entry in self._log.replay(after=self._checkpoint):
+    def learn(self) -> None:
+        """Learn which records the entries accepted that nobody else remembers.
+
+        Raises:
+            DataDirectoryError: A later Lapwing wrote one of them.
+        """
+        after = min(self._memory.covers, self._lake_covers)
+        for entry in self._log.replay(after, unread=self._lake_covers):
+            requests = Requests.read(entry, bodies=False) or self._read_legacy(entry)
+            if requests is None:
+                continue
+            if entry.position > self._memory.covers:
+                self._memory.ledger.add(requests.admission, requests.received_at_ns)
+                self._memory.add(entry.position, requests.received_at_ns, requests.admission)
             if entry.position > self._lake_covers:
-                return
-            batches = self._new_rows(entry)
-            admit(self.covered, batches)
+                self._owed[entry.position] = requests.rows
+        self._accounts.add(received=sum(self._owed.values()))
+        self._memory.settle(self._lake_covers)
 
-    def queue_uncovered(self) -> None:
-        """Queue everything else, waiting for room; ends early if the queue is closed."""
-        queued = 0
-        for entry in self._log.replay(after=max(self._checkpoint, self._lake_covers)):
-            if not self._pending.wait_for_room():
-                return
-            received_at_ns, _ = unframe(entry.payload)
-            self._pending.put(LogEntry(entry.position, utc_datetime(received_at_ns), self._new_rows(entry)))
-            queued += 1
+    def replay(self) -> None:
+        """Queue the rows that the lake does not have, waiting for room; ends early if the queue is closed."""
+        through, queued = self._lake_covers, 0
+        while True:
+            with self._lock:
+                last = self._last
+                if last <= through:
+                    self._done = True
+                    break
+            for entry in self._log.replay(through, through=last):
+                if not self._pending.wait_for_room():
+                    return
+                self._pending.put(self._read(entry))
+                self._read_bytes += entry.size
+                queued += 1
+            through = last
+        self._accounts.add(dead_lettered=sum(self._owed.values()))  # damaged since they were learned of
+        self._owed.clear()
         if queued:
-            logger.info("read back %d requests from the log", queued, extra={"action": "recovered"})
+            logger.info("read back %d entries of the log", queued, extra={"action": "recovered"})
 
-    def _new_rows(self, entry: Entry) -> tuple[Batch, ...]:
-        received_at_ns, payload = unframe(entry.payload)
-        try:
-            decoded = decode_logs(payload, received_at_ns)
-        except DecodeError as error:
-            self._dead_letters.mkdir(exist_ok=True)
-            file = self._dead_letters / f"{entry.position}.otlp"
-            write_durably(file, payload)  # the log lets go of it
-            logger.error("log entry %d cannot be read any more; kept as %s: %s", entry.position, file, error)  # noqa: TRY400
-            return ()
-        return admit(self.accepted, decoded.batches)
+    def hand_over(self, entry: LogEntry, size: int) -> None:
+        """Queue the rows of a new entry of `size` bytes, or leave them to be read back after those before."""
+        with self._lock:
+            if self._done:
+                self._pending.put(entry)
+            else:
+                self._last = entry.position
+                self._ahead_bytes += size
+
+    @property
+    def replaying(self) -> bool:
+        """Whether rows are still read back."""
+        return not self._done
+
+    @property
+    def has_room(self) -> bool:
+        """Whether requests may be accepted: while reading back, only so many that it comes to its end."""
+        return self._done or self._ahead_bytes < _AHEAD_BYTES + self._read_bytes // 2
+
+    def _read(self, entry: Entry) -> LogEntry:
+        """The rows of an entry that it accepted; what cannot be read any more is kept as a file."""
+        requests = Requests.read(entry)
+        if requests is None:
+            received_at_ns, payload = Requests.read_legacy(entry)
+            admission = self._legacy.pop(entry.position)
+            requests = Requests(
+                received_at_ns, (payload,), self._owed[entry.position], admission, keeps_all=True
+            )
+        decoded = self._decode(requests.payloads, requests.received_at_ns)
+        judge = Replaying(requests.admission)
+        batches, _ = split_new(decoded.batches, judge, keep_all=requests.keeps_all)
+        for number, (payload, outcome) in enumerate(zip(requests.payloads, decoded.outcomes, strict=True)):
+            if outcome.error is not None:
+                self._set_aside(f"{entry.position}-{number}.otlp", payload, outcome.error)
+        self._owed.pop(entry.position, None)
+        self._accounts.add(dead_lettered=requests.rows - row_count(batches))
+        return LogEntry(entry.position, utc_datetime(requests.received_at_ns), batches)
+
+    def _read_legacy(self, entry: Entry) -> Requests | None:
+        """What an entry accepted that does not say so itself; None if it cannot be read any more."""
+        received_at_ns, payload = Requests.read_legacy(entry)
+        decoded = self._decode((payload,), received_at_ns)
+        with self._memory.ledger.admitting(received_at_ns) as admitting:
+            batches, _ = split_new(decoded.batches, admitting, keep_all=True)
+            admission = admitting.done()
+        self._memory.ledger.keep(admission)
+        self._legacy[entry.position] = admission
+        return Requests(received_at_ns, (), row_count(batches), admission, keeps_all=True)
+
+    def _set_aside(self, name: str, payload: bytes, error: Exception) -> None:
+        self._dead_letters.mkdir(exist_ok=True)
+        file = self._dead_letters / name
+        write_durably(file, payload)  # the log lets go of it
+        logger.error("a request in the log cannot be read any more; kept as %s: %s", file, error)

@@ -8,12 +8,11 @@ from typing import Final
 
 import pyarrow as pa
 
-from lapwing_collector.app.ingest import admit
+from lapwing_collector.app.accounts import Accounts
+from lapwing_collector.app.entries import row_count
 from lapwing_collector.app.pending import LogEntry, Pending
-from lapwing_collector.dedup import Ledger
 from lapwing_collector.lake import Lake, Progress, QueuedMetric
 from lapwing_collector.model.records import Batch, Kind
-from lapwing_collector.wal import Log
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +38,9 @@ class Writer:
         self,
         *,
         lake: Lake,
-        log: Log,
         pending: Pending,
-        covered: Ledger,
+        settle: Callable[[int], None],
+        accounts: Accounts,
         metrics: MetricQueue,
         interval_s: float,
         on_flushed: Callable[[Mapping[str, pa.Array]], None],
@@ -50,17 +49,17 @@ class Writer:
 
         Args:
             lake: Written by nobody else.
-            log: Released as the lake covers it.
             pending: Rows that are durable.
-            covered: The records that the lake has; kept with the log, so that a restart knows them.
+            settle: Told up to which position of the log the lake has everything, after each commit.
+            accounts: Where stored rows are booked.
             metrics: Results of `record:` rules that wait.
             interval_s: How long rows gather before they are flushed.
             on_flushed: Told, after each commit, the event times of the predictions in it, by table.
         """
         self._lake = lake
-        self._log = log
         self._pending = pending
-        self._covered = covered
+        self._settled = settle
+        self._accounts = accounts
         self._metrics = metrics
         self._interval_s = interval_s
         self._on_flushed = on_flushed
@@ -124,12 +123,11 @@ class Writer:
 
     def _settle(self, entries: list[LogEntry], batches: list[Batch], progress: Progress) -> None:
         """Let go of what the lake has now, and tell who waits for it."""
-        admit(self._covered, tuple(batches))
+        self._accounts.add(stored=row_count(batches))
         self._pending.drop(entries)
         self._on_flushed(self._times(batches))
         self._metrics.forget(progress.metrics)
-        self._log.write_checkpoint(progress.log, self._covered.snapshot())
-        self._log.release(progress.log)
+        self._settled(progress.log)
 
     def _times(self, batches: list[Batch]) -> dict[str, pa.Array]:
         times: dict[str, list[pa.Array]] = {}

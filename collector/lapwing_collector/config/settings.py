@@ -77,6 +77,24 @@ class QuerySettings(_Section):
     queue: int = Field(16, ge=0, description="queries over HTTP that may wait for their turn")
 
 
+class LogSettings(_Section):
+    """The durable log."""
+
+    max_bytes: int = Field(
+        4 << 30,
+        gt=0,
+        description="acknowledged requests waiting on disk; beyond, clients are told to try again",
+    )
+
+
+class DedupSettings(_Section):
+    """What counts as sent twice."""
+
+    unnumbered: bool = Field(
+        True, description="whether records without a sequence number are compared by their content"
+    )
+
+
 class WriteSettings(_Section):
     """From the durable log into the lake."""
 
@@ -106,7 +124,14 @@ class Settings(_Section):
         None,
         description="whom to notify, beside the settings file; without it notify.yaml, if there is one",
     )
+    durability: Literal["fsync", "os", "memory"] = Field(
+        "fsync",
+        description="what an acknowledgement survives: `fsync` a power cut, `os` a crash of Lapwing, "
+        "`memory` neither",
+    )
     http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+    dedup: DedupSettings = DedupSettings()
     write: WriteSettings = WriteSettings()
     web: WebSettings = WebSettings()
     query: QuerySettings = QuerySettings()

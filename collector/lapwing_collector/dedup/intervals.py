@@ -1,6 +1,5 @@
 """Sets of integers as sorted, disjoint intervals that never touch; both ends of an interval belong to it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,9 +10,9 @@ Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Intervals:
-    """A set of 64-bit integers, small where they come in runs. It is not empty, except after `remove`.
+    """A set of 64-bit integers, small where they come in runs. Its arrays are never changed.
 
     Attributes:
         starts: Lower ends, rising.
@@ -24,69 +23,77 @@ class Intervals:
     ends: Int64s
 
     @classmethod
-    def of(cls, pairs: Sequence[Sequence[int]]) -> Self:
-        """The set of `[start, end]` pairs, at least one, which rise and do not touch.
+    def checked(cls, starts: Int64s, ends: Int64s) -> Self:
+        """The set with these ends, which come from a file.
 
         Raises:
-            ValueError: They are not like that.
+            ValueError: They do not rise, or touch.
         """
-        flat = np.array(pairs, dtype=np.int64)
-        if flat.ndim != 2 or flat.shape[1] != 2 or not len(flat):
-            raise ValueError("intervals are pairs, at least one")
-        starts, ends = flat[:, 0].copy(), flat[:, 1].copy()
         if (starts > ends).any() or (starts[1:] <= ends[:-1]).any() or (starts[1:] - 1 == ends[:-1]).any():
             raise ValueError("intervals must rise and not touch")
         return cls(starts, ends)
 
     @classmethod
-    def runs(cls, values: Int64s) -> Self:
-        """The set of `values`, which rise strictly."""
+    def of(cls, values: Int64s) -> Self:
+        """The set of `values`, in any order and however often they stand there."""
+        if len(values) and is_run(values):
+            return cls(values[:1].copy(), values[-1:].copy())
+        values = np.unique(values)
         apart = values[1:] - 1 != values[:-1]
         return cls(
             values[np.append(True, apart)[: len(values)]],
             values[np.append(apart, True)[: len(values)]],
         )
 
-    def pairs(self) -> list[list[int]]:
-        """The `[start, end]` pairs."""
-        return [[int(start), int(end)] for start, end in zip(self.starts, self.ends, strict=True)]
+    def __len__(self) -> int:
+        return len(self.starts)
 
-    def extend(self, start: int, end: int) -> bool:
-        """Add `start` to `end` if they follow on the highest number of the set; whether they do."""
-        follows = start == int(self.ends[-1]) + 1
-        if follows:
-            self.ends[-1] = end
-        return follows
-
-    def cover(self, start: int, end: int) -> bool:
-        """Whether all numbers from `start` to `end` are in the set."""
-        index = int(np.searchsorted(self.starts, start, side="right")) - 1
-        return index >= 0 and end <= int(self.ends[index])
+    @property
+    def count(self) -> int:
+        """How many integers it holds."""
+        # In Python's integers: the width of the widest intervals does not fit in 64 bits.
+        total: int = sum(self.ends.tolist()) - sum(self.starts.tolist()) + len(self)
+        return total
 
     def contain(self, values: Int64s) -> Bools:
         """Which of `values` are in the set."""
+        if not len(self):
+            return np.zeros(len(values), dtype=np.bool_)
         index = np.searchsorted(self.starts, values, side="right") - 1
         return (index >= 0) & (values <= self.ends[index])
 
-    def add(self, other: "Intervals") -> None:
-        """Add `other`, which has nothing in common with the set."""
+    def __or__(self, other: "Intervals") -> "Intervals":
+        """What is in either."""
         starts = np.concatenate((self.starts, other.starts))
         ends = np.concatenate((self.ends, other.ends))
-        order = np.argsort(starts)
-        starts, ends = starts[order], ends[order]
-        apart = starts[1:] - 1 != ends[:-1]
-        self.starts = starts[np.append(True, apart)]
-        self.ends = ends[np.append(apart, True)]
+        order = np.argsort(starts, kind="stable")
+        starts, reach = starts[order], np.maximum.accumulate(ends[order])
+        apart = (starts[1:] > reach[:-1]) & (starts[1:] - 1 != reach[:-1])
+        return Intervals(
+            starts[np.append(True, apart)[: len(starts)]], reach[np.append(apart, True)[: len(starts)]]
+        )
 
-    def remove(self, other: "Intervals") -> None:
-        """Take out what `other` holds, whether or not it is in the set."""
-        for start, end in other.pairs():
-            first = np.searchsorted(self.ends, start)
-            behind = np.searchsorted(self.starts, end, side="right")
+    def __sub__(self, other: "Intervals") -> "Intervals":
+        """What is in this one and not in the other."""
+        starts, ends = self.starts, self.ends
+        for start, end in zip(other.starts.tolist(), other.ends.tolist(), strict=True):
+            first = np.searchsorted(ends, start)
+            behind = np.searchsorted(starts, end, side="right")
             if first == behind:
                 continue
-            left, right = int(self.starts[first]), int(self.ends[behind - 1])
+            left, right = int(starts[first]), int(ends[behind - 1])
             rest = [[left, start - 1]] * (left < start) + [[end + 1, right]] * (end < right)
             middle = np.array(rest, dtype=np.int64).reshape(-1, 2)
-            self.starts = np.concatenate((self.starts[:first], middle[:, 0], self.starts[behind:]))
-            self.ends = np.concatenate((self.ends[:first], middle[:, 1], self.ends[behind:]))
+            starts = np.concatenate((starts[:first], middle[:, 0], starts[behind:]))
+            ends = np.concatenate((ends[:first], middle[:, 1], ends[behind:]))
+        return Intervals(starts, ends)
+
+
+NOTHING = Intervals(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+def is_run(values: Int64s) -> bool:
+    """Whether each number is the one before it and one more: the common case, and cheap to tell."""
+    if int(values[-1]) - int(values[0]) != len(values) - 1:
+        return False
+    return bool((values[1:] - 1 == values[:-1]).all())

@@ -3,7 +3,12 @@
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
+
+_MOST_PARTS: Final = 512
+"""In one call; systems allow 1024."""
 
 if sys.platform == "darwin":
     import fcntl
@@ -19,6 +24,10 @@ else:
         os.fdatasync(fd)
 
 
+def leave_to_system(fd: int) -> None:
+    """Wait for nothing: the operating system writes the file's bytes when it likes."""
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the names in `folder` are on the medium: a new file is not durable before its name is."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -28,15 +37,23 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data`, however many calls it takes.
+def write_all(fd: int, parts: Sequence[bytes]) -> None:
+    """Write all of `parts`, however many calls it takes.
 
     Raises:
         OSError: A part could not be written; some of it may have been.
     """
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+    for at in range(0, len(parts), _MOST_PARTS):
+        rest: list[bytes | memoryview] = list(parts[at : at + _MOST_PARTS])
+        while rest:
+            written = os.writev(fd, rest)
+            whole = 0
+            while whole < len(rest) and len(rest[whole]) <= written:
+                written -= len(rest[whole])
+                whole += 1
+            rest = rest[whole:]
+            if written:
+                rest[0] = memoryview(rest[0])[written:]
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -48,7 +65,7 @@ def write_durably(path: Path, data: bytes) -> None:
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         try:
-            write_all(fd, data)
+            write_all(fd, [data])
             sync_data(fd)
         finally:
             os.close(fd)

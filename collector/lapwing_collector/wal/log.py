@@ -4,7 +4,7 @@ import logging
 import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +12,17 @@ from types import TracebackType
 from typing import Final, Self
 
 from lapwing_collector.errors import DataDirectoryError, UnavailableError
+from lapwing_collector.wal import legacy
 from lapwing_collector.wal.durable import sync_data, write_durably
-from lapwing_collector.wal.record import HEADER_BYTES, Entry, encode, scan
+from lapwing_collector.wal.record import Entry, Record, scan
 from lapwing_collector.wal.segments import Damage, Segments, Usage
 
 _LOGGER: Final = logging.getLogger(__name__)
 _CHECKPOINT: Final = "checkpoint"
+_CHECKPOINT_SEAL: Final = 0
 _HIGHEST: Final = 2**63 - 1
+_PROBE_S: Final = 1.0
+"""How often a disk that failed is tried when no request does."""
 
 
 class LogClosedError(UnavailableError):
@@ -27,13 +31,8 @@ class LogClosedError(UnavailableError):
 
 @dataclass(frozen=True, slots=True)
 class _Append:
-    position: int
-    payload: bytes
+    record: Record
     future: Future[int] = field(default_factory=Future)
-
-    @property
-    def size(self) -> int:
-        return HEADER_BYTES + len(self.payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +56,18 @@ class Log:
     was released and the process restarted. They have gaps: the position of an append that failed is not
     given out again, and neither are those that a damaged end of the log may have held.
 
-    An append that failed is not in the log as a rule; after a failed sync it may still come back in a
-    replay by the next process, as a request that was answered with an error may be stored all the same.
+    An append that failed is not in the log once a later one is durable. If none is, it may still come back
+    in a replay by the next process, as a request that was answered with an error may be stored all the same.
 
     Every method may be called from any thread.
     """
 
-    def __init__(self, segments: Segments, folder: Path, last_position: int) -> None:
+    def __init__(self, segments: Segments, folder: Path) -> None:
         """Start the writer thread; use `Log.open`."""
         self._segments = segments
         self._folder = folder
-        self._last_position = last_position
-        self._durable_position = last_position
-        self._settled_position = last_position
-        self._failed_position = 0
+        self._last_position = self._durable_position = self._settled_position = segments.durable
+        self._waiting_bytes = 0
         self._problem: str | None = None
         self._queue: deque[_Append | _Task] = deque()
         self._closed = False
@@ -83,10 +80,10 @@ class Log:
         cls,
         folder: Path,
         *,
-        segment_bytes: int = 64 * 1024 * 1024,
+        segment_bytes: int = 32 * 1024 * 1024,
         after: int = 0,
         sync: Callable[[int], None] = sync_data,
-        usage: Callable[[Path], Usage] = shutil.disk_usage,
+        usage: Callable[[Path], Usage] | None = shutil.disk_usage,
     ) -> Self:
         """Open the log in `folder`, which is made if it is not there.
 
@@ -95,7 +92,7 @@ class Log:
             segment_bytes: Size of the files that the log is kept in, and deleted by.
             after: A position that is known to be taken (what the lake covers), in case files were lost.
             sync: Makes the bytes of an open file durable.
-            usage: Tells how full the file system is that a folder is on.
+            usage: Tells how full the file system is that a folder is on; None to use the last of it, too.
 
         Raises:
             DataDirectoryError: The folder cannot be used.
@@ -105,7 +102,8 @@ class Log:
             for unfinished in folder.glob("*.tmp"):
                 unfinished.unlink()
             segments = Segments(folder, segment_bytes, sync, usage)
-            return cls(segments, folder, max(after, segments.last_position()))
+            segments.durable = max(after, segments.durable)
+            return cls(segments, folder)
         except OSError as error:
             raise DataDirectoryError(
                 f"{folder}: the log cannot be kept here: {error.strerror}; "
@@ -132,10 +130,21 @@ class Log:
         """What reading came across so far that should be records and is not."""
         return list(self._segments.damage)
 
-    def append(self, payload: bytes) -> Future[int]:
-        """Add `payload`; the future has its position once it is durable.
+    @property
+    def waiting_bytes(self) -> int:
+        """Size of the appends that are not settled yet."""
+        return self._waiting_bytes
 
-        The future cannot be cancelled, and fails with UnavailableError where the disk does.
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be appended at present, for a person; None while the log is written."""
+        return self._problem
+
+    def append(self, head: bytes, body: Sequence[bytes]) -> Future[int]:
+        """Add an entry of a head and a body in parts; the future has its position once it is durable.
+
+        The future cannot be cancelled, and fails with UnavailableError where the disk does. Futures are
+        settled in the order of their positions.
 
         Raises:
             LogClosedError: The log is closed.
@@ -143,25 +152,18 @@ class Log:
         with self._changed:
             self._refuse_if_closed()
             self._last_position += 1
-            item = _Append(self._last_position, payload)
+            item = _Append(Record(self._last_position, head, body))
+            self._waiting_bytes += item.record.size
             self._enqueue(item)
         return item.future
 
     def barrier(self) -> Future[None]:
-        """Wait for the appends so far: the future fails with UnavailableError if any of them did.
-
-        Appends that had failed before the call do not count.
+        """Wait until the appends so far are settled, their futures' callbacks included: durable, or failed.
 
         Raises:
             LogClosedError: The log is closed.
         """
-        settled = self._settled_position
-
-        def check() -> None:
-            if self._failed_position > settled:
-                raise UnavailableError(f"{self._folder}: what was appended before could not be made durable")
-
-        return self._submit(check)
+        return self._submit(lambda: None)
 
     def release(self, through: int) -> Future[None]:
         """Give up what is at or before position `through`; the future is resolved when files are deleted.
@@ -173,17 +175,22 @@ class Log:
         """
         return self._submit(lambda: self._segments.release(through, self._settled_position + 1))
 
-    def replay(self, after: int) -> Iterator[Entry]:
+    def replay(self, after: int, *, through: int | None = None, unread: int = -1) -> Iterator[Entry]:
         """Read what is durable now and has a position after `after`, in order; later appends are not met.
 
         Damaged records are left out and told by `damage`.
+
+        Args:
+            after: Where to begin.
+            through: The last position to read; None for all.
+            unread: Of records up to this position only the heads are checked and given.
         """
-        through = self._durable_position
+        through = self._durable_position if through is None else min(through, self._durable_position)
         parts = self._segments.between(after, through)
         return (
             found
             for segment, lowest, highest in parts
-            for found in self._segments.read(segment, lowest, highest)
+            for found in self._segments.read(segment, lowest, highest, unread)
             if isinstance(found, Entry) and found.position > after
         )
 
@@ -194,7 +201,9 @@ class Log:
             UnavailableError: It could not be made durable; the last one still holds.
         """
         try:
-            write_durably(self._folder / _CHECKPOINT, encode(position, data))
+            write_durably(
+                self._folder / _CHECKPOINT, b"".join(Record(position, b"", [data]).encode(_CHECKPOINT_SEAL))
+            )
         except OSError as error:
             raise UnavailableError(
                 f"{self._folder}: the checkpoint cannot be written: {error.strerror}"
@@ -210,12 +219,16 @@ class Log:
         except OSError as error:
             self._segments.report(path, 0, f"cannot be read: {error.strerror}")
             return None
-        match list(scan(data, 0, _HIGHEST)):
-            case [Entry(position, checkpoint)]:
-                return position, checkpoint
-            case _:
-                self._segments.report(path, 0, "is not a whole checkpoint")
-                return None
+        for read in (scan(data, _CHECKPOINT_SEAL, 0, _HIGHEST), legacy.scan(data, 0, _HIGHEST)):
+            match list(read):
+                case [Entry() as entry]:
+                    return entry.position, bytes(entry.body)
+        self._segments.report(path, 0, "is not a whole checkpoint")
+        return None
+
+    def drop_checkpoint(self) -> None:
+        """Delete the checkpoint."""
+        (self._folder / _CHECKPOINT).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Write what is queued, then stop; further calls do nothing."""
@@ -257,39 +270,56 @@ class Log:
         self._segments.seal()
 
     def _next_work(self) -> _Task | list[_Append] | None:
-        """The next task, or the next appends as far as they fit one segment; None when closed and drained."""
+        """The next task, or the next appends as far as they fit one segment; None when closed and drained.
+
+        While the disk fails and nobody asks for anything, looking whether it works again is a task.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closed)
+            patience_s = _PROBE_S if self._problem else None
+            if not self._changed.wait_for(lambda: self._queue or self._closed, patience_s):
+                return _Task(self._probe)
             if not self._queue:
                 return None
             first = self._queue.popleft()
             if isinstance(first, _Task):
                 return first
             group = [first]
-            room = self._segments.room_with(first.size) - first.size
-            while self._queue and isinstance(item := self._queue[0], _Append) and item.size <= room:
-                room -= item.size
+            room = self._segments.room_with(first.record.size) - first.record.size
+            while self._queue and isinstance(item := self._queue[0], _Append) and item.record.size <= room:
+                room -= item.record.size
                 group.append(item)
                 self._queue.popleft()
             return group
 
     def _write(self, group: list[_Append]) -> None:
-        last = group[-1].position
         try:
-            data = b"".join(encode(item.position, item.payload) for item in group)
-            self._segments.append(group[0].position, data)
+            self._segments.append([item.record for item in group])
         except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must be told
-            self._failed_position = self._settled_position = last
+            self._settle(group)
             self._note(str(error))
             for item in group:
                 item.future.set_exception(
                     UnavailableError(f"{self._folder}: the log cannot be written: {error}")
                 )
         else:
-            self._durable_position = self._settled_position = last
+            self._durable_position = self._settle(group)
             self._note(None)
             for item in group:
-                item.future.set_result(item.position)
+                item.future.set_result(item.record.position)
+
+    def _settle(self, group: list[_Append]) -> int:
+        with self._changed:
+            self._waiting_bytes -= sum(item.record.size for item in group)
+        self._settled_position = group[-1].record.position
+        return self._settled_position
+
+    def _probe(self) -> None:
+        try:
+            self._segments.probe(self._settled_position + 1)
+        except OSError as error:
+            self._note(str(error))
+        else:
+            self._note(None)
 
     def _note(self, problem: str | None) -> None:
         """Tell people when writing begins to fail, and when it works again."""

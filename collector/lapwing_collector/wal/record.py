@@ -1,29 +1,62 @@
-"""Records: a header with a checksum, then an opaque payload; and how to find them in damaged bytes."""
+"""Records: a header with checksums, a head, a body; and how to find them in damaged bytes.
+
+Everything in a segment is sealed with a number of its own, which stands in the file's name only. Bytes that
+somebody logs can therefore be kept as they are: whatever they look like, they are no record of that file.
+"""
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-_CHECKED: Final = struct.Struct("<4sIQ")
-"""Magic, payload length, position: what the checksum covers, together with the payload."""
+_CHECKED: Final = struct.Struct("<4sIIQI")
+"""Magic, length of the head, length of the body, position, checksum of the body."""
 _CHECKSUM: Final = struct.Struct("<I")
+"""Of what stands before it and of the head, begun with the seal."""
 HEADER_BYTES: Final = _CHECKED.size + _CHECKSUM.size
-_MARK: Final = b"\xffLW"
-"""0xff stands in no UTF-8 text, so that logged text seldom needs escaping."""
-MAGIC: Final = _MARK + b"\x01"
-_ESCAPED: Final = _MARK + b"\x00"
-"""How the mark is written inside a payload: the magic then stands nowhere but at the start of records, and
-what somebody logs is never taken for a record when the bytes before it are damaged."""
+MAGIC: Final = b"\xffLW\x02"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One payload and its position in the log."""
+    """What one append brought.
+
+    Attributes:
+        position: Its place in the log.
+        head: What says what the body is; empty in entries of logs that had none.
+        body: The rest; empty where only heads were asked for.
+        size: Bytes of the body.
+    """
 
     position: int
-    payload: bytes
+    head: bytes
+    body: memoryview
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is appended: the head and the parts of the body, which nobody changes any more."""
+
+    position: int
+    head: bytes
+    body: Sequence[bytes]
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in a file."""
+        return HEADER_BYTES + len(self.head) + sum(map(len, self.body))
+
+    def encode(self, seal: int) -> list[bytes]:
+        """It, in parts, as it stands in a segment with this seal."""
+        checksum = 0
+        for part in self.body:
+            checksum = zlib.crc32(part, checksum)
+        size = sum(map(len, self.body))
+        checked = _CHECKED.pack(MAGIC, len(self.head), size, self.position, checksum)
+        sealed = zlib.crc32(self.head, zlib.crc32(checked, seal))
+        return [checked + _CHECKSUM.pack(sealed) + self.head, *self.body]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,53 +72,57 @@ class Gap:
         return -((self.start - self.end) // HEADER_BYTES)
 
 
-def encode(position: int, payload: bytes) -> bytes:
-    """The record of `payload`, as it stands in the file."""
-    escaped = payload.replace(_MARK, _ESCAPED)
-    checked = _CHECKED.pack(MAGIC, len(escaped), position)
-    return checked + _CHECKSUM.pack(zlib.crc32(escaped, zlib.crc32(checked))) + escaped
-
-
-def scan(data: bytes, lowest: int, highest: int) -> Iterator[Entry | Gap]:
+def scan(data: bytes, seal: int, lowest: int, highest: int, unread: int = -1) -> Iterator[Entry | Gap]:
     """Find the records in `data`, whatever else stands between them.
 
     Args:
         data: Records one after another, of rising positions; perhaps torn, overwritten or with flipped bits.
+        seal: The number that they were encoded with.
         lowest: Positions below are not believed.
         highest: Nor are those above.
+        unread: Bodies of records up to this position are neither checked nor given.
     """
+    view = memoryview(data)
     offset = 0
     while offset < len(data):
-        record = _record_at(data, offset, lowest, highest)
-        if record is None:
-            end = _next_record(data, offset + 1, lowest, highest)
+        found = _head_at(data, offset, seal, lowest, highest)
+        if found is None:
+            end = _next_record(data, offset + 1, seal, lowest, highest)
             yield Gap(offset, end)
         else:
-            entry, end = record
-            yield entry
-            lowest = entry.position + 1
+            position, head, start, end, checksum = found
+            lowest = position + 1
+            if position <= unread:
+                yield Entry(position, head, view[:0], end - start)
+            elif zlib.crc32(view[start:end]) == checksum:
+                yield Entry(position, head, view[start:end], end - start)
+            else:
+                yield Gap(offset, end)
         offset = end
 
 
-def _record_at(data: bytes, offset: int, lowest: int, highest: int) -> tuple[Entry, int] | None:
-    """The whole record at `offset` and where it ends; None if there is none."""
-    start = offset + HEADER_BYTES
-    if start > len(data):
+def _head_at(
+    data: bytes, offset: int, seal: int, lowest: int, highest: int
+) -> tuple[int, bytes, int, int, int] | None:
+    """Position, head, start and end of the body, and its checksum, of the record at `offset`."""
+    head_start = offset + HEADER_BYTES
+    if head_start > len(data):
         return None
-    magic, length, position = _CHECKED.unpack_from(data, offset)
-    end = start + length
+    magic, head_size, body_size, position, body_checksum = _CHECKED.unpack_from(data, offset)
+    start = head_start + head_size
+    end = start + body_size
     if magic != MAGIC or not lowest <= position <= highest or end > len(data):
         return None
     (checksum,) = _CHECKSUM.unpack_from(data, offset + _CHECKED.size)
-    escaped = data[start:end]
-    if zlib.crc32(escaped, zlib.crc32(data[offset : offset + _CHECKED.size])) != checksum:
+    head = data[head_start:start]
+    if zlib.crc32(head, zlib.crc32(data[offset : offset + _CHECKED.size], seal)) != checksum:
         return None
-    return Entry(position, escaped.replace(_ESCAPED, _MARK)), end
+    return position, head, start, end, body_checksum
 
 
-def _next_record(data: bytes, offset: int, lowest: int, highest: int) -> int:
+def _next_record(data: bytes, offset: int, seal: int, lowest: int, highest: int) -> int:
     while (offset := data.find(MAGIC, offset)) >= 0:
-        if _record_at(data, offset, lowest, highest) is not None:
+        if _head_at(data, offset, seal, lowest, highest) is not None:
             return offset
         offset += 1
     return len(data)

@@ -1,22 +1,27 @@
-"""The files of the log: segments, each named by the position of the first record that it may hold."""
+"""The files of the log: segments, whose names say what their records follow on and how these are sealed."""
 
 import contextlib
 import errno
 import logging
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
+from lapwing_collector import crashpoints
+from lapwing_collector.errors import DataDirectoryError
+from lapwing_collector.wal import legacy
 from lapwing_collector.wal.durable import sync_folder, write_all
-from lapwing_collector.wal.record import Entry, Gap, scan
+from lapwing_collector.wal.record import Entry, Gap, Record, scan
 
 _LOGGER: Final = logging.getLogger(__name__)
-_SUFFIX: Final = ".log"
-_DIGITS: Final = 20
-"""Enough for 64 bits, so that names sort as positions do."""
+_NAME: Final = re.compile(r"(?P<first>\d{20})(-(?P<after>\d{20})-(?P<seal>[0-9a-f]{8})\.2)?\.log", re.ASCII)
+"""Enough digits for 64 bits, so that names sort as positions do."""
+_HIGHEST: Final = 2**63 - 1
 _RESERVE_SHARE: Final = 0.05
 _RESERVE_BYTES: Final = 256 * 1024 * 1024
 _QUARANTINE: Final = "quarantine"
@@ -58,12 +63,44 @@ class Segment:
     Attributes:
         path: Where it is.
         first: Position of the first record it may hold.
+        after: Position of the last durable record when it was begun. Positions between these two failed, and
+            what an earlier file may still hold of them does not count.
+        seal: What its records are sealed with.
+        legacy: Whether it is from before there were seals.
         size: Bytes of it that count: durable, or there when the log was opened.
     """
 
     path: Path
     first: int
+    after: int
+    seal: int
+    legacy: bool
     size: int
+
+    @classmethod
+    def found(cls, path: Path) -> "Segment":
+        """The segment that an earlier process left as `path`.
+
+        Raises:
+            DataDirectoryError: Its name is not one that this Lapwing gives.
+        """
+        name = _NAME.fullmatch(path.name)
+        if name is None:
+            raise DataDirectoryError(
+                f"{path}: this file of the log is of no version that this Lapwing reads; "
+                "start the version of Lapwing that wrote it, nothing was changed"
+            )
+        first, after, seal = name["first"], name["after"], name["seal"]
+        size = path.stat().st_size
+        if seal is None:
+            return cls(path, int(first), int(first) - 1, 0, True, size)
+        return cls(path, int(first), int(after), int(seal, 16), False, size)
+
+    def scan(self, data: bytes, lowest: int, highest: int, unread: int) -> Iterator[Entry | Gap]:
+        """Find the records in its bytes."""
+        if self.legacy:
+            return legacy.scan(data, lowest, highest)
+        return scan(data, self.seal, lowest, highest, unread)
 
 
 class Segments:
@@ -75,6 +112,7 @@ class Segments:
 
     Attributes:
         damage: What reading came across so far.
+        durable: Position of the last record that is durable, or was there when the log was opened.
     """
 
     def __init__(
@@ -82,15 +120,22 @@ class Segments:
         folder: Path,
         segment_bytes: int,
         sync: Callable[[int], None],
-        usage: Callable[[Path], Usage],
+        usage: Callable[[Path], Usage] | None,
     ) -> None:
-        """Find the segments in `folder`.
+        """Find the segments in `folder`, and make sure that they are on the medium.
+
+        An earlier process may have died between writing and syncing. What is read back, and then counts as
+        known, must not be lost by the next power cut.
 
         Args:
             folder: It exists.
             segment_bytes: A segment takes no more records once it would grow beyond this size.
             sync: Makes the bytes of an open file durable.
-            usage: Tells how full the file system is that a folder is on.
+            usage: Tells how full the file system is that a folder is on; None to use the last of it, too.
+
+        Raises:
+            OSError: They are not.
+            DataDirectoryError: A file is of a version that is not known here.
         """
         self.damage: list[Damage] = []
         self._folder = folder
@@ -98,10 +143,12 @@ class Segments:
         self._sync = sync
         self._usage = usage
         self._fd: int | None = None
-        self._all = [
-            Segment(path, int(path.stem), path.stat().st_size)
-            for path in sorted(folder.glob("[0-9]" * _DIGITS + _SUFFIX))
-        ]
+        found = [Segment.found(path) for path in folder.glob("*.log")]
+        # Of several that begin at the same position only the last was ever written to.
+        self._all = sorted(found, key=lambda segment: (segment.first, segment.size))
+        for segment in self._all:
+            _sync_file(segment.path, sync)
+        self.durable = self._last_position()
 
     @property
     def bytes_held(self) -> int:
@@ -113,33 +160,44 @@ class Segments:
         left = 0 if self._fd is None else self._segment_bytes - self._all[-1].size
         return left if size <= left else self._segment_bytes
 
-    def last_position(self) -> int:
-        """The highest position that a record in these files has, or may have had before it was damaged."""
-        if not self._all:
-            return 0
-        newest = self._all[-1]
-        last = newest.first - 1
-        for found in self.read(newest, newest.first, 2**63 - 1):
-            last = found.position if isinstance(found, Entry) else last + found.most_records
-        return last
-
-    def append(self, first: int, data: bytes) -> None:
-        """Make `data`, whole records from position `first` on, durable.
+    def append(self, records: Sequence[Record]) -> None:
+        """Make `records`, which are not more than `room_with` says, durable.
 
         Raises:
-            OSError: It is not; the segment is given up, and the next append starts a new one.
+            OSError: They are not; the segment is given up, and the next append starts a new one.
         """
-        self._keep_reserve(len(data))
+        size = sum(record.size for record in records)
+        self._keep_reserve(size)
         fd = self._fd
-        if fd is None or len(data) > self._segment_bytes - self._all[-1].size:
-            fd = self._start(first)
+        if fd is None or size > self._segment_bytes - self._all[-1].size:
+            fd = self._start(records[0].position)
+        newest = self._all[-1]
+        parts = [part for record in records for part in record.encode(newest.seal)]
         try:
-            write_all(fd, data)
+            crashpoints.reach("wal.before_write")
+            write_all(fd, parts)
+            crashpoints.reach("wal.before_sync")
+            self._sync(fd)
+            crashpoints.reach("wal.after_sync")
+        except BaseException:
+            self._give_up()
+            raise
+        newest.size += size
+        self.durable = records[-1].position
+
+    def probe(self, next_position: int) -> None:
+        """Find out whether the disk takes records again, after it did not.
+
+        Raises:
+            OSError: It does not.
+        """
+        self._keep_reserve(0)
+        fd = self._start(next_position)
+        try:
             self._sync(fd)
         except BaseException:
             self._give_up()
             raise
-        self._all[-1].size += len(data)
 
     def release(self, through: int, next_position: int) -> None:
         """Delete the segments that hold no position after `through`, where `next_position` comes next.
@@ -166,18 +224,23 @@ class Segments:
         Returns:
             Copies, so that reading never meets what is being written, with their lowest and highest position.
         """
-        held = [Segment(each.path, each.first, each.size) for each in tuple(self._all)]
-        if not held:
-            return []
-        ends = [following.first - 1 for following in held[1:]] + [through]
-        return [
-            (segment, segment.first, min(end, through))
-            for segment, end in zip(held, ends, strict=True)
-            if end > after and segment.first <= through
-        ]
+        parts = []
+        highest = through
+        for segment in reversed(tuple(self._all)):
+            if highest > after and segment.first <= highest:
+                parts.append((replace(segment), segment.first, highest))
+            highest = min(highest, segment.after)
+        return parts[::-1]
 
-    def read(self, segment: Segment, lowest: int, highest: int) -> Iterator[Entry | Gap]:
-        """Read what `segment` holds; what is damaged is noted, and its file copied to quarantine."""
+    def read(self, segment: Segment, lowest: int, highest: int, unread: int = -1) -> Iterator[Entry | Gap]:
+        """Read what `segment` holds; what is damaged is noted, and its file copied to quarantine.
+
+        Args:
+            segment: One of `between`.
+            lowest: Positions below are not believed.
+            highest: Nor are those above.
+            unread: Bodies of records up to this position are neither checked nor given.
+        """
         try:
             with segment.path.open("rb") as file:
                 data = file.read(segment.size)
@@ -185,7 +248,7 @@ class Segments:
             self.report(segment.path, 0, f"cannot be read: {error.strerror}")
             yield Gap(0, segment.size)
             return
-        for found in scan(data, lowest, highest):
+        for found in segment.scan(data, lowest, _HIGHEST, unread):
             if isinstance(found, Gap):
                 where = "at the end " if found.end == len(data) else ""
                 self.report(
@@ -193,6 +256,8 @@ class Segments:
                     found.start,
                     f"{found.end - found.start} bytes {where}are not a whole record",
                 )
+            elif found.position > highest:
+                return
             yield found
 
     def report(self, file: Path, offset: int, what: str) -> None:
@@ -217,12 +282,22 @@ class Segments:
         except OSError as error:
             _LOGGER.warning("%s: cannot be copied to quarantine: %s", file, error.strerror)
 
+    def _last_position(self) -> int:
+        """The highest position that a record in these files has, or may have had before it was damaged."""
+        if not self._all:
+            return 0
+        newest = self._all[-1]
+        last = newest.first - 1
+        for found in self.read(newest, newest.first, _HIGHEST):
+            last = found.position if isinstance(found, Entry) else last + found.most_records
+        return last
+
     def _start(self, first: int) -> int:
         self.seal()
-        path = self._folder / f"{first:0{_DIGITS}}{_SUFFIX}"
+        seal = secrets.randbits(32)
+        path = self._folder / f"{first:020}-{self.durable:020}-{seal:08x}.2.log"
         fd = self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        if not self._all or self._all[-1].path != path:
-            self._all.append(Segment(path, first, 0))
+        self._all.append(Segment(path, first, self.durable, seal, False, 0))
         try:
             sync_folder(self._folder)
         except BaseException:
@@ -244,9 +319,19 @@ class Segments:
 
     def _keep_reserve(self, size: int) -> None:
         """Refuse to fill the disk: what the lake writes before it releases the log needs room too."""
+        if self._usage is None:
+            return
         usage = self._usage(self._folder)
         reserve = min(int(usage.total * _RESERVE_SHARE), _RESERVE_BYTES)
         if usage.free - size < reserve:
             raise OSError(
                 errno.ENOSPC, f"{usage.free} bytes are free, of which {reserve} are kept for the lake"
             )
+
+
+def _sync_file(path: Path, sync: Callable[[int], None]) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        sync(fd)
+    finally:
+        os.close(fd)

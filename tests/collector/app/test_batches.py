@@ -1,6 +1,7 @@
 """Batches of predictions and labels, and deep records, through a whole collector: every row once."""
 
 import json
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,10 @@ from helpers.collector import ask, project, running
 from helpers.decode_requests import prediction, request
 from helpers.decode_tables import labels, predictions
 from helpers.decode_wire import in_record, nested, pair, part, value
+from helpers.wal_disk import legacy_frame, write_legacy_log
 from lapwing_collector.app.directory import DataDirectory
-from lapwing_collector.app.ingest import frame
 from lapwing_collector.clock import epoch_ns
 from lapwing_collector.lake import Lake
-from lapwing_collector.wal import Log
 
 START = datetime(2026, 1, 1)
 ROWS = 1_000
@@ -125,24 +125,23 @@ def test_batches_are_replayed_after_a_crash(tmp_path: Path) -> None:
     body = sent(some_predictions(1), some_labels(2))
     directory = DataDirectory(tmp_path)
     Lake.open(directory.lake).close()
-    log = Log.open(directory.log)
-    log.append(frame(at(hours=1), body)).result()
-    log.close()
+    write_legacy_log(directory.log, [legacy_frame(at(hours=1), body)])
     with running(project(tmp_path)) as collector:
         assert collector.post(body)[0] == 200
     assert found(tmp_path) == ALL
 
 
-def test_a_lake_ahead_of_its_checkpoint_gets_no_batch_twice(tmp_path: Path) -> None:
-    """A crash between the lake's commit and the checkpoint beside the log repeats no row."""
+def test_a_lake_ahead_of_the_journal_gets_no_batch_twice(tmp_path: Path) -> None:
+    """A crash between the lake's commit and the note of it beside the log repeats no row."""
     with running(project(tmp_path)) as collector:
         collector.post(sent(some_predictions(1)))
-    checkpoint = DataDirectory(tmp_path).log / "checkpoint"
-    before = checkpoint.read_bytes()
+    ledger = DataDirectory(tmp_path).ledger
+    shutil.copytree(ledger, tmp_path / "before")
     body = sent(some_labels(2))
     with running(project(tmp_path)) as collector:
         collector.post(body)
-    checkpoint.write_bytes(before)
+    shutil.rmtree(ledger)
+    (tmp_path / "before").rename(ledger)
     with running(project(tmp_path)) as collector:
         collector.post(body)
     assert found(tmp_path) == ALL

@@ -1,6 +1,7 @@
 """The collector as a whole: what it acknowledged is in the lake once, through restarts and repeats."""
 
 import json
+import shutil
 import signal
 import threading
 from datetime import datetime, timedelta
@@ -12,13 +13,12 @@ import pytest
 from google.rpc.status_pb2 import Status
 
 from helpers.collector import ask, label, prediction, project, request, running
+from helpers.wal_disk import legacy_frame, write_legacy_log
 from lapwing_collector.app.directory import DataDirectory
-from lapwing_collector.app.ingest import frame
 from lapwing_collector.clock import epoch_ns
 from lapwing_collector.errors import AddressInUseError, DataDirectoryError
 from lapwing_collector.lake import Lake
 from lapwing_collector.state import Store
-from lapwing_collector.wal import Log
 
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1)
@@ -67,9 +67,7 @@ def test_the_log_is_replayed_after_a_crash(tmp_path: Path) -> None:
     )
     directory = DataDirectory(tmp_path)
     Lake.open(directory.lake).close()
-    log = Log.open(directory.log)
-    log.append(frame(at(hours=1), body)).result()
-    log.close()
+    write_legacy_log(directory.log, [legacy_frame(at(hours=1), body)])
     with running(project(tmp_path)) as collector:
         assert collector.post(body)[0] == 200
     assert ask(tmp_path, "SELECT count(*) AS n, min(received_at) AS r FROM predictions.m") == [
@@ -77,15 +75,16 @@ def test_the_log_is_replayed_after_a_crash(tmp_path: Path) -> None:
     ]
 
 
-def test_a_lake_ahead_of_its_checkpoint_is_not_written_twice(tmp_path: Path) -> None:
-    """A crash between the lake's commit and the checkpoint beside the log repeats nothing."""
+def test_a_lake_ahead_of_the_journal_is_not_written_twice(tmp_path: Path) -> None:
+    """A crash between the lake's commit and the note of it beside the log repeats nothing."""
     with running(project(tmp_path)) as collector:
         collector.post(request([prediction("m", "a", at(), inputs={"x": 1}, sequence=1)], "p"))
-    checkpoint = DataDirectory(tmp_path).log / "checkpoint"
-    before = checkpoint.read_bytes()
+    ledger = DataDirectory(tmp_path).ledger
+    shutil.copytree(ledger, tmp_path / "before")
     with running(project(tmp_path)) as collector:
         collector.post(request([prediction("m", "b", at(), inputs={"x": 2}, sequence=2)], "p"))
-    checkpoint.write_bytes(before)
+    shutil.rmtree(ledger)
+    (tmp_path / "before").rename(ledger)
     with running(project(tmp_path)) as collector:
         collector.post(request([prediction("m", "b", at(), inputs={"x": 2}, sequence=2)], "p"))
     assert ask(tmp_path, "SELECT inputs.x FROM predictions.m ORDER BY 1") == [{"x": 1}, {"x": 2}]

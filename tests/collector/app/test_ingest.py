@@ -1,66 +1,147 @@
-"""One request's way in, with a log that can be made to fail."""
+"""Requests on their way in, with a log that can be made to fail."""
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
-from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from helpers.batches import predictions
-from lapwing_collector.app.ingest import Ingest, frame, unframe
-from lapwing_collector.app.pending import Pending
+from helpers.batches import logs, predictions
+from lapwing_collector.app.accounts import Accounts
+from lapwing_collector.app.entries import Requests, request_hash
+from lapwing_collector.app.ingest import Ingest
+from lapwing_collector.app.pending import LogEntry
 from lapwing_collector.clock import SteppingClock
 from lapwing_collector.dedup import Ledger
 from lapwing_collector.errors import DecodeError, UnavailableError
-from lapwing_collector.model.records import Decoded
+from lapwing_collector.model.records import DIGEST, Batch, DecodedGroup, Outcome
 from lapwing_collector.receive import Accepted
+
+PATIENCE = "lapwing_collector.app.ingest._PATIENCE_S"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, nothing here takes too long unless a test wants it to."""
+    monkeypatch.setattr(PATIENCE, 60)
 
 
 class ScriptedLog:
-    """A log whose appends are resolved by the test."""
+    """A log whose appends are resolved by the test; barriers follow the appends before them."""
 
     def __init__(self) -> None:
         self.appends: list[Future[int]] = []
-        self.barriers: list[Future[None]] = []
+        self.heads: list[bytes] = []
+        self.bodies: list[Sequence[bytes]] = []
+        self.problem: str | None = None
 
-    def append(self, payload: bytes) -> "Future[int]":
+    def append(self, head: bytes, body: Sequence[bytes]) -> "Future[int]":
+        self.heads.append(head)
+        self.bodies.append(body)
         self.appends.append(Future())
         return self.appends[-1]
 
     def barrier(self) -> "Future[None]":
-        self.barriers.append(Future())
-        return self.barriers[-1]
+        barrier: Future[None] = Future()
+        before = [append for append in self.appends if not append.done()]
+        if not before:
+            barrier.set_result(None)
+        else:
+            before[-1].add_done_callback(lambda _: barrier.set_result(None))
+        return barrier
 
 
 class Harness:
-    """An `Ingest` over a scripted log; every request decodes to five numbered rows."""
+    """An `Ingest` over a scripted log.
 
-    def __init__(self, capacity_bytes: int = 1 << 20) -> None:
+    The payload `b"7"` holds five records of process p, numbered from 7; `b"x"` and other letters hold one
+    record without a number, with the letter as its content; `b"bad"` is no request and `b"bug"` makes the
+    decoder fail.
+    """
+
+    def __init__(self, **options: bool) -> None:
         self.log = ScriptedLog()
-        self.pending = Pending(capacity_bytes)
+        self.entries: list[LogEntry] = []
+        self.requests: list[Requests] = []
+        self.accounts = Accounts()
+        self.ledger = Ledger()
+        self.room = True
+        self.groups: list[list[bytes]] = []
+        self.gate = threading.Event()
+        self.gate.set()
         self.ingest = Ingest(
-            log=self.log, ledger=Ledger(), pending=self.pending, decode=self.decode, clock=SteppingClock()
+            log=self.log,
+            ledger=self.ledger,
+            accounts=self.accounts,
+            decode=self.decode,
+            clock=SteppingClock(),
+            has_room=lambda: self.room,
+            on_durable=self.keep,
+            **options,
         )
+
+    def keep(self, entry: LogEntry, requests: Requests) -> None:
+        self.entries.append(entry)
+        self.requests.append(requests)
+
+    def decode(self, payloads: Sequence[bytes], received_at_ns: int) -> DecodedGroup:
+        self.groups.append(list(payloads))
+        assert self.gate.wait(20)
+        if b"bug" in payloads:
+            raise ZeroDivisionError
+        batches, outcomes = [], []
+        for payload in payloads:
+            if payload == b"bad":
+                outcomes.append(Outcome(error=DecodeError("not a request")))
+                continue
+            batch = self.batch(payload)
+            batches.append(batch)
+            outcomes.append(Outcome(records=batch.rows.num_rows, rows=batch.rows.num_rows))
+        return DecodedGroup(tuple(batches), tuple(outcomes))
 
     @staticmethod
-    def decode(payload: bytes, received_at_ns: int) -> Decoded:
-        if payload == b"bad":
-            raise DecodeError("not a request")
-        batch = predictions(
-            "m", [{"inputs.x": i} for i in range(5)], process_id="p", first_sequence=int(payload)
-        )
-        return Decoded((batch,), 5, 0, "")
+    def batch(payload: bytes) -> Batch:
+        if payload.isdigit():
+            rows = [{"inputs.x": number} for number in range(5)]
+            return predictions("m", rows, process_id="p", first_sequence=int(payload))
+        plain = logs([{"severity_text": payload.decode()}])
+        digest = pa.array([request_hash(payload[:1])], DIGEST)
+        return Batch(plain.kind, "", None, plain.sequence, plain.rows, digest=digest)
 
     def rows(self) -> int:
-        return sum(batch.rows.num_rows for entry in self.pending.peek(10**9) for batch in entry.batches)
+        return sum(batch.rows.num_rows for entry in self.entries for batch in entry.batches)
+
+    def post(self, payload: bytes) -> "asyncio.Task[Accepted]":
+        return asyncio.create_task(self.ingest(payload))
+
+    async def stored(self, *payloads: bytes) -> None:
+        """Take requests in, one after another, whose appends all succeed."""
+        for payload in payloads:
+            task = self.post(payload)
+            await self.settle_all(task)
+
+    async def settle_all(self, *tasks: "asyncio.Task[Accepted]") -> None:
+        while not all(task.done() for task in tasks):
+            for number, append in enumerate(self.log.appends, start=1):
+                if not append.done():
+                    append.set_result(number)
+            await asyncio.sleep(0)
+        for task in tasks:
+            assert task.result() == Accepted()
 
 
-async def until(condition: "list[Future[int]] | list[Future[None]]", length: int) -> None:
-    for _ in range(100_000):  # yields to the loop, which has the work to do
+async def until(condition: Sequence[object], length: int) -> None:
+    for _ in range(1_000_000):  # yields to the loop, which has the work to do
         if len(condition) >= length:
             return
         await asyncio.sleep(0)
     raise AssertionError("what was waited for did not come")
+
+
+def run(scenario: "object") -> None:
+    asyncio.run(scenario())  # type: ignore[operator]
 
 
 def test_nothing_is_accepted_before_it_is_durable() -> None:
@@ -68,7 +149,7 @@ def test_nothing_is_accepted_before_it_is_durable() -> None:
 
     async def scenario() -> None:
         harness = Harness()
-        answer = asyncio.create_task(harness.ingest(b"1"))
+        answer = harness.post(b"1")
         await until(harness.log.appends, 1)
         assert not answer.done()
         assert harness.rows() == 0
@@ -76,118 +157,254 @@ def test_nothing_is_accepted_before_it_is_durable() -> None:
         assert await answer == Accepted()
         assert harness.rows() == 5
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
-def test_a_repeat_waits_for_the_first_to_be_durable() -> None:
+def test_requests_that_wait_are_taken_together() -> None:
+    """While a request is decoded others gather; these are decoded in one go, and become one entry."""
+
+    async def scenario() -> None:
+        harness = Harness()
+        harness.gate.clear()
+        tasks = [harness.post(b"1")]
+        await until(harness.groups, 1)
+        tasks += [harness.post(b"%d" % number) for number in range(6, 46, 5)]
+        await asyncio.sleep(0)
+        harness.gate.set()
+        await harness.settle_all(*tasks)
+        assert [len(group) for group in harness.groups] == [1, 8]
+        assert [len(body) for body in harness.log.bodies] == [1, 8]
+        assert [entry.position for entry in harness.entries] == [1, 2]
+        assert harness.rows() == 45
+
+    run(scenario)
+
+
+def test_each_request_of_a_group_gets_its_own_answer() -> None:
+    """What cannot be read is refused and never reaches the log; the others of its group are accepted."""
+
+    async def scenario() -> None:
+        harness = Harness()
+        harness.gate.clear()
+        first = harness.post(b"1")
+        await until(harness.groups, 1)
+        bad, good = harness.post(b"bad"), harness.post(b"6")
+        await asyncio.sleep(0)
+        harness.gate.set()
+        await harness.settle_all(first, good)
+        with pytest.raises(DecodeError, match="not a request"):
+            await bad
+        assert harness.log.bodies == [[b"1"], [b"6"]]
+
+    run(scenario)
+
+
+def test_a_request_that_breaks_the_decoder_costs_no_other() -> None:
+    """When decoding a group fails as it never should, its requests are decoded one by one."""
+
+    async def scenario() -> None:
+        harness = Harness()
+        harness.gate.clear()
+        first = harness.post(b"1")
+        await until(harness.groups, 1)
+        bug, good = harness.post(b"bug"), harness.post(b"6")
+        await asyncio.sleep(0)
+        harness.gate.set()
+        await harness.settle_all(first, good)
+        with pytest.raises(ZeroDivisionError):
+            await bug
+        assert harness.rows() == 10
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("payload", [b"1", b"x"])
+def test_a_repeat_waits_for_the_first_to_be_durable(payload: bytes) -> None:
     """The same request while the first is on its way is not stored again, nor acknowledged too soon."""
 
     async def scenario() -> None:
         harness = Harness()
-        first = asyncio.create_task(harness.ingest(b"1"))
+        first = harness.post(payload)
         await until(harness.log.appends, 1)
-        second = asyncio.create_task(harness.ingest(b"1"))
-        await until(harness.log.barriers, 1)
+        second = harness.post(payload)
+        await until(harness.groups, 2)
+        for _ in range(100):
+            await asyncio.sleep(0)
         assert not second.done()
-        harness.log.appends[0].set_result(1)
-        harness.log.barriers[0].set_result(None)
-        assert await first == await second == Accepted()
-        assert harness.rows() == 5
-        assert len(harness.log.appends) == 1
+        await harness.settle_all(first, second)
+        assert len(harness.log.appends) == len(harness.entries) == 1
+        assert harness.accounts.deduplicated == harness.accounts.received - harness.rows() == harness.rows()
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
-def test_what_could_not_be_made_durable_is_new_again() -> None:
-    """After a failed append the client's retry is stored, not taken for a repeat."""
+@pytest.mark.parametrize("payload", [b"1", b"x"])
+def test_what_could_not_be_made_durable_is_new_again(payload: bytes) -> None:
+    """After a failed append the client's retry is stored, not taken for a repeat; only it is booked."""
 
     async def scenario() -> None:
         harness = Harness()
-        answer = asyncio.create_task(harness.ingest(b"1"))
+        answer = harness.post(payload)
         await until(harness.log.appends, 1)
         harness.log.appends[0].set_exception(UnavailableError("no space left"))
         with pytest.raises(UnavailableError):
             await answer
-        retry = asyncio.create_task(harness.ingest(b"1"))
-        await until(harness.log.appends, 2)
-        harness.log.appends[1].set_result(2)
-        await retry
-        assert harness.rows() == 5
+        await harness.settle_all(harness.post(payload))
+        assert harness.accounts == Accounts(received=harness.rows())
+        assert len(harness.entries) == 1
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
-def test_a_repeat_is_stored_when_the_first_failed_after_all() -> None:
+@pytest.mark.parametrize("payload", [b"1", b"x"])
+def test_a_repeat_is_stored_when_the_first_failed_after_all(payload: bytes) -> None:
     """A request taken for a repeat is acknowledged only with its records in the log, by whose append ever."""
 
     async def scenario() -> None:
         harness = Harness()
-        first = asyncio.create_task(harness.ingest(b"1"))
+        first = harness.post(payload)
         await until(harness.log.appends, 1)
-        repeat = asyncio.create_task(harness.ingest(b"1"))
-        await until(harness.log.barriers, 1)
+        repeat = harness.post(payload)
+        await until(harness.groups, 2)
+        for _ in range(100):
+            await asyncio.sleep(0)
         harness.log.appends[0].set_exception(UnavailableError("no space left"))
         with pytest.raises(UnavailableError):
             await first
-        harness.log.barriers[0].set_result(None)
         await until(harness.log.appends, 2)
         assert not repeat.done()
-        harness.log.appends[1].set_result(2)
-        await until(harness.log.barriers, 2)
-        harness.log.barriers[1].set_result(None)
-        await repeat
-        assert harness.rows() == 5
+        await harness.settle_all(repeat)
+        assert len(harness.entries) == 1
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
 def test_an_overlap_is_stored_in_part() -> None:
-    """Of a request that repeats some records, the others are stored."""
+    """Of a request that repeats some records the others are stored, and its entry says which they are."""
 
     async def scenario() -> None:
         harness = Harness()
-        for number, payload in enumerate((b"1", b"3")):
-            answer = asyncio.create_task(harness.ingest(payload))
-            await until(harness.log.appends, number + 1)
-            harness.log.appends[number].set_result(number + 1)
-            if number:
-                await until(harness.log.barriers, 1)
-                harness.log.barriers[0].set_result(None)
-            await answer
+        await harness.stored(b"1", b"3")
+        assert harness.rows() == 7
+        assert harness.requests[1].admission.numbers["p"].starts.tolist() == [6]
+        assert harness.requests[1].admission.numbers["p"].ends.tolist() == [7]
+        assert harness.accounts == Accounts(received=10, deduplicated=3)
+
+    run(scenario)
+
+
+def test_records_without_a_number_are_known_by_their_content() -> None:
+    """A record that comes again in another request is stored once."""
+
+    async def scenario() -> None:
+        harness = Harness()
+        await harness.stored(b"x", b"xx", b"y")
+        assert harness.rows() == 2
+        assert harness.accounts == Accounts(received=3, deduplicated=1)
+
+    run(scenario)
+
+
+def test_content_need_not_be_compared() -> None:
+    """With `dedup.unnumbered: false` records without a number are all stored; numbered ones still once."""
+
+    async def scenario() -> None:
+        harness = Harness(compare_content=False)
+        await harness.stored(b"x", b"x", b"1", b"1")
         assert harness.rows() == 7
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
-def test_a_bad_body_touches_nothing() -> None:
-    """What cannot be decoded never reaches the log."""
+def test_a_request_is_known_as_a_whole_only_if_all_of_it_was_stored() -> None:
+    """Where a part of a request is taken for a repeat and then fails, its retry is stored after all."""
 
     async def scenario() -> None:
         harness = Harness()
-        with pytest.raises(DecodeError):
-            await harness.ingest(b"bad")
-        assert not harness.log.appends
+        harness.gate.clear()
+        first = harness.post(b"x")
+        await until(harness.groups, 1)
+        harness.gate.set()
+        await until(harness.log.appends, 1)
+        harness.gate.clear()
+        warm = harness.post(b"w")
+        await until(harness.groups, 2)
+        both = [harness.post(b"xx"), harness.post(b"y")]  # a group: one repeats the record of the first
+        await asyncio.sleep(0)
+        harness.gate.set()
+        await until(harness.log.appends, 3)
+        failed = UnavailableError("no space left")
+        harness.log.appends[0].set_exception(failed)
+        for number in (1, 2):
+            harness.log.appends[number].set_result(number + 1)
+        await until(harness.log.appends, 4)
+        harness.log.appends[3].set_exception(failed)
+        for task in (first, *both):
+            with pytest.raises(UnavailableError):
+                await task
+        assert await warm == Accepted()
+        await harness.stored(b"xx", b"y")
+        contents = [
+            batch.rows.column("severity_text")[0].as_py() for e in harness.entries for batch in e.batches
+        ]
+        assert sorted(contents) == ["w", "xx", "y"]
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
 def test_overload_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the queue full for too long, clients are told to try again."""
-    monkeypatch.setattr("lapwing_collector.app.ingest._ROOM_WAIT_S", 0.0)
+    """With no room behind for too long, clients are told to try again, and nothing is kept of the request."""
 
     async def scenario() -> None:
-        harness = Harness(capacity_bytes=1)
-        answer = asyncio.create_task(harness.ingest(b"1"))
-        await until(harness.log.appends, 1)
-        harness.log.appends[0].set_result(1)
-        await answer
+        monkeypatch.setattr(PATIENCE, 0.05)
+        harness = Harness()
+        harness.room = False
         with pytest.raises(UnavailableError, match="overloaded"):
-            await harness.ingest(b"6")
+            await harness.ingest(b"1")
+        harness.room = True
+        monkeypatch.setattr(PATIENCE, 60)
+        await harness.stored(b"6")
+        assert harness.groups == [[b"6"]]
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
-def test_frames_round_trip(tmp_path: Path) -> None:
-    """What the log keeps of a request gives back its time and body."""
-    assert unframe(frame(-5, b"body")) == (-5, b"body")
-    assert unframe(frame(2**62, b"")) == (2**62, b"")
+def test_a_slow_disk_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault 6: who waits too long for the disk is told to try again; the retry is then known."""
+
+    async def scenario() -> None:
+        harness = Harness()
+        answer = harness.post(b"1")
+        await until(harness.log.appends, 1)
+        monkeypatch.setattr(PATIENCE, 0.05)
+        late = harness.post(b"1")
+        with pytest.raises(UnavailableError, match="disk takes too long"):
+            await late
+        assert not answer.done()
+        monkeypatch.setattr(PATIENCE, 60)
+        harness.log.appends[0].set_result(1)
+        await harness.stored(b"1")
+        assert await answer == Accepted()
+        assert harness.rows() == 5
+        assert harness.accounts == Accounts(received=15, deduplicated=10)
+
+    run(scenario)
+
+
+def test_the_weakest_durability_answers_before_the_disk_does() -> None:
+    """With `durability: memory` the answer does not wait for the log, unless the log is known to fail."""
+
+    async def scenario() -> None:
+        harness = Harness(answer_early=True)
+        assert await harness.ingest(b"1") == Accepted()
+        assert harness.rows() == 0
+        harness.log.appends[0].set_result(1)
+        assert harness.rows() == 5
+        harness.log.problem = "no space left"
+        answer = harness.post(b"6")
+        await until(harness.log.appends, 2)
+        harness.log.appends[1].set_exception(UnavailableError("no space left"))
+        with pytest.raises(UnavailableError):
+            await answer
+
+    run(scenario)

@@ -46,7 +46,7 @@ def test_requests_wait_until_there_is_somebody_to_take_them(settings: Settings) 
         await receiving.start({})
         early = Client(receiving.address)
         before = await ready(receiving.address)
-        receiving.open(recorder, healthy=lambda: True)
+        receiving.open(recorder, healthy=lambda: True, replaying=lambda: False)
         statuses = [before, await ready(receiving.address)]
         answered = await early.status()
         await receiving.stop()

@@ -1,0 +1,117 @@
+"""The durable way in: the log, what is remembered of it, reading it back, and taking requests in."""
+
+from typing import Final, Self
+
+from lapwing_collector.app.accounts import Accounts
+from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.app.entries import Requests
+from lapwing_collector.app.ingest import Ingest
+from lapwing_collector.app.pending import LogEntry, Pending
+from lapwing_collector.app.recovery import Recovery
+from lapwing_collector.app.remembering import Memory
+from lapwing_collector.clock import Clock
+from lapwing_collector.config import Settings
+from lapwing_collector.decode import decode_group
+from lapwing_collector.wal import Log, leave_to_system, sync_data
+
+_SYNCS: Final = {"fsync": sync_data, "os": leave_to_system, "memory": leave_to_system}
+
+_UNSYNCED_BYTES: Final = 32 << 20
+"""What the log may be given while it waits for the disk."""
+
+
+class Ingestion:
+    """Makes requests durable and hands their rows to `pending`, those of earlier processes first.
+
+    Attributes:
+        log: The durable log.
+        memory: What was accepted.
+        recovery: Reads the log back.
+        ingest: Takes a request in, once `recovery.learn` is done.
+    """
+
+    def __init__(  # noqa: PLR0917  # what is joined
+        self,
+        log: Log,
+        memory: Memory,
+        lake_covers: int,
+        pending: Pending,
+        accounts: Accounts,
+        directory: DataDirectory,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        """Join the parts; use `Ingestion.open`."""
+        self.log = log
+        self.memory = memory
+        self.recovery = Recovery(
+            log, lake_covers, memory, pending, accounts, decode_group, directory.dead_letters
+        )
+        self._pending = pending
+        self._log_bytes = settings.log.max_bytes
+        self.ingest = Ingest(
+            log=log,
+            ledger=memory.ledger,
+            accounts=accounts,
+            decode=decode_group,
+            clock=clock,
+            has_room=self._has_room,
+            on_durable=self._hand_over,
+            compare_content=settings.dedup.unnumbered,
+            answer_early=settings.durability == "memory",
+        )
+
+    @classmethod
+    def open(  # noqa: PLR0917  # what is joined
+        cls,
+        directory: DataDirectory,
+        settings: Settings,
+        lake_covers: int,
+        pending: Pending,
+        accounts: Accounts,
+        clock: Clock,
+    ) -> Self:
+        """Open the log of a data directory and read what is remembered.
+
+        Args:
+            directory: Where it is.
+            settings: How durable, how large.
+            lake_covers: Up to which position of the log the lake has the rows.
+            pending: Gets the rows that the lake does not have, in the order of the log.
+            accounts: Where rows are booked.
+            clock: Tells when requests come.
+
+        Raises:
+            DataDirectoryError: The folder cannot be used, or a later Lapwing wrote it.
+        """
+        sync = _SYNCS[settings.durability]
+        log = Log.open(directory.log, after=lake_covers, sync=sync)
+        try:
+            memory = Memory.open(log, directory.ledger, sync=sync)
+        except BaseException:
+            log.close()
+            raise
+        return cls(log, memory, lake_covers, pending, accounts, directory, settings, clock)
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be made durable at present, for a person; None while it can."""
+        return self.log.problem
+
+    def close(self) -> None:
+        """Stop; what was appended is written first."""
+        self.ingest.close()
+        self.log.close()
+        self.memory.close()
+
+    def _has_room(self) -> bool:
+        return (
+            not self._pending.full
+            and self.recovery.has_room
+            and self.log.waiting_bytes < _UNSYNCED_BYTES
+            and self.log.bytes_held < self._log_bytes
+        )
+
+    def _hand_over(self, entry: LogEntry, requests: Requests) -> None:
+        self.memory.add(entry.position, requests.received_at_ns, requests.admission)
+        self.recovery.hand_over(entry, sum(map(len, requests.payloads)))

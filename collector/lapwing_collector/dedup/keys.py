@@ -1,0 +1,115 @@
+"""Sets of 128-bit hashes that are remembered for a while, in little more memory than the hashes take."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lapwing_collector.dedup.intervals import Bools
+
+Hashes = npt.NDArray[np.uint64]
+"""Hashes as rows of two numbers."""
+
+NO_HASHES: Final = np.zeros((0, 2), np.uint64)
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """The hashes of some time, as sorted arrays of which each is much larger than the next."""
+
+    newest_ns: int
+    runs: list[Hashes] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.runs))
+
+    def add(self, run: Hashes) -> None:
+        while self.runs and len(self.runs[-1]) < 2 * len(run):
+            run = _sorted(np.concatenate((self.runs.pop(), run)))
+        self.runs.append(run)
+
+
+class Keys:
+    """Hashes that were seen within a window of time, as far as there is room for them.
+
+    Time is whatever the calls say it is. Where it goes backwards, hashes are kept longer, never shorter.
+    Not safe for use by several threads at once.
+    """
+
+    def __init__(self, window_ns: int, capacity: int) -> None:
+        """Remember hashes for `window_ns`, and about the newest `capacity` of them."""
+        self._window_ns = window_ns
+        self._capacity = capacity
+        self._buckets: list[_Bucket] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets))
+
+    def contain(self, hashes: Hashes) -> Bools:
+        """Which of `hashes` are remembered."""
+        found = np.zeros(len(hashes), np.bool_)
+        if not len(hashes) or not self._buckets:
+            return found
+        order = np.argsort(hashes[:, 0])
+        wanted = hashes[order]
+        for bucket in self._buckets:
+            for run in bucket.runs:
+                found[order] |= _contained(run, wanted)
+        return found
+
+    def add(self, hashes: Hashes, at_ns: int) -> None:
+        """Remember `hashes`, which were seen at `at_ns`; let go of what is too old, or too much."""
+        if not len(hashes):
+            return
+        newest = self._buckets[-1] if self._buckets else None
+        if newest is None or self._is_done(newest, at_ns):
+            newest = _Bucket(at_ns)
+            self._buckets.append(newest)
+        newest.newest_ns = max(newest.newest_ns, at_ns)
+        newest.add(_sorted(hashes))
+        while self._buckets[0].newest_ns < at_ns - self._window_ns or (
+            len(self._buckets) > 1 and len(self) - len(self._buckets[0]) >= self._capacity
+        ):
+            del self._buckets[0]
+            if not self._buckets:
+                return
+
+    def forget(self, hashes: Hashes) -> None:
+        """Remember `hashes` no longer."""
+        gone = Keys(0, len(hashes) + 1)
+        gone.add(hashes, 0)
+        for bucket in self._buckets:
+            bucket.runs = [run[~gone.contain(run)] for run in bucket.runs]
+
+    def dump(self) -> list[tuple[int, Hashes]]:
+        """All that is remembered, with the time when it will have been seen once it is added again."""
+        return [(bucket.newest_ns, run) for bucket in self._buckets for run in bucket.runs]
+
+    def _is_done(self, bucket: _Bucket, at_ns: int) -> bool:
+        """Whether what comes at `at_ns` belongs to the next: a tenth of window or room is used."""
+        step_ns = max(self._window_ns // 10, 1)
+        return bucket.newest_ns // step_ns < at_ns // step_ns or len(bucket) >= self._capacity // 10
+
+
+def _sorted(hashes: Hashes) -> Hashes:
+    """`hashes` in the order of their first numbers, without repeats."""
+    ordered = hashes[np.argsort(hashes[:, 0], kind="stable")]
+    first: Hashes = ordered[np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))[: len(ordered)]]
+    return first
+
+
+def _contained(run: Hashes, wanted: Hashes) -> Bools:
+    """Which of `wanted` are in `run`; both are sorted by the first of the two numbers."""
+    at = np.searchsorted(run[:, 0], wanted[:, 0])
+    found = np.zeros(len(wanted), np.bool_)
+    looking = np.flatnonzero(at < len(run))
+    while len(looking):
+        here = run[at[looking]]
+        alike = here[:, 0] == wanted[looking, 0]
+        same = alike & (here[:, 1] == wanted[looking, 1])
+        found[looking[same]] = True
+        looking = looking[alike & ~same]  # two hashes may share their first half
+        at[looking] += 1
+        looking = looking[at[looking] < len(run)]
+    return found
