@@ -51,11 +51,11 @@ def main() -> None:
         config.write_text("")
         collector = CollectorProcess.start(data, config=config, environment={})
         started = time.perf_counter()
-        cpu_before = cpu_s(collector.pid)
+        cpu_before = cpu_s(collector.worker_pid)
         durable_s = send(bodies, collector.endpoint.removeprefix("http://"))
         wait_until_queryable(data, count)
         queryable_s = time.perf_counter() - started
-        used_s = cpu_s(collector.pid) - cpu_before
+        used_s = cpu_s(collector.worker_pid) - cpu_before
         collector.stop()
     print(f"collector  {count / durable_s:10,.0f} durable: {durable_s / plain_s:.1f} times as long")
     print(f"           {count / queryable_s:10,.0f} queryable; {used_s / count * 1e6:.1f} µs of CPU each")

@@ -43,6 +43,7 @@ async def run_collector(
     stop: asyncio.Event,
     on_ready: Callable[[str], None],
     receiving: Receiving | None = None,
+    holder: int | None = None,
 ) -> None:
     """Run until `stop` is set; what was acknowledged is then written, or in the log for the next start.
 
@@ -52,6 +53,7 @@ async def run_collector(
         stop: Set it to end.
         on_ready: Told the address once requests are accepted.
         receiving: The receiver, if it runs already; it is stopped in the end.
+        holder: The process that others who want the data directory are told to stop; this one if None.
 
     Raises:
         LapwingError: It cannot start: the data directory or the port is taken, or cannot be used.
@@ -63,7 +65,7 @@ async def run_collector(
             await receiving.start({})
         parts.push_async_callback(receiving.stop)
         directory = DataDirectory(settings.data)
-        parts.callback(Ownership.take(directory.root).release)
+        parts.callback(Ownership.take(directory.root, holder).release)
         lake = Lake.open(directory.lake)
         parts.callback(lake.close)
         parts.callback(CatalogKeeper.start(directory.lake).close)

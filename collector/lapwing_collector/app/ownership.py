@@ -16,8 +16,12 @@ class Ownership:
         self._descriptor = descriptor
 
     @classmethod
-    def take(cls, data: Path) -> Self:
+    def take(cls, data: Path, holder: int | None = None) -> Self:
         """Own the data directory, making it where there is none.
+
+        Args:
+            data: The data directory.
+            holder: The process that others are told of, to stop it; this one if None.
 
         Raises:
             DataDirectoryError: Another process owns it, or it cannot be written.
@@ -33,17 +37,17 @@ class Ownership:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+            owner = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise DataDirectoryError(
-                f"{data}: another Lapwing process (pid {holder}) owns this data directory; "
+                f"{data}: another Lapwing process (pid {owner}) owns this data directory; "
                 "stop it first, or choose another directory with --data"
             ) from error
         except OSError as error:
             os.close(descriptor)
             raise DataDirectoryError(f"{data}: this file system has no locks: {error.strerror}") from error
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(descriptor, f"{holder or os.getpid()}\n".encode(), 0)
         return cls(descriptor)
 
     def release(self) -> None:

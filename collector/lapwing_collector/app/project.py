@@ -7,14 +7,13 @@ from typing import Any, Final
 
 import duckdb
 
-from lapwing_collector.config import Settings, load_settings
+from lapwing_collector.config import Settings, load_settings, settings_file
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.notify import Target, read_notify_file
 from lapwing_collector.query import check_select, tables_in
 from lapwing_collector.rules import Rule, load_rules, merge_rules
 
-SETTINGS_FILE: Final = "lapwing.yaml"
 NOTIFY_FILE: Final = "notify.yaml"
 
 _MODEL_SCHEMAS: Final = frozenset({"predictions", "predictions_all", "labels", "labeled"})
@@ -47,7 +46,7 @@ def load_project(file: Path | None, flags: Mapping[str, Any]) -> Project:
     Raises:
         ConfigError: One line for every mistake in the first file that has any.
     """
-    file = _settings_file(file)
+    file = settings_file(file)
     settings = load_settings(file, flags=flags)
     folder = file.parent if file is not None else Path()
     rules = _read_rules(folder, settings)
@@ -64,7 +63,7 @@ def settings_for(file: Path | None, flags: Mapping[str, Any]) -> Settings:
     Raises:
         ConfigError: One line for every mistake.
     """
-    return load_settings(_settings_file(file), flags=flags)
+    return load_settings(settings_file(file), flags=flags)
 
 
 def read_rule_files(files: Sequence[Path]) -> tuple[Rule, ...]:
@@ -86,11 +85,6 @@ def _text(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}") from error
-
-
-def _settings_file(file: Path | None) -> Path | None:
-    default = Path(SETTINGS_FILE)
-    return default if file is None and default.exists() else file
 
 
 def _read_rules(folder: Path, settings: Settings) -> tuple[Rule, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lapwing_collector.config import Settings
-from lapwing_collector.decode import from_json
 from lapwing_collector.errors import UnavailableError
+from lapwing_collector.model.records import Converted
 from lapwing_collector.receive import Accepted, Ingest, Intake, Limits, Readiness, Server, create_app
 
 GRACE_S: Final = 1.0
@@ -27,7 +27,7 @@ class Receiving:
         self._healthy: Callable[[], bool] = lambda: True
         self._replaying: Callable[[], bool] = lambda: True
         intake = Intake(self._ingest_once_open, Limits(body_bytes=settings.http.max_request_bytes))
-        app = create_app(intake, from_json=from_json, readiness=self._readiness)
+        app = create_app(intake, from_json=_from_json, readiness=self._readiness)
         host, _, port = settings.http.listen.rpartition(":")
         self._http = Server(app, host.strip("[]"), int(port))
 
@@ -74,3 +74,10 @@ class Receiving:
 
     def _readiness(self) -> Readiness:
         return Readiness(ready=self._opened.is_set() and self._healthy(), replaying=self._replaying())
+
+
+def _from_json(body: bytes) -> Converted:
+    """Read a request in JSON; `decode` is imported with the first, since clients are to be held before."""
+    from lapwing_collector.decode import from_json  # noqa: PLC0415
+
+    return from_json(body)

@@ -2,20 +2,18 @@
 
 from pathlib import Path
 
-from rich.console import Console
+import typer
 
 import lapwing
-from lapwing_collector.app.project import Project
+from lapwing_collector.app.orders import Ready
 
 
-def announce(project: Project, address: str) -> None:
+def announce(ready: Ready) -> None:
     """Print where to send predictions and where they go."""
-    console = Console(highlight=False)
-    data = project.settings.data
-    console.print(f"[bold]Lapwing {lapwing.__version__}[/bold] is ready")
-    console.print(f"  send predictions to  http://{address}")
-    console.print(f"  data directory       {data.resolve()}")
-    console.print(f"  rules                {len(project.rules)}, targets {len(project.targets)}")
-    where = "" if data == Path("lapwing-data") else f" --data {data}"
-    console.print(f'  ask                  lapwing sql "SELECT * FROM models"{where}')
-    console.print("Stop with Ctrl-C.")
+    where = "" if ready.data == Path("lapwing-data") else f" --data {ready.data}"
+    typer.echo(f"{typer.style(f'Lapwing {lapwing.__version__}', bold=True)} is ready")
+    typer.echo(f"  send predictions to  http://{ready.address}")
+    typer.echo(f"  data directory       {ready.data.resolve()}")
+    typer.echo(f"  rules                {ready.rules}, targets {ready.targets}")
+    typer.echo(f'  ask                  lapwing sql "SELECT * FROM models"{where}')
+    typer.echo("Stop with Ctrl-C.")

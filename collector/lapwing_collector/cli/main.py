@@ -68,10 +68,11 @@ def up(
     ] = None,
 ) -> None:
     """Start the collector: receive predictions, keep them, evaluate rules, notify."""
-    from lapwing_collector.app.up import up as run
+    from lapwing_collector.app.supervisor import Supervisor
     from lapwing_collector.cli.banner import announce
 
-    run(config, {"data": data, "http.listen": http, "web.listen": web}, announce)
+    flags = {"data": data, "http.listen": http, "web.listen": web}
+    raise typer.Exit(Supervisor(config, flags, announce).run())
 
 
 @app.command()

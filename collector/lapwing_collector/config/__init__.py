@@ -1,6 +1,14 @@
 """Reading Lapwing's files: YAML checked against a schema, every mistake named with its place."""
 
 from lapwing_collector.config.documents import Document, parse_document, parse_duration, read_document
-from lapwing_collector.config.settings import Settings, load_settings
+from lapwing_collector.config.settings import Settings, load_settings, settings_file
 
-__all__ = ["Document", "Settings", "load_settings", "parse_document", "parse_duration", "read_document"]
+__all__ = [
+    "Document",
+    "Settings",
+    "load_settings",
+    "parse_document",
+    "parse_duration",
+    "read_document",
+    "settings_file",
+]

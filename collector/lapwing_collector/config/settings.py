@@ -12,6 +12,7 @@ from lapwing_collector.config.documents import parse_duration, read_document
 from lapwing_collector.errors import ConfigError
 
 ENVIRONMENT_PREFIX: Final = "LAPWING_"
+SETTINGS_FILE: Final = "lapwing.yaml"
 
 
 def _duration(value: object) -> object:
@@ -110,6 +111,17 @@ class WriteSettings(_Section):
     )
 
 
+class LogSettings(_Section):
+    """What is said on standard error."""
+
+    format: Literal["auto", "text", "json"] = Field(
+        "auto", description="`text`, `json`, or `auto`: text on a terminal, JSON elsewhere"
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least severe messages that are shown"
+    )
+
+
 class Settings(_Section):
     """Everything `lapwing up` can be told."""
 
@@ -135,6 +147,13 @@ class Settings(_Section):
     write: WriteSettings = WriteSettings()
     web: WebSettings = WebSettings()
     query: QuerySettings = QuerySettings()
+    log: LogSettings = LogSettings()
+
+
+def settings_file(given: Path | None) -> Path | None:
+    """The settings file: the one given, else `lapwing.yaml` of this folder, if there is one."""
+    default = Path(SETTINGS_FILE)
+    return default if given is None and default.exists() else given
 
 
 def load_settings(

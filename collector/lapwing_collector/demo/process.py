@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -66,14 +67,25 @@ class CollectorProcess:
             if process.poll() is not None:
                 raise LapwingError(f"the collector did not start:\n{said.strip()}")
             time.sleep(_POLL_S)
-        process.kill()
-        process.wait()
+        cls(process, "").kill()
         raise LapwingError(f"the collector was not ready after {_START_S:g} s; see {output}")
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The supervisor's process id, which is also that of the process group."""
         return self._process.pid
+
+    @property
+    def worker_pid(self) -> int:
+        """The process id of the worker, where the system is Linux.
+
+        Raises:
+            ProcessLookupError: There is none just now.
+        """
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
+        if not children:
+            raise ProcessLookupError(f"the supervisor {self.pid} has no worker")
+        return int(children[0])
 
     def stop(self) -> int:
         """Ask it to end as Ctrl-C would, and wait; returns its exit code. Stopping twice is harmless."""
@@ -86,6 +98,15 @@ class CollectorProcess:
             return self._process.returncode
 
     def kill(self) -> None:
-        """End it without warning (`kill -9`)."""
-        self._process.kill()
+        """End all of it without warning (`kill -9`): supervisor, worker and whatever they started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+
+    def kill_worker(self) -> None:
+        """End the worker alone without warning; its supervisor starts another."""
+        os.kill(self.worker_pid, signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Ask for a worker with the settings as they are now, in the place of this one."""
+        self._process.send_signal(signal.SIGHUP)

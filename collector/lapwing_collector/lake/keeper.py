@@ -13,13 +13,14 @@ from typing import Final, Self
 
 _SCRIPT: Final = """
 import signal, sqlite3, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
 connection = sqlite3.connect(sys.argv[1])
 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 print(flush=True)
 sys.stdin.read()
 """
-"""Holds the connection until the owner closes the pipe, or dies."""
+"""Holds the connection until the owner closes the pipe, or dies; signals are the owner's to act on."""
 
 
 class CatalogKeeper:

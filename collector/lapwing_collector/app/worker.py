@@ -1,0 +1,160 @@
+"""The process that does the work; its supervisor starts it, and starts another where it dies.
+
+Nothing heavy is imported before clients that wait already are held. Query processes, which import this module
+too, have no use for it.
+"""
+
+import asyncio
+import faulthandler
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from importlib.machinery import ModuleSpec
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+from socket import socket
+from typing import TYPE_CHECKING
+
+from lapwing_collector.app.orders import Failed, Holding, Listen, Own, Ready, Report, Start, Wanted
+from lapwing_collector.errors import LapwingError
+from lapwing_collector.logs import set_up_logging
+
+if TYPE_CHECKING:
+    from lapwing_collector.app.project import Project
+    from lapwing_collector.app.receiving import Receiving
+    from lapwing_collector.config import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class _NoPandas:
+    """Tells who looks for pandas that there is none.
+
+    Arrow imports it wherever it is installed, for conversions that nobody asks for here: 60 MB and a third of
+    the start.
+    """
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> ModuleSpec | None:
+        if name == "pandas":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
+
+
+def main(descriptor: int) -> int:
+    """Work until the supervisor at the other end of `descriptor` ends it, or dies; returns the exit code."""
+    import uvloop
+
+    os.set_inheritable(descriptor, False)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    faulthandler.enable()
+    sys.meta_path.insert(0, _NoPandas())
+    return uvloop.run(_Worker(Connection(descriptor)).run())
+
+
+class _Worker:
+    def __init__(self, supervisor: Connection) -> None:
+        self._supervisor = supervisor
+        self._stop = asyncio.Event()
+        self._own = asyncio.Event()
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A second one is the supervisor's to act on: one Ctrl-C reaches both.
+            loop.add_signal_handler(number, self._stop.set)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        try:
+            await self._work(self._supervisor.recv())
+        except LapwingError as error:
+            self._say(Failed(str(error)))
+        except EOFError:
+            pass  # the supervisor is gone
+        except Exception as error:
+            logger.exception("the worker failed", extra={"action": "worker_failed"})
+            self._say(Failed(f"the collector failed with {type(error).__name__}: {error}"))
+        else:
+            return 0
+        return 1
+
+    async def _work(self, start: Start) -> None:
+        from lapwing_collector.config import load_settings, settings_file
+
+        settings = load_settings(settings_file(start.file), flags=start.flags)
+        set_up_logging(settings.log.format, settings.log.level)
+        project = None if start.hurry else await asyncio.to_thread(_load, start)
+        if self._stop.is_set():
+            return
+        receiving = await self._hold_clients(settings)
+        try:
+            if project is None:
+                project = await asyncio.to_thread(_load, start)
+            if await self._may_own():
+                await self._collect(project, receiving, start.holder)
+        finally:
+            await receiving.stop()
+
+    async def _hold_clients(self, settings: "Settings") -> "Receiving":
+        """Let clients connect, at the sockets that the supervisor holds."""
+        from lapwing_collector.app.receiving import Receiving
+
+        self._say(Wanted({"http": settings.http.listen}, settings.log.format, settings.log.level))
+        order = self._supervisor.recv()
+        assert isinstance(order, Listen)  # noqa: S101  # as the order of orders says
+        listeners = {section: socket(fileno=recv_handle(self._supervisor)) for section in order.sections}
+        receiving = Receiving(settings)
+        await receiving.start(listeners)
+        self._say(Holding())
+        asyncio.get_running_loop().add_reader(self._supervisor.fileno(), self._on_order)
+        return receiving
+
+    async def _may_own(self) -> bool:
+        """Wait until the data directory is free; False if this worker is to end instead."""
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self._own, self._stop)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waiting:
+            wait.cancel()
+        return not self._stop.is_set()
+
+    async def _collect(self, project: "Project", receiving: "Receiving", holder: int) -> None:
+        from lapwing_collector.app.collector import run_collector
+        from lapwing_collector.clock import SystemClock
+
+        def on_ready(address: str) -> None:
+            self._say(Ready(address, project.settings.data, len(project.rules), len(project.targets)))
+
+        await run_collector(
+            project,
+            clock=SystemClock(),
+            stop=self._stop,
+            on_ready=on_ready,
+            receiving=receiving,
+            holder=holder,
+        )
+
+    def _on_order(self) -> None:
+        try:
+            if isinstance(self._supervisor.recv(), Own):
+                self._own.set()
+        except (EOFError, OSError):
+            # The supervisor died. What holds the port now is this process alone: it must not stay.
+            asyncio.get_running_loop().remove_reader(self._supervisor.fileno())
+            self._stop.set()
+
+    def _say(self, report: Report) -> None:
+        with suppress(OSError):  # the supervisor died
+            self._supervisor.send(report)
+
+
+def _load(start: Start) -> "Project":
+    """Import what is heavy, and read what the person configured."""
+    import lapwing_collector.app.collector  # noqa: F401  # used later, imported while others can work
+    from lapwing_collector.app.project import load_project
+
+    return load_project(start.file, start.flags)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
