@@ -1,6 +1,7 @@
 """The collector in one process: every room built, joined, started in order and stopped in reverse."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
@@ -43,6 +44,7 @@ async def run_collector(
     stop: asyncio.Event,
     on_ready: Callable[[str], None],
     receiving: Receiving | None = None,
+    listeners: Mapping[str, socket.socket] | None = None,
     holder: int | None = None,
 ) -> None:
     """Run until `stop` is set; what was acknowledged is then written, or in the log for the next start.
@@ -53,16 +55,19 @@ async def run_collector(
         stop: Set it to end.
         on_ready: Told the address once requests are accepted.
         receiving: The receiver, if it runs already; it is stopped in the end.
+        listeners: Sockets that listen already, by the settings' section that says where (`http`, `web`);
+            for a section without one, a socket is opened here.
         holder: The process that others who want the data directory are told to stop; this one if None.
 
     Raises:
         LapwingError: It cannot start: the data directory or the port is taken, or cannot be used.
     """
     settings = project.settings
+    listeners = listeners or {}
     async with AsyncExitStack() as parts:
         if receiving is None:
             receiving = Receiving(settings)
-            await receiving.start({})
+            await receiving.start(listeners)
         parts.push_async_callback(receiving.stop)
         directory = DataDirectory(settings.data)
         parts.callback(Ownership.take(directory.root, holder).release)
@@ -127,7 +132,7 @@ async def run_collector(
         )
         parts.push_async_callback(serving.stop)
         parts.callback(queries.close)  # what runs for people ends before its server waits for it
-        await serving.start()
+        await serving.start(listeners.get("web"))
         await asyncio.to_thread(ingestion.recovery.learn)
         writer.start()
         parts.callback(writer.close, _GRACE_S)

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from multiprocessing.connection import Connection
@@ -87,23 +88,39 @@ class _Worker:
         project = None if start.hurry else await asyncio.to_thread(_load, start)
         if self._stop.is_set():
             return
-        receiving = await self._hold_clients(settings)
+        listeners = self._listeners(settings)
+        receiving = await self._hold_clients(settings, listeners)
         try:
             if project is None:
                 project = await asyncio.to_thread(_load, start)
             if await self._may_own():
-                await self._collect(project, receiving, start.holder)
+                from lapwing_collector.app.collector import run_collector
+                from lapwing_collector.clock import SystemClock
+
+                await run_collector(
+                    project,
+                    clock=SystemClock(),
+                    stop=self._stop,
+                    on_ready=lambda address: self._say(_ready(project, address)),
+                    receiving=receiving,
+                    listeners=listeners,
+                    holder=start.holder,
+                )
         finally:
             await receiving.stop()
 
-    async def _hold_clients(self, settings: "Settings") -> "Receiving":
-        """Let clients connect, at the sockets that the supervisor holds."""
-        from lapwing_collector.app.receiving import Receiving
-
-        self._say(Wanted({"http": settings.http.listen}, settings.log.format, settings.log.level))
+    def _listeners(self, settings: "Settings") -> dict[str, socket]:
+        """The sockets that the supervisor holds where the settings say, by section."""
+        addresses = {"http": settings.http.listen, "web": settings.web.listen}
+        self._say(Wanted(addresses, settings.log.format, settings.log.level))
         order = self._supervisor.recv()
         assert isinstance(order, Listen)  # noqa: S101  # as the order of orders says
-        listeners = {section: socket(fileno=recv_handle(self._supervisor)) for section in order.sections}
+        return {section: socket(fileno=recv_handle(self._supervisor)) for section in order.sections}
+
+    async def _hold_clients(self, settings: "Settings", listeners: Mapping[str, socket]) -> "Receiving":
+        """Let clients connect; their requests wait."""
+        from lapwing_collector.app.receiving import Receiving
+
         receiving = Receiving(settings)
         await receiving.start(listeners)
         self._say(Holding())
@@ -117,22 +134,6 @@ class _Worker:
         for wait in waiting:
             wait.cancel()
         return not self._stop.is_set()
-
-    async def _collect(self, project: "Project", receiving: "Receiving", holder: int) -> None:
-        from lapwing_collector.app.collector import run_collector
-        from lapwing_collector.clock import SystemClock
-
-        def on_ready(address: str) -> None:
-            self._say(Ready(address, project.settings.data, len(project.rules), len(project.targets)))
-
-        await run_collector(
-            project,
-            clock=SystemClock(),
-            stop=self._stop,
-            on_ready=on_ready,
-            receiving=receiving,
-            holder=holder,
-        )
 
     def _on_order(self) -> None:
         try:
@@ -154,6 +155,10 @@ def _load(start: Start) -> "Project":
     from lapwing_collector.app.project import load_project
 
     return load_project(start.file, start.flags)
+
+
+def _ready(project: "Project", address: str) -> Ready:
+    return Ready(address, project.settings.data, len(project.rules), len(project.targets))
 
 
 if __name__ == "__main__":
