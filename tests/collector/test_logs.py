@@ -131,7 +131,7 @@ def test_terminals_get_text_and_others_json() -> None:
 
 
 def test_levels_below_are_left_out() -> None:
-    """`log.level` is the least severe that is shown."""
+    """`logging.level` is the least severe that is shown."""
     lines = said("text", "error")
     logger.warning("hush")
     logger.error("heard")

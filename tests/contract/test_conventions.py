@@ -39,8 +39,8 @@ OTHER = {  # a value of each setting that is not its default
     "dedup.unnumbered": "false",
     "write.flush_interval": "1h",
     "write.max_pending_bytes": "1",
-    "log.format": "text",
-    "log.level": "debug",
+    "logging.format": "text",
+    "logging.level": "debug",
 }
 
 

@@ -84,7 +84,7 @@ class _Worker:
         from lapwing_collector.config import load_settings, settings_file
 
         settings = load_settings(settings_file(start.file), flags=start.flags)
-        set_up_logging(settings.log.format, settings.log.level)
+        set_up_logging(settings.logging.format, settings.logging.level)
         project = None if start.hurry else await asyncio.to_thread(_load, start)
         if self._stop.is_set():
             return
@@ -112,7 +112,7 @@ class _Worker:
     def _listeners(self, settings: "Settings") -> dict[str, socket]:
         """The sockets that the supervisor holds where the settings say, by section."""
         addresses = {"http": settings.http.listen, "web": settings.web.listen}
-        self._say(Wanted(addresses, settings.log.format, settings.log.level))
+        self._say(Wanted(addresses, settings.logging.format, settings.logging.level))
         order = self._supervisor.recv()
         assert isinstance(order, Listen)  # noqa: S101  # as the order of orders says
         return {section: socket(fileno=recv_handle(self._supervisor)) for section in order.sections}

@@ -111,7 +111,7 @@ class WriteSettings(_Section):
     )
 
 
-class LogSettings(_Section):
+class LoggingSettings(_Section):
     """What is said on standard error."""
 
     format: Literal["auto", "text", "json"] = Field(
@@ -147,7 +147,7 @@ class Settings(_Section):
     write: WriteSettings = WriteSettings()
     web: WebSettings = WebSettings()
     query: QuerySettings = QuerySettings()
-    log: LogSettings = LogSettings()
+    logging: LoggingSettings = LoggingSettings()
 
 
 def settings_file(given: Path | None) -> Path | None:
