@@ -42,7 +42,7 @@ _ERROR_LENGTH: Final = 100_000
 """Characters that are kept of an error's message, from its beginning, and of its stack trace, to its end."""
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
-_ATTRIBUTES: Final = {
+ATTRIBUTES: Final = {
     "model": semconv.MODEL_NAME,
     "version": semconv.MODEL_VERSION,
     "stage": semconv.PREDICTION_STAGE,
@@ -263,7 +263,7 @@ def _attributes(values: Mapping[str, str | None], redaction: "RecordRedactor | N
     if redaction is not None:
         known = redaction.fields("", known)
     return b"".join(
-        [encode_attribute(_ATTRIBUTES[name], encode_value(value)) for name, value in known.items()]
+        [encode_attribute(ATTRIBUTES[name], encode_value(value)) for name, value in known.items()]
     )
 
 

@@ -6,8 +6,8 @@ hides what it holds; where no rule can apply, they are left as they are.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -60,6 +60,7 @@ class Rule:
         matching: Where given, `change` is for the parts of texts that match, not for values.
         whole: The containers that are changed as one value; others are looked into.
         constant: `change` gives the same whatever it finds.
+        outside: Where given, the rule covers instead what is in these fields and not covered by `paths`.
     """
 
     text: str
@@ -68,6 +69,7 @@ class Rule:
     matching: re.Pattern[str] | None = None
     whole: tuple[type, ...] = ()
     constant: bool = False
+    outside: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return self.text
@@ -130,7 +132,7 @@ class Redactor:
         Raises:
             TypeError: Something else than a rule was given.
         """
-        self._rules = tuple((rule, *_compiled(rule.paths)) for rule in map(_checked, rules))
+        self._rules = tuple(part for rule in map(_checked, rules) for part in _parts(rule))
         self._tell = tell
         self._told: set[str] = set()
         self._lock = Lock()
@@ -345,6 +347,21 @@ def _effective(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
             dropping = [rule for rule in rules if rule.constant and rule.change("", "") is DROP]
             return tuple(dropping[:1]) or rules[position:]
     return rules
+
+
+def _parts(rule: Rule) -> Iterator[tuple[Rule, re.Pattern[str], re.Pattern[str]]]:
+    """Compile a rule: what is done, to which places, and which places are on the way there."""
+    covers, toward = _compiled(rule.paths)
+    if not rule.outside:
+        yield rule, covers, toward
+        return
+    inside = rf"(?:{'|'.join(rule.outside)})(?:{_SEPARATOR}.*)?"
+    covered, on_the_way = covers.pattern, toward.pattern
+    rest = re.compile(rf"(?!(?:{covered}|{on_the_way})\Z){inside}", covers.flags)
+    yield rule, rest, rest
+    # On the way to what is listed, maps and lists are looked into; a single value there is not listed.
+    way = re.compile(rf"(?!(?:{covered})\Z)(?=(?:{on_the_way})\Z){inside}", covers.flags)
+    yield replace(rule, whole=(), constant=False, outside=()), way, way
 
 
 def _compiled(paths: Iterable[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:

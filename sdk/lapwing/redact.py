@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lapwing._redact_errors import MASK, SINGLE
-from lapwing._redactor import DROP, EVERYTHING, RecordRedactor, Redactor, Rule
+from lapwing._redactor import DROP, EVERYTHING, Place, RecordRedactor, Redactor, Rule
 from lapwing._values import plain
 
 __all__ = [
@@ -35,9 +35,11 @@ __all__ = [
     "IBAN",
     "IPV4",
     "US_SSN",
+    "Place",
     "RecordRedactor",
     "Redactor",
     "Rule",
+    "allow",
     "custom",
     "drop",
     "hash",
@@ -53,6 +55,10 @@ FIELDS: Final = (
     *("upstream", "source", "error_type", "error_message", "error_stacktrace", "resource"),
 )
 """What a path begins with."""
+
+FREE_FIELDS: Final = ("inputs", "output", "tags", "label", "extra")
+"""What holds fields of the users' own choice, of which `allow` keeps the listed ones. (Only the collector has
+`extra`: what other senders put beside the rest.)"""
 
 EMAIL: Final = re.compile(r"(?<![\w.%+-])[\w.%+-]++@[\w-]+(?:\.[\w-]+)+")
 """Mail addresses as they are commonly written: no quoted local parts, no host names without a dot."""
@@ -80,8 +86,8 @@ def drop(*paths: str, matching: Matching | None = None) -> Rule:
     """
     text = _written("drop", paths, matching)
     if matching is not None:
-        return Rule(text, _checked(paths), lambda _path, _match: "", _expression(matching))
-    return Rule(text, _checked(paths), lambda _path, _value: DROP, whole=(dict, list), constant=True)
+        return Rule(text, check_paths(paths), lambda _path, _match: "", _expression(matching))
+    return Rule(text, check_paths(paths), lambda _path, _value: DROP, whole=(dict, list), constant=True)
 
 
 def mask(*paths: str, with_: Single = MASK, matching: Matching | None = None) -> Rule:
@@ -100,14 +106,14 @@ def mask(*paths: str, with_: Single = MASK, matching: Matching | None = None) ->
     if matching is not None:
         if not isinstance(with_, str):
             raise TypeError(f"{text}: with_ is text where parts of texts are replaced, not {with_!r}")
-        return Rule(text, _checked(paths), lambda _path, _match: with_, _expression(matching))
+        return Rule(text, check_paths(paths), lambda _path, _match: with_, _expression(matching))
     if type(with_) not in SINGLE:
         raise TypeError(f"{text}: with_ is text, a number, a bool or None, not {type(with_).__name__}")
 
     def change(_path: str, value: object) -> object:
         return None if value is None else with_
 
-    return Rule(text, _checked(paths), change, whole=(dict, list), constant=True)
+    return Rule(text, check_paths(paths), change, whole=(dict, list), constant=True)
 
 
 def hash(*paths: str, salt: str | bytes, matching: Matching | None = None) -> Rule:  # noqa: A001  # as the others
@@ -137,8 +143,8 @@ def hash(*paths: str, salt: str | bytes, matching: Matching | None = None) -> Ru
         return None if value is None else hmac.digest(key, _hashed(value), "sha256")[:16].hex()
 
     if matching is not None:
-        return Rule(text, _checked(paths), change, _expression(matching))
-    return Rule(text, _checked(paths), change, whole=(dict,))
+        return Rule(text, check_paths(paths), change, _expression(matching))
+    return Rule(text, check_paths(paths), change, whole=(dict,))
 
 
 def truncate(*paths: str, length: int) -> Rule:
@@ -158,7 +164,7 @@ def truncate(*paths: str, length: int) -> Rule:
     def change(_path: str, value: object) -> object:
         return value[:length] if isinstance(value, str | bytes) and len(value) > length else value
 
-    return Rule(text, _checked(paths), change)
+    return Rule(text, check_paths(paths), change)
 
 
 def custom(function: Callable[[str, Any], object], *paths: str) -> Rule:
@@ -182,7 +188,31 @@ def custom(function: Callable[[str, Any], object], *paths: str) -> Rule:
         return None if value is None else function(path, value)
 
     name = getattr(function, "__qualname__", type(function).__qualname__)
-    return Rule(_written("custom", paths, function=name), _checked(paths), change)
+    return Rule(_written("custom", paths, function=name), check_paths(paths), change)
+
+
+def allow(*paths: str) -> Rule:
+    """Keep the fields listed, with all that is below them; any other input, output, tag or label is left out.
+
+    Ids, version, errors and the sender's resource are no matter of lists: other rules cover them.
+
+    Args:
+        paths: Patterns of the fields.
+
+    Raises:
+        ValueError: There is no path, or one that can name no input, output, tag or label.
+    """
+    text = _written("allow", paths)
+    if not paths:
+        raise ValueError(f"{text}: name the fields that are kept")
+    return Rule(
+        text,
+        check_paths(paths, FREE_FIELDS),
+        lambda _path, _value: DROP,
+        whole=(dict, list),
+        constant=True,
+        outside=FREE_FIELDS,
+    )
 
 
 def _written(
@@ -197,7 +227,12 @@ def _written(
     return f"redact.{name}({', '.join(arguments)})"
 
 
-def _checked(paths: tuple[str, ...]) -> tuple[str, ...]:
+def check_paths(paths: tuple[str, ...], fields: tuple[str, ...] = FIELDS) -> tuple[str, ...]:
+    """Give back paths, or that of everything where there is none.
+
+    Raises:
+        ValueError: One is no path, or begins with none of the `fields`.
+    """
     for path in paths:
         if not isinstance(path, str) or not path:
             raise ValueError(f"a path to redact is text such as 'inputs.age', not {path!r}")
@@ -209,9 +244,9 @@ def _checked(paths: tuple[str, ...]) -> tuple[str, ...]:
                 f"in the path {path!r} to redact, ** stands for whole names, as in 'inputs.**.age'"
             )
         first = re.compile(".*".join(map(re.escape, names[0].split("*"))), re.IGNORECASE)
-        if not any(first.fullmatch(field) for field in FIELDS):
+        if not any(first.fullmatch(field) for field in fields):
             raise ValueError(
-                f"the path {path!r} to redact names no field: paths begin with {', '.join(FIELDS)};"
+                f"the path {path!r} to redact names no field: paths begin with {', '.join(fields)};"
                 f" for an input, 'inputs.{path}'"
             )
     return paths or EVERYTHING

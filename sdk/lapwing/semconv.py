@@ -38,6 +38,8 @@ EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 
 PROCESS_ID: Final = "lapwing.process.id"
+REDACTION: Final = "lapwing.redaction"
+"""On a resource, and on labels: which policy the collector has applied."""
 SERVICE_NAME: Final = "service.name"
 ENVIRONMENT: Final = "deployment.environment.name"
 

@@ -78,6 +78,52 @@ def test_dropped_fields_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
+    ("section", "fields", "kept"),
+    [
+        (
+            "inputs",
+            {"AGE": 31, "ssn": 1, "user": {"city": "Oslo", "name": "n"}, "x": [1]},
+            {"AGE": 31, "user": {"city": "Oslo"}},
+        ),
+        ("inputs", {"user": "Bob"}, {}),
+        ("inputs", {"user": [{"city": 1, "name": 2}, "Bob", 3]}, {"user": [{"city": 1}, None, None]}),
+        ("output", {"value": 1, "scores": {"a": 2}}, {"value": 1, "scores": {"a": 2}}),
+        ("tags", {"plan": "free", "user": "u"}, {"plan": "free"}),
+        ("resource", {"host.name": "h"}, {"host.name": "h"}),
+        ("", {"label": 1, "prediction_id": "p"}, {"prediction_id": "p"}),
+    ],
+    ids=["nested", "single_on_the_way", "list", "whole_section", "wildcard", "resource", "label"],
+)
+def test_only_what_is_allowed_is_kept(section: str, fields: dict[str, Any], kept: dict[str, Any]) -> None:
+    """A list leaves what it names, with all below; single values on the way there are not listed."""
+    rules = redactor(redact.allow("inputs.age", "inputs.user.city", "output", "tags.pl*n"))
+    assert rules.fields(section, fields) == kept
+
+
+def test_columns_are_kept_as_fields_are() -> None:
+    """A list is for the columns of tables, too, and what it left out is hidden in their errors."""
+    record = redactor(redact.allow("inputs.age", "inputs.user.city")).record()
+    users = pa.array([{"city": "Oslo", "name": "Annabel"}])
+    columns = {"age": pa.array([31]), "user": users, "ssn": pa.array(["078-05-1120"])}
+    kept = record.table("inputs", columns)
+    assert {name: column.to_pylist() for name, column in kept.items()} == {
+        "age": [31],
+        "user": [{"city": "Oslo"}],
+    }
+    errors = record.table("", {"error_message": pa.array(["Annabel of Oslo, 078-05-1120"])})
+    assert errors["error_message"].to_pylist() == ["*** of Oslo, ***"]
+    assert record.table("inputs", {"user": pa.array(["Bob"])})["user"].to_pylist() == [None]
+
+
+def test_a_list_names_fields_of_the_users() -> None:
+    """A list without a path, or with one of something that is no list's matter, is refused."""
+    with pytest.raises(ValueError, match="name the fields that are kept"):
+        redact.allow()
+    with pytest.raises(ValueError, match="names no field: paths begin with inputs, output, tags, label"):
+        redact.allow("prediction_id")
+
+
+@pytest.mark.parametrize(
     "value", ["Alice", 31, 0.5, True, b"Alice", [1, 2], {"a": 1}, {1}, np.zeros(3), Plan.FREE]
 )
 def test_masked_values_become_the_constant(value: Any) -> None:
