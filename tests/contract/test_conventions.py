@@ -25,6 +25,7 @@ OTHER = {  # a value of each setting that is not its default
     "clock": "data",
     "rules": "a.yaml,b.yaml",
     "notify": "whom.yaml",
+    "redact": "what.yaml",
     "http.listen": "127.0.0.1:1",
     "http.max_request_bytes": "1",
     "query.max_bytes": "1",

@@ -17,6 +17,7 @@ from lapwing.testing import Record, capture
 from lapwing_collector.config import load_settings
 from lapwing_collector.notify import read_notify_file
 from lapwing_collector.query import check_select
+from lapwing_collector.redact import read_policy
 from lapwing_collector.rules import load_rules
 
 PYTHON = {page: list(found) for page, found in groupby(blocks("python"), key=lambda block: block.page)}
@@ -63,12 +64,16 @@ def test_opentelemetrys_own_sdk_can_send(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_the_yaml_of_a_page_is_read(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rules, notify files and settings on a page are what their readers accept, their SQL included."""
+    """Files of any kind on a page are what their readers accept, their SQL included."""
     content = yaml.safe_load(block.code)
     if isinstance(content, list) or "groups" in content:
         read_rules(block, whole="groups" in content)
     elif "route" in content:
         read_notify_file(with_secrets(block, tmp_path, monkeypatch))
+    elif "models" in content:
+        file = tmp_path / "redact.yaml"
+        file.write_text(re.sub(r"\$\{.+?\}", "0123456789abcdef", block.code))
+        assert read_policy(file)
     else:
         file = tmp_path / "lapwing.yaml"
         file.write_text(block.code)

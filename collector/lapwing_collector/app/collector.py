@@ -18,6 +18,7 @@ from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.project import Project
 from lapwing_collector.app.receiving import Receiving
+from lapwing_collector.app.redaction import redaction
 from lapwing_collector.app.serving import Serving
 from lapwing_collector.app.telemetry import Telemetry
 from lapwing_collector.app.writing import MetricQueue, Writer
@@ -76,7 +77,8 @@ async def run_collector(
         parts.callback(CatalogKeeper.start(directory.lake).close)
         accounts = Accounts()
         pending = Pending(settings.write.max_pending_bytes)
-        ingestion = Ingestion.open(directory, settings, lake.progress.log, pending, accounts, clock)
+        prepare = redaction(project.policy)
+        ingestion = Ingestion.open(directory, settings, lake.progress.log, pending, accounts, clock, prepare)
         parts.callback(ingestion.close)
         store = Store.open(directory.state)
         parts.callback(store.close)

@@ -21,7 +21,7 @@ from lapwing_collector.app.entries import Requests, request_hash, row_count, spl
 from lapwing_collector.app.pending import LogEntry
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.dedup import NO_HASHES, Hashes, Ledger
-from lapwing_collector.errors import LapwingError, UnavailableError
+from lapwing_collector.errors import DecodeError, LapwingError, UnavailableError
 from lapwing_collector.model.records import Batch, DecodedGroup, Outcome
 from lapwing_collector.receive import Accepted
 
@@ -35,6 +35,7 @@ _ROOM_POLL_S: Final = 0.02
 _NUMBERED: Final = semconv.PROCESS_ID.encode()
 
 Decode = Callable[[Sequence[bytes], int], DecodedGroup]
+Prepare = Callable[[bytes], bytes]
 
 
 class DurableLog(Protocol):
@@ -102,6 +103,7 @@ class Ingest:
         on_durable: Callable[[LogEntry, Requests], None],
         compare_content: bool = True,
         answer_early: bool = False,
+        prepare: Prepare | None = None,
     ) -> None:
         """Wire the parts.
 
@@ -115,6 +117,7 @@ class Ingest:
             on_durable: Told of each durable entry in the order of the log: its new rows, and what it holds.
             compare_content: Whether records without a number are compared with others by their content.
             answer_early: Whether to answer before requests are durable, while the log works.
+            prepare: Changes a request before anything else is done with it; called where `decode` is.
         """
         self._log = log
         self._ledger = ledger
@@ -125,6 +128,7 @@ class Ingest:
         self._on_durable = on_durable
         self._compare_content = compare_content
         self._answer_early = answer_early
+        self._prepare = prepare
         self._waiting: deque[_Request] = deque()
         self._pump: asyncio.Task[None] | None = None
         self._finishing: set[asyncio.Task[None]] = set()
@@ -164,9 +168,30 @@ class Ingest:
                 await asyncio.sleep(_ROOM_POLL_S)
                 continue
             received_at_ns = self._clock.now_ns()
-            parts = await self._read_group(self._next_group(), received_at_ns)
+            group = await self._prepared(self._next_group())
+            if not group:
+                continue
+            parts = await self._read_group(group, received_at_ns)
             # Between admitting and appending nothing else may run, so that ledger and log agree on the order.
             self._begin(parts, received_at_ns)
+
+    async def _prepared(self, group: list[_Request]) -> list[_Request]:
+        """Prepare the requests of a group, each once; those that can not be prepared are answered."""
+        if self._prepare is None:
+            return group
+        loop = asyncio.get_running_loop()
+        prepared = []
+        for request in group:
+            try:
+                request.payload = await loop.run_in_executor(self._decoder, self._prepare, request.payload)
+            except DecodeError as error:
+                _answer_all([request], error)
+            except Exception as error:
+                logger.exception("a request could not be redacted", extra={"action": "ingest_failed"})
+                _answer_all([request], error)
+            else:
+                prepared.append(request)
+        return prepared
 
     async def _read_group(self, group: list[_Request], received_at_ns: int) -> list[_Part]:
         """Decode a group, one by one if one of its requests makes that fail as it never should."""

@@ -5,7 +5,7 @@ from typing import Final, Self
 from lapwing_collector.app.accounts import Accounts
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.entries import Requests
-from lapwing_collector.app.ingest import Ingest
+from lapwing_collector.app.ingest import Ingest, Prepare
 from lapwing_collector.app.pending import LogEntry, Pending
 from lapwing_collector.app.recovery import Recovery
 from lapwing_collector.app.remembering import Memory
@@ -40,6 +40,7 @@ class Ingestion:
         directory: DataDirectory,
         settings: Settings,
         clock: Clock,
+        prepare: Prepare | None,
     ) -> None:
         """Join the parts; use `Ingestion.open`."""
         self.log = log
@@ -59,6 +60,7 @@ class Ingestion:
             on_durable=self._hand_over,
             compare_content=settings.dedup.unnumbered,
             answer_early=settings.durability == "memory",
+            prepare=prepare,
         )
 
     @classmethod
@@ -70,6 +72,7 @@ class Ingestion:
         pending: Pending,
         accounts: Accounts,
         clock: Clock,
+        prepare: Prepare | None = None,
     ) -> Self:
         """Open the log of a data directory and read what is remembered.
 
@@ -80,6 +83,7 @@ class Ingestion:
             pending: Gets the rows that the lake does not have, in the order of the log.
             accounts: Where rows are booked.
             clock: Tells when requests come.
+            prepare: Changes a request before anything else is done with it.
 
         Raises:
             DataDirectoryError: The folder cannot be used, or a later Lapwing wrote it.
@@ -91,7 +95,7 @@ class Ingestion:
         except BaseException:
             log.close()
             raise
-        return cls(log, memory, lake_covers, pending, accounts, directory, settings, clock)
+        return cls(log, memory, lake_covers, pending, accounts, directory, settings, clock, prepare)
 
     @property
     def problem(self) -> str | None:

@@ -12,9 +12,11 @@ from lapwing_collector.errors import ConfigError
 from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.notify import Target, read_notify_file
 from lapwing_collector.query import check_select, tables_in
+from lapwing_collector.redact import Policy, read_policy
 from lapwing_collector.rules import Rule, load_rules, merge_rules
 
 NOTIFY_FILE: Final = "notify.yaml"
+REDACTION_FILE: Final = "redact.yaml"
 
 _MODEL_SCHEMAS: Final = frozenset({"predictions", "predictions_all", "labels", "labeled"})
 
@@ -28,12 +30,14 @@ class Project:
         rules: From all rule files.
         tables: The models' tables that each rule's SQL names, in lower case.
         targets: Who is told about alerts; empty without a notify file.
+        policy: What is taken out of requests; None where there is no rule.
     """
 
     settings: Settings
     rules: tuple[Rule, ...]
     tables: Mapping[RuleId, frozenset[str]]
     targets: tuple[Target, ...]
+    policy: Policy | None
 
 
 def load_project(file: Path | None, flags: Mapping[str, Any]) -> Project:
@@ -54,7 +58,9 @@ def load_project(file: Path | None, flags: Mapping[str, Any]) -> Project:
         tables = {rule.id: _model_tables(parser, rule) for rule in rules}
     notify = folder / (settings.notify or NOTIFY_FILE)
     targets = read_notify_file(notify) if settings.notify or notify.exists() else ()
-    return Project(settings, rules, tables, targets)
+    redact = folder / (settings.redact or REDACTION_FILE)
+    policy = read_policy(redact) if settings.redact or redact.exists() else None
+    return Project(settings, rules, tables, targets, policy)
 
 
 def settings_for(file: Path | None, flags: Mapping[str, Any]) -> Settings:

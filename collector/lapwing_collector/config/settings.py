@@ -141,6 +141,10 @@ class Settings(_Section):
         description="what an acknowledgement survives: `fsync` a power cut, `os` a crash of Lapwing, "
         "`memory` neither",
     )
+    redact: str | None = Field(
+        None,
+        description="what is taken out of requests, beside the settings file; without it redact.yaml, if any",
+    )
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
     dedup: DedupSettings = DedupSettings()

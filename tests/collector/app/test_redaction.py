@@ -1,0 +1,104 @@
+"""Redaction in a whole collector: what rules cover is in no file, whenever one looks."""
+
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+
+from helpers.collector import Collector, ask, project, running
+from helpers.decode_requests import label, prediction, request
+from helpers.redact_requests import (
+    CANARY,
+    deep_record,
+    files_that_hold,
+    records,
+    request_around,
+    with_raw_record,
+)
+from lapwing_collector.demo.process import CollectorProcess
+from lapwing_collector.errors import ConfigError, QueryError
+
+MAILS = 'rules: [{mask: "**", matching: EMAIL}]'
+PAYLOADS = (
+    request_around(*list(records())[::5]).SerializeToString(),
+    with_raw_record(deep_record(60)),
+    request(prediction({"inputs": {"mail": CANARY}})),
+    request(label({"label": CANARY})),
+)
+
+
+def configured(folder: Path, policy: str) -> Path:
+    """A settings file with a redaction file beside it."""
+    folder.mkdir()
+    (folder / "redact.yaml").write_text(policy)
+    settings = folder / "lapwing.yaml"
+    settings.write_text("")
+    return settings
+
+
+def mails(data: Path) -> list[dict[str, object]]:
+    """The input `mail` of all predictions, once there is one."""
+    deadline = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(QueryError):  # the table, or its field, is not there yet
+            return ask(
+                data, "SELECT inputs.mail AS mail FROM predictions.churn WHERE inputs.mail IS NOT NULL"
+            )
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize(("policy", "kept"), [(MAILS, False), ("rules: []", True)], ids=["rules", "none"])
+def test_a_canary_is_in_no_file(tmp_path: Path, policy: str, kept: bool) -> None:
+    """What a rule covers is neither in the log nor in the lake; without the rule it is in both."""
+    data = tmp_path / "data"
+    with running(project(data, configured(tmp_path / "config", policy))) as collector:
+        for payload in PAYLOADS:
+            assert collector.post(payload)[0] == 200
+        assert bool(files_that_hold(data)) is kept
+    found = files_that_hold(data)
+    assert any(file.endswith(".parquet") for file in found) is kept
+    assert bool(found) is kept
+    (row,) = ask(data, "SELECT count(*) AS n, count(label) AS labels FROM labeled.churn")
+    assert row["n"] > 20
+    assert row["labels"] > 0
+
+
+def test_a_canary_is_in_no_file_after_a_kill(tmp_path: Path) -> None:
+    """What the log holds when the collector is killed is redacted, and so is what is made of it."""
+    data, config = tmp_path / "data", configured(tmp_path / "config", MAILS)
+    killed = CollectorProcess.start(data, config=config, environment={"LAPWING_WRITE__FLUSH_INTERVAL": "1h"})
+    try:
+        address = killed.endpoint.removeprefix("http://")
+        for payload in PAYLOADS:
+            assert Collector(data, address).post(payload)[0] == 200
+    finally:
+        killed.kill()
+    assert [file for file in (data / "log").iterdir() if file.stat().st_size > 10_000]
+    assert files_that_hold(data) == []
+    with running(project(data, config)):
+        assert mails(data) == [{"mail": "***"}]
+    assert files_that_hold(data) == []
+
+
+def test_what_is_withheld_is_told(tmp_path: Path) -> None:
+    """The sender learns that a record was rejected, and the rows say which policy was applied."""
+    data = tmp_path / "data"
+    with running(project(data, configured(tmp_path / "config", MAILS))) as collector:
+        status, answer = collector.post(with_raw_record(deep_record(60)))
+    told = ExportLogsServiceResponse.FromString(answer).partial_success
+    assert (status, told.rejected_log_records) == (200, 1)
+    (row,) = ask(
+        data, "SELECT inputs.age AS age, resource['lapwing.redaction'] AS policy FROM predictions.churn"
+    )
+    assert row["age"] == 31
+    assert len(row["policy"]) == 12
+
+
+def test_a_policy_that_is_missing_or_wrong_starts_nothing(tmp_path: Path) -> None:
+    """A redaction file that is named must be there, and fit; nothing is received without it."""
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read"):
+        project(tmp_path, redact="absent.yaml")
+    with pytest.raises(ConfigError, match=r"redact\.yaml:1: "):
+        project(tmp_path, configured(tmp_path / "config", "rules: [{drop: ssn}]"))
