@@ -9,6 +9,7 @@
     │   ├── RefusedQueryError    it is no SELECT, or asks for more than reading tables
     │   └── QueryLimitError      it took too long, too much memory, or has too large an answer
     ├── DecodeError              a request body that is not what it claims to be (HTTP status hint)
+    ├── AccessError              who asks has not shown that they may (HTTP status hint)
     └── UnavailableError         not now, try again: overload, a full disk, shutting down
 
 Their messages are for people: what happened, where, and what to do.
@@ -68,6 +69,19 @@ class DecodeError(LapwingError):
     """
 
     def __init__(self, message: str, status_hint: int = 400) -> None:
+        """Keep the message and the status hint."""
+        super().__init__(message)
+        self.status_hint = status_hint
+
+
+class AccessError(LapwingError):
+    """Who asks has not shown that they may.
+
+    Attributes:
+        status_hint: 401 where it is not known who asks, 403 where it is, and they may not.
+    """
+
+    def __init__(self, message: str, status_hint: int) -> None:
         """Keep the message and the status hint."""
         super().__init__(message)
         self.status_hint = status_hint

@@ -29,3 +29,14 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(
             f"{where} cannot be listened on: {error.strerror}; choose another address"
         ) from error
+
+
+def check_free(host: str, port: int) -> None:
+    """Check that nobody listens where a socket that shares its port would not notice.
+
+    Raises:
+        AddressInUseError: Another process listens there.
+        ConfigError: Nobody can listen there.
+    """
+    if port:
+        listen(host, port).close()

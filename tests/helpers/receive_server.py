@@ -72,8 +72,10 @@ class Running:
         readiness: Callable[[], Readiness],
     ) -> None:
         self.ingest = ingest
-        app = create_app(Intake(self._ingest, limits), from_json=from_json, readiness=readiness)
-        self.server = Server(app, "127.0.0.1", 0)
+        app = create_app(
+            Intake(self._ingest, limits), from_json=from_json, readiness=readiness, guard=lambda _: None
+        )
+        self.server = Server(app, "127.0.0.1", 0, limits=limits)
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._runner = runner
         self._thread = threading.Thread(target=runner.get_loop().run_forever, daemon=True)

@@ -33,10 +33,15 @@ class Certificates:
         self.authority = str(folder / "authority.pem")
         self.client = str(folder / "client.pem")
         self.client_key = str(folder / "client.key")
+        self.server = str(folder / "server.pem")
+        self.server_key = str(folder / "server.key")
         self.client_with_key = str(folder / "client_with_key.pem")
         self._authority.cert_pem.write_to_path(self.authority)
         client.cert_chain_pems[0].write_to_path(self.client)
         client.private_key_pem.write_to_path(self.client_key)
+        for number, part in enumerate(self._server.cert_chain_pems):
+            part.write_to_path(self.server, append=number > 0)
+        self._server.private_key_pem.write_to_path(self.server_key)
         client.private_key_and_cert_chain_pem.write_to_path(self.client_with_key)
 
     def context(self, *, mutual: bool) -> ssl.SSLContext:

@@ -5,10 +5,20 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from lapwing_collector.app.access import Access
 from lapwing_collector.config import Settings
 from lapwing_collector.errors import UnavailableError
 from lapwing_collector.model.records import Converted
-from lapwing_collector.receive import Accepted, Ingest, Intake, Limits, Readiness, Server, create_app
+from lapwing_collector.receive import (
+    Accepted,
+    GrpcServer,
+    Ingest,
+    Intake,
+    Limits,
+    Readiness,
+    Server,
+    create_app,
+)
 
 GRACE_S: Final = 1.0
 """For requests in hand when it stops."""
@@ -18,36 +28,72 @@ class Receiving:
     """The servers that clients send to.
 
     While a worker starts, or waits for the one before it to leave, clients are held instead of refused.
+
+    Attributes:
+        access: Who may send and ask.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Prepare; nothing listens yet."""
+        """Prepare; nothing listens yet.
+
+        Raises:
+            ConfigError: The settings contradict each other, or name files that can not be used.
+        """
         self._opened = asyncio.Event()
         self._ingest: Ingest | None = None
         self._healthy: Callable[[], bool] = lambda: True
         self._replaying: Callable[[], bool] = lambda: True
-        intake = Intake(self._ingest_once_open, Limits(body_bytes=settings.http.max_request_bytes))
-        app = create_app(intake, from_json=_from_json, readiness=self._readiness)
-        host, _, port = settings.http.listen.rpartition(":")
-        self._http = Server(app, host.strip("[]"), int(port))
+        self.access = Access(settings)
+        limits = Limits(
+            body_bytes=settings.http.max_request_bytes,
+            in_flight_bytes=settings.http.max_in_flight_bytes,
+            idle_s=settings.http.idle_timeout.total_seconds(),
+            connections=settings.http.max_connections,
+        )
+        intake = Intake(self._ingest_once_open, limits)
+        app = create_app(
+            intake,
+            from_json=_from_json,
+            readiness=self._readiness,
+            guard=self.access.check_write,
+            cors_origins=settings.http.cors_origins,
+        )
+        tls = self.access.tls
+        self._http = Server(
+            app, *_parts(settings.http.listen), limits=limits, tls=None if tls is None else tls.context()
+        )
+        self._grpc = GrpcServer(
+            intake,
+            *_parts(settings.grpc.listen),
+            readiness=self._readiness,
+            guard=self.access.check_write,
+            credentials=self.access.grpc_credentials(),
+        )
 
     @property
     def address(self) -> str:
         """Where OTLP/HTTP is received, once it is."""
         return "{}:{}".format(*self._http.address)
 
+    @property
+    def grpc_address(self) -> str:
+        """Where OTLP/gRPC is received, once it is."""
+        return "{}:{}".format(*self._grpc.address)
+
     async def start(self, listeners: Mapping[str, socket.socket]) -> None:
         """Accept connections; their requests wait.
 
         Args:
             listeners: Sockets that listen already, by the settings' section that says where (`http`); for a
-                section without one, a socket is opened here.
+                section without one, a socket is opened here. gRPC takes none: given any, it shares its port
+                with the process that is about to leave.
 
         Raises:
             AddressInUseError: Another process listens there.
             ConfigError: Nobody can listen there.
         """
         await self._http.start(listeners.get("http"))
+        await self._grpc.start(beside_another=bool(listeners))
 
     def open(self, ingest: Ingest, healthy: Callable[[], bool], replaying: Callable[[], bool]) -> None:
         """Let the requests that wait, and all others, go to `ingest`; the others are asked for /readyz."""
@@ -59,7 +105,7 @@ class Receiving:
     async def stop(self) -> None:
         """Accept no more, finish what is in hand; who still waits is asked to try again. Harmless twice."""
         self._opened.set()
-        await self._http.stop(GRACE_S)
+        await asyncio.gather(self._http.stop(GRACE_S), self._grpc.stop(GRACE_S))
 
     async def _ingest_once_open(self, payload: bytes) -> Accepted:
         await self._opened.wait()
@@ -74,6 +120,11 @@ class Receiving:
 
     def _readiness(self) -> Readiness:
         return Readiness(ready=self._opened.is_set() and self._healthy(), replaying=self._replaying())
+
+
+def _parts(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _from_json(body: bytes) -> Converted:

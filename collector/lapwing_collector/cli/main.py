@@ -63,15 +63,25 @@ def up(
     config: Config = None,
     data: Data = None,
     http: Annotated[str | None, typer.Option("--http", help="Where to receive OTLP/HTTP, host:port.")] = None,
+    grpc: Annotated[str | None, typer.Option("--grpc", help="Where to receive OTLP/gRPC, host:port.")] = None,
     web: Annotated[
         str | None, typer.Option("--web", help="Where to answer SQL, metrics and commands, host:port.")
     ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond this machine, and let everybody send and ask.")
+    ] = False,
 ) -> None:
     """Start the collector: receive predictions, keep them, evaluate rules, notify."""
     from lapwing_collector.app.supervisor import Supervisor
     from lapwing_collector.cli.banner import announce
 
-    flags = {"data": data, "http.listen": http, "web.listen": web}
+    flags = {
+        "data": data,
+        "http.listen": http,
+        "grpc.listen": grpc,
+        "web.listen": web,
+        "insecure": insecure or None,
+    }
     raise typer.Exit(Supervisor(config, flags, announce).run())
 
 

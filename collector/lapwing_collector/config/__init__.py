@@ -1,6 +1,12 @@
 """Reading Lapwing's files: YAML checked against a schema, every mistake named with its place."""
 
-from lapwing_collector.config.documents import Document, parse_document, parse_duration, read_document
+from lapwing_collector.config.documents import (
+    Document,
+    parse_document,
+    parse_duration,
+    read_document,
+    resolve_references,
+)
 from lapwing_collector.config.settings import Settings, load_settings, settings_file
 
 __all__ = [
@@ -10,5 +16,6 @@ __all__ = [
     "parse_document",
     "parse_duration",
     "read_document",
+    "resolve_references",
     "settings_file",
 ]

@@ -96,6 +96,15 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def resolve_references(text: str) -> str:
+    """Put in what `${env:NAME}` and `${file:PATH}` in a text stand for.
+
+    Raises:
+        ConfigError: A variable is not set, or a file can not be read.
+    """
+    return _REFERENCE.sub(_reference_value, text)
+
+
 def read_document(path: Path, schema: type[Schema]) -> Schema:
     """Read the YAML file at `path` into `schema`.
 
@@ -191,7 +200,7 @@ def _fill_references(data: Any, node: yaml.Node) -> Iterator[tuple[int, str]]:
             continue
         if isinstance(value, str) and "${" in value:
             try:
-                data[key] = _REFERENCE.sub(_reference_value, value)
+                data[key] = resolve_references(value)
             except ConfigError as error:
                 yield child.start_mark.line + 1, f"{key}: {error}"
         else:

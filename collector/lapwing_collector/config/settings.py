@@ -48,7 +48,51 @@ class HttpSettings(_Section):
         "127.0.0.1:4318", description="host:port that clients send OTLP to; port 0 picks a free one"
     )
     max_request_bytes: int = Field(
-        64 << 20, gt=0, description="largest request, before and after decompression"
+        64 << 20, gt=0, description="largest request, before and after decompression; holds for gRPC, too"
+    )
+    max_in_flight_bytes: int = Field(
+        256 << 20,
+        gt=0,
+        description="bodies of all requests in hand, those of gRPC included; beyond, clients wait a little",
+    )
+    max_connections: int = Field(
+        4096,
+        gt=0,
+        description="open connections, of HTTP and of gRPC each; over HTTP, the idlest makes room",
+    )
+    idle_timeout: Duration = Field(
+        timedelta(seconds=10),
+        ge=timedelta(milliseconds=1),
+        description="how long a client may send nothing of a request, or read nothing of its answer",
+    )
+    cors_origins: Patterns = Field(
+        (),
+        description="pages that may send from a browser, such as `https://app.example.org`; by default none",
+    )
+
+
+class GrpcSettings(_Section):
+    """The OTLP/gRPC receiver."""
+
+    listen: Address = Field(
+        "127.0.0.1:4317", description="host:port that clients send OTLP over gRPC to; port 0 picks a free one"
+    )
+
+
+class AuthSettings(_Section):
+    """Who may send and ask."""
+
+    tokens: Path | None = Field(None, description="file of bearer tokens; without one, nobody needs any")
+
+
+class TlsSettings(_Section):
+    """Encryption of what is received, and of what is asked."""
+
+    certificate: Path | None = Field(None, description="chain of certificates to show, in PEM")
+    key: Path | None = Field(None, description="its private key, in PEM")
+    client_authority: Path | None = Field(
+        None,
+        description="authorities, in PEM, that must vouch for clients; without, none needs a certificate",
     )
 
 
@@ -145,7 +189,13 @@ class Settings(_Section):
         None,
         description="what is taken out of requests, beside the settings file; without it redact.yaml, if any",
     )
+    insecure: bool = Field(
+        False, description="listen beyond this machine although nobody has to show who they are"
+    )
     http: HttpSettings = HttpSettings()
+    grpc: GrpcSettings = GrpcSettings()
+    auth: AuthSettings = AuthSettings()
+    tls: TlsSettings = TlsSettings()
     log: LogSettings = LogSettings()
     dedup: DedupSettings = DedupSettings()
     write: WriteSettings = WriteSettings()
@@ -177,8 +227,7 @@ def load_settings(
     sources: dict[str, str] = {}
     if file is not None:
         merged = read_document(file, Settings).model_dump(exclude_unset=True)
-        if "data" in merged:
-            merged["data"] = file.parent / merged["data"]
+        _anchor(merged, file.parent)
     for name, value in (os.environ if environment is None else environment).items():
         dotted = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
         if name.startswith(ENVIRONMENT_PREFIX) and dotted.split(".")[0] in Settings.model_fields:
@@ -197,6 +246,15 @@ def load_settings(
             expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             lines.append(f"{sources.get(dotted, dotted)}: expected {expected}, not {detail['input']!r}")
         raise ConfigError("\n".join(lines)) from error
+
+
+def _anchor(tree: dict[str, Any], folder: Path) -> None:
+    """Make the paths that a file names relative to its folder."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            _anchor(value, folder)
+        elif isinstance(value, Path):
+            tree[key] = folder / value
 
 
 def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:

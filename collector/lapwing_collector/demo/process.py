@@ -18,7 +18,7 @@ _START_S: Final = 30.0
 _STOP_S: Final = 10.0
 _POLL_S: Final = 0.05
 
-_ANYWHERE: Final = ("--web", "127.0.0.1:0")
+_ANYWHERE: Final = ("--grpc", "127.0.0.1:0", "--web", "127.0.0.1:0")
 
 COMMAND: Final = (sys.executable, "-m", "lapwing_collector.cli")
 """The `lapwing` command of this very installation."""

@@ -1,19 +1,21 @@
 """What the HTTP server answers: OTLP logs at POST /v1/logs, and its health at /healthz and /readyz."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from lapwing_collector.errors import DecodeError
+from lapwing_collector.errors import AccessError, DecodeError
 from lapwing_collector.model.records import Converted
 from lapwing_collector.receive.body import Body
 from lapwing_collector.receive.budget import Claim
-from lapwing_collector.receive.intake import Accepted, Intake, Readiness, refused
+from lapwing_collector.receive.intake import Accepted, Guard, Intake, Readiness, refused
 from lapwing_collector.receive.status import JSON, PROTOBUF, media_type, refusal, success
 
 FromJson = Callable[[bytes], Converted]
@@ -23,15 +25,24 @@ _JSON_FACTOR = 3
 """What a body in JSON takes while it is converted: itself, its text, and its bytes in protobuf."""
 
 
-def create_app(intake: Intake, *, from_json: FromJson, readiness: Callable[[], Readiness]) -> Starlette:
+def create_app(
+    intake: Intake,
+    *,
+    from_json: FromJson,
+    readiness: Callable[[], Readiness],
+    guard: Guard,
+    cors_origins: Sequence[str] = (),
+) -> Starlette:
     """The OTLP/HTTP application.
 
     Args:
         intake: Takes the bodies.
         from_json: Called in a thread.
         readiness: Asked for each answer of /readyz.
+        guard: Asked whether a request may send.
+        cors_origins: Pages from which browsers may send; `*` means all.
     """
-    logs = _LogsEndpoint(intake, from_json)
+    logs = _LogsEndpoint(intake, from_json, guard)
 
     async def healthz(request: Request) -> Response:  # noqa: ARG001  # the signature of endpoints
         return JSONResponse({"status": "ok"})
@@ -47,6 +58,7 @@ def create_app(intake: Intake, *, from_json: FromJson, readiness: Callable[[], R
             Route("/healthz", healthz),
             Route("/readyz", readyz),
         ],
+        middleware=_cors(cors_origins),
         exception_handlers={HTTPException: _no_such_endpoint},
     )
     app.router.redirect_slashes = False
@@ -54,12 +66,17 @@ def create_app(intake: Intake, *, from_json: FromJson, readiness: Callable[[], R
 
 
 class _LogsEndpoint:
-    def __init__(self, intake: Intake, from_json: FromJson) -> None:
+    def __init__(self, intake: Intake, from_json: FromJson, guard: Guard) -> None:
         self._intake = intake
         self._from_json = from_json
+        self._guard = guard
 
     async def export(self, request: Request) -> Response:
         """Take a request: 200 means that it is durable; nothing that may pass is ever 500."""
+        try:
+            self._guard(request.headers.get("authorization"))
+        except AccessError as error:
+            return refusal(request, error)  # at once: what such a client still sends, the server drops
         body = Body(request, self._intake.limits)
         try:
             accepted = await self._take(request, body)
@@ -97,6 +114,22 @@ class _LogsEndpoint:
     async def _convert(self, data: bytes, claim: Claim) -> Converted:
         await claim.cover(min(_JSON_FACTOR * len(data), self._intake.limits.in_flight_bytes))
         return await asyncio.to_thread(self._from_json, data)
+
+
+def _cors(origins: Sequence[str]) -> list[Middleware]:
+    """What tells browsers from which pages they may send; credentials of theirs are never asked for."""
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["POST"],
+            allow_headers=["Authorization", "Content-Encoding", "Content-Type"],
+            expose_headers=["Retry-After"],
+            max_age=3600,
+        )
+    ]
 
 
 async def _no_such_endpoint(request: Request, error: Exception) -> Response:

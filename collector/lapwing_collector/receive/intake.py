@@ -37,6 +37,9 @@ class Readiness:
 Ingest = Callable[[bytes], Awaitable[Accepted]]
 """Makes a decompressed OTLP logs request durable, or raises DecodeError or UnavailableError."""
 
+Guard = Callable[[str | None], object]
+"""Told the `Authorization` of a request that wants to send; raises AccessError if it may not."""
+
 
 class Intake:
     """What all servers of one event loop share: the room for bodies, and who takes them."""

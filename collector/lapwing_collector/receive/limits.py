@@ -19,7 +19,9 @@ class Limits:
         room_wait_s: How long a request waits for room among those before it is answered 503.
         answer_s: How long the collector's own work on a request, waiting for room included, may take before
             it is answered 503; stock clients give up after 10 seconds.
-        idle_s: How long a client may send nothing while a request is incomplete.
+        idle_s: How long a client may send nothing of a request, or read nothing of an answer.
+        message_s: How long the message of a gRPC call may take to arrive.
+        connections: How many may be open, over HTTP and over gRPC each.
         drain_bytes: How much of a refused body is read, so that a client that is still sending gets to read
             the answer instead of seeing its connection reset.
 
@@ -32,6 +34,8 @@ class Limits:
     room_wait_s: float = 3.0
     answer_s: float = 5.0
     idle_s: float = 10.0
+    message_s: float = 60.0
+    connections: int = 4096
     drain_bytes: int = 256 * _MIB
 
     def __post_init__(self) -> None:

@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import functools
 import math
 import socket
+import ssl
 from collections.abc import Iterator
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lapwing_collector.listening import BACKLOG, listen
+from lapwing_collector.receive.limits import Limits
 
 _KEEP_ALIVE_S: Final = 75
 """Longer than exporters pause between batches, so that they need not connect anew for each."""
@@ -23,14 +26,31 @@ class Server:
     It leaves signals to the caller: who gets one calls `stop`.
     """
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
-        """Prepare to serve `app` on `host` and `port`; port 0 means any that is free."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        *,
+        limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Prepare to serve `app`.
+
+        Args:
+            app: What to serve.
+            host: Where to listen.
+            port: Where to listen; 0 means any port that is free.
+            limits: What connections may use.
+            tls: For HTTPS; None for HTTP.
+        """
         self._host = host
         self._port = port
+        self._limits = limits or Limits()
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 app,
-                http=_Protocol,
+                http=functools.partial(_Protocol, limits=self._limits, waiting={}),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -40,6 +60,7 @@ class Server:
                 server_header=False,
                 backlog=BACKLOG,
                 timeout_keep_alive=_KEEP_ALIVE_S,
+                ssl_context_factory=None if tls is None else lambda *_: tls,
             )
         )
         self._serving: asyncio.Task[None] | None = None
@@ -100,20 +121,32 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Cuts off clients that do not get a request's head across, in time or in size."""
+    """Cuts off clients that do not get a request's head across or take no answer, and those of too many.
 
-    head_s: ClassVar[float] = 10.0
+    Attributes:
+        head_bytes: How long the head of a request may be.
+    """
+
     head_bytes: ClassVar[int] = 64 * 1024
-    _timer: asyncio.TimerHandle | None = None
-    _received = 0
+
+    def __init__(self, *args: Any, limits: Limits, waiting: "dict[_Protocol, None]", **options: Any) -> None:
+        """Keep count of `waiting`: the connections without a request in hand, the longest idle first."""
+        super().__init__(*args, **options)
+        self._limits = limits
+        self._waiting = waiting
+        self._received = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._begin_head()
+        if len(self.connections) > self._limits.connections:
+            next(iter(self._waiting)).transport.abort()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._timer is not None:
+        if self._head_timer is not None:
             self._received += len(data)
             if self._received > self.head_bytes:
                 self.transport.close()
@@ -122,20 +155,41 @@ class _Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self._begin_head()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.pipeline and self._head_timer is None:
+            self._waiting[self] = None
+
     def on_headers_complete(self) -> None:
         self._end_head()
         super().on_headers_complete()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(self._limits.idle_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._cancel_write_timer()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
+        self._cancel_write_timer()
         super().connection_lost(exc)
 
     def _begin_head(self) -> None:
-        if self._timer is None:
+        if self._head_timer is None:
             self._received = 0
-            self._timer = self.loop.call_later(self.head_s, self.transport.close)
+            self._waiting.setdefault(self)
+            self._head_timer = self.loop.call_later(self._limits.idle_s, self.transport.close)
 
     def _end_head(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        self._waiting.pop(self, None)
+
+    def _cancel_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lapwing_collector.errors import DecodeError, LapwingError, UnavailableError
+from lapwing_collector.errors import AccessError, DecodeError, LapwingError, UnavailableError
 from lapwing_collector.receive.intake import Accepted
 
 PROTOBUF: Final = "application/x-protobuf"
@@ -19,9 +19,11 @@ JSON: Final = "application/json"
 _LONGEST_RETRY_AFTER_S: Final = 3
 """Stock clients drop their data at once where waiting would exceed what is left of their 10 seconds."""
 _LONGEST_MESSAGE: Final = 16 * 1024
-"""Characters; clients may refuse answers of more than 4 MiB."""
+"""Bytes; clients may refuse answers of more than 4 MiB."""
 _CODES: Final = {
     400: code_pb2.INVALID_ARGUMENT,
+    401: code_pb2.UNAUTHENTICATED,
+    403: code_pb2.PERMISSION_DENIED,
     404: code_pb2.NOT_FOUND,
     405: code_pb2.UNIMPLEMENTED,
     408: code_pb2.DEADLINE_EXCEEDED,
@@ -50,10 +52,10 @@ def status_of(error: LapwingError, longest: int = _LONGEST_MESSAGE) -> tuple[int
 
     Args:
         error: What went wrong.
-        longest: Characters that its message may have.
+        longest: Bytes that its message may have.
     """
-    message = str(error)[:longest]
-    if not isinstance(error, DecodeError):
+    message = str(error).encode(errors="replace")[:longest].decode(errors="ignore")
+    if not isinstance(error, DecodeError | AccessError):
         return 503, status_pb2.Status(code=code_pb2.UNAVAILABLE, message=message)
     status = status_pb2.Status(code=_CODES.get(error.status_hint, code_pb2.UNKNOWN), message=message)
     if error.status_hint == 400:
@@ -77,6 +79,8 @@ def refusal(request: Request, error: LapwingError, headers: Mapping[str, str] | 
     """Refuse `request`, or ask for it again soon."""
     http, status = status_of(error)
     response = _answer(request, http, status)
+    if http == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     if http == 503:
         response.headers["Retry-After"] = str(retry_after_s(error))
     response.headers.update(headers or {})

@@ -173,18 +173,16 @@ def test_a_client_that_leaves_early_is_no_error(caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/logs HTTP/1.1\r\nHost:"])
-def test_a_head_that_does_not_come_is_cut_off(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+def test_a_head_that_does_not_come_is_cut_off(sent: bytes) -> None:
     """A connection whose request head is not complete in time is closed."""
-    monkeypatch.setattr(_Protocol, "head_s", 0.05)
-    with serving(Recorder()) as server, server.connect() as connection:
+    with serving(Recorder(), Limits(idle_s=0.05)) as server, server.connect() as connection:
         connection.sendall(sent)
         assert read_all(connection) == b""
 
 
-def test_a_slow_second_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_second_head_is_cut_off() -> None:
     """The time limit for a head holds for each request of a connection, not for the pause between them."""
-    monkeypatch.setattr(_Protocol, "head_s", 0.05)
-    with serving(Recorder()) as server, server.connect() as connection:
+    with serving(Recorder(), Limits(idle_s=0.05)) as server, server.connect() as connection:
         connection.sendall(REQUEST + b"Content-Length: 1\r\n\r\na")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
         connection.settimeout(0.2)
@@ -197,7 +195,6 @@ def test_a_slow_second_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_endless_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request head that grows too large closes the connection, long before its time is over."""
-    monkeypatch.setattr(_Protocol, "head_s", 60)
     monkeypatch.setattr(_Protocol, "head_bytes", 1000)
     with serving(Recorder()) as server, server.connect() as connection:
         connection.sendall(REQUEST + b"X: " + b"x" * 1000)
@@ -242,7 +239,9 @@ def test_a_socket_handed_in_outlives_the_server() -> None:
 
     async def serve_once(held: socket.socket, connection: http.client.HTTPConnection) -> Answer:
         server = Server(
-            create_app(Intake(ingest, Limits()), from_json=from_json, readiness=ready), "127.0.0.1", 0
+            create_app(Intake(ingest, Limits()), from_json=from_json, readiness=ready, guard=lambda _: None),
+            "127.0.0.1",
+            0,
         )
         await server.start(held.dup())
         assert server.address == held.getsockname()
