@@ -87,6 +87,7 @@ def web_server(
                 metrics=metrics,
                 duties=duties or {},
                 authorize=authorize,
+                tls=None,
                 address_file=folder / "web.address",
             )
             asyncio.run_coroutine_threadsafe(serving.start(), loop).result(20)

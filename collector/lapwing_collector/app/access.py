@@ -6,7 +6,7 @@ import grpc
 
 from lapwing_collector.auth import Scope, TlsFiles, Tokens, refuse_open_addresses
 from lapwing_collector.config import Settings, resolve_references
-from lapwing_collector.errors import ConfigError
+from lapwing_collector.errors import AccessError, ConfigError
 
 
 class Access:
@@ -52,6 +52,19 @@ class Access:
     def check_write(self, authorization: str | None) -> None:
         """Let pass who may send; see `check`."""
         self.check(authorization, Scope.WRITE)
+
+    def judge(self, authorization: str | None, scope: str) -> int:
+        """The status of a request that wants to do what `scope` says: 200 if it may; see `check`."""
+        try:
+            self.check(authorization, Scope(scope))
+        except AccessError as error:
+            return error.status_hint
+        return 200
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody needs a token."""
+        return self._tokens is None
 
     def grpc_credentials(self) -> grpc.ServerCredentials | None:
         """The certificates for a gRPC server; None where nothing is encrypted.

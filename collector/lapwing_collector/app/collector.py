@@ -8,7 +8,6 @@ from typing import Final
 
 import pyarrow as pa
 
-from lapwing_collector.app.accounts import Accounts
 from lapwing_collector.app.alerting import Alerting
 from lapwing_collector.app.asking import query_limits
 from lapwing_collector.app.completeness import Completeness
@@ -75,7 +74,7 @@ async def run_collector(
         lake = Lake.open(directory.lake)
         parts.callback(lake.close)
         parts.callback(CatalogKeeper.start(directory.lake).close)
-        accounts = Accounts()
+        accounts = receiving.accounts
         pending = Pending(settings.write.max_pending_bytes)
         prepare = redaction(project.policy)
         ingestion = Ingestion.open(directory, settings, lake.progress.log, pending, accounts, clock, prepare)
@@ -129,7 +128,8 @@ async def run_collector(
             readiness=receiving.readiness,
             metrics=telemetry.exposition,
             duties={},
-            authorize=None,
+            authorize=None if receiving.access.open else receiving.access.judge,
+            tls=receiving.access.tls,
             address_file=directory.web_address,
         )
         parts.push_async_callback(serving.stop)

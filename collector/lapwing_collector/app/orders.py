@@ -29,12 +29,14 @@ class Start:
         flags: Settings of the command line, by dotted name.
         holder: The process that others are told of when they want the data directory.
         hurry: Clients wait already: hold them first, and check the rules afterwards.
+        beside_another: Whether it starts while the one before it still runs.
     """
 
     file: Path | None
     flags: Mapping[str, Any]
     holder: int
     hurry: bool
+    beside_another: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,15 @@ class Ready:
     """Requests are acknowledged.
 
     Attributes:
-        address: Where OTLP/HTTP is received.
+        address: Where OTLP/HTTP is received, as a URL.
+        grpc_address: Where OTLP/gRPC is received.
         data: The data directory.
         rules: How many there are.
         targets: How many are notified.
     """
 
     address: str
+    grpc_address: str
     data: Path
     rules: int
     targets: int

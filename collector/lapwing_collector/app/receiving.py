@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lapwing_collector.app.access import Access
+from lapwing_collector.app.accounts import Accounts
 from lapwing_collector.config import Settings
 from lapwing_collector.errors import UnavailableError
 from lapwing_collector.model.records import Converted
@@ -31,6 +32,7 @@ class Receiving:
 
     Attributes:
         access: Who may send and ask.
+        accounts: The books, in which records are rejected here that nothing behind gets to see.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,6 +46,7 @@ class Receiving:
         self._healthy: Callable[[], bool] = lambda: True
         self._replaying: Callable[[], bool] = lambda: True
         self.access = Access(settings)
+        self.accounts = Accounts()
         limits = Limits(
             body_bytes=settings.http.max_request_bytes,
             in_flight_bytes=settings.http.max_in_flight_bytes,
@@ -53,7 +56,7 @@ class Receiving:
         intake = Intake(self._ingest_once_open, limits)
         app = create_app(
             intake,
-            from_json=_from_json,
+            from_json=self._from_json,
             readiness=self._readiness,
             guard=self.access.check_write,
             cors_origins=settings.http.cors_origins,
@@ -76,24 +79,30 @@ class Receiving:
         return "{}:{}".format(*self._http.address)
 
     @property
+    def url(self) -> str:
+        """The same as a URL."""
+        return f"http{'' if self.access.tls is None else 's'}://{self.address}"
+
+    @property
     def grpc_address(self) -> str:
         """Where OTLP/gRPC is received, once it is."""
         return "{}:{}".format(*self._grpc.address)
 
-    async def start(self, listeners: Mapping[str, socket.socket]) -> None:
+    async def start(self, listeners: Mapping[str, socket.socket], *, beside_another: bool = False) -> None:
         """Accept connections; their requests wait.
 
         Args:
             listeners: Sockets that listen already, by the settings' section that says where (`http`); for a
-                section without one, a socket is opened here. gRPC takes none: given any, it shares its port
-                with the process that is about to leave.
+                section without one, a socket is opened here.
+            beside_another: Whether the process before this one still runs. gRPC, which takes no socket from
+                others, then shares its port with it.
 
         Raises:
             AddressInUseError: Another process listens there.
             ConfigError: Nobody can listen there.
         """
         await self._http.start(listeners.get("http"))
-        await self._grpc.start(beside_another=bool(listeners))
+        await self._grpc.start(beside_another=beside_another)
 
     def open(self, ingest: Ingest, healthy: Callable[[], bool], replaying: Callable[[], bool]) -> None:
         """Let the requests that wait, and all others, go to `ingest`; the others are asked for /readyz."""
@@ -118,6 +127,14 @@ class Receiving:
         now = self._readiness()
         return now.ready, {"replaying": now.replaying}
 
+    def _from_json(self, body: bytes) -> Converted:
+        """Read a request in JSON; `decode` is imported with the first, so that clients are held before."""
+        from lapwing_collector.decode import from_json  # noqa: PLC0415
+
+        converted = from_json(body)
+        self.accounts.add(received=converted.rejected, rejected=converted.rejected)
+        return converted
+
     def _readiness(self) -> Readiness:
         return Readiness(ready=self._opened.is_set() and self._healthy(), replaying=self._replaying())
 
@@ -125,10 +142,3 @@ class Receiving:
 def _parts(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def _from_json(body: bytes) -> Converted:
-    """Read a request in JSON; `decode` is imported with the first, since clients are to be held before."""
-    from lapwing_collector.decode import from_json  # noqa: PLC0415
-
-    return from_json(body)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from lapwing_collector.auth import TlsFiles
 from lapwing_collector.config import Settings
 from lapwing_collector.query import QueryPool
 from lapwing_collector.receive import Server
@@ -31,6 +32,7 @@ class Serving:
         metrics: Callable[[], bytes],
         duties: Mapping[str, Duty],
         authorize: Authorize | None,
+        tls: TlsFiles | None,
         address_file: Path,
     ) -> None:
         """Prepare; nothing listens yet.
@@ -42,6 +44,7 @@ class Serving:
             metrics: Gives the metrics as text.
             duties: What commands may have done, by name.
             authorize: Asked before anything is read; None lets everybody in.
+            tls: The certificates for HTTPS; None for HTTP.
             address_file: Told where this listens while it does, for commands to find it.
         """
         query = settings.query
@@ -66,7 +69,7 @@ class Serving:
             # Whoever has a token is let in under any name; without tokens, only this machine knows its own.
             hosts=_LOOPBACK if authorize is None and _is_loopback(host) else None,
         )
-        self._server = Server(app, host, int(port))
+        self._server = Server(app, host, int(port), tls=None if tls is None else tls.context())
 
     @property
     def address(self) -> str:

@@ -131,7 +131,8 @@ class Supervisor:
         pid = os.posix_spawn(sys.executable, command, os.environ, setsigmask=WORKER_SIGNALS)
         theirs.close()
         worker = _Worker(pid, ours)
-        self._send(worker, Start(self.file, dict(self.flags), os.getpid(), hurry))
+        beside_another = self._current is not None
+        self._send(worker, Start(self.file, dict(self.flags), os.getpid(), hurry, beside_another))
         return worker
 
     # What a worker says

@@ -89,7 +89,7 @@ class _Worker:
         if self._stop.is_set():
             return
         listeners = self._listeners(settings)
-        receiving = await self._hold_clients(settings, listeners)
+        receiving = await self._hold_clients(settings, listeners, beside_another=start.beside_another)
         try:
             if project is None:
                 project = await asyncio.to_thread(_load, start)
@@ -101,7 +101,7 @@ class _Worker:
                     project,
                     clock=SystemClock(),
                     stop=self._stop,
-                    on_ready=lambda address: self._say(_ready(project, address)),
+                    on_ready=lambda _: self._say(_ready(project, receiving)),
                     receiving=receiving,
                     listeners=listeners,
                     holder=start.holder,
@@ -117,12 +117,14 @@ class _Worker:
         assert isinstance(order, Listen)  # noqa: S101  # as the order of orders says
         return {section: socket(fileno=recv_handle(self._supervisor)) for section in order.sections}
 
-    async def _hold_clients(self, settings: "Settings", listeners: Mapping[str, socket]) -> "Receiving":
+    async def _hold_clients(
+        self, settings: "Settings", listeners: Mapping[str, socket], *, beside_another: bool
+    ) -> "Receiving":
         """Let clients connect; their requests wait."""
         from lapwing_collector.app.receiving import Receiving
 
         receiving = Receiving(settings)
-        await receiving.start(listeners)
+        await receiving.start(listeners, beside_another=beside_another)
         self._say(Holding())
         asyncio.get_running_loop().add_reader(self._supervisor.fileno(), self._on_order)
         return receiving
@@ -157,8 +159,10 @@ def _load(start: Start) -> "Project":
     return load_project(start.file, start.flags)
 
 
-def _ready(project: "Project", address: str) -> Ready:
-    return Ready(address, project.settings.data, len(project.rules), len(project.targets))
+def _ready(project: "Project", receiving: "Receiving") -> Ready:
+    return Ready(
+        receiving.url, receiving.grpc_address, project.settings.data, len(project.rules), len(project.targets)
+    )
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def _root(
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0917  # each is an option
     config: Config = None,
     data: Data = None,
     http: Annotated[str | None, typer.Option("--http", help="Where to receive OTLP/HTTP, host:port.")] = None,
