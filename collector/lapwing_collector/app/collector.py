@@ -15,6 +15,7 @@ from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.ingestion import Ingestion
 from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.pending import Pending
+from lapwing_collector.app.poison import DeadLetters
 from lapwing_collector.app.project import Project
 from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.redaction import redaction
@@ -117,6 +118,7 @@ async def run_collector(
             pending=pending,
             settle=ingestion.memory.settle,
             accounts=accounts,
+            dead_letters=DeadLetters(directory.dead_letters),
             metrics=_metric_queue(store),
             interval_s=settings.write.flush_interval.total_seconds(),
             on_flushed=on_flushed,

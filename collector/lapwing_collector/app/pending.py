@@ -73,13 +73,11 @@ class Pending:
             self._changed.wait_for(lambda: self._entries or self._closed, timeout_s)
             return bool(self._entries)
 
-    def wait_for_close(self, timeout_s: float) -> bool:
-        """Let more entries gather, for `timeout_s` seconds at most; tells whether the queue was closed."""
+    def gather(self, timeout_s: float, enough_bytes: int) -> None:
+        """Let more entries come, for `timeout_s` seconds, until there are enough or the queue is closed."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._closed or self._size_bytes >= self._capacity_bytes, timeout_s
-            )
-            return self._closed
+            enough_bytes = min(enough_bytes, self._capacity_bytes)
+            self._changed.wait_for(lambda: self._closed or self._size_bytes >= enough_bytes, timeout_s)
 
     def peek(self, limit_bytes: int) -> list[LogEntry]:
         """The oldest entries, at least one and about `limit_bytes` of them; they stay until `drop`."""

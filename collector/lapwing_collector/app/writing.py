@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,13 +12,21 @@ import pyarrow as pa
 from lapwing_collector.app.accounts import Accounts
 from lapwing_collector.app.entries import row_count
 from lapwing_collector.app.pending import LogEntry, Pending
+from lapwing_collector.app.poison import DeadLetters, Refused, find_refused, is_refusal
 from lapwing_collector.lake import Lake, Progress, QueuedMetric
 from lapwing_collector.model.records import Batch, Kind
 
 logger = logging.getLogger(__name__)
 
-_FLUSH_BYTES: Final = 32 << 20
-_RETRY_S: Final = 1.0
+_FLUSH_BYTES: Final = 48 << 20
+"""As much as is written at once: larger flushes cost less a row and more memory."""
+
+_GATHER_S: Final = 0.05
+"""How long rows gather at least, so that those that come together are written together."""
+
+_RETRY_S: Final = (0.5, 1.0, 2.0, 5.0)
+"""How long to wait after the first, second, … failure in a row."""
+
 _METRICS_AT_ONCE: Final = 10_000
 
 
@@ -41,6 +50,7 @@ class Writer:
         pending: Pending,
         settle: Callable[[int], None],
         accounts: Accounts,
+        dead_letters: DeadLetters,
         metrics: MetricQueue,
         interval_s: float,
         on_flushed: Callable[[Mapping[str, pa.Array]], None],
@@ -51,15 +61,18 @@ class Writer:
             lake: Written by nobody else.
             pending: Rows that are durable.
             settle: Told up to which position of the log the lake has everything, after each commit.
-            accounts: Where stored rows are booked.
+            accounts: Where rows are booked as stored or dead-lettered.
+            dead_letters: Where rows go that the lake refuses.
             metrics: Results of `record:` rules that wait.
-            interval_s: How long rows gather before they are flushed.
+            interval_s: From the beginning of a flush to that of the next, while rows come all the time and
+                neither take longer to write nor fill a flush before.
             on_flushed: Told, after each commit, the event times of the predictions in it, by table.
         """
         self._lake = lake
         self._pending = pending
         self._settled = settle
         self._accounts = accounts
+        self._dead_letters = dead_letters
         self._metrics = metrics
         self._interval_s = interval_s
         self._on_flushed = on_flushed
@@ -87,22 +100,32 @@ class Writer:
         return not self._thread.is_alive() and not self._pending.peek(1)
 
     def _run(self) -> None:
+        failures = 0
+        started = -self._interval_s
         while True:
-            worked = self._pending.wait_for_work(self._interval_s)
-            if worked and not self._stop.is_set():
-                self._pending.wait_for_close(self._interval_s)
+            if self._pending.wait_for_work(self._interval_s) and not self._stop.is_set():
+                due_s = started + self._interval_s - time.monotonic()
+                self._pending.gather(max(due_s, _GATHER_S), _FLUSH_BYTES)
+            started = time.monotonic()
             try:
                 if self._flush() and not self._stop.is_set():
                     self._lake.merge_small_files()
-                self._failing.clear()
             except Exception:
                 # Nothing is lost by trying again: the rows stay pending, and the log keeps them.
-                logger.exception(
-                    "flushing to the lake failed; it is tried again", extra={"action": "flush_failed"}
-                )
+                if not failures:
+                    logger.exception(
+                        "flushing to the lake failed; it is tried again until it works",
+                        extra={"action": "flush_failed"},
+                    )
                 self._failing.set()
-                if self._stop.wait(_RETRY_S):
+                failures += 1
+                if self._stop.wait(_RETRY_S[min(failures, len(_RETRY_S)) - 1]):
                     return
+            else:
+                if failures:
+                    logger.info("flushing to the lake works again", extra={"action": "flush_recovered"})
+                self._failing.clear()
+                failures = 0
             if self._stop.is_set() and (self._failing.is_set() or not self._pending.peek(1)):
                 return
 
@@ -117,15 +140,27 @@ class Writer:
             metrics=metrics[-1].number if metrics else self._lake.progress.metrics,
         )
         batches = [batch for entry in entries for batch in entry.batches]
-        self._lake.flush(batches, metrics, progress)
-        self._settle(entries, batches, progress)
+        refused: list[Refused] = []
+        try:
+            self._lake.flush(batches, metrics, progress)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            batches, refused = find_refused(batches, self._lake.try_out)
+            if not refused:
+                raise
+            self._dead_letters.keep(refused, position=progress.log)
+            self._lake.flush(batches, metrics, progress)
+        self._settle(entries, batches, refused, progress)
         return True
 
-    def _settle(self, entries: list[LogEntry], batches: list[Batch], progress: Progress) -> None:
+    def _settle(
+        self, entries: list[LogEntry], stored: list[Batch], refused: list[Refused], progress: Progress
+    ) -> None:
         """Let go of what the lake has now, and tell who waits for it."""
-        self._accounts.add(stored=row_count(batches))
+        self._accounts.add(stored=row_count(stored), dead_lettered=row_count([batch for batch, _ in refused]))
         self._pending.drop(entries)
-        self._on_flushed(self._times(batches))
+        self._on_flushed(self._times(stored))
         self._metrics.forget(progress.metrics)
         self._settled(progress.log)
 

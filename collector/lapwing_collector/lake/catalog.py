@@ -69,6 +69,17 @@ class Catalog:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Roll back what happens inside; exclusive meanwhile."""
+        with self._lock:
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                with suppress(duckdb.TransactionException):
+                    self._connection.execute("ROLLBACK")
+
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run SQL, several statements included, and fetch what the last gives.
 

@@ -28,6 +28,9 @@ Shape = Mapping[str, pa.DataType]
 EXACT_INTEGER: Final = 2**53
 """Every integer of at most this magnitude is exact as a DOUBLE."""
 
+MAX_NAME: Final = 255
+"""Characters that the name of a column has at most; fields with longer names go to `extra`."""
+
 MAX_FIELDS: Final = 2000
 """Fields a table may have as columns; further ones go to `extra`."""
 
@@ -131,8 +134,8 @@ class _Typing:
         return {root: _nested(node) for root, node in tree.items()}
 
     def _has_place(self, path: Path) -> bool:
-        """Register a new field, unless it is nameless, a case variant, in or around another, or too many."""
-        if "" in path or len(self._leaves) >= MAX_FIELDS:
+        """Register a new field, unless its name, another's place or their number is in the way."""
+        if not all(map(_is_name, path)) or len(self._leaves) >= MAX_FIELDS:
             return False
         lowered = tuple(part.lower() for part in path)
         if lowered in self._spellings:
@@ -155,6 +158,10 @@ class _Typing:
 
 
 _WIDER: Final = {pa.int64(): pa.float64(), pa.list_(pa.int64()): pa.list_(pa.float64())}
+
+
+def _is_name(part: str) -> bool:
+    return 0 < len(part) <= MAX_NAME and "\0" not in part
 
 
 def _inferred(arriving: Mapping[pa.DataType, pa.Array]) -> pa.DataType:

@@ -36,7 +36,7 @@ PRUNABLE: Final = (
 of each file for these only: DuckLake reads all of them for every filter, and uses none inside of structs."""
 
 _FILES: Final = pa.schema(
-    [("file", pa.int64()), ("table_id", pa.int64()), ("path", pa.string())]
+    [("file", pa.int64()), ("snapshot", pa.int64()), ("table_id", pa.int64()), ("path", pa.string())]
     + [(name, pa.int64()) for name in ("records", "size_bytes", "footer_bytes", "first_row")]
 )
 _STATISTICS: Final = pa.schema(
@@ -77,7 +77,16 @@ def add_files(catalog: Catalog, files: Sequence[DataFile], extra_info: str) -> N
         records = written.footer.num_rows
         stored, next_row, stored_bytes = totals.get(table, (0, 0, 0))
         described.append(
-            (number, table, file.path.name, records, written.size_bytes, written.footer_bytes, next_row)
+            (
+                number,
+                snapshot + 1,
+                table,
+                file.path.name,
+                records,
+                written.size_bytes,
+                written.footer_bytes,
+                next_row,
+            )
         )
         statistics += [(number, table, *column) for column in _statistics(file)]
         total = (table, stored + records, next_row + records, stored_bytes + written.size_bytes)
@@ -85,13 +94,15 @@ def add_files(catalog: Catalog, files: Sequence[DataFile], extra_info: str) -> N
     changes = ",".join(f"inserted_into_table:{file.table.number}" for file in files)
     catalog.rows(statement("add_snapshot"), [snapshot + 1, len(files)])
     catalog.rows(statement("add_changes"), [snapshot + 1, changes, extra_info])
-    catalog.insert(statement("add_files", snapshot=str(snapshot + 1)), _rows(described, _FILES))
-    catalog.insert(statement("add_statistics"), _rows(statistics, _STATISTICS))
-    if new:
-        catalog.insert(statement("add_totals"), _rows(new, _TOTALS))
-    if grown:
-        catalog.insert(statement("raise_totals"), _rows(grown, _TOTALS))
-    if catalog.native(statement("has_column_totals", tables=tables)):
+    for name, rows, schema in (
+        ("add_files", described, _FILES),
+        ("add_statistics", statistics, _STATISTICS),
+        ("add_totals", new, _TOTALS),
+        ("raise_totals", grown, _TOTALS),
+    ):
+        if rows:
+            catalog.insert(statement(name), _rows(rows, schema))
+    if files and catalog.native(statement("has_column_totals", tables=tables)):
         catalog.rows(statement("forget_column_totals", tables=tables))
 
 
@@ -126,7 +137,5 @@ def _summary(chunks: Sequence[pq.ColumnChunkMetaData]) -> tuple[Any, ...]:
 
 
 def _rows(values: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
-    columns = zip(*values, strict=True) if values else [()] * len(schema)
-    return pa.Table.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
-    )
+    columns = zip(zip(*values, strict=True), schema.types, strict=True)
+    return pa.Table.from_arrays([pa.array(column, kind) for column, kind in columns], schema=schema)

@@ -94,6 +94,20 @@ class _Rows:
     shape: Mapping[str, pa.DataType]
 
 
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """Files on their way into the catalog, and the names and versions of models that come with them."""
+
+    files: list[DataFile]
+    names: dict[str, str]
+    versions: set[tuple[str, str | None]]
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        for file in self.files:
+            file.path.unlink(missing_ok=True)
+
+
 class Lake:
     """The lake in one folder, open for writing by its single owner.
 
@@ -157,33 +171,34 @@ class Lake:
             OSError: The disk is full, or refuses.
             duckdb.Error: The catalog refuses.
         """
-        if not batches and not metrics:
-            return
         with self._catalog.exclusive():
-            by_destination = _by_destination(batches)
-            names = self._name_models(by_destination)
-            models = self._reconcile(by_destination, names)
-            news = self._new_versions(models, names)
-            staged = list(models.values())
-            if news.num_rows:
-                staged.append(_Rows(("main", "models"), news, {}))
-            if metrics:
-                staged.append(_Rows(("main", "metric_values"), _metric_rows(metrics), {}))
-            self._prepare(staged)
-            files = self._write(staged)
+            staged = self._stage(batches, metrics)
             crashpoints.reach("lake.before_commit")
             try:
                 with self._catalog.transaction():
-                    add_files(self._catalog, files, json.dumps(asdict(progress)))
+                    add_files(self._catalog, staged.files, json.dumps(asdict(progress)))
             except BaseException:
                 if self._committed_progress() != progress:
-                    for file in files:
-                        file.path.unlink(missing_ok=True)
+                    staged.remove()
                     raise
             crashpoints.reach("lake.after_commit")
-            self._names.update(names)
-            self._versions.update((row["model"], row["version"]) for row in news.to_pylist())
+            self._names.update(staged.names)
+            self._versions |= staged.versions
             self._progress = progress
+
+    def try_out(self, batches: Sequence[Batch]) -> None:
+        """Do what `flush` would do with `batches`, except for the commit.
+
+        Raises:
+            Exception: What `flush` would raise.
+        """
+        with self._catalog.exclusive():
+            staged = self._stage(batches, ())
+            try:
+                with self._catalog.rehearsal():
+                    add_files(self._catalog, staged.files, "")
+            finally:
+                staged.remove()
 
     def merge_small_files(self) -> int:
         """Merge small files of one table that has many.
@@ -266,6 +281,21 @@ class Lake:
     def _committed_progress(self) -> Progress:
         newest = self._catalog.rows(statement("commit_progress"))
         return Progress(**json.loads(newest[0][0])) if newest else Progress()
+
+    def _stage(self, batches: Sequence[Batch], metrics: Sequence[QueuedMetric]) -> _Staged:
+        """Write everything to files that nobody knows of yet, into tables that fit them."""
+        by_destination = _by_destination(batches)
+        names = self._name_models(by_destination)
+        models = self._reconcile(by_destination, names)
+        news = self._new_versions(models, names)
+        rows = list(models.values())
+        if news.num_rows:
+            rows.append(_Rows(("main", "models"), news, {}))
+        if metrics:
+            rows.append(_Rows(("main", "metric_values"), _metric_rows(metrics), {}))
+        self._prepare(rows)
+        versions = {(row["model"], row["version"]) for row in news.to_pylist()}
+        return _Staged(self._write(rows), names, versions)
 
     def _name_models(self, destinations: Iterable[Destination]) -> dict[str, str]:
         taken = {name.lower() for name in self._names.values()}

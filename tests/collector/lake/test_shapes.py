@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.batches import Json, predictions
-from lapwing_collector.lake.shapes import EXACT_INTEGER, MAX_FIELDS, Reconciled, reconcile
+from lapwing_collector.lake.shapes import EXACT_INTEGER, MAX_FIELDS, MAX_NAME, Reconciled, reconcile
 from lapwing_collector.model.records import Batch
 
 
@@ -86,6 +86,14 @@ def test_case_variants_and_empty_names_go_to_extra() -> None:
     reconciled = bring(predictions("m", [{"inputs.age": 1, "inputs.Age": 2, "inputs.": 3}]))
     assert reconciled.shape["inputs"] == pa.struct([("age", pa.int64())])
     assert extras(reconciled) == [{"inputs.Age": 2, "inputs.": 3}]
+
+
+def test_names_that_sql_does_not_take_go_to_extra() -> None:
+    """A name with a NUL, or longer than a column's may be, keeps its value in `extra`."""
+    odd = {f"inputs.{name}": 1 for name in ("a\0b", "x" * (MAX_NAME + 1))}
+    reconciled = bring(predictions("m", [{**odd, f"inputs.{'y' * MAX_NAME}": 1}]))
+    assert reconciled.shape["inputs"] == pa.struct([("y" * MAX_NAME, pa.int64())])
+    assert extras(reconciled) == [odd]
 
 
 def test_a_field_is_either_a_value_or_a_group() -> None:

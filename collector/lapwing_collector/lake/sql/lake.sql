@@ -144,7 +144,7 @@ INSERT INTO __ducklake_metadata_lake.ducklake_snapshot_changes VALUES ($$1, $$2,
 -- name: add_files
 INSERT INTO __ducklake_metadata_lake.ducklake_data_file
 SELECT
-    file, table_id, $snapshot, NULL, NULL, path, true, 'parquet', records, size_bytes, footer_bytes, first_row,
+    file, table_id, snapshot, NULL, NULL, path, true, 'parquet', records, size_bytes, footer_bytes, first_row,
     NULL, NULL, NULL, NULL
 FROM rows;
 

@@ -1,0 +1,232 @@
+"""The writer over a real lake: what it books, how it waits, what becomes of rows that are refused."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from helpers.batches import START, labels, predictions
+from helpers.waiting import wait_until
+from lapwing_collector.app.accounts import Accounts
+from lapwing_collector.app.pending import LogEntry, Pending
+from lapwing_collector.app.poison import DeadLetters, find_refused
+from lapwing_collector.app.writing import MetricQueue, Writer
+from lapwing_collector.lake import Lake, Progress, writer
+from lapwing_collector.model.records import Batch
+
+
+class Bench:
+    """A writer with real parts, except for the log: what it would be told is in `settled`."""
+
+    def __init__(self, folder: Path, interval_s: float) -> None:
+        self.folder = folder
+        self.lake = Lake.open(folder / "lake")
+        self.pending = Pending(1 << 20)
+        self.accounts = Accounts()
+        self.settled: list[int] = []
+        self.writer = Writer(
+            lake=self.lake,
+            pending=self.pending,
+            settle=self.settled.append,
+            accounts=self.accounts,
+            dead_letters=DeadLetters(folder / "dead-letters"),
+            metrics=MetricQueue(waiting=lambda _after, _limit: [], forget=lambda _: None),
+            interval_s=interval_s,
+            on_flushed=lambda _: None,
+        )
+
+    def put(self, position: int, *batches: Batch) -> None:
+        self.pending.put(LogEntry(position, START, batches))
+
+    def wait_for(self, position: int) -> None:
+        wait_until(lambda: position in self.settled)
+
+    def stored(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.lake.catalog.rows(sql)
+
+    def close(self) -> None:
+        self.writer.close(10)
+        self.lake.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path, interval_s=0.01)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Make the lake refuse every row that has an id."""
+    real = writer.write_parquet
+
+    def start(prediction_id: str) -> None:
+        def picky(file: Path, rows: pa.Table, *arguments: Any) -> Any:
+            if "prediction_id" in rows.column_names and prediction_id in rows["prediction_id"].to_pylist():
+                raise pa.ArrowInvalid("no such value")
+            return real(file, rows, *arguments)
+
+        monkeypatch.setattr(writer, "write_parquet", picky)
+
+    return start
+
+
+def ids(*names: str) -> list[dict[str, Any]]:
+    return [{"prediction_id": name, "inputs.x": 1} for name in names]
+
+
+def test_rows_are_booked_as_stored_once_they_are(bench: Bench) -> None:
+    """After a flush the books, the log and the lake say the same."""
+    bench.put(1, predictions("a", ids("1", "2")), labels("a", [{"prediction_id": "1", "label": True}]))
+    bench.put(2, predictions("b", ids("3")))
+    bench.writer.start()
+    bench.wait_for(2)
+    assert bench.accounts.read() == Accounts(stored=4)
+    assert bench.lake.progress == Progress(2, 0)
+    assert bench.stored(
+        "SELECT count(*) FROM predictions.a UNION ALL SELECT count(*) FROM predictions.b"
+    ) == [
+        (2,),
+        (1,),
+    ]
+    assert bench.pending.oldest_received_at is None
+
+
+def test_a_poison_row_costs_one_row(
+    bench: Bench, refuse: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A row that the lake refuses is kept with the reason; all others are stored, and the log moves."""
+    refuse("poison")
+    many = [str(n) for n in range(40)]
+    bench.put(1, predictions("a", ids(*many[:20], "poison", *many[20:]), process_id="p", first_sequence=7))
+    bench.put(2, predictions("a", ids("41")), predictions("b", ids("42")))
+    with caplog.at_level(logging.ERROR):
+        bench.writer.start()
+        bench.wait_for(2)
+    assert bench.accounts.read() == Accounts(stored=42, dead_lettered=1)
+    assert bench.stored("SELECT count(*) FROM predictions.a WHERE prediction_id != 'poison'") == [(41,)]
+    assert bench.stored("SELECT count(*) FROM predictions.b") == [(1,)]
+    [file] = (bench.folder / "dead-letters").glob("*.arrow")
+    with pa.ipc.open_file(file) as reader:
+        [row] = reader.read_all().to_pylist()
+    assert (row["prediction_id"], row["inputs.x (int64)"]) == ("poison", 1)
+    assert (row["lapwing.process.id"], row["lapwing.sequence"]) == ("p", 27)
+    reason = json.loads(file.with_suffix(".json").read_text())
+    assert (reason["model"], reason["rows"], reason["log_position"]) == ("a", 1, 2)
+    assert reason["reason"] == "ArrowInvalid: no such value"
+    assert [record.action for record in caplog.records] == ["dead_lettered"]  # type: ignore[attr-defined]
+    assert not bench.writer.failing
+
+
+def test_when_all_rows_are_refused_the_log_still_moves(bench: Bench, refuse: Callable[[str], None]) -> None:
+    """A flush of nothing but poison is covered like any other, also after a restart."""
+    refuse("poison")
+    bench.put(1, predictions("a", ids("poison")))
+    bench.writer.start()
+    bench.wait_for(1)
+    bench.put(2, predictions("a", ids("poison")))
+    bench.wait_for(2)
+    assert bench.lake.progress == Progress(2, 0)
+    assert len(list((bench.folder / "dead-letters").glob("*.arrow"))) == 2
+    bench.close()
+    reopened = Lake.open(bench.folder / "lake")
+    assert reopened.progress == Progress(2, 0)
+    reopened.close()
+
+
+def test_dead_letters_are_never_overwritten(tmp_path: Path) -> None:
+    """Rows refused at a position that has dead letters already get files of their own."""
+    letters = DeadLetters(tmp_path / "dead-letters")
+    for name in ("first", "second"):
+        letters.keep([(predictions("a", ids(name)), ValueError("no"))], position=5)
+    kept = sorted((tmp_path / "dead-letters").glob("*.arrow"))
+    rows = [pa.ipc.open_file(file).read_all()["prediction_id"].to_pylist() for file in kept]
+    assert rows == [["first"], ["second"]]
+
+
+def test_a_sea_of_poison_is_given_up_soon() -> None:
+    """Where most rows of a table are refused, few are tried one by one, and none is lost or kept twice."""
+    tried = []
+
+    def try_out(batches: Any) -> None:
+        tried.append(len(batches))
+        if any(batch.model == "bad" for batch in batches):
+            raise ValueError("no")
+
+    batches = [predictions("bad", ids(*"abcdefgh")) for _ in range(100)] + [predictions("good", ids("x"))]
+    fine, refused = find_refused(batches, try_out)
+    assert [batch.model for batch in fine] == ["good"]
+    assert sum(batch.rows.num_rows for batch, _ in refused) == 800
+    assert len(tried) < 200
+
+
+def test_a_full_disk_is_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the disk is full nothing is dropped and the writer says so; with room again all is written."""
+    real, full = writer.write_parquet, [True]
+
+    def write(file: Path, *arguments: Any) -> Any:
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        return real(file, *arguments)
+
+    monkeypatch.setattr(writer, "write_parquet", write)
+    bench.put(1, predictions("a", ids("1")))
+    with caplog.at_level(logging.INFO):
+        bench.writer.start()
+        wait_until(lambda: bench.writer.failing)
+        assert bench.pending.oldest_received_at == START
+        full[0] = False
+        bench.wait_for(1)
+    wait_until(lambda: not bench.writer.failing)
+    assert bench.accounts.read() == Accounts(stored=1)
+    assert not (bench.folder / "dead-letters").exists()
+    actions = [getattr(record, "action", None) for record in caplog.records]
+    assert actions == ["flush_failed", "flush_recovered"]
+
+
+def test_rows_that_follow_each_other_gather(tmp_path: Path) -> None:
+    """The first row is written at once; those that come soon after share one flush, an interval later."""
+    bench = Bench(tmp_path, interval_s=0.5)
+    bench.writer.start()
+    bench.put(1, predictions("a", ids("1")))
+    bench.wait_for(1)
+    for position in range(2, 12):
+        bench.put(position, predictions("a", ids(str(position))))
+    bench.wait_for(11)
+    bench.close()
+    assert bench.settled == [1, 11]
+
+
+def test_a_full_queue_is_flushed_before_its_time(tmp_path: Path) -> None:
+    """Rows do not wait for the interval once there are as many as are written at once."""
+    bench = Bench(tmp_path, interval_s=600)
+    bench.writer.start()
+    bench.put(1, predictions("a", ids("1")))
+    bench.wait_for(1)
+    text = "x" * (1 << 20)
+    bench.put(2, predictions("a", [{"prediction_id": text}]))
+    bench.wait_for(2)
+    bench.close()
+    assert bench.accounts.read() == Accounts(stored=2)
+
+
+def test_times_are_told_of_what_was_stored(tmp_path: Path, refuse: Callable[[str], None]) -> None:
+    """Event times of predictions reach whoever watches them, those of refused rows do not."""
+    refuse("poison")
+    told: list[dict[str, list[datetime]]] = []
+    bench = Bench(tmp_path, interval_s=0.01)
+    bench.writer._on_flushed = lambda times: told.append({k: v.to_pylist() for k, v in times.items()})
+    later = START.replace(year=2027)
+    bench.put(1, predictions("a", [*ids("1"), {"prediction_id": "poison", "time": later}]))
+    bench.writer.start()
+    bench.wait_for(1)
+    bench.close()
+    assert told == [{"a": [START]}]
