@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
@@ -72,6 +72,7 @@ class Alike:
     parts: list[Part]
 
 
+@lru_cache(maxsize=256)
 def event_of(plan: Plan) -> Event | None:
     """The event whose rows can be made of records with this plan; None where they must be read one by one."""
     event = _EVENTS.get(plan.event)
@@ -271,7 +272,7 @@ class _Values:
 
     def by_kind(self, slot: Slot) -> dict[int, pa.Array]:
         """The values of each kind, null where a record has none of it."""
-        kinds = np.flatnonzero(np.bincount(slot.kinds)).tolist()
+        kinds = np.bincount(slot.kinds).nonzero()[0].tolist()
         if len(kinds) == 1:
             return {kind: self._array(kind, slot.bits, slot.sizes) for kind in kinds if kind != NULL}
         found = {}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+import pyarrow as pa
 from google.protobuf.message import DecodeError as MalformedError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
@@ -12,6 +13,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import ResourceLogs, ScopeLogs
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from lapwing_collector.decode.definitions import Definitions
+from lapwing_collector.decode.tags import resource_texts
 from lapwing_collector.decode.values import plain_map
 from lapwing_collector.errors import DecodeError
 
@@ -100,6 +102,11 @@ def resource_attributes(resource: bytes) -> dict[str, Any]:
     return (_kept_attributes if len(resource) <= _KEPT_BYTES else _attributes)(resource)
 
 
+def resource_map(resource: bytes) -> pa.MapArray:
+    """The attributes of a resource as text, in one row."""
+    return (_kept_map if len(resource) <= _KEPT_BYTES else _map)(resource)
+
+
 def check_scope(scope: bytes) -> None:
     """Look whether the bytes are a scope.
 
@@ -114,8 +121,13 @@ def _attributes(resource: bytes) -> dict[str, Any]:
     return plain_map(Resource.FromString(resource).attributes)
 
 
+def _map(resource: bytes) -> pa.MapArray:
+    return resource_texts([resource_attributes(resource)])
+
+
 _KEPT_BYTES: Final = 8192
 _kept_attributes: Final = lru_cache(maxsize=1024)(_attributes)
+_kept_map: Final = lru_cache(maxsize=1024)(_map)
 """A service sends the same resource with each request."""
 
 

@@ -7,6 +7,7 @@ has been checked to the last byte. Places never leave their record, so no byte o
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -151,6 +152,7 @@ class _Reader:
         self._scalars: dict[int, Words] = {}
         self._texts: dict[int, tuple[Index, Index]] = {}
         self._slots: dict[tuple[str, ...], Slot] = {}
+        self._blocks: dict[int, npt.NDArray[Any]] = {}
 
     @property
     def _limit(self) -> Index:
@@ -245,8 +247,9 @@ class _Reader:
     def _read_value(self, path: tuple[str, ...], size: Index, tags: Bytes, words: Words) -> None:
         """Read what is `size` bytes long, begins with one of `tags`, and goes on with `words`."""
         slot = Slot(np.zeros(len(tags), np.uint8), words, np.zeros(len(tags), np.int64))
-        tags = np.where(size > 0, tags, np.uint8(0))
-        different = np.flatnonzero(np.bincount(tags)).tolist()
+        if len(size) and not size.min():
+            tags = np.where(size > 0, tags, np.uint8(0))
+        different = np.bincount(tags).nonzero()[0].tolist()
         if len(different) == 1 and different[0]:
             fits = self._read_kind(slot, different[0], slice(None), size)
         else:
@@ -333,8 +336,11 @@ class _Reader:
     def _block(self, at: Index, size: int) -> Bytes:
         """The bytes at each place, at least `size` of them, a row per record."""
         size += -size % 8
-        view = np.ndarray((len(self._data) - size + 1,), f"V{size}", self._data, strides=(1,))
-        return view[at].view(np.uint8).reshape(len(at), size)
+        if size not in self._blocks:
+            self._blocks[size] = np.ndarray(
+                (len(self._data) - size + 1,), np.dtype((np.void, size)), self._data, strides=(1,)
+            )
+        return self._blocks[size][at].view(np.uint8).reshape(len(at), size)
 
     def _word(self, at: Index) -> Words:
         return np.ndarray((len(self._data) - 7,), "<u8", self._data, strides=(1,))[at]
@@ -385,22 +391,29 @@ def read_doubles(data: Bytes, at: Index, sizes: Index) -> tuple[Index, npt.NDArr
 
 def _equal(block: Bytes, expected: bytes, free: int | None = None) -> Mask:
     """Which rows begin with `expected`; the byte at `free` may be any."""
-    size = len(expected) + -len(expected) % 8
-    mask = bytearray(b"\xff" * len(expected)).ljust(size, b"\0")
-    if free is not None:
-        mask[free] = 0
-    words = block[:, :size].view(np.uint64) if block.shape[1] == size else _leading_words(block, size)
-    wanted = np.frombuffer(expected.ljust(size, b"\0"), np.uint64)
-    masks = np.frombuffer(bytes(mask), np.uint64)
-    fits: Mask = (words[:, 0] & masks[0]) == (wanted[0] & masks[0])
-    for column in range(1, size // 8):
-        fits &= (words[:, column] & masks[column]) == (wanted[column] & masks[column])
+    words = block.view(np.uint64)
+    fits: Mask = np.ones(len(block), bool)
+    for column, (wanted, mask) in enumerate(_masked(expected, free)):
+        found = words[:, column] if mask is None else words[:, column] & mask
+        fits = found == wanted if not column else fits & (found == wanted)
     return fits
 
 
-def _leading_words(block: Bytes, size: int) -> Words:
-    words: Words = block.view(np.uint64)[:, : size // 8]
-    return words
+@lru_cache(maxsize=4096)
+def _masked(expected: bytes, free: int | None) -> tuple[tuple[np.uint64, np.uint64 | None], ...]:
+    """The words of `expected`, and which of their bits count where not all do."""
+    mask = bytearray(b"\xff" * len(expected))
+    if free is not None:
+        mask[free] = 0
+    size = len(expected) + -len(expected) % 8
+    words = np.frombuffer(expected.ljust(size, b"\0"), np.uint64)
+    masks = np.frombuffer(bytes(mask.ljust(size, b"\0")), np.uint64)
+    return tuple(
+        (word & bits, None if bits == _ALL else bits) for word, bits in zip(words, masks, strict=True)
+    )
+
+
+_ALL: Final = np.uint64(2**64 - 1)
 
 
 def _without_flags(bits: Words) -> Words:

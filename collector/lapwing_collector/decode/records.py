@@ -1,17 +1,15 @@
 """The records of several requests, side by side in one buffer."""
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
 from lapwing.semconv import PROCESS_ID
 from lapwing_collector.decode.columns import Index
-from lapwing_collector.decode.envelope import Envelope, Scope, resource_attributes
+from lapwing_collector.decode.envelope import Envelope, Scope, resource_attributes, resource_map
 from lapwing_collector.decode.identity import canonical_record, digest
 from lapwing_collector.decode.lockstep import PADDING, Bytes
-from lapwing_collector.decode.tags import resource_texts
 from lapwing_collector.model.records import DIGEST
 
 
@@ -39,6 +37,7 @@ class Records:
         numbers = {
             resource: number for number, resource in enumerate({s.resource: None for s in self._scopes})
         }
+        self._resources = list(numbers)
         self._attributes = [resource_attributes(resource) for resource in numbers]
         of_scope = np.array([numbers[scope.resource] for scope in self._scopes], np.int64)
         self.resources_of: Index = of_scope[self._scopes_of]
@@ -72,11 +71,7 @@ class Records:
 
     def resource_maps(self, resources: Index) -> pa.MapArray:
         """All attributes of each resource, as text."""
-        return self._maps.take(pa.array(resources))
-
-    @cached_property
-    def _maps(self) -> pa.MapArray:
-        return resource_texts(self._attributes)
+        return pa.concat_arrays([resource_map(each) for each in self._resources]).take(pa.array(resources))
 
     def _texts(self, key: str) -> list[str | None]:
         found = (attributes.get(key) for attributes in self._attributes)
