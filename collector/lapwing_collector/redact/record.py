@@ -1,6 +1,7 @@
 """One record: which field of it is called what in rules, and redacted as that."""
 
 from collections.abc import Callable, Mapping, MutableSequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -139,43 +140,49 @@ def _redact_section(walker: Walker, place: Place, key: str, value: AnyValue) -> 
 
 
 def _redact_attributes(walker: Walker, root: Place, shape: Shape, record: LogRecord) -> None:
+    others, extra = root[shape.others], root["extra"]
+    live = {attribute for attribute, name in _NAMES.items() if root[name].live}
+    taken = bool(walker.record.taken)
+    if not (live or taken or others.live or extra.live):
+        return
     attributes = record.attributes
-    others, untouched = root[shape.others], root["time"]
-    known, odd = [], set()
+    keys, odd = set(), set()
     for attribute in attributes:
         key = attribute.key
-        if key in _NAMES:
-            known.append(key)
-        elif key in _MADE and not _is_made(key, attribute.value):
+        keys.add(key)
+        if key in shape.made and not _is_made(key, attribute.value):
             odd.add(key)
+    if others.live or (odd and extra.live):
+        untouched = root["time"]
 
-    def place_of(key: str) -> Place:
-        if key in shape.columns:
-            return untouched
-        if key in shape.made:
-            return root["extra"][key] if key in odd else untouched
-        return others[key]
+        def place_of(key: str) -> Place:
+            if key in shape.columns:
+                return untouched
+            if key in shape.made:
+                return extra[key] if key in odd else untouched
+            return others[key]
 
-    if others.live or odd:
         walker.entries(place_of, attributes)
-    for is_error in (False, True):
-        if any(
-            (key in _ERRORS) is is_error and (root[_NAMES[key]].live or (is_error and walker.record.taken))
-            for key in known
-        ):
-            _redact_known(walker, root, shape, attributes, is_error=is_error)
+    if not keys.isdisjoint(live - _ERRORS):
+        _redact_known(walker, root, shape, attributes, live - _ERRORS)
+    if not keys.isdisjoint(_ERRORS):
+        _redact_known(walker, root, shape, attributes, _ERRORS)
 
 
 def _redact_known(
-    walker: Walker, root: Place, shape: Shape, attributes: MutableSequence[KeyValue], *, is_error: bool
+    walker: Walker, root: Place, shape: Shape, attributes: MutableSequence[KeyValue], wanted: AbstractSet[str]
 ) -> None:
     for position in reversed(range(len(attributes))):
         attribute = attributes[position]
         key = attribute.key
-        if key not in _NAMES or (key in _ERRORS) is not is_error:
+        if key not in wanted:
             continue
         name = _NAMES[key]
-        if not is_error and key not in shape.columns and root[name].rules == root[shape.others][key].rules:
+        if (
+            key not in _ERRORS  # which may repeat what has been taken out
+            and key not in shape.columns
+            and root[name].rules == root[shape.others][key].rules
+        ):
             continue  # these have been applied
         if not walker.field(name, attribute.value):
             del attributes[position]

@@ -84,6 +84,8 @@ def put(value: AnyValue, content: Any) -> None:
     """Make a value hold what `plain` would give again."""
     value.Clear()
     match content:
+        case str():
+            value.string_value = _utf8(content)
         case None:
             pass
         case bool():
