@@ -7,6 +7,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from lapwing.redact import DROP, Place, RecordRedactor
 
+_MEMBERS: Final = {bool: "bool_value", float: "double_value", bytes: "bytes_value"}
 _NUMBERS: Final = frozenset(("int_value", "double_value", "bool_value"))
 
 
@@ -84,18 +85,12 @@ def put(value: AnyValue, content: Any) -> None:
     """Make a value hold what `plain` would give again."""
     value.Clear()
     match content:
-        case str():
-            value.string_value = _utf8(content)
         case None:
             pass
-        case bool():
-            value.bool_value = content
+        case bool() | float() | bytes():
+            setattr(value, _MEMBERS[type(content)], content)
         case int() if -(2**63) <= content < 2**63:
             value.int_value = content
-        case float():
-            value.double_value = content
-        case bytes():
-            value.bytes_value = content
         case list():
             value.array_value.SetInParent()
             for item in content:
