@@ -7,19 +7,28 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from lapwing_collector.query import PoolStats
+from lapwing_collector.redact import Redaction
 
 
 class Telemetry(Collector):
     """The metrics of one collector."""
 
-    def __init__(self, *, people: Callable[[], PoolStats], rules: Callable[[], PoolStats]) -> None:
+    def __init__(
+        self,
+        *,
+        people: Callable[[], PoolStats],
+        rules: Callable[[], PoolStats],
+        redaction: Redaction | None = None,
+    ) -> None:
         """Read from these parts.
 
         Args:
             people: Queries over HTTP.
             rules: Queries of rules.
+            redaction: What is done to requests, if anything.
         """
         self._pools = {"people": people, "rules": rules}
+        self._redaction = redaction
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -42,3 +51,14 @@ class Telemetry(Collector):
             running.add_metric([pool], stats.running)
             waiting.add_metric([pool], stats.waiting)
         yield from (queries, seconds, running, waiting)
+        if self._redaction is not None:
+            yield CounterMetricFamily(
+                "lapwing_redaction_withheld",
+                "Records and tables that could not be read well enough to be redacted.",
+                self._redaction.withheld,
+            )
+            yield CounterMetricFamily(
+                "lapwing_redaction_failures",
+                "Values that a rule failed to change, and that were replaced.",
+                self._redaction.failures,
+            )

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -83,10 +84,12 @@ def test_a_canary_is_in_no_file_after_a_kill(tmp_path: Path) -> None:
 
 
 def test_what_is_withheld_is_told(tmp_path: Path) -> None:
-    """The sender learns that a record was rejected, and the rows say which policy was applied."""
+    """The sender learns that a record was rejected, metrics count it, and rows say what was applied."""
     data = tmp_path / "data"
     with running(project(data, configured(tmp_path / "config", MAILS))) as collector:
         status, answer = collector.post(with_raw_record(deep_record(60)))
+        with urllib.request.urlopen(f"http://{collector.web}/metrics", timeout=10) as metrics:
+            assert b"\nlapwing_redaction_withheld_total 1.0\n" in metrics.read()
     told = ExportLogsServiceResponse.FromString(answer).partial_success
     assert (status, told.rejected_log_records) == (200, 1)
     (row,) = ask(
