@@ -1,0 +1,109 @@
+"""The query process as the operating system sees it: what it has, and when it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers.query_lake import LIMITS, Readers, make_lake, readers
+from helpers.waiting import wait_until
+from lapwing_collector import sandbox
+from lapwing_collector.errors import QueryLimitError
+from lapwing_collector.model.queries import Ask
+from lapwing_collector.query import QueryProcess
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Readers]:
+    with readers(make_lake(tmp_path_factory.mktemp("data") / "lake")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def process(shared: Readers) -> Iterator[QueryProcess]:
+    os.environ["LAPWING_CANARY"] = "canary"
+    started = QueryProcess(shared.folder, LIMITS)
+    del os.environ["LAPWING_CANARY"]
+    yield started
+    started.close()
+
+
+def of(process: QueryProcess, name: str) -> Path:
+    return Path(f"/proc/{process._process.pid}/{name}")
+
+
+def test_it_has_no_environment_and_no_files_of_ours(process: QueryProcess) -> None:
+    """Secrets in variables and open files stay behind; only its socket and nothing else is open."""
+    assert b"canary" not in of(process, "environ").read_bytes()
+    assert b"LAPWING" not in of(process, "environ").read_bytes()
+    opened = {str(file.readlink()) for file in of(process, "fd").iterdir()}
+    assert {name.partition(":")[0] for name in opened} == {"/dev/null", "socket"}
+    assert sum(name.startswith("socket") for name in opened) == 1
+    assert of(process, "cwd").readlink() == Path("/")
+
+
+def test_it_is_bounded_by_the_kernel(process: QueryProcess) -> None:
+    """It can gain no rights, write no file, and map no more memory than its limit lets it."""
+    status = of(process, "status").read_text()
+    assert "NoNewPrivs:\t1" in status
+    limits = {line[:26].strip(): line[26:].split() for line in of(process, "limits").read_text().splitlines()}
+    assert limits["Max file size"][:2] == ["0", "0"]
+    assert limits["Max core file size"][:2] == ["0", "0"]
+    mapped = int(of(process, "statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
+    assert 0 < int(limits["Max address space"][0]) <= mapped + LIMITS.address_space_bytes
+    assert process.landlock == sandbox.landlock_version()
+
+
+def test_it_leaves_the_terminal_alone(process: QueryProcess) -> None:
+    """Ctrl-C in the terminal of its owner does not reach it: it is in a session of its own."""
+    assert os.getsid(process._process.pid) == process._process.pid
+
+
+def test_processor_time_is_bounded_by_the_kernel_too(shared: Readers) -> None:
+    """Where nobody watches the clock, the kernel ends what computes on and on."""
+    process = QueryProcess(shared.folder, LIMITS)
+    try:
+        process._connection.poll = lambda _timeout: True  # type: ignore[method-assign]  # nobody watches
+        with pytest.raises(QueryLimitError, match="died"):
+            process.ask(Ask("SELECT count(*) FROM range(1000000000000)"), 0.1)
+        assert process._process.wait(20) == -signal.SIGXCPU
+    finally:
+        process.close()
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from lapwing_collector.model.queries import Ask
+from lapwing_collector.query import Limits, QueryProcess
+process = QueryProcess(Path(sys.argv[1]), Limits())
+print(process._process.pid, flush=True)
+process.ask(Ask("SELECT count(*) FROM range(1000000000000)"), 600)
+"""
+
+
+def test_it_dies_with_its_owner(shared: Readers) -> None:
+    """After kill -9 of its owner, a query in full flight does not go on for nobody."""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(shared.folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    with owner, owner.stdout:
+        child = Path(f"/proc/{owner.stdout.readline().strip()}/stat")
+        assert runs(child)
+        owner.kill()
+    wait_until(lambda: not runs(child))
+
+
+def runs(stat: Path) -> bool:
+    """Whether a process is there and not dead; who inherits dead ones may not care to bury them."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
