@@ -6,8 +6,11 @@
     def predict(age: int, plan: str) -> dict[str, float]: ...
 
 Every call becomes an OpenTelemetry log record, sent in the background to a collector (`lapwing up`).
+
+    lapwing.connect("http://localhost:4319").sql("SELECT * FROM predictions.churn").pandas()
 """
 
+from lapwing._connect import Connection, QueryError, Rows, connect
 from lapwing._log import log_label, log_labels, log_prediction
 from lapwing._prediction import Prediction, prediction
 from lapwing._process import flush, init, shutdown, stats
@@ -17,11 +20,15 @@ from lapwing._version import __version__
 from lapwing._watch import watch
 
 __all__ = [
+    "Connection",
     "Prediction",
+    "QueryError",
+    "Rows",
     "Stats",
     "__version__",
     "annotate",
     "at",
+    "connect",
     "flush",
     "init",
     "last_prediction_id",

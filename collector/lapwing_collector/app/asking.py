@@ -1,10 +1,11 @@
-"""`lapwing sql`: one query over a lake, in a process of its own that can do nothing else."""
+"""SQL over the lake of a data directory for one person: `lapwing sql`, `lapwing.connect`."""
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -17,43 +18,102 @@ from lapwing_collector.model.queries import Answer, Ask, Format
 from lapwing_collector.query import Limits, QueryProcess
 
 
-@contextmanager
-def asking(
-    file: Path | None,
-    flags: Mapping[str, Any],
-    sql: str,
-    fmt: Format,
-    *,
-    limit: int | None = None,
-) -> Iterator[Answer]:
-    """Answer one SELECT over the lake of the data directory that settings and flags name.
+class Asking:
+    """Answers queries over one lake, whether its owner runs or not, in a process that can do nothing else."""
 
-    Args:
-        file: The settings file, if any.
-        flags: Settings given on the command line, by dotted name.
-        sql: The query.
-        fmt: How to write its rows.
-        limit: Rows beyond which the answer is cut; as the settings say if None.
+    def __init__(self, settings: Settings) -> None:
+        """Open the lake of the data directory that `settings` name.
 
-    Raises:
-        LapwingError: There is no lake, or the SQL is refused or fails.
-    """
-    settings = settings_for(file, flags)
-    directory = DataDirectory(settings.data)
-    if not directory.catalog.exists():
-        raise DataDirectoryError(f"{directory.root}: there is no lake here yet; `lapwing up` makes one")
-    ask = Ask(sql, {}, fmt, max_rows=limit or settings.query.max_rows, max_bytes=settings.query.max_bytes)
-    with ExitStack() as parts:
+        Raises:
+            DataDirectoryError: There is no lake.
+        """
+        directory = DataDirectory(settings.data)
+        if not directory.catalog.exists():
+            raise DataDirectoryError(f"{directory.root}: there is no lake here yet; `lapwing up` makes one")
+        self._lake = directory.lake
+        self._settings = settings
         # Reading needs the catalog's log to be there, and a process that only reads cannot make it.
-        parts.callback(CatalogKeeper.start(directory.lake).close)
-        process = QueryProcess(directory.lake, query_limits(settings, threads=os.cpu_count() or 1))
-        parts.callback(process.close)
-        yield parts.enter_context(process.ask(ask, settings.query.timeout.total_seconds()))
+        self._keeper = CatalogKeeper.start(self._lake)
+        self._process: QueryProcess | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def over(cls, file: Path | None, flags: Mapping[str, Any]) -> Self:
+        """Open the lake of the data directory that settings file and flags name.
+
+        Raises:
+            LapwingError: Something is configured wrong, or there is no lake.
+        """
+        return cls(settings_for(file, flags))
+
+    @contextmanager
+    def answer(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        fmt: Format = Format.ARROW,
+        *,
+        limit: int | None = None,
+        whole: bool = False,
+    ) -> Iterator[Answer]:
+        """Answer one SELECT; others wait until this is read.
+
+        Args:
+            sql: The query; parameters are written `$name`.
+            parameters: Their values.
+            fmt: How to write its rows.
+            limit: Rows beyond which the answer is cut; as the settings say if None.
+            whole: An answer that would be cut is an error instead.
+
+        Raises:
+            QueryError: The SQL is refused, fails or runs over its limits.
+        """
+        query = self._settings.query
+        rows = min(limit or query.max_rows, query.max_rows)
+        ask = Ask(sql, parameters or {}, fmt, max_rows=rows, max_bytes=query.max_bytes, whole=whole)
+        with self._lock:
+            process = self._ready()
+            try:
+                with process.ask(ask, query.timeout.total_seconds()) as answer:
+                    yield answer
+            except BaseException:
+                # Whoever is interrupted, or stops reading in the middle, wants no more of the query either.
+                if not process.idle:
+                    process.close()
+                raise
+
+    def close(self) -> None:
+        """Let go of the lake; a query under way fails."""
+        if self._process is not None:
+            self._process.kill("the connection was closed")
+        with self._lock:
+            if self._process is not None:
+                self._process.close()
+            self._keeper.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ready(self) -> QueryProcess:
+        if self._process is not None and not self._process.alive:
+            self._process.close()
+            self._process = None
+        if self._process is None:
+            limits = query_limits(self._settings, threads=os.cpu_count() or 1)
+            self._process = QueryProcess(self._lake, limits)
+        return self._process
 
 
 def ask(file: Path | None, flags: Mapping[str, Any], sql: str) -> pa.Table:
-    """Answer one SELECT as `asking` does, with all rows as a table."""
-    with asking(file, flags, sql, Format.ARROW) as answer:
+    """Answer one SELECT over the data directory that settings and flags name, with all rows as a table.
+
+    Raises:
+        LapwingError: There is no lake, or the SQL is refused, fails or has too many rows.
+    """
+    with Asking.over(file, flags) as asking, asking.answer(sql, whole=True) as answer:
         return answer.table()
 
 

@@ -100,11 +100,14 @@ def sql(  # noqa: PLR0917  # typer reads options off parameters
     ] = None,
 ) -> None:
     """Query predictions, labels, logs and metrics, whether the collector runs or not."""
-    from lapwing_collector.app.asking import asking
+    from lapwing_collector.app.asking import Asking
     from lapwing_collector.cli.output import write_answer
 
     text = sys.stdin.read() if query == "-" else query
-    with asking(config, {"data": data, "query.timeout": timeout}, text, fmt.rows, limit=limit) as answer:
+    with (
+        Asking.over(config, {"data": data, "query.timeout": timeout}) as asking,
+        asking.answer(text, fmt=fmt.rows, limit=limit) as answer,
+    ):
         write_answer(answer, fmt)
 
 

@@ -86,6 +86,7 @@ class QueryProcess:
         theirs.close()
         self._connection = Connection(ours.detach())
         self._killed_because: str | None = None
+        self._asked = False
         try:
             self._connection.send_bytes(pickle.dumps(limits))
             head = self._head(_START_S, "the query process did not start in time")
@@ -102,6 +103,7 @@ class QueryProcess:
             QueryError: The SQL is refused or fails.
             QueryLimitError: It takes longer than `timeout_s` seconds, or too much memory.
         """
+        self._asked = True
         try:
             self._connection.send_bytes(pickle.dumps(Task(ask, timeout_s)))
         except OSError as error:
@@ -118,6 +120,11 @@ class QueryProcess:
         """Whether it can be asked again."""
         return self._killed_because is None and self._process.poll() is None
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for an answer of it."""
+        return not self._asked
+
     def kill(self, reason: str) -> None:
         """End it at once, from any thread; a query under way fails for `reason`."""
         if self._killed_because is None:
@@ -125,8 +132,8 @@ class QueryProcess:
         self._process.kill()
 
     def close(self) -> None:
-        """End it and wait until it is gone."""
-        self._process.kill()
+        """End it and wait until it is gone; closing twice is harmless."""
+        self.kill("the query process was closed")
         self._process.wait()
         self._connection.close()
 
@@ -139,6 +146,7 @@ class QueryProcess:
         except (EOFError, OSError) as error:
             raise self._died() from error
         if "error" in head:
+            self._asked = False
             if head.get("last"):
                 self.kill("the query process is dead")
             raise _error(head)
@@ -153,6 +161,7 @@ class QueryProcess:
             except (EOFError, OSError) as error:
                 raise self._died() from error
             if not piece:
+                self._asked = False
                 return
             yield piece
 

@@ -20,6 +20,7 @@ import pytest
 
 from helpers.batches import labels, predictions
 from helpers.collector import prediction, request
+from helpers.waiting import wait_until
 from lapwing_collector.clock import epoch_ns
 from lapwing_collector.lake import Lake, Progress
 
@@ -120,6 +121,43 @@ def test_rows_as_a_table_and_from_standard_input(data: Path) -> None:
     assert answer.returncode == 0
     assert b"prediction_id" in answer.stdout
     assert b"41" in answer.stdout
+
+
+def test_an_answer_is_cut_where_asked(data: Path) -> None:
+    """Rows beyond --limit are left out, and standard error says that there are more."""
+    answer = run("sql", "FROM range(1000)", "--data", str(data), "-f", "csv", "--limit", "2")
+    assert (answer.returncode, answer.stdout) == (0, b"range\r\n0\r\n1\r\n")
+    assert answer.stderr.startswith(b"lapwing: these are the first 2 rows; there are more")
+
+
+ENDLESS = "SELECT count(*) FROM range(1000000000000)"
+
+
+def test_a_query_ends_in_time(data: Path) -> None:
+    """A query over --timeout is stopped and told of in one line."""
+    answer = run("sql", ENDLESS, "--data", str(data), "--timeout", "200ms")
+    assert (answer.returncode, answer.stdout) == (1, b"")
+    assert answer.stderr.startswith(b"lapwing: the query took longer than 0.2 s and was stopped")
+
+
+def test_ctrl_c_ends_a_query_and_its_process(data: Path) -> None:
+    """Ctrl-C in the middle of a query exits with 130 and leaves no process behind."""
+    process = subprocess.Popen([*COMMAND, "sql", ENDLESS, "--data", str(data)], stderr=subprocess.PIPE)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    with process:
+        # The one that holds the catalog open, and the one that answers.
+        wait_until(lambda: len(children.read_text().split()) == 2)
+        begun = [Path(f"/proc/{child}/stat") for child in children.read_text().split()]
+        wait_until(lambda: any("(python" in stat.read_text() and cpu_ticks(stat) > 50 for stat in begun))
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read() if process.stderr else b""
+    assert (process.returncode, said) == (130, b"")
+    wait_until(lambda: not any(stat.exists() for stat in begun))
+
+
+def cpu_ticks(stat: Path) -> int:
+    """Hundredths of a second that a process has computed."""
+    return sum(map(int, stat.read_text().rpartition(")")[2].split()[11:13]))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,286 @@
+"""Queries from Python: `lapwing.connect(…).sql(…)`, over HTTP or over a folder on this machine."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
+from urllib.parse import urlsplit
+
+from lapwing._version import __version__
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+_ARROW: Final = "application/vnd.apache.arrow.stream"
+_CONNECT_S: Final = 10.0
+_ANSWER_S: Final = 600.0
+"""The server has a limit of its own, and says so when it is reached."""
+
+
+class QueryError(Exception):
+    """A query that was refused, failed or ran over its limits, or a lake that cannot be reached.
+
+    Attributes:
+        kind: For programs: `query-failed`, `query-refused`, `query-over-limit`, `unknown-name`, `busy`, …
+        position: The character of the SQL where the mistake is, counted from 0; None where it is unknown.
+        candidates: Names that may have been meant.
+    """
+
+    def __init__(
+        self, message: str, kind: str = "", position: int | None = None, candidates: tuple[str, ...] = ()
+    ) -> None:
+        """Keep what the server said."""
+        super().__init__(message)
+        self.kind = kind
+        self.position = position
+        self.candidates = candidates
+
+
+class Rows:
+    """The rows of a query.
+
+    Iterating gives a dict per row.
+    """
+
+    def __init__(self, table: "pa.Table") -> None:
+        """Hold `table`."""
+        self._table = table
+
+    def arrow(self) -> "pa.Table":
+        """The rows as an Arrow table."""
+        return self._table
+
+    def pandas(self) -> "pd.DataFrame":
+        """The rows as a pandas DataFrame; sums of integers, which SQL has as decimals, as integers."""
+        return _numbers(self._table).to_pandas()
+
+    def polars(self) -> "pl.DataFrame":
+        """The rows as a Polars DataFrame; sums of integers, which SQL has as decimals, as integers."""
+        try:
+            import polars  # noqa: ICN001, PLC0415  # heavy, and only some have it
+        except ModuleNotFoundError as missing:
+            raise ModuleNotFoundError(f"polars() needs Polars: pip install polars ({missing})") from missing
+        return cast("pl.DataFrame", polars.from_arrow(_numbers(self._table)))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(_numbers(self._table).to_pylist(maps_as_pydicts="lossy"))
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} rows of {', '.join(self._table.column_names)}>"
+
+
+class Connection:
+    """A lake that can be queried: `connect` makes it."""
+
+    def __init__(self, lake: "_Lake") -> None:
+        """Use `connect` instead."""
+        self._lake = lake
+
+    def sql(self, query: str, /, **parameters: Any) -> Rows:
+        """Answer one SELECT.
+
+        Args:
+            query: The SQL; parameters are written `$name`.
+            parameters: Their values: text, numbers, times and lists of these. A time without a zone is UTC.
+
+        Raises:
+            QueryError: The SQL is refused or fails, runs over a limit, or there is no answer.
+            ModuleNotFoundError: pyarrow is missing; the message says what to install.
+        """
+        return Rows(self._lake.answer(query, {name: _plain(value) for name, value in parameters.items()}))
+
+    def close(self) -> None:
+        """Let go of the lake."""
+        self._lake.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def connect(where: str | os.PathLike[str], token: str | None = None) -> Connection:
+    """Connect to a lake.
+
+        lake = lapwing.connect("http://localhost:4319")
+        lake.sql("SELECT version, count(*) AS n FROM predictions.churn GROUP BY 1").pandas()
+
+    Args:
+        where: The address of a collector (`web.listen` in its settings), or a data directory on this machine,
+            which needs `pip install 'lapwing[collector]'` and no collector that runs.
+        token: A bearer token with the scope `query`, where the collector asks for one.
+
+    Raises:
+        QueryError: There is no lake in the folder.
+        ModuleNotFoundError: What is needed is not installed; the message says what to install.
+    """
+    address = os.fspath(where)
+    if urlsplit(address).scheme in {"http", "https"}:
+        return Connection(_Http(address, token))
+    return Connection(_Folder(Path(address)))
+
+
+class _Lake(Protocol):
+    def answer(self, query: str, parameters: Mapping[str, Any]) -> "pa.Table": ...
+
+    def close(self) -> None: ...
+
+
+class _Http:
+    """A collector that is asked over HTTP."""
+
+    def __init__(self, address: str, token: str | None) -> None:
+        import urllib3  # noqa: PLC0415  # whoever only logs need not load it
+
+        self._url = address.rstrip("/") + "/api/v1/sql"
+        self._headers = {
+            "accept": _ARROW,
+            "content-type": "application/json",
+            "user-agent": f"lapwing-python/{__version__}",
+        }
+        if token is not None:
+            self._headers["authorization"] = f"Bearer {token}"
+        self._connections = urllib3.PoolManager()
+
+    def answer(self, query: str, parameters: Mapping[str, Any]) -> "pa.Table":
+        import urllib3  # noqa: PLC0415
+
+        pa = _pyarrow()
+        told = {name: _as_json(name, value) for name, value in parameters.items()}
+        body = json.dumps({"sql": query, "parameters": told, "format": "arrow", "overflow": "error"})
+        try:
+            response = self._connections.request(
+                "POST",
+                self._url,
+                body=body.encode(),
+                headers=self._headers,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                timeout=urllib3.Timeout(connect=_CONNECT_S, read=_ANSWER_S),
+            )
+            with response:
+                if response.headers.get("content-type") == _ARROW:
+                    return pa.ipc.open_stream(response).read_all()
+                raise _refusal(self._url, response.status, response.read())
+        except (urllib3.exceptions.HTTPError, OSError, pa.ArrowInvalid) as error:
+            raise QueryError(
+                f"{self._url} gives no answer: {type(error).__name__}: {error}", "unreachable"
+            ) from error
+
+    def close(self) -> None:
+        self._connections.clear()
+
+
+class _Folder:
+    """A data directory, read by a process of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        _pyarrow()
+        try:
+            from lapwing_collector.app.asking import Asking  # noqa: PLC0415  # may be missing
+            from lapwing_collector.errors import LapwingError  # noqa: PLC0415
+        except ModuleNotFoundError as missing:
+            raise ModuleNotFoundError(
+                f"reading a folder needs the collector: pip install 'lapwing[collector]' ({missing})",
+                name=missing.name,
+            ) from missing
+        self._failed: type[Exception] = LapwingError
+        try:
+            self._asking = Asking.over(None, {"data": folder})
+        except LapwingError as error:
+            raise QueryError(str(error), "unreachable") from error
+        self._answer: Callable[..., AbstractContextManager[Any]] = self._asking.answer
+
+    def answer(self, query: str, parameters: Mapping[str, Any]) -> "pa.Table":
+        try:
+            with self._answer(query, parameters, whole=True) as answer:
+                return answer.table()
+        except self._failed as error:
+            raise _query_error(error) from error
+
+    def close(self) -> None:
+        self._asking.close()
+
+
+_KINDS: Final = {
+    "NotSeenYetError": "unknown-name",
+    "RefusedQueryError": "query-refused",
+    "QueryLimitError": "query-over-limit",
+}
+
+
+def _query_error(error: Exception) -> QueryError:
+    kind = _KINDS.get(type(error).__name__, "query-failed")
+    return QueryError(
+        str(error), kind, getattr(error, "position", None), tuple(getattr(error, "candidates", ()))
+    )
+
+
+def _refusal(url: str, status: int, body: bytes) -> QueryError:
+    """What the server said instead of rows."""
+    try:
+        told = json.loads(body)
+        detail, kind = str(told["detail"]), str(told["type"]).rpartition(":")[2]
+    except (ValueError, KeyError, TypeError):
+        return QueryError(
+            f"{url} answers with status {status} and no rows: is this a collector?", "unreachable"
+        )
+    return QueryError(detail, kind, told.get("position"), tuple(told.get("candidates", ())))
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as SQL knows it: times in UTC without a zone, NumPy's values as Python's."""
+    if isinstance(value, datetime):
+        return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day)  # noqa: DTZ001  # UTC, as everywhere
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return value
+
+
+def _as_json(name: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        return {"timestamp": value.isoformat()}
+    if isinstance(value, list):
+        return [_as_json(name, item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"parameter {name}: expected text, a number, a time or a list of these, not {value!r}")
+
+
+def _numbers(table: "pa.Table") -> "pa.Table":
+    """`table` with whole decimals as 64-bit integers, where all fit."""
+    pa = _pyarrow()
+    for place, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type) and field.type.scale == 0:
+            try:
+                whole = table.column(place).cast(pa.int64())
+            except pa.ArrowInvalid:
+                continue
+            table = table.set_column(place, field.with_type(pa.int64()), whole)
+    return table
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow as pa  # noqa: PLC0415  # heavy, and only some have it
+        import pyarrow.ipc  # noqa: PLC0415
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            f"queries need pyarrow: pip install 'lapwing[tables]' ({missing})", name=missing.name
+        ) from missing
+    return pa
