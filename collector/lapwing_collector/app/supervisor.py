@@ -34,7 +34,7 @@ WORKER_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _PATIENCE_S: Final = 4.5
 """For a worker that was asked to end: less than the 5 s in which Ctrl-C must be over."""
-_FIRST_TRIES: Final = 5
+_FIRST_TRIES: Final = 3
 """So often a worker that never was ready may die, before that is called hopeless."""
 _LONGEST_WAIT_S: Final = 30.0
 
@@ -299,6 +299,7 @@ class Supervisor:
             self._exit_code = 130
             self._kill("was told to stop at once")
             return
+        logger.info("stopping", extra={"action": "stopping"})
         self._stopping = True
         self._start_at = None
         tell_stopping()

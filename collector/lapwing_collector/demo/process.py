@@ -97,6 +97,14 @@ class CollectorProcess:
             self.kill()
             return self._process.returncode
 
+    def wait(self, timeout_s: float) -> int:
+        """Wait until it has ended; returns its exit code.
+
+        Raises:
+            TimeoutExpired: It has not.
+        """
+        return self._process.wait(timeout_s)
+
     def kill(self) -> None:
         """End all of it without warning (`kill -9`): supervisor, worker and whatever they started."""
         with suppress(ProcessLookupError):
