@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from lapwing_collector.errors import DataDirectoryError
+from lapwing_collector.folders import make_folder
 
 
 class Ownership:
@@ -27,7 +28,7 @@ class Ownership:
             DataDirectoryError: Another process owns it, or it cannot be written.
         """
         try:
-            data.mkdir(parents=True, exist_ok=True)
+            make_folder(data)
             descriptor = os.open(data / "owner.lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise DataDirectoryError(

@@ -17,6 +17,7 @@ from lapwing_collector.app.pending import LogEntry, Pending
 from lapwing_collector.app.remembering import Memory
 from lapwing_collector.clock import utc_datetime
 from lapwing_collector.dedup import Admission, Replaying
+from lapwing_collector.folders import make_folder
 from lapwing_collector.model.records import DecodedGroup
 from lapwing_collector.wal import Entry, Log, write_durably
 
@@ -157,7 +158,7 @@ class Recovery:
         return Requests(received_at_ns, (), row_count(batches), admission, keeps_all=True)
 
     def _set_aside(self, name: str, payload: bytes, error: Exception) -> None:
-        self._dead_letters.mkdir(exist_ok=True)
+        make_folder(self._dead_letters)
         file = self._dead_letters / name
         write_durably(file, payload)  # the log lets go of it
         logger.error("a request in the log cannot be read any more; kept as %s: %s", file, error)

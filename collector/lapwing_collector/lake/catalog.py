@@ -12,6 +12,7 @@ import pyarrow as pa
 from lapwing_collector import engine
 from lapwing_collector.engine import literal
 from lapwing_collector.errors import DataDirectoryError
+from lapwing_collector.folders import make_folder
 from lapwing_collector.lake.statements import statement
 
 
@@ -38,7 +39,7 @@ class Catalog:
         """
         folder = folder.resolve()
         try:
-            engine.data_folder(folder).mkdir(parents=True, exist_ok=True)
+            make_folder(engine.data_folder(folder))
             connection = engine.connect()
             engine.attach(connection, folder, read_only=False)
         except (OSError, duckdb.Error) as error:

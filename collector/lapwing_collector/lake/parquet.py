@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapwing_collector import crashpoints
+from lapwing_collector.folders import make_folder, sync_folder
 from lapwing_collector.lake.shapes import Path as FieldPath
 
 ROW_GROUP_ROWS: Final = 16_384
@@ -45,9 +46,7 @@ def write_parquet(file: Path, rows: pa.Table, columns: Mapping[FieldPath, int] |
         OSError: The disk is full, or refuses.
     """
     folder = file.parent
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        sync_folder(folder.parent)
+    make_folder(folder)
     if columns is not None:
         schema = pa.schema([_numbered(field, (field.name,), columns) for field in rows.schema])
         rows = pa.Table.from_arrays(rows.columns, schema=schema)
@@ -150,16 +149,7 @@ _DIVERSE: Final = (
 
 def sync_file(file: Path) -> None:
     """Make the content of `file` durable."""
-    _sync(file, os.O_RDONLY)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the entries of `folder` durable."""
-    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
+    descriptor = os.open(file, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

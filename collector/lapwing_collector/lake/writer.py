@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from lapwing_collector import crashpoints
 from lapwing_collector.engine import identifier, literal
 from lapwing_collector.errors import DataDirectoryError
+from lapwing_collector.folders import sync_folder
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.names import table_name
-from lapwing_collector.lake.parquet import COMPRESSION, ROW_GROUP_ROWS, sync_file, sync_folder, write_parquet
+from lapwing_collector.lake.parquet import COMPRESSION, ROW_GROUP_ROWS, sync_file, write_parquet
 from lapwing_collector.lake.shapes import EXACT_INTEGER, reconcile
 from lapwing_collector.lake.shapes import Path as FieldPath
 from lapwing_collector.lake.snapshots import DataFile, add_files

@@ -3,12 +3,13 @@
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 _MOST_PARTS: Final = 512
 """In one call; systems allow 1024."""
+
+from lapwing_collector.folders import sync_folder
 
 if sys.platform == "darwin":
     import fcntl
@@ -28,17 +29,8 @@ def leave_to_system(fd: int) -> None:
     """Wait for nothing: the operating system writes the file's bytes when it likes."""
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in `folder` are on the medium: a new file is not durable before its name is."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def write_all(fd: int, parts: Sequence[bytes]) -> None:
-    """Write all of `parts`, however many calls it takes.
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data`, however many calls it takes.
 
     Raises:
         OSError: A part could not be written; some of it may have been.

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from lapwing_collector.errors import DataDirectoryError, UnavailableError
+from lapwing_collector.folders import make_folder
 from lapwing_collector.wal import legacy
 from lapwing_collector.wal.durable import sync_data, write_durably
 from lapwing_collector.wal.record import Entry, Record, scan
@@ -98,7 +99,7 @@ class Log:
             DataDirectoryError: The folder cannot be used.
         """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             for unfinished in folder.glob("*.tmp"):
                 unfinished.unlink()
             segments = Segments(folder, segment_bytes, sync, usage)

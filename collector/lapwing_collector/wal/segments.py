@@ -14,8 +14,9 @@ from typing import Final, Protocol
 
 from lapwing_collector import crashpoints
 from lapwing_collector.errors import DataDirectoryError
+from lapwing_collector.folders import sync_folder
 from lapwing_collector.wal import legacy
-from lapwing_collector.wal.durable import sync_folder, write_all
+from lapwing_collector.wal.durable import write_all
 from lapwing_collector.wal.record import Entry, Gap, Record, scan
 
 _LOGGER: Final = logging.getLogger(__name__)
