@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contracts check bench clean constraints
+.PHONY: help demo test lint types contracts check bench faults clean constraints
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,11 @@ check: lint types contracts test ## Everything that CI checks
 
 bench: .venv/dev.ok ## Measure speed against stated baselines
 	$(BIN)/python -m bench
+
+FAULTS := LAPWING_FAULTS=long LAPWING_FAULT_SEED=$${LAPWING_FAULT_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
+
+faults: .venv/dev.ok ## Hurt the collector for an hour, root needed; LAPWING_FAULT_SEED repeats, LAPWING_FAULT_KILLS bounds
+	$(FAULTS) $(BIN)/pytest -n 2 --dist worksteal tests/faults
 
 clean: ## Remove what make created
 	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,138 @@
+"""Producers: send claims as clients do, and turn each yes into an obligation."""
+
+import gzip
+import http.client
+import random
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from helpers.faults_claims import Claim, Claims, Outcome, Shape
+
+PROTOBUF = "application/x-protobuf"
+_TIMEOUT_S = 15.0
+
+
+@dataclass
+class Tally:
+    """What producers were answered, counted."""
+
+    answers: dict[int, int] = field(default_factory=dict)
+    broken: int = 0
+    """Requests without an answer: refused, reset or cut."""
+    slowest_s: float = 0.0
+
+
+class HttpClient:
+    """Posts request bodies over one connection that is kept."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._connection: http.client.HTTPConnection | None = None
+
+    def post(self, body: bytes, *, compress: bool = False) -> tuple[int, bytes]:
+        """Send one body; status and body of the answer.
+
+        Raises:
+            OSError: There was no answer.
+        """
+        headers = {"Content-Type": PROTOBUF}
+        if compress:
+            body = gzip.compress(body, 1)
+            headers["Content-Encoding"] = "gzip"
+        if self._connection is None:
+            self._connection = http.client.HTTPConnection(self._address, timeout=_TIMEOUT_S)
+        try:
+            self._connection.request("POST", "/v1/logs", body, headers)
+            answer = self._connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise OSError(f"no answer: {error!r}") from error
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def send(client: HttpClient, claim: Claim, *, compress: bool = False) -> int:
+    """Send a claim once, and note an obligation if the answer is yes; the status.
+
+    Raises:
+        OSError: There was no answer.
+    """
+    status, body = client.post(claim.body(), compress=compress)
+    if status == 200:
+        assert body == b"", f"{claim} was answered with partial success: {body!r}"
+        claim.outcome = Outcome.PROMISED
+    return status
+
+
+class Producer:
+    """A thread that claims and sends until told to stop, whatever becomes of the collector.
+
+    What is not answered with yes it sends again, as clients do, and now and then gives up: both are then
+    allowed, stored once or not at all.
+    """
+
+    def __init__(
+        self,
+        claims: Claims,
+        address: str,
+        seed: object,
+        *,
+        shapes: Sequence[Shape] = tuple(Shape),
+        pace_s: float = 0.01,
+    ) -> None:
+        self.tally = Tally()
+        self._claims = claims
+        self._client = HttpClient(address)
+        self._dice = random.Random(str(seed))
+        self._shapes = shapes
+        self._pace_s = pace_s
+        self._process = f"process-{seed}"
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"producer-{seed}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Finish the request under way, and no more."""
+        self._stop.set()
+        self._thread.join()
+        self._client.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                shape = self._dice.choice(self._shapes)
+                self._deliver(self._claims.make(shape, self._dice.randint(1, 20), self._process))
+                self._stop.wait(self._dice.expovariate(1 / self._pace_s))
+        except BaseException as error:  # noqa: BLE001  # raised where the test stops this
+            self._failure = error
+
+    def _deliver(self, claim: Claim) -> None:
+        tries = self._dice.choice((1, 30, 100)) if claim.shape.retried_safely else 1
+        for _ in range(tries):
+            try:
+                status = send(self._client, claim, compress=self._dice.random() < 0.3)
+            except OSError:
+                self.tally.broken += 1
+            else:
+                self.tally.answers[status] = self.tally.answers.get(status, 0) + 1
+                if status == 200:
+                    return
+                assert status in {429, 503}, f"{claim} was answered with {status}"
+            if self._stop.wait(self._dice.uniform(0.02, 0.2)):
+                return

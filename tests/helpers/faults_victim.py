@@ -1,0 +1,159 @@
+"""A collector as processes of its own, to be started, hurt and started again at the same addresses."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+
+from lapwing_collector.config.settings import Settings
+
+T = TypeVar("T")
+
+TIMEOUT_S = 60.0
+_POLL_S = 0.02
+
+LISTENERS = {
+    section: f"127.0.0.1:{{{section}}}"
+    for section in ("http", "grpc", "web")
+    if section in Settings.model_fields
+}
+
+
+def wait_until(found: Callable[[], T], what: str, timeout_s: float = TIMEOUT_S) -> T:
+    """Ask until the answer is true, and give it."""
+    deadline = time.monotonic() + timeout_s
+    while not (answer := found()):
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
+        time.sleep(_POLL_S)
+    return answer
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Victim:
+    """A collector over `data`.
+
+    Attributes:
+        data: Its data directory.
+        settings: What its settings file says beside the addresses, by section.
+        command: What `lapwing up` is started by.
+        starts_s: How long each start took until it was ready.
+    """
+
+    data: Path
+    settings: Mapping[str, object] = field(default_factory=lambda: {"write": {"flush_interval": "50ms"}})
+    command: Sequence[str] = (sys.executable, "-m", "lapwing_collector.cli")
+    environment: Mapping[str, str] = field(default_factory=dict)
+    starts_s: list[float] = field(default_factory=list)
+    ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in LISTENERS})
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def output(self) -> Path:
+        """What it prints."""
+        return self.data.with_name(self.data.name + ".output")
+
+    @property
+    def http(self) -> str:
+        """Where it takes OTLP over HTTP."""
+        return f"127.0.0.1:{self.ports['http']}"
+
+    def launch(self, prefix: Sequence[str] = (), **environment: str) -> "subprocess.Popen[bytes]":
+        """Start it, by `prefix` if one is given, and do not wait."""
+        assert self.process is None or self.process.poll() is not None
+        config = self.data.with_name(self.data.name + ".yaml")
+        sections = {name: {"listen": f"127.0.0.1:{port}"} for name, port in self.ports.items()}
+        for name, section in self.settings.items():
+            sections[name] = {**sections.get(name, {}), **section} if isinstance(section, dict) else section
+        config.write_text(yaml.safe_dump(sections))
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [*prefix, *self.command, "up", "--config", str(config), "--data", str(self.data)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "500"}
+                | dict(self.environment)
+                | environment,
+                start_new_session=True,
+            )
+        return self.process
+
+    def start(self, prefix: Sequence[str] = (), **environment: str) -> None:
+        """Start it and wait until it is ready."""
+        began = time.monotonic()
+        process = self.launch(prefix, **environment)
+        wait_until(lambda: self.ready or process.poll() is not None, "the collector is ready")
+        assert process.poll() is None, f"it did not start:\n{self.said()}"
+        self.starts_s.append(time.monotonic() - began)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it says that it accepts and acknowledges."""
+        return self.status("/readyz") == 200
+
+    def status(self, path: str) -> int | None:
+        """The status of a GET; None if nobody answers."""
+        connection = http.client.HTTPConnection(self.http, timeout=5)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+    def said(self) -> str:
+        """The end of what it printed."""
+        return self.output.read_text(errors="replace")[-4000:]
+
+    def run_for(self, seconds: float) -> None:
+        """Let it work; it must not end by itself."""
+        assert self.process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            status = self.process.wait(seconds)
+            raise AssertionError(f"it ended by itself with status {status}:\n{self.said()}")
+
+    def kill(self) -> None:
+        """Kill all its processes at once, as kill -9 or the kernel would."""
+        assert self.process is not None
+        self.signal_all(signal.SIGKILL)
+        self.process.wait()
+
+    def signal_all(self, number: int) -> None:
+        """Send a signal to all its processes."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def died(self) -> int:
+        """Wait until it has ended by itself; its exit status."""
+        assert self.process is not None
+        return self.process.wait(TIMEOUT_S)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to end and wait; its exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.died()
+
+    def clear(self) -> None:
+        """Leave no process behind, whatever the test did."""
+        if self.process is not None:
+            self.kill()
