@@ -4,7 +4,7 @@ import gzip
 import http.client
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -21,7 +21,8 @@ class Tally:
     answers: dict[int, int] = field(default_factory=dict)
     broken: int = 0
     """Requests without an answer: refused, reset or cut."""
-    slowest_s: float = 0.0
+    refused: int = 0
+    """Of these, connections that nobody took."""
 
 
 class HttpClient:
@@ -37,19 +38,25 @@ class HttpClient:
         Raises:
             OSError: There was no answer.
         """
-        headers = {"Content-Type": PROTOBUF}
         if compress:
-            body = gzip.compress(body, 1)
-            headers["Content-Encoding"] = "gzip"
+            return self.post_raw(gzip.compress(body, 1), {"Content-Encoding": "gzip"})
+        return self.post_raw(body, {})
+
+    def post_raw(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Send bytes as they are, with these headers beside the content type.
+
+        Raises:
+            OSError: There was no answer.
+        """
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self._address, timeout=_TIMEOUT_S)
         try:
-            self._connection.request("POST", "/v1/logs", body, headers)
+            self._connection.request("POST", "/v1/logs", body, {"Content-Type": PROTOBUF, **headers})
             answer = self._connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise OSError(f"no answer: {error!r}") from error
+            raise (error if isinstance(error, OSError) else OSError(f"no answer: {error!r}")) from error
 
     def close(self) -> None:
         """Hang up."""
@@ -127,8 +134,9 @@ class Producer:
         for _ in range(tries):
             try:
                 status = send(self._client, claim, compress=self._dice.random() < 0.3)
-            except OSError:
+            except OSError as error:
                 self.tally.broken += 1
+                self.tally.refused += isinstance(error, ConnectionRefusedError)
             else:
                 self.tally.answers[status] = self.tally.answers.get(status, 0) + 1
                 if status == 200:

@@ -130,6 +130,16 @@ class Victim:
             status = self.process.wait(seconds)
             raise AssertionError(f"it ended by itself with status {status}:\n{self.said()}")
 
+    def worker(self) -> int | None:
+        """The process that does the work behind the one that was started; None while there is none."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for child in map(int, children):
+            with contextlib.suppress(OSError):
+                if b"lapwing_collector.app.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return child
+        return None
+
     def kill(self) -> None:
         """Kill all its processes at once, as kill -9 or the kernel would."""
         assert self.process is not None

@@ -1,0 +1,65 @@
+"""The collector dies at every named moment of its work: what was promised is there once, and nothing else is.
+
+The moments are found in the source, so that none is left out.
+"""
+
+import random
+import re
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+import lapwing_collector
+from helpers.faults_claims import Claims
+from helpers.faults_judge import judge, require_well
+from helpers.faults_plan import LONG, SEED
+from helpers.faults_producer import Producer
+from helpers.faults_victim import Victim, wait_until
+
+SOURCE = Path(lapwing_collector.__file__).parent
+POINTS = sorted(
+    {name for file in SOURCE.rglob("*.py") for name in re.findall(r'\breach\("([^"]+)"\)', file.read_text())}
+)
+ROOMS = {room: list(points) for room, points in groupby(POINTS, key=lambda point: point.split(".")[0])}
+
+
+def test_every_step_of_a_write_has_a_moment() -> None:
+    """Before and after each step that makes something durable, the collector can be made to die."""
+    assert {
+        "ingest.before_decode",
+        "wal.before_write",
+        "wal.before_sync",
+        "wal.after_sync",
+        "ingest.before_reply",
+        "lake.before_sync",
+        "lake.before_commit",
+        "lake.after_commit",
+        "wal.before_rename",
+        "wal.after_rename",
+        "wal.before_release",
+    } <= set(POINTS)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("turn", range(3 if LONG else 1))
+@pytest.mark.parametrize("room", ROOMS)
+def test_dies_at_each_moment_of_a_room(
+    room: str, turn: int, victim: Victim, claims: Claims, tmp_path: Path
+) -> None:
+    """Dying at one moment after the other, over the same data, loses nothing and doubles nothing."""
+    dice = random.Random(f"{SEED} {room} {turn}")
+    points = ROOMS[room]
+    dice.shuffle(points)
+    with (
+        Producer(claims, victim.http, dice.random(), pace_s=0.005),
+        Producer(claims, victim.http, dice.random(), pace_s=0.005),
+    ):
+        for point in points:
+            mark = tmp_path / point
+            at = f"{point}:{dice.randint(1, 3)}"
+            victim.launch(LAPWING_CRASH_AT=at, LAPWING_CRASH_MARK=str(mark))
+            wait_until(mark.exists, f"the collector comes to {at}")
+            victim.kill()
+    victim.start()
+    require_well(judge(victim, claims))

@@ -1,0 +1,114 @@
+"""More than it can write, for long: it takes what it can, refuses the rest soon, and grows no further."""
+
+import itertools
+import threading
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from helpers.collector import ask
+from helpers.decode_requests import request
+from helpers.decode_tables import predictions
+from helpers.faults_plan import LONG
+from helpers.faults_producer import HttpClient
+from helpers.faults_victim import Victim
+
+SENDERS = 12
+SECONDS = 300 if LONG else 8
+REFUSED_WITHIN_S = 3.0
+PATIENCE = 2
+"""Test machines do much else."""
+BOUND_BYTES = 4 << 20
+ROWS = 2_000
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that a process holds."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+NUMBERS = itertools.count()
+
+
+def body(number: int) -> bytes:
+    """A table of predictions; each knows which request it came in."""
+    table = pa.table(
+        {
+            "prediction_id": [f"{number}-{row}" for row in range(ROWS)],
+            "inputs": pa.StructArray.from_arrays(
+                [pa.array([number] * ROWS), pa.array(range(ROWS))], ["request", "row"]
+            ),
+        }
+    )
+    attributes = {"ml.model.name": "burst", "ml.batch.rows": ROWS, "lapwing.sequence": number + 1}
+    return request(predictions(table, attributes), resource={"lapwing.process.id": "overload"})
+
+
+class Sender(threading.Thread):
+    """Sends large requests one after the other, as fast as answers come, and no request twice."""
+
+    def __init__(self, address: str, until: float) -> None:
+        super().__init__(daemon=True)
+        self.accepted: dict[int, float] = {}
+        self.refused_s: dict[int, float] = {}
+        self.failures: list[str] = []
+        self._client = HttpClient(address)
+        self._until = until
+
+    def run(self) -> None:
+        while time.monotonic() < self._until:
+            number = next(NUMBERS)
+            payload = body(number)
+            began = time.monotonic()
+            try:
+                status, _ = self._client.post(payload)
+            except OSError as error:
+                self.failures.append(str(error))
+                continue
+            if status == 200:
+                self.accepted[number] = time.monotonic()
+            elif status == 503:
+                self.refused_s[number] = time.monotonic() - began
+            else:
+                self.failures.append(f"status {status}")
+
+
+@pytest.mark.timeout(SECONDS * 3 + 200)
+def test_overload_is_bounded_and_told(victim: Victim) -> None:
+    """Refusals come in time, nothing refused is stored, memory stays flat, and no yes is broken."""
+    victim.settings = {"write": {"flush_interval": "50ms", "max_pending_bytes": BOUND_BYTES}}
+    victim.start()
+    began = time.monotonic()
+    senders = [Sender(victim.http, began + SECONDS) for _ in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    worker = victim.worker()
+    memory = []
+    while any(sender.is_alive() for sender in senders):
+        memory.append(resident_bytes(worker))
+        time.sleep(SECONDS / 40)
+    for sender in senders:
+        sender.join()
+    assert victim.stop() == 0
+    assert [failure for sender in senders for failure in sender.failures] == []
+    refused = {number: took for sender in senders for number, took in sender.refused_s.items()}
+    accepted = {number: moment - began for sender in senders for number, moment in sender.accepted.items()}
+    assert len(refused) > SENDERS, "this was no overload"
+    assert max(refused.values()) < REFUSED_WITHIN_S * PATIENCE
+    early = sum(moment < SECONDS / 2 for moment in accepted.values())
+    assert len(accepted) - early > early / 3, "the rate at which it accepts collapses"
+    settled = memory[len(memory) // 4 :]
+    assert max(settled) - min(settled) < 150 << 20
+    assert max(memory) < 600 << 20
+    victim.start()
+    assert victim.stop() == 0
+    stored = ask(
+        victim.data,
+        "SELECT inputs.request AS number, count(*) AS rows, count(DISTINCT prediction_id) AS ids, "
+        "sum(inputs.row) AS total FROM predictions.burst GROUP BY ALL",
+    )
+    assert {row["number"] for row in stored} == accepted.keys()
+    assert {(row["rows"], row["ids"], row["total"]) for row in stored} == {(ROWS, ROWS, sum(range(ROWS)))}

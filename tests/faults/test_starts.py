@@ -1,0 +1,131 @@
+"""Starts that cannot be, or should not: told in one line, and nothing is touched."""
+
+import hashlib
+import os
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers.faults_claims import Claims, Outcome, Shape
+from helpers.faults_golden import GOLDEN, golden_claims
+from helpers.faults_judge import compare, judge, require_well
+from helpers.faults_mounts import write_protected
+from helpers.faults_plan import as_root, long_only
+from helpers.faults_producer import HttpClient, send
+from helpers.faults_victim import Victim
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """A digest of every file."""
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def refused(victim: Victim, *prefix: str) -> str:
+    """Start it, which must fail soon, and give what it says: one line."""
+    said_before = len(victim.output.read_text()) if victim.output.exists() else 0
+    began = time.monotonic()
+    victim.launch(prefix)
+    assert victim.died() not in {0, -9}
+    assert time.monotonic() - began < 20  # 2 s on a machine that does nothing else
+    said = victim.output.read_text()[said_before:].strip()
+    assert "Traceback" not in said
+    assert said.startswith("lapwing: "), said
+    return said
+
+
+@pytest.fixture
+def served(victim: Victim, claims: Claims) -> Victim:
+    """A collector that was killed with something in its log."""
+    victim.settings = {"write": {"flush_interval": "1h"}}
+    victim.start()
+    client = HttpClient(victim.http)
+    assert send(client, claims.make(Shape.NUMBERED, 3, "served")) == 200
+    client.close()
+    victim.kill()
+    victim.settings = {"write": {"flush_interval": "50ms"}}
+    return victim
+
+
+@as_root
+def test_a_folder_that_cannot_be_used_is_told_and_left_alone(served: Victim, claims: Claims) -> None:
+    """Read-only, or another user's: one line that names the folder, no acknowledgement, no change.
+
+    Afterwards it starts as if nothing had been, although the killed process left its lock file.
+    """
+    before = contents(served.data)
+    with write_protected(served.data):
+        assert str(served.data) in refused(served)
+    for path in (served.data, *served.data.rglob("*")):
+        os.chown(path, 12_345, 12_345)
+    assert str(served.data) in refused(served, "setpriv", "--bounding-set=-dac_override", "--inh-caps=-all")
+    for path in (served.data, *served.data.rglob("*")):
+        os.chown(path, os.geteuid(), os.getegid())
+    assert contents(served.data) == before
+    served.start()
+    require_well(judge(served, claims))
+
+
+@long_only
+def test_wrong_settings_touch_nothing(served: Victim, claims: Claims) -> None:
+    """A mistake in the settings is told before anything of the data is opened."""
+    before = contents(served.data)
+    good, served.settings = served.settings, {"write": {"flush_interval": "soon"}}
+    assert "flush_interval" in refused(served)
+    assert contents(served.data) == before
+    served.settings = good
+    served.start()
+    require_well(judge(served, claims))
+
+
+def test_a_second_collector_is_refused(victim: Victim, claims: Claims) -> None:
+    """It names who owns the folder, and the first goes on undisturbed."""
+    victim.start()
+    second = Victim(victim.data, victim.settings)
+    second.data = victim.data.parent / "other"
+    second.data.symlink_to(victim.data)
+    try:
+        said = refused(second)
+    finally:
+        second.clear()
+    assert "pid" in said
+    require_well(judge(victim, claims))
+
+
+@long_only
+def test_a_foreign_file_in_the_lake_is_left_alone(victim: Victim, claims: Claims) -> None:
+    """What is not Lapwing's is neither read nor deleted, and disturbs nothing."""
+    victim.start()
+    client = HttpClient(victim.http)
+    assert send(client, claims.make(Shape.NUMBERED, 3, "served")) == 200
+    client.close()
+    foreign = victim.data / "lake" / "notes.txt"
+    foreign.write_text("mine")
+    victim.kill()
+    victim.start()
+    require_well(judge(victim, claims))
+    assert foreign.read_text() == "mine"
+
+
+@pytest.mark.parametrize("file", sorted(GOLDEN.glob("data-*.tar.xz")), ids=lambda file: file.name)
+def test_what_an_older_version_left_is_taken_over(file: Path, victim: Victim) -> None:
+    """After an upgrade over a log that was not empty every promise of the old version is kept."""
+    with tarfile.open(file) as tar:
+        tar.extractall(victim.data.parent, filter="data")
+    for shared in victim.data.rglob("*-shm"):
+        shared.unlink()  # memory shared by processes of another machine
+    claims = golden_claims()
+    for claim in claims.made:
+        claim.outcome = Outcome.PROMISED
+    victim.start()
+    client = HttpClient(victim.http)
+    again = [claim for claim in claims.made if claim.shape.retried_safely]
+    assert all(send(client, claim) == 200 for claim in again)
+    client.close()
+    require_well(judge(victim, claims))
+    assert compare(victim.data, claims).stored == sum(claim.count for claim in claims.made)
