@@ -12,7 +12,9 @@ from helpers.faults_claims import Claims
 from helpers.faults_judge import judge, require_well
 from helpers.faults_plan import LONG, SEED
 from helpers.faults_producer import Producer
-from helpers.faults_victim import Victim, wait_until
+from helpers.faults_victim import SUPERVISED, Victim, wait_until
+
+supervised = pytest.mark.skipif(not SUPERVISED, reason="one process does it all")
 
 END_S = 5.0
 """Within this time it ends when asked to, on a machine that does nothing else."""
@@ -53,6 +55,7 @@ def test_it_ends_when_asked_to_under_load(turn: int, victim: Victim, claims: Cla
     require_well(judge(victim, claims))
 
 
+@supervised
 def test_a_killed_worker_comes_back_by_itself(victim: Victim, claims: Claims) -> None:
     """Whoever kills the worker alone finds another at work soon; nothing is lost, and nobody was refused."""
     victim.start()
@@ -65,6 +68,7 @@ def test_a_killed_worker_comes_back_by_itself(victim: Victim, claims: Claims) ->
     require_well(judge(victim, claims))
 
 
+@supervised
 def test_a_worker_does_not_outlive_its_supervisor(victim: Victim, claims: Claims) -> None:
     """When the process that holds the sockets is killed, its worker ends too, and the next start is clean."""
     victim.start()

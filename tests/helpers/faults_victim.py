@@ -10,12 +10,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
 import yaml
 
 from lapwing_collector.config.settings import Settings
+
+SUPERVISED = find_spec("lapwing_collector.app.worker") is not None
 
 T = TypeVar("T")
 
@@ -138,7 +141,7 @@ class Victim:
             with contextlib.suppress(OSError):
                 if b"lapwing_collector.app.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
                     return child
-        return None
+        return None if SUPERVISED else self.process.pid
 
     def kill(self) -> None:
         """Kill all its processes at once, as kill -9 or the kernel would."""
