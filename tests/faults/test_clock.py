@@ -28,13 +28,12 @@ def test_a_clock_that_jumps_loses_nothing(victim: Victim, claims: Claims, tmp_pa
     }
     offset.write_text("+0")
     victim.start(["faketime", "-f", "+0"], **fake)
-    client = HttpClient(victim.http)
-    for jump in ("+0", "+10y", "-2h"):
-        offset.write_text(jump)
-        for shape in Shape:
-            assert send(client, claims.make(shape, 3, "late")) == 200
-        probe(victim, claims)
-    client.close()
+    with HttpClient(victim.http) as client:
+        for jump in ("+0", "+10y", "-2h"):
+            offset.write_text(jump)
+            for shape in Shape:
+                assert send(client, claims.make(shape, 3, "late")) == 200
+            probe(victim, claims)
     victim.kill()
     victim.start()
     require_well(judge(victim, claims))

@@ -26,10 +26,9 @@ TORN = [
 
 def promise(victim: Victim, claims: Claims, rounds: int = 1) -> list[Claim]:
     """Get a yes for each shape, `rounds` times."""
-    client = HttpClient(victim.http)
-    made = [claims.make(shape, 4, "damaged") for _ in range(rounds) for shape in Shape]
-    assert all(send(client, claim) == 200 for claim in made)
-    client.close()
+    with HttpClient(victim.http) as client:
+        made = [claims.make(shape, 4, "damaged") for _ in range(rounds) for shape in Shape]
+        assert all(send(client, claim) == 200 for claim in made)
     return made
 
 

@@ -35,10 +35,9 @@ def test_a_disk_that_fills_up_is_survived(left: int, claims: Claims, tmp_path: P
         ballast = disk / "ballast"
         try:
             victim.start()
-            client = HttpClient(victim.http)
-            for shape in Shape:
-                assert send(client, claims.make(shape, 10, "before")) == 200
-            client.close()
+            with HttpClient(victim.http) as client:
+                for shape in Shape:
+                    assert send(client, claims.make(shape, 10, "before")) == 200
             probe(victim, claims)
             fill(ballast, left)
             with Producer(claims, victim.http, left, pace_s=0.001) as producer:
@@ -69,10 +68,9 @@ def test_no_start_on_a_full_disk_loses_what_was_promised(claims: Claims, tmp_pat
         ballast = disk / "ballast"
         try:
             victim.start()
-            client = HttpClient(victim.http)
-            for shape in Shape:
-                assert send(client, claims.make(shape, 10, "before")) == 200
-            client.close()
+            with HttpClient(victim.http) as client:
+                for shape in Shape:
+                    assert send(client, claims.make(shape, 10, "before")) == 200
             victim.kill()
             fill(ballast, 0)
             victim.settings = {"write": {"flush_interval": "50ms"}}

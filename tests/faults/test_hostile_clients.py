@@ -35,14 +35,13 @@ def connections(victim: Victim, count: int, first_bytes: bytes) -> Iterator[list
 
 def slowest_answer_s(victim: Victim, claims: Claims, requests: int) -> float:
     """Send as a good client does, each request answered with yes; how long the slowest took."""
-    client = HttpClient(victim.http)
-    times = []
-    for _ in range(requests):
-        claim = claims.make(Shape.NUMBERED, 3, "good")
-        began = time.monotonic()
-        assert send(client, claim) == 200
-        times.append(time.monotonic() - began)
-    client.close()
+    with HttpClient(victim.http) as client:
+        times = []
+        for _ in range(requests):
+            claim = claims.make(Shape.NUMBERED, 3, "good")
+            began = time.monotonic()
+            assert send(client, claim) == 200
+            times.append(time.monotonic() - began)
     return max(times)
 
 
@@ -57,9 +56,8 @@ def test_good_clients_are_served_beside_those_that_hold_on(victim: Victim, claim
     ):
         assert slowest_answer_s(victim, claims, 20) < 5
         bomb = zlib.compress(bytes(200 << 20), 9, wbits=31)
-        client = HttpClient(victim.http)
-        status, _ = client.post_raw(bomb, {"Content-Encoding": "gzip"})
-        client.close()
+        with HttpClient(victim.http) as client:
+            status, _ = client.post_raw(bomb, {"Content-Encoding": "gzip"})
         assert status == 413
         assert slowest_answer_s(victim, claims, 20) < 5
     require_well(judge(victim, claims))

@@ -2,14 +2,13 @@
 
 import hashlib
 import os
-import tarfile
 import time
 from pathlib import Path
 
 import pytest
 
-from helpers.faults_claims import Claims, Outcome, Shape
-from helpers.faults_golden import GOLDEN, golden_claims
+from helpers.faults_claims import Claims, Shape
+from helpers.faults_golden import GOLDEN, unpack_golden
 from helpers.faults_judge import compare, judge, require_well
 from helpers.faults_mounts import write_protected
 from helpers.faults_plan import as_root, long_only
@@ -44,9 +43,8 @@ def served(victim: Victim, claims: Claims) -> Victim:
     """A collector that was killed with something in its log."""
     victim.settings = {"write": {"flush_interval": "1h"}}
     victim.start()
-    client = HttpClient(victim.http)
-    assert send(client, claims.make(Shape.NUMBERED, 3, "served")) == 200
-    client.close()
+    with HttpClient(victim.http) as client:
+        assert send(client, claims.make(Shape.NUMBERED, 3, "served")) == 200
     victim.kill()
     victim.settings = {"write": {"flush_interval": "50ms"}}
     return victim
@@ -101,9 +99,8 @@ def test_a_second_collector_is_refused(victim: Victim, claims: Claims) -> None:
 def test_a_foreign_file_in_the_lake_is_left_alone(victim: Victim, claims: Claims) -> None:
     """What is not Lapwing's is neither read nor deleted, and disturbs nothing."""
     victim.start()
-    client = HttpClient(victim.http)
-    assert send(client, claims.make(Shape.NUMBERED, 3, "served")) == 200
-    client.close()
+    with HttpClient(victim.http) as client:
+        assert send(client, claims.make(Shape.NUMBERED, 3, "served")) == 200
     foreign = victim.data / "lake" / "notes.txt"
     foreign.write_text("mine")
     victim.kill()
@@ -115,17 +112,9 @@ def test_a_foreign_file_in_the_lake_is_left_alone(victim: Victim, claims: Claims
 @pytest.mark.parametrize("file", sorted(GOLDEN.glob("data-*.tar.xz")), ids=lambda file: file.name)
 def test_what_an_older_version_left_is_taken_over(file: Path, victim: Victim) -> None:
     """After an upgrade over a log that was not empty every promise of the old version is kept."""
-    with tarfile.open(file) as tar:
-        tar.extractall(victim.data.parent, filter="data")
-    for shared in victim.data.rglob("*-shm"):
-        shared.unlink()  # memory shared by processes of another machine
-    claims = golden_claims()
-    for claim in claims.made:
-        claim.outcome = Outcome.PROMISED
+    claims = unpack_golden(file, victim.data)
     victim.start()
-    client = HttpClient(victim.http)
-    again = [claim for claim in claims.made if claim.shape.retried_safely]
-    assert all(send(client, claim) == 200 for claim in again)
-    client.close()
+    with HttpClient(victim.http) as client:
+        assert all(send(client, claim) == 200 for claim in claims.made if claim.shape.has_numbers)
     require_well(judge(victim, claims))
     assert compare(victim.data, claims).stored == sum(claim.count for claim in claims.made)

@@ -44,11 +44,10 @@ def test_the_answer_comes_after_the_sync(victim: Victim, claims: Claims, tmp_pat
     """Between a request's coming in and its 200 lies a sync of the log that has returned."""
     trace = tmp_path / "trace"
     victim.start(strace(trace, "trace=network,read,readv,write,writev,fdatasync"))
-    client = HttpClient(victim.http)
-    for _ in range(3):
-        for shape in Shape:
-            assert send(client, claims.make(shape, 2, "traced")) == 200
-    client.close()
+    with HttpClient(victim.http) as client:
+        for _ in range(3):
+            for shape in Shape:
+                assert send(client, claims.make(shape, 2, "traced")) == 200
     assert victim.stop() == 0
     lines = trace.read_text(errors="replace").splitlines()
     came = [i for i, line in enumerate(lines) if '"POST /v1/logs' in line]
@@ -65,10 +64,9 @@ def test_a_failed_sync_is_told_and_never_tried_again(victim: Victim, claims: Cla
     trace = tmp_path / "trace"
     inject = "inject=fdatasync:error=EIO:when=3+"
     victim.start(strace(trace, "trace=fdatasync", inject, path=victim.data / FIRST_SEGMENT))
-    client = HttpClient(victim.http)
-    made = [claims.make(Shape.NUMBERED, 5, "unlucky") for _ in range(5)]
-    assert [send(client, claim) for claim in made] == [200, 200, 503, 200, 200]
-    client.close()
+    with HttpClient(victim.http) as client:
+        made = [claims.make(Shape.NUMBERED, 5, "unlucky") for _ in range(5)]
+        assert [send(client, claim) for claim in made] == [200, 200, 503, 200, 200]
     require_well(judge(victim, claims))
     assert trace.read_text().count("EIO") == 1
 
@@ -79,9 +77,8 @@ def test_a_full_disk_is_told(victim: Victim, claims: Claims, tmp_path: Path) -> 
     inject = "inject=write:error=ENOSPC:when=2..3"
     segment = victim.data / FIRST_SEGMENT
     victim.start(strace(tmp_path / "trace", "trace=write", inject, path=segment))
-    client = HttpClient(victim.http)
-    answers = [send(client, claims.make(Shape.NUMBERED, 5, "unlucky")) for _ in range(4)]
-    client.close()
+    with HttpClient(victim.http) as client:
+        answers = [send(client, claims.make(Shape.NUMBERED, 5, "unlucky")) for _ in range(4)]
     assert answers[0] == answers[-1] == 200
     assert 503 in answers
     assert set(answers) == {200, 503}
@@ -96,19 +93,18 @@ def test_a_slow_disk_slows_answers_and_loses_nothing(
     inject = f"inject=fdatasync:delay_exit={round(delay_s * 1e6)}:when=1..4"
     segment = victim.data / FIRST_SEGMENT
     victim.start(strace(tmp_path / "trace", "trace=fdatasync", inject, path=segment))
-    client = HttpClient(victim.http)
-    claim = claims.make(Shape.NUMBERED, 5, "patient")
-    began = time.monotonic()
-    status = send(client, claim)
-    took_s = time.monotonic() - began
-    if delay_s < REPLY_S:
-        assert status == 200
-        assert took_s >= delay_s
-    else:
-        assert status == 503
-        assert took_s < REPLY_S + 1.5
-    wait_until(lambda: send(client, claim) == 200, "the disk is quick again", 90)
-    client.close()
+    with HttpClient(victim.http) as client:
+        claim = claims.make(Shape.NUMBERED, 5, "patient")
+        began = time.monotonic()
+        status = send(client, claim)
+        took_s = time.monotonic() - began
+        if delay_s < REPLY_S:
+            assert status == 200
+            assert took_s >= delay_s
+        else:
+            assert status == 503
+            assert took_s < REPLY_S + 1.5
+        wait_until(lambda: send(client, claim) == 200, "the disk is quick again", 90)
     require_well(judge(victim, claims))
 
 

@@ -37,8 +37,8 @@ class Shape(enum.StrEnum):
     """Ordinary log records."""
 
     @property
-    def retried_safely(self) -> bool:
-        """Whether the collector knows a repeated record by its number."""
+    def has_numbers(self) -> bool:
+        """Whether records have a process id and a number; else they are known by their content."""
         return self not in {Shape.STOCK, Shape.LOG}
 
 
@@ -79,7 +79,7 @@ class Claim:
     def body(self) -> bytes:
         """The request, the same bytes each time."""
         resource = {"service.name": "campaign"}
-        if self.shape.retried_safely:
+        if self.shape.has_numbers:
             resource["lapwing.process.id"] = self.process
         return otlp.request(*self._records(), resource=resource)
 
@@ -89,7 +89,7 @@ class Claim:
             return
         build = {Shape.NUMBERED: _prediction, Shape.STOCK: _prediction, Shape.LABEL: _label, Shape.LOG: _log}
         for i, name in enumerate(self.ids):
-            sequence = {"lapwing.sequence": self.first_sequence + i} if self.shape.retried_safely else {}
+            sequence = {"lapwing.sequence": self.first_sequence + i} if self.shape.has_numbers else {}
             yield build[self.shape](name, sequence)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from helpers.faults_claims import Claims, Shape
+from helpers.faults_claims import Claims, Outcome, Shape
 from helpers.faults_judge import probe
 from helpers.faults_producer import HttpClient, send
 from helpers.faults_victim import Victim
@@ -23,20 +23,25 @@ GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
 def promise(claims: Claims, victim: Victim) -> None:
     """Send a request of each shape and expect a yes."""
-    client = HttpClient(victim.http)
-    for shape in Shape:
-        assert send(client, claims.make(shape, 3, "golden")) == 200
-    client.close()
+    with HttpClient(victim.http) as client:
+        for shape in Shape:
+            assert send(client, claims.make(shape, 3, "golden")) == 200
 
 
-def golden_claims() -> Claims:
-    """The claims that are promised in the golden directories, as `write` makes them."""
+def unpack_golden(file: Path, data: Path) -> Claims:
+    """Lay a golden directory out at `data`; the claims that are promised in it, as `write` makes them."""
+    with tarfile.open(file) as tar:
+        tar.extractall(data.parent, filter="data")
+    for shared in data.rglob("*-shm"):
+        shared.unlink()  # memory shared by processes of another machine
     claims = Claims()
     for _ in range(2):
         for shape in Shape:
             claims.make(shape, 3, "golden")
         if len(claims.made) == len(Shape):
             claims.make(Shape.NUMBERED, 1, "judge")
+    for claim in claims.made:
+        claim.outcome = Outcome.PROMISED
     return claims
 
 

@@ -58,6 +58,12 @@ class HttpClient:
             self.close()
             raise (error if isinstance(error, OSError) else OSError(f"no answer: {error!r}")) from error
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Hang up."""
         if self._connection is not None:
@@ -93,6 +99,7 @@ class Producer:
         *,
         shapes: Sequence[Shape] = tuple(Shape),
         pace_s: float = 0.01,
+        most: int = 20,
     ) -> None:
         self.tally = Tally()
         self._claims = claims
@@ -100,6 +107,7 @@ class Producer:
         self._dice = random.Random(str(seed))
         self._shapes = shapes
         self._pace_s = pace_s
+        self._most = most
         self._process = f"process-{seed}"
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -124,13 +132,13 @@ class Producer:
         try:
             while not self._stop.is_set():
                 shape = self._dice.choice(self._shapes)
-                self._deliver(self._claims.make(shape, self._dice.randint(1, 20), self._process))
+                self._deliver(self._claims.make(shape, self._dice.randint(1, self._most), self._process))
                 self._stop.wait(self._dice.expovariate(1 / self._pace_s))
         except BaseException as error:  # noqa: BLE001  # raised where the test stops this
             self._failure = error
 
     def _deliver(self, claim: Claim) -> None:
-        tries = self._dice.choice((1, 30, 100)) if claim.shape.retried_safely else 1
+        tries = self._dice.choice((1, 30, 100))
         for _ in range(tries):
             try:
                 status = send(self._client, claim, compress=self._dice.random() < 0.3)

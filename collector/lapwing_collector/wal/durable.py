@@ -3,13 +3,15 @@
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from lapwing_collector.crashpoints import reach
+from lapwing_collector.folders import sync_folder
+
 _MOST_PARTS: Final = 512
 """In one call; systems allow 1024."""
-
-from lapwing_collector.folders import sync_folder
 
 if sys.platform == "darwin":
     import fcntl
@@ -29,8 +31,8 @@ def leave_to_system(fd: int) -> None:
     """Wait for nothing: the operating system writes the file's bytes when it likes."""
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data`, however many calls it takes.
+def write_all(fd: int, parts: Sequence[bytes]) -> None:
+    """Write all of `parts`, however many calls it takes.
 
     Raises:
         OSError: A part could not be written; some of it may have been.
@@ -61,7 +63,9 @@ def write_durably(path: Path, data: bytes) -> None:
             sync_data(fd)
         finally:
             os.close(fd)
+        reach("wal.before_rename")
         temporary.replace(path)
+        reach("wal.after_rename")
     except OSError:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -210,6 +210,7 @@ class Segments:
         if newest and next_position - 1 <= through and newest.size > self._segment_bytes // 64:
             self._start(next_position)
         while len(self._all) > 1 and self._all[1].first - 1 <= through:
+            crashpoints.reach("wal.before_release")
             self._all[0].path.unlink(missing_ok=True)
             del self._all[0]
 

@@ -4,6 +4,7 @@ A campaign that does not notice proves nothing.
 """
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -15,15 +16,17 @@ def skip_the_sync() -> None:
 
 
 def acknowledge_early() -> None:
-    """Say yes before the log has anything."""
+    """Say yes before the log has anything, which it gets a little later."""
     from lapwing_collector.wal import Log
 
     append = Log.append
 
-    def hasty(log: Log, payload: bytes) -> Future[int]:
-        append(log, payload)
+    def hasty(log: Log, *entry: Any) -> Future[int]:
+        later = threading.Timer(600, append, (log, *entry))
+        later.daemon = True
+        later.start()
         done: Future[int] = Future()
-        done.set_result(log.last_position)
+        done.set_result(log.last_position + 1)
         return done
 
     Log.append = hasty  # type: ignore[method-assign]
@@ -47,8 +50,8 @@ def release_early() -> None:
         log: Log = opened(cls, *args, **{**options, "segment_bytes": 4096})
         return log
 
-    def forgetful(log: Log, payload: bytes) -> Future[int]:
-        done = append(log, payload)
+    def forgetful(log: Log, *entry: Any) -> Future[int]:
+        done = append(log, *entry)
         log.release(log.last_position)
         return done
 
@@ -60,9 +63,16 @@ def skip_the_ledger() -> None:
     """Take every record for a new one."""
     import numpy as np
 
-    from lapwing_collector.dedup import Ledger
+    from lapwing_collector.dedup import Admitting, Ledger
 
-    Ledger.admit = lambda ledger, process, numbers: np.ones(len(numbers), bool)  # type: ignore[method-assign]
+    def all_new(*arguments: Any) -> Any:
+        return np.ones(len(arguments[-1]), np.bool_)
+
+    def none_known(_: Ledger, hashes: Any) -> Any:
+        return np.zeros(len(hashes), np.bool_)
+
+    Admitting.admit = Admitting.admit_records = all_new  # type: ignore[assignment,method-assign]
+    Ledger.knows_requests = none_known  # type: ignore[method-assign]
 
 
 SABOTAGES: dict[str, Callable[[], None]] = {
