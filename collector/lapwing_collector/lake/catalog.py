@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import duckdb
 import pyarrow as pa
@@ -14,6 +14,10 @@ from lapwing_collector.engine import literal
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.folders import make_folder
 from lapwing_collector.lake.statements import statement
+
+_THREADS: Final = 2
+_MEMORY_LIMIT: Final = "256MB"
+"""Commits need next to none; this is for merging, and for what DuckLake remembers of tables."""
 
 
 class Catalog:
@@ -40,8 +44,7 @@ class Catalog:
         folder = folder.resolve()
         try:
             make_folder(engine.data_folder(folder))
-            connection = engine.connect()
-            engine.attach(connection, folder, read_only=False)
+            connection = _connect(folder)
         except (OSError, duckdb.Error) as error:
             raise DataDirectoryError(f"{folder}: the lake cannot be opened: {error}") from error
         return cls(folder, connection)
@@ -50,6 +53,13 @@ class Catalog:
     def folder(self) -> Path:
         """Where the lake is: the catalog and its data folder; absolute."""
         return self._folder
+
+    def forget_shapes(self) -> None:
+        """Give back the memory in which DuckLake keeps all tables' columns as of each change of any."""
+        with self._lock:
+            fresh = _connect(self._folder)
+            self._connection.close()
+            self._connection = fresh
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -120,3 +130,9 @@ class Catalog:
         """Let go of the catalog; closing twice is harmless."""
         with self._lock:
             self._connection.close()
+
+
+def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
+    connection = engine.connect(threads=_THREADS, memory_limit=_MEMORY_LIMIT)
+    engine.attach(connection, folder, read_only=False)
+    return connection

@@ -40,6 +40,9 @@ _MERGE_TIERS_BYTES: Final = (1 << 20, 16 << 20)
 """Files below a tier are merged together; what they become is about the next tier's size."""
 _MERGE_AT_LEAST: Final = 16
 
+_SHAPES_KEPT: Final = 4_000
+"""Models times changes of tables after which the connection starts afresh: DuckLake keeps 30 kB of each."""
+
 _STRINGS: Final = pa.map_(pa.string(), pa.string())
 _TIME: Final = pa.timestamp("us")
 _MODEL_ROWS: Final = pa.schema(
@@ -123,6 +126,7 @@ class Lake:
         self._names: dict[str, str] = {}
         self._versions: set[tuple[str, str | None]] = set()
         self._progress = Progress()
+        self._shapes_kept = 0
         self._unmergeable: dict[tuple[str, str, int], int] = {}
 
     @classmethod
@@ -355,6 +359,10 @@ class Lake:
                     self._catalog.rows(f"ALTER TABLE {_sql_name(each.key)} {change}")
             self._replace_views([*missing, *new_columns])
         self._tables.forget(each.key for each in reshaped)
+        self._shapes_kept += len(self._names)
+        if self._shapes_kept > _SHAPES_KEPT:
+            self._catalog.forget_shapes()
+            self._shapes_kept = 0
 
     def _replace_views(self, changed: Iterable[_Rows]) -> None:
         """Make the views of models whose tables are new or have a new column."""

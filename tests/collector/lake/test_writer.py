@@ -111,6 +111,20 @@ def test_schema_follows_the_data(lake: Lake, folder: Path) -> None:
     assert rows == [(1.0, None, None, None), (1.5, "new", True, True)]
 
 
+def test_many_changes_of_many_tables_do_not_fill_memory(
+    lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection that remembers all shapes of tables starts afresh now and then; nothing is lost."""
+    monkeypatch.setattr(writer, "_SHAPES_KEPT", 1)
+    afresh = []
+    real = lake.catalog.forget_shapes
+    monkeypatch.setattr(lake.catalog, "forget_shapes", lambda: afresh.append(real()))
+    for number in range(4):
+        lake.flush([predictions("m", [{f"inputs.x{number}": number}])], [], Progress(number + 1, 0))
+    assert len(afresh) == 1
+    assert read(folder, "SELECT sum(inputs.x0), sum(inputs.x3) FROM predictions.m") == [(0, 3)]
+
+
 def test_models_that_differ_by_case_get_tables_of_their_own(lake: Lake, folder: Path) -> None:
     """The first spelling has the plain name, also after a restart; `models` tells the other's."""
     lake.flush([predictions("Churn", [{"inputs.x": 1}])], [], Progress(1, 0))
