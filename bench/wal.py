@@ -24,7 +24,7 @@ def plain_loop(folder: Path) -> float:
     fd = os.open(folder / "plain", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     start = time.perf_counter()
     for _ in range(ENTRIES):
-        write_all(fd, PAYLOAD)
+        write_all(fd, [PAYLOAD])
         sync_data(fd)
     elapsed = time.perf_counter() - start
     os.close(fd)
@@ -36,7 +36,7 @@ def group_commit(folder: Path, appenders: int) -> float:
 
     def append_in_turn(log: Log, entries: int) -> None:
         for _ in range(entries):
-            log.append(PAYLOAD).result()
+            log.append(b"", [PAYLOAD]).result()
 
     with Log.open(folder) as log:
         threads = [

@@ -1,6 +1,5 @@
 """Sets of 128-bit hashes that are remembered for a while, in little more memory than the hashes take."""
 
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -14,20 +13,58 @@ Hashes = npt.NDArray[np.uint64]
 NO_HASHES: Final = np.zeros((0, 2), np.uint64)
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """The hashes of some time, as sorted arrays of which each is much larger than the next."""
+_BITS_PER_HASH: Final = 16
 
-    newest_ns: int
-    runs: list[Hashes] = field(default_factory=list)
+
+class _Bucket:
+    """The hashes of some time, as sorted arrays of which each is much larger than the next.
+
+    Before it, a filter: three bits of one word per hash, which nearly always tell that a hash is not here.
+    """
+
+    def __init__(self, newest_ns: int, most: int) -> None:
+        self.newest_ns = newest_ns
+        self.runs: list[Hashes] = []
+        words = max(most * _BITS_PER_HASH // 64, 1)
+        self._filter = np.zeros(1 << (words - 1).bit_length(), np.uint64)
 
     def __len__(self) -> int:
         return sum(map(len, self.runs))
 
+    def contain(self, hashes: Hashes) -> Bools:
+        """Which of `hashes`, which are sorted, are here."""
+        words, bits = self._bits(hashes)
+        found: Bools = (self._filter[words] & bits) == bits
+        if found.any():
+            likely = np.flatnonzero(found)
+            wanted = hashes[likely]
+            here = np.zeros(len(wanted), np.bool_)
+            for run in self.runs:
+                here |= _contained(run, wanted)
+            found[likely] = here
+        return found
+
     def add(self, run: Hashes) -> None:
+        """Add hashes, which are sorted."""
+        words, bits = self._bits(run)
+        np.bitwise_or.at(self._filter, words, bits)
         while self.runs and len(self.runs[-1]) < 2 * len(run):
             run = _sorted(np.concatenate((self.runs.pop(), run)))
         self.runs.append(run)
+
+    def forget(self, gone: "Keys") -> None:
+        """Take out hashes; the filter need not know."""
+        self.runs = [run[~gone.contain(run)] for run in self.runs]
+
+    def _bits(self, hashes: Hashes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint64]]:
+        """Where in the filter each hash leaves its bits, and which."""
+        high, low = hashes[:, 0], hashes[:, 1]
+        one, six = np.uint64(1), np.uint64(63)
+        bits = one << (low & six)
+        for shift in (6, 12):
+            bits |= one << ((low >> np.uint64(shift)) & six)
+        # The last bits of the first half: what it is sorted by stays useful for searching.
+        return (high & np.uint64(len(self._filter) - 1)).astype(np.intp), bits
 
 
 class Keys:
@@ -53,9 +90,10 @@ class Keys:
             return found
         order = np.argsort(hashes[:, 0])
         wanted = hashes[order]
+        here = np.zeros(len(wanted), np.bool_)
         for bucket in self._buckets:
-            for run in bucket.runs:
-                found[order] |= _contained(run, wanted)
+            here |= bucket.contain(wanted)
+        found[order] = here
         return found
 
     def add(self, hashes: Hashes, at_ns: int) -> None:
@@ -64,7 +102,7 @@ class Keys:
             return
         newest = self._buckets[-1] if self._buckets else None
         if newest is None or self._is_done(newest, at_ns):
-            newest = _Bucket(at_ns)
+            newest = _Bucket(at_ns, self._capacity // 10 + len(hashes))
             self._buckets.append(newest)
         newest.newest_ns = max(newest.newest_ns, at_ns)
         newest.add(_sorted(hashes))
@@ -80,7 +118,7 @@ class Keys:
         gone = Keys(0, len(hashes) + 1)
         gone.add(hashes, 0)
         for bucket in self._buckets:
-            bucket.runs = [run[~gone.contain(run)] for run in bucket.runs]
+            bucket.forget(gone)
 
     def dump(self) -> list[tuple[int, Hashes]]:
         """All that is remembered, with the time when it will have been seen once it is added again."""

@@ -58,16 +58,13 @@ def members(admission: Admission) -> set[object]:
 
 @given(steps=STEPS)
 def test_it_knows_what_a_set_knows(steps: list[tuple[str, tuple[list, list[int], list[int]]]]) -> None:
-    """Whatever is admitted, made durable, failed or in doubt at a snapshot: it answers as a set would.
-
-    A restart restores the snapshot, without hashes of records, and applies what the durable entries say.
-    """
+    """Whatever is admitted, made durable, failed or in doubt at a snapshot, it answers as a set would."""
     ledger = Ledger()
     known: set[object] = set()
     durable: list[Admission] = []
     doubtful: list[tuple[Admission, set[object]]] = []
     for step, (numbered, records, requests) in steps:
-        if step == "restart":
+        if step == "restart":  # from a snapshot, and what the durable entries say
             ledger = Ledger.restore(ledger.snapshot())
             for _, uncertain in doubtful:
                 known -= uncertain
