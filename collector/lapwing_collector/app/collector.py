@@ -123,7 +123,13 @@ async def run_collector(
             interval_s=settings.write.flush_interval.total_seconds(),
             on_flushed=on_flushed,
         )
-        telemetry = Telemetry(people=queries.stats, rules=rule_queries.stats, redaction=prepare)
+        telemetry = Telemetry(
+            accounts=accounts,
+            intake=ingestion.stats,
+            people=queries.stats,
+            rules=rule_queries.stats,
+            redaction=prepare,
+        )
         serving = Serving(
             settings,
             queries,

@@ -1,5 +1,6 @@
 """The durable way in: the log, what is remembered of it, reading it back, and taking requests in."""
 
+from dataclasses import dataclass
 from typing import Final, Self
 
 from lapwing_collector.app.accounts import Accounts
@@ -12,12 +13,32 @@ from lapwing_collector.app.remembering import Memory
 from lapwing_collector.clock import Clock
 from lapwing_collector.config import Settings
 from lapwing_collector.decode import decode_group
+from lapwing_collector.dedup import Loss
 from lapwing_collector.wal import Log, leave_to_system, sync_data
 
 _SYNCS: Final = {"fsync": sync_data, "os": leave_to_system, "memory": leave_to_system}
 
 _UNSYNCED_BYTES: Final = 32 << 20
 """What the log may be given while it waits for the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeStats:
+    """How the log does, and what senders' numbers say.
+
+    Attributes:
+        loss: Records that never came.
+        log_bytes: Size of the log on disk.
+        failing: Whether it cannot be written.
+        damaged_parts: How many damaged places were found in it since the start.
+        replaying: Whether it is still read back.
+    """
+
+    loss: Loss
+    log_bytes: int
+    failing: bool
+    damaged_parts: int
+    replaying: bool
 
 
 class Ingestion:
@@ -101,6 +122,20 @@ class Ingestion:
     def problem(self) -> str | None:
         """Why nothing can be made durable at present, for a person; None while it can."""
         return self.log.problem
+
+    def stats(self, worst: int = 0) -> IntakeStats:
+        """How things are now.
+
+        Args:
+            worst: How many of the processes with missing records to name, those with the most first.
+        """
+        return IntakeStats(
+            self.memory.ledger.loss(worst),
+            self.log.bytes_held,
+            self.problem is not None,
+            len(self.log.damage),
+            self.recovery.replaying,
+        )
 
     def close(self) -> None:
         """Stop; what was appended is written first."""
