@@ -31,12 +31,19 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def check_free(host: str, port: int) -> None:
-    """Check that nobody listens where a socket that shares its port would not notice.
+def reserve(host: str, port: int) -> socket.socket:
+    """Keep a port for servers that open their own sockets and share it, without listening there.
+
+    Servers that share a port do not notice others on it; whoever holds this socket knows that there are none,
+    before the first of them, between two, and in the end.
 
     Raises:
         AddressInUseError: Another process listens there.
         ConfigError: Nobody can listen there.
     """
-    if port:
-        listen(host, port).close()
+    with listen(host, port) as free:
+        family, where = free.family, free.getsockname()
+    reserved = socket.socket(family)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(where)
+    return reserved

@@ -29,14 +29,12 @@ class Start:
         flags: Settings of the command line, by dotted name.
         holder: The process that others are told of when they want the data directory.
         hurry: Clients wait already: hold them first, and check the rules afterwards.
-        beside_another: Whether it starts while the one before it still runs.
     """
 
     file: Path | None
     flags: Mapping[str, Any]
     holder: int
     hurry: bool
-    beside_another: bool
 
 
 @dataclass(frozen=True, slots=True)

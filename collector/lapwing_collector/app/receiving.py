@@ -88,21 +88,20 @@ class Receiving:
         """Where OTLP/gRPC is received, once it is."""
         return "{}:{}".format(*self._grpc.address)
 
-    async def start(self, listeners: Mapping[str, socket.socket], *, beside_another: bool = False) -> None:
+    async def start(self, listeners: Mapping[str, socket.socket]) -> None:
         """Accept connections; their requests wait.
 
         Args:
             listeners: Sockets that listen already, by the settings' section that says where (`http`); for a
-                section without one, a socket is opened here.
-            beside_another: Whether the process before this one still runs. gRPC, which takes no socket from
-                others, then shares its port with it.
+                section without one, a socket is opened here. That of `grpc`, which takes no socket from
+                others, does not listen, but keeps the port.
 
         Raises:
             AddressInUseError: Another process listens there.
             ConfigError: Nobody can listen there.
         """
         await self._http.start(listeners.get("http"))
-        await self._grpc.start(beside_another=beside_another)
+        await self._grpc.start(listeners.get("grpc"))
 
     def open(self, ingest: Ingest, healthy: Callable[[], bool], replaying: Callable[[], bool]) -> None:
         """Let the requests that wait, and all others, go to `ingest`; the others are asked for /readyz."""

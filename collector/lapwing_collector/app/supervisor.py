@@ -24,7 +24,7 @@ from typing import Any, Final
 from lapwing_collector.app.orders import Failed, Holding, Listen, Own, Ready, Report, Start, Wanted
 from lapwing_collector.app.systemd import tell_ready, tell_restarting, tell_stopping
 from lapwing_collector.errors import LapwingError
-from lapwing_collector.listening import listen
+from lapwing_collector.listening import listen, reserve
 from lapwing_collector.logs import set_up_logging
 
 logger = logging.getLogger(__name__)
@@ -131,8 +131,7 @@ class Supervisor:
         pid = os.posix_spawn(sys.executable, command, os.environ, setsigmask=WORKER_SIGNALS)
         theirs.close()
         worker = _Worker(pid, ours)
-        beside_another = self._current is not None
-        self._send(worker, Start(self.file, dict(self.flags), os.getpid(), hurry, beside_another))
+        self._send(worker, Start(self.file, dict(self.flags), os.getpid(), hurry))
         return worker
 
     # What a worker says
@@ -169,7 +168,9 @@ class Supervisor:
             for section, address in addresses.items():
                 if (section, address) not in self._held:
                     host, _, port = address.rpartition(":")
-                    self._held[section, address] = listen(host.strip("[]"), int(port))
+                    # gRPC takes no socket from others: its workers share the port while one follows another.
+                    open_ = reserve if section == "grpc" else listen
+                    self._held[section, address] = open_(host.strip("[]"), int(port))
         except LapwingError as error:
             worker.why = str(error)
             os.kill(worker.pid, signal.SIGKILL)

@@ -89,7 +89,7 @@ class _Worker:
         if self._stop.is_set():
             return
         listeners = self._listeners(settings)
-        receiving = await self._hold_clients(settings, listeners, beside_another=start.beside_another)
+        receiving = await self._hold_clients(settings, listeners)
         try:
             if project is None:
                 project = await asyncio.to_thread(_load, start)
@@ -111,20 +111,18 @@ class _Worker:
 
     def _listeners(self, settings: "Settings") -> dict[str, socket]:
         """The sockets that the supervisor holds where the settings say, by section."""
-        addresses = {"http": settings.http.listen, "web": settings.web.listen}
+        addresses = {"http": settings.http.listen, "grpc": settings.grpc.listen, "web": settings.web.listen}
         self._say(Wanted(addresses, settings.logging.format, settings.logging.level))
         order = self._supervisor.recv()
         assert isinstance(order, Listen)  # noqa: S101  # as the order of orders says
         return {section: socket(fileno=recv_handle(self._supervisor)) for section in order.sections}
 
-    async def _hold_clients(
-        self, settings: "Settings", listeners: Mapping[str, socket], *, beside_another: bool
-    ) -> "Receiving":
+    async def _hold_clients(self, settings: "Settings", listeners: Mapping[str, socket]) -> "Receiving":
         """Let clients connect; their requests wait."""
         from lapwing_collector.app.receiving import Receiving
 
         receiving = Receiving(settings)
-        await receiving.start(listeners, beside_another=beside_another)
+        await receiving.start(listeners)
         self._say(Holding())
         asyncio.get_running_loop().add_reader(self._supervisor.fileno(), self._on_order)
         return receiving

@@ -7,6 +7,7 @@ message is read.
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from lapwing_collector.errors import ConfigError, DecodeError, LapwingError
-from lapwing_collector.listening import check_free
+from lapwing_collector.listening import reserve
 from lapwing_collector.receive.intake import Accepted, Guard, Intake, Readiness, refused
 from lapwing_collector.receive.status import response_of, retry_after_s, status_of
 
@@ -70,19 +71,23 @@ class GrpcServer:
         """Host and port that are listened on; the port is real once `start` is done."""
         return self._host, self._port
 
-    async def start(self, *, beside_another: bool = False) -> None:
+    async def start(self, reserved: socket.socket | None = None) -> None:
         """Listen; calls are accepted when this returns.
 
         Args:
-            beside_another: Whether another server may listen there, too, and is about to leave. Each then
-                gets some of the new connections.
+            reserved: The socket of whoever keeps the port for this server and the one before it, which may
+                still be about to leave; each then gets some of the new connections. None to make sure here
+                that nobody else listens.
 
         Raises:
             AddressInUseError: Another process listens there.
             ConfigError: Nobody can listen there.
         """
-        if not beside_another:
-            check_free(self._host, self._port)
+        with reserved or reserve(self._host, self._port) as kept:
+            self._port = kept.getsockname()[1]
+            await self._listen()
+
+    async def _listen(self) -> None:
         server = grpc.aio.server(options=_options(self._intake))
         export = grpc.stream_unary_rpc_method_handler(self._export)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Export": export}),))

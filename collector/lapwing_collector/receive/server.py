@@ -19,6 +19,9 @@ from lapwing_collector.receive.limits import Limits
 _KEEP_ALIVE_S: Final = 75
 """Longer than exporters pause between batches, so that they need not connect anew for each."""
 
+_LAST_CALL_S: Final = 0.1
+"""For requests on their way when the server stops."""
+
 
 class Server:
     """Serves an ASGI application over HTTP/1.1 inside the running event loop.
@@ -137,6 +140,7 @@ class _Protocol(HttpToolsProtocol):
         self._received = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._closing = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -163,6 +167,16 @@ class _Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._end_head()
         super().on_headers_complete()
+        if self._closing:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        self._closing = True
+        if self.cycle is None or self.cycle.response_complete:
+            # Requests that are on their way already are answered, and not met by the end of the connection.
+            self.loop.call_later(_LAST_CALL_S, super().shutdown)
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         super().pause_writing()

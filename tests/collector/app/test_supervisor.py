@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -36,6 +37,8 @@ class Service:
             self.data, config=self.config, environment=environment, http=http
         )
         self.address = self.process.endpoint.removeprefix("http://")
+        said = (self.data / "collector.log").read_text()
+        self.grpc_address = re.findall(r"over gRPC to\s+(\S+)", said)[-1]
 
     def post(self, body: bytes) -> int:
         """Send one request on a connection of its own, and again where it is told to, as OTLP wants it."""
@@ -49,6 +52,12 @@ class Service:
     def exporter(self) -> Exporter:
         """A stock exporter."""
         return OTLPLogExporter(endpoint=f"http://{self.address}/v1/logs", timeout=60)
+
+    def grpc_exporter(self) -> Exporter:
+        """A stock exporter over gRPC."""
+        grpc_exporter = pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc._log_exporter")
+        exporter: Exporter = grpc_exporter.OTLPLogExporter(self.grpc_address, insecure=True, timeout=60)
+        return exporter
 
     def said(self, action: str) -> list[str]:
         """The messages with this action so far."""
@@ -127,9 +136,12 @@ def test_who_comes_while_the_worker_is_dead_is_served_by_the_next(service: Servi
     wait_until(lambda: service.stored("crash") == (2, {"before", "meanwhile"}))
 
 
-def test_planned_restarts_under_load_refuse_nobody(service: Service) -> None:
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_planned_restarts_under_load_refuse_nobody(service: Service, transport: str) -> None:
     """Stock exporters notice nothing of two restarts: no attempt fails, all is stored, each record once."""
-    with complaints() as heard, sending("planned", [service.exporter] * CLIENTS) as clients:
+    model = f"planned_{transport}"
+    exporter = service.exporter if transport == "http" else service.grpc_exporter
+    with complaints() as heard, sending(model, [exporter] * CLIENTS) as clients:
         for _ in range(2):
             clients.wait_for_more()
             service.restart()
@@ -137,7 +149,7 @@ def test_planned_restarts_under_load_refuse_nobody(service: Service) -> None:
     assert clients.given_up == 0
     # Where the machine is so busy that a request is held too long, it is asked to come again.
     assert [text for text in heard if "Service Unavailable" not in text] == []
-    service.holds_each_once(clients, "planned")
+    service.holds_each_once(clients, model)
 
 
 def test_a_restart_reads_the_settings_anew(service: Service) -> None:

@@ -5,7 +5,7 @@ import http.client
 import logging
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -18,6 +18,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 
 from helpers.receive_server import PROTOBUF, Answer, GatedIngest, Recorder, Running, serving
+from helpers.waiting import wait_until
 from lapwing_collector.decode import from_json
 from lapwing_collector.errors import AddressInUseError, ConfigError
 from lapwing_collector.listening import listen
@@ -263,6 +264,25 @@ def test_a_socket_handed_in_outlives_the_server() -> None:
             with closing(wait_in_line()) as connection:
                 assert asyncio.run(serve_once(held, connection)).status == 200
     assert ingest.bodies == [b"records", b"records"]
+
+
+def test_a_request_on_its_way_is_answered_before_the_end() -> None:
+    """What reaches an idle connection as the server stops is taken, and told that the connection ends."""
+    ingest = Recorder()
+    with serving(ingest) as server, closing(http.client.HTTPConnection(*server.address, timeout=20)) as late:
+        late.connect()
+        server.call(busy_until(lambda: late.request("POST", "/v1/logs", b"records", PROTOBUF), server))
+        answer = Answer.read(late)
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    assert ingest.bodies == [b"records"]
+
+
+async def busy_until(sent: Callable[[], None], server: Running) -> None:
+    """Stop the server, and let the request be sent in the moment in which it does."""
+    stopping = asyncio.ensure_future(server.server.stop(5))
+    await asyncio.to_thread(wait_until, lambda: not server.server._uvicorn.servers[0].is_serving())
+    await asyncio.to_thread(sent)
+    await stopping
 
 
 def test_stop_asks_to_try_again_when_the_grace_is_over() -> None:

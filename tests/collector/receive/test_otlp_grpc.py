@@ -25,6 +25,7 @@ from lapwing_collector.errors import (
     DecodeError,
     UnavailableError,
 )
+from lapwing_collector.listening import listen, reserve
 from lapwing_collector.receive import Accepted, GrpcServer, Guard, Ingest, Intake, Limits, Readiness
 
 MIB = 1024 * 1024
@@ -300,28 +301,40 @@ def test_stopping_finishes_what_is_in_hand() -> None:
         stopping.result()
 
 
+def idle_server(port: int) -> GrpcServer:
+    """A server without anybody who sends."""
+    return GrpcServer(
+        Intake(Recorder(), Limits()),
+        "127.0.0.1",
+        port,
+        readiness=lambda: Readiness(ready=True, replaying=False),
+        guard=lambda _: None,
+    )
+
+
 def test_a_port_in_use_is_told(server: Running) -> None:
-    """A port on which another server listens is refused, unless sharing it is meant."""
+    """A port on which another server listens is refused."""
     port = server.server.address[1]
-
-    def another(beside_another: bool) -> None:
-        async def scenario() -> None:
-            intake = Intake(Recorder(), Limits())
-            other = GrpcServer(
-                intake,
-                "127.0.0.1",
-                port,
-                readiness=lambda: Readiness(ready=True, replaying=False),
-                guard=lambda _: None,
-            )
-            await other.start(beside_another=beside_another)
-            await other.stop(1)
-
-        asyncio.run(scenario())
-
     with pytest.raises(AddressInUseError, match=f"127.0.0.1:{port} is in use"):
-        another(beside_another=False)
-    another(beside_another=True)
+        asyncio.run(idle_server(port).start())
+
+
+def test_servers_may_share_a_port_that_is_kept_for_them() -> None:
+    """One server can follow another at once, on a port that is theirs also while neither listens."""
+
+    async def scenario() -> None:
+        first, second = idle_server(port), idle_server(port)
+        await first.start(kept.dup())
+        await second.start(kept.dup())
+        assert first.address == second.address == kept.getsockname()
+        await first.stop(1)
+        await second.stop(1)
+
+    with reserve("127.0.0.1", 0) as kept:
+        port = kept.getsockname()[1]
+        asyncio.run(scenario())
+        with pytest.raises(AddressInUseError):
+            listen("127.0.0.1", port)
 
 
 def test_an_address_that_is_not_here_is_told() -> None:
@@ -334,7 +347,7 @@ def test_an_address_that_is_not_here_is_told() -> None:
             1234,
             readiness=lambda: Readiness(ready=True, replaying=False),
             guard=lambda _: None,
-        ).start(beside_another=True)
+        ).start()
 
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1:1234 cannot be listened on"):
         asyncio.run(scenario())
