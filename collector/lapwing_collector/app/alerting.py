@@ -84,6 +84,8 @@ class Alerting:
         self._clock = clock
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="lapwing-rule")
         self._states = store.load_rules()
+        self._counts = dict.fromkeys(("evaluated", "no_data", "failed", "skipped"), 0)
+        self._counting = threading.Lock()
         self._caught_up = False
         self._work = threading.Event()
         self._stop = threading.Event()
@@ -99,6 +101,11 @@ class Alerting:
     def look(self) -> None:
         """Look now for slots that are due: the lake has new rows."""
         self._work.set()
+
+    def counts(self) -> Mapping[str, int]:
+        """Slots committed since the start, by what came out."""
+        with self._counting:
+            return dict(self._counts)
 
     def close(self, timeout_s: float) -> bool:
         """Finish the slot at hand and stop; tells whether it did in time."""
@@ -197,6 +204,8 @@ class Alerting:
             rule.id, evaluation.state, evaluation.transitions, messages, evaluation.metrics, self._now()
         )
         self._states[rule.id] = evaluation.state
+        with self._counting:
+            self._counts[_kind(outcome)] += 1
         if evaluation.state.error is not None and evaluation.state.error != before.error:
             logger.warning("rule %s fails since slot %s: %s", rule.id, slot, evaluation.state.error)
         for target in {message.target for message in messages}:
@@ -252,3 +261,13 @@ class Alerting:
                 logger.info("rules wait for the first prediction of %s", table)
                 continue
             self._completeness.saw({table: newest.drop_null()})
+
+
+def _kind(outcome: Outcome) -> str:
+    match outcome:
+        case Skipped():
+            return "skipped"
+        case QueryFailure():
+            return "failed"
+        case _:
+            return "no_data" if outcome is NO_ROWS else "evaluated"

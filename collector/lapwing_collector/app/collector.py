@@ -20,7 +20,7 @@ from lapwing_collector.app.project import Project
 from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.redaction import redaction
 from lapwing_collector.app.serving import Serving
-from lapwing_collector.app.telemetry import Telemetry
+from lapwing_collector.app.telemetry import Parts, Telemetry
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.lake import CatalogKeeper, Lake, QueuedMetric
@@ -124,11 +124,20 @@ async def run_collector(
             on_flushed=on_flushed,
         )
         telemetry = Telemetry(
-            accounts=accounts,
-            intake=ingestion.stats,
-            people=queries.stats,
-            rules=rule_queries.stats,
-            redaction=prepare,
+            Parts(
+                data=directory.root,
+                clock=clock,
+                receiving=receiving,
+                accounts=accounts,
+                pending=pending,
+                ingestion=ingestion,
+                writer=writer,
+                pools={"people": queries, "rules": rule_queries},
+                alerting=alerting,
+                deliverer=deliverer,
+                store=store,
+                redaction=prepare,
+            )
         )
         serving = Serving(
             settings,

@@ -56,6 +56,11 @@ class Pending:
         return self._size_bytes >= self._capacity_bytes
 
     @property
+    def size_bytes(self) -> int:
+        """Memory of what is queued."""
+        return self._size_bytes
+
+    @property
     def oldest_received_at(self) -> datetime | None:
         """When the request came that waits longest; None while nothing waits."""
         with self._changed:

@@ -33,6 +33,7 @@ class Receiving:
     Attributes:
         access: Who may send and ask.
         accounts: The books, in which records are rejected here that nothing behind gets to see.
+        tally: What requests were answered.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -54,6 +55,7 @@ class Receiving:
             connections=settings.http.max_connections,
         )
         intake = Intake(self._ingest_once_open, limits)
+        self.tally = intake.tally
         app = create_app(
             intake,
             from_json=self._from_json,

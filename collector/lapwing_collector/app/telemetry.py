@@ -1,42 +1,57 @@
 """What the collector tells Prometheus, read from its parts when asked."""
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector
 
+import lapwing
 from lapwing_collector.app.accounts import NAMES, Accounts
-from lapwing_collector.app.ingestion import IntakeStats
-from lapwing_collector.query import PoolStats
+from lapwing_collector.app.alerting import Alerting
+from lapwing_collector.app.ingestion import Ingestion
+from lapwing_collector.app.pending import Pending
+from lapwing_collector.app.receiving import Receiving
+from lapwing_collector.app.writing import Writer
+from lapwing_collector.clock import Clock, epoch_ns
+from lapwing_collector.notify import Deliverer
+from lapwing_collector.query import QueryPool
 from lapwing_collector.redact import Redaction
+from lapwing_collector.state import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is watched."""
+
+    data: Path
+    clock: Clock
+    receiving: Receiving
+    accounts: Accounts
+    pending: Pending
+    ingestion: Ingestion
+    writer: Writer
+    pools: Mapping[str, QueryPool]
+    alerting: Alerting
+    deliverer: Deliverer
+    store: Store
+    redaction: Redaction | None
 
 
 class Telemetry(Collector):
-    """The metrics of one collector."""
+    """The metrics of one collector, in no registry but its own."""
 
-    def __init__(
-        self,
-        *,
-        accounts: Accounts,
-        intake: Callable[[], IntakeStats],
-        people: Callable[[], PoolStats],
-        rules: Callable[[], PoolStats],
-        redaction: Redaction | None = None,
-    ) -> None:
-        """Read from these parts.
-
-        Args:
-            accounts: The books.
-            intake: The log, and what is known of senders.
-            people: Queries over HTTP.
-            rules: Queries of rules.
-            redaction: What is done to requests, if anything.
-        """
-        self._accounts = accounts
-        self._intake = intake
-        self._pools = {"people": people, "rules": rules}
-        self._redaction = redaction
+    def __init__(self, parts: Parts) -> None:
+        """Read from `parts`."""
+        self._parts = parts
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -45,52 +60,158 @@ class Telemetry(Collector):
         """All metrics as text."""
         return generate_latest(self._registry)
 
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: what there is, is known when it is asked for."""
+        return ()
+
     def collect(self) -> Iterator[Metric]:
         """All metrics of our own."""
-        yield from self._rows()
-        yield from self._log()
-        yield from self._queries()
+        for read in _READERS:
+            yield from read(self._parts)
 
-    def _rows(self) -> Iterator[Metric]:
-        books = self._accounts.read()
-        rows = CounterMetricFamily("lapwing_rows", "Rows by what became of them.", labels=["outcome"])
-        for name in NAMES:
-            rows.add_metric([name], getattr(books, name))
-        yield rows
-        yield GaugeMetricFamily("lapwing_rows_waiting", "Acknowledged, not in the lake yet.", books.waiting)
 
-    def _log(self) -> Iterator[Metric]:
-        now = self._intake()
-        yield GaugeMetricFamily("lapwing_log_bytes", "Size of the durable log.", now.log_bytes)
-        yield GaugeMetricFamily("lapwing_log_failing", "Whether the log cannot be written.", now.failing)
-        yield GaugeMetricFamily("lapwing_log_damaged_parts", "Found since the start.", now.damaged_parts)
-        yield GaugeMetricFamily("lapwing_replaying", "Whether the log is still read back.", now.replaying)
-        yield GaugeMetricFamily(
-            "lapwing_missing_records", "Numbered by senders and never received.", now.loss.missing
-        )
-        yield GaugeMetricFamily("lapwing_senders", "SDK processes that are remembered.", now.loss.processes)
+def _state(parts: Parts) -> Iterator[Metric]:
+    ready, _ = parts.receiving.readiness()
+    version = GaugeMetricFamily("lapwing_build_info", "The version that runs; always 1.", labels=["version"])
+    version.add_metric([lapwing.__version__], 1)
+    yield version
+    yield _gauge("lapwing_ready", "Whether records are accepted and acknowledged.", ready)
+    disk = shutil.disk_usage(parts.data)
+    yield _gauge("lapwing_disk_free_bytes", "What is free where the data directory is.", disk.free)
+    yield _gauge(
+        "lapwing_disk_size_bytes", "How large the disk is that the data directory is on.", disk.total
+    )
 
-    def _queries(self) -> Iterator[Metric]:
-        queries = CounterMetricFamily("lapwing_queries", "Queries by outcome.", labels=["pool", "outcome"])
-        seconds = CounterMetricFamily("lapwing_query_seconds", "Time that queries ran.", labels=["pool"])
-        running = GaugeMetricFamily("lapwing_queries_running", "Queries under way.", labels=["pool"])
-        waiting = GaugeMetricFamily("lapwing_queries_waiting", "Queries that wait.", labels=["pool"])
-        for pool, read in self._pools.items():
-            stats = read()
-            for outcome, count in stats.outcomes.items():
-                queries.add_metric([pool, outcome], count)
-            seconds.add_metric([pool], stats.seconds)
-            running.add_metric([pool], stats.running)
-            waiting.add_metric([pool], stats.waiting)
-        yield from (queries, seconds, running, waiting)
-        if self._redaction is not None:
-            yield CounterMetricFamily(
-                "lapwing_redaction_withheld",
-                "Records and tables that could not be read well enough to be redacted.",
-                self._redaction.withheld,
-            )
-            yield CounterMetricFamily(
-                "lapwing_redaction_failures",
-                "Values that a rule failed to change, and that were replaced.",
-                self._redaction.failures,
-            )
+
+def _requests(parts: Parts) -> Iterator[Metric]:
+    tally = parts.receiving.tally
+    requests = CounterMetricFamily(
+        "lapwing_requests", "Requests to send records, by status.", labels=["transport", "status"]
+    )
+    for (transport, status), count in sorted(tally.answers().items()):
+        requests.add_metric([transport, status], count)
+    yield requests
+    yield _counter(
+        "lapwing_request_body_bytes", "Bodies that were taken, after decompression.", tally.body_bytes
+    )
+
+
+def _rows(parts: Parts) -> Iterator[Metric]:
+    books = parts.accounts.read()
+    rows = CounterMetricFamily("lapwing_rows", "Rows by what became of them.", labels=["outcome"])
+    for name in NAMES:
+        rows.add_metric([name], getattr(books, name))
+    yield rows
+    yield _gauge("lapwing_rows_waiting", "Rows that are durable and not in the lake yet.", books.waiting)
+    oldest = parts.pending.oldest_received_at
+    age_s = 0.0 if oldest is None else max(0, parts.clock.now_ns() - epoch_ns(oldest)) / 1e9
+    yield _gauge("lapwing_oldest_waiting_seconds", "How long the row waits that waits longest.", age_s)
+    yield _gauge("lapwing_pending_bytes", "Memory of the rows that wait.", parts.pending.size_bytes)
+
+
+def _log(parts: Parts) -> Iterator[Metric]:
+    now = parts.ingestion.stats()
+    yield _gauge("lapwing_replaying", "Whether rows of an earlier process are read back.", now.replaying)
+    yield _gauge("lapwing_log_bytes", "Size of the durable log.", now.log_bytes)
+    yield _gauge("lapwing_log_failing", "Whether the log cannot be written.", now.failing)
+    yield _gauge("lapwing_log_damaged_parts", "Parts of the log that could not be read.", now.damaged_parts)
+    yield _gauge("lapwing_senders", "SDK processes that are remembered.", now.loss.processes)
+    yield _counter(
+        "lapwing_senders_forgotten", "SDK processes that there was no room to remember.", now.loss.forgotten
+    )
+    yield _gauge(
+        "lapwing_missing_records",
+        "Records that SDK processes numbered and that did not come, so far.",
+        now.loss.missing,
+    )
+
+
+def _memory(parts: Parts) -> Iterator[Metric]:
+    ledger = parts.ingestion.memory.ledger
+    remembered = GaugeMetricFamily("lapwing_remembered", "What repeats are known by.", labels=["kind"])
+    for kind, count in ledger.sizes().items():
+        remembered.add_metric([kind], count)
+    yield remembered
+
+
+def _flushes(parts: Parts) -> Iterator[Metric]:
+    flushes = parts.writer.flushes
+    yield SummaryMetricFamily(
+        "lapwing_flush_seconds",
+        "Time to write waiting rows to the lake and commit them.",
+        count_value=flushes.committed,
+        sum_value=flushes.seconds,
+    )
+    yield _counter("lapwing_flush_failures", "Flushes that failed and were tried again.", flushes.failed)
+    yield _counter("lapwing_flushed_bytes", "Memory of the rows that were flushed.", flushes.bytes)
+    yield _gauge("lapwing_flush_failing", "Whether the newest flush failed.", parts.writer.failing)
+
+
+def _queries(parts: Parts) -> Iterator[Metric]:
+    queries = CounterMetricFamily(
+        "lapwing_queries", "Queries by what became of them.", labels=["pool", "outcome"]
+    )
+    seconds = CounterMetricFamily("lapwing_query_seconds", "Time that queries ran.", labels=["pool"])
+    running = GaugeMetricFamily("lapwing_queries_running", "Queries under way.", labels=["pool"])
+    waiting = GaugeMetricFamily(
+        "lapwing_queries_waiting", "Queries that wait for a process.", labels=["pool"]
+    )
+    for pool, queried in parts.pools.items():
+        stats = queried.stats()
+        for outcome, count in stats.outcomes.items():
+            queries.add_metric([pool, outcome], count)
+        seconds.add_metric([pool], stats.seconds)
+        running.add_metric([pool], stats.running)
+        waiting.add_metric([pool], stats.waiting)
+    yield from (queries, seconds, running, waiting)
+
+
+def _rules(parts: Parts) -> Iterator[Metric]:
+    evaluations = CounterMetricFamily(
+        "lapwing_rule_evaluations", "Slots of rules that were evaluated, by outcome.", labels=["outcome"]
+    )
+    for outcome, count in parts.alerting.counts().items():
+        evaluations.add_metric([outcome], count)
+    yield evaluations
+    attempts = CounterMetricFamily(
+        "lapwing_notification_attempts", "Attempts to notify, by verdict.", labels=["target", "verdict"]
+    )
+    for (target, verdict), count in parts.deliverer.counts().items():
+        attempts.add_metric([target, verdict], count)
+    yield attempts
+    yield _gauge("lapwing_notifications_waiting", "Messages that are to be sent yet.", parts.store.unsent())
+
+
+def _redaction(parts: Parts) -> Iterator[Metric]:
+    redaction = parts.redaction
+    yield _counter(
+        "lapwing_redaction_withheld",
+        "Records and tables that could not be read well enough to be redacted.",
+        redaction.withheld if redaction is not None else 0,
+    )
+    yield _counter(
+        "lapwing_redaction_failures",
+        "Values that a rule failed to change, and that were replaced.",
+        redaction.failures if redaction is not None else 0,
+    )
+
+
+_READERS: tuple[Callable[[Parts], Iterator[Metric]], ...] = (
+    _state,
+    _requests,
+    _rows,
+    _log,
+    _memory,
+    _flushes,
+    _queries,
+    _rules,
+    _redaction,
+)
+
+
+def _gauge(name: str, meaning: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, meaning, float(value))
+
+
+def _counter(name: str, meaning: str, value: float) -> Metric:
+    return CounterMetricFamily(name, meaning, float(value))

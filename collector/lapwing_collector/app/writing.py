@@ -40,8 +40,29 @@ class MetricQueue:
     """Those up to this number are in the lake."""
 
 
+@dataclass(slots=True)
+class Flushes:
+    """What was written since the start.
+
+    Attributes:
+        committed: Flushes that the lake has.
+        failed: Flushes that failed, and were tried again.
+        seconds: How long those that the lake has took together.
+        bytes: Memory of their rows.
+    """
+
+    committed: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+
+
 class Writer:
-    """Flushes `pending` into the lake until closed, then once more until nothing is left."""
+    """Flushes `pending` into the lake until closed, then once more until nothing is left.
+
+    Attributes:
+        flushes: What was written.
+    """
 
     def __init__(
         self,
@@ -76,6 +97,7 @@ class Writer:
         self._metrics = metrics
         self._interval_s = interval_s
         self._on_flushed = on_flushed
+        self.flushes = Flushes()
         self._failing = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lapwing-writer", daemon=True)
@@ -118,6 +140,7 @@ class Writer:
                         extra={"action": "flush_failed"},
                     )
                 self._failing.set()
+                self.flushes.failed += 1
                 failures += 1
                 if self._stop.wait(_RETRY_S[min(failures, len(_RETRY_S)) - 1]):
                     return
@@ -135,6 +158,7 @@ class Writer:
         metrics = self._metrics.waiting(self._lake.progress.metrics, _METRICS_AT_ONCE)
         if not entries and not metrics:
             return False
+        began_s = time.monotonic()
         progress = Progress(
             log=entries[-1].position if entries else self._lake.progress.log,
             metrics=metrics[-1].number if metrics else self._lake.progress.metrics,
@@ -151,6 +175,9 @@ class Writer:
                 raise
             self._dead_letters.keep(refused, position=progress.log)
             self._lake.flush(batches, metrics, progress)
+        self.flushes.committed += 1
+        self.flushes.seconds += time.monotonic() - began_s
+        self.flushes.bytes += sum(entry.size_bytes for entry in entries)
         self._settle(entries, batches, refused, progress)
         return True
 

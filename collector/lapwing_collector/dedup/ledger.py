@@ -121,6 +121,11 @@ class Ledger:
         with self._lock:
             self._take_back(admission)
 
+    def sizes(self) -> dict[str, int]:
+        """How many hashes of requests and of records are remembered."""
+        with self._lock:
+            return {"requests": len(self._requests), "records": len(self._records)}
+
     def loss(self, worst: int) -> Loss:
         """What is missing, and of whom: of `worst` processes at most."""
         with self._lock:

@@ -110,13 +110,11 @@ class QueryPool:
     ) -> Answer:
         """Hold the process while the answer is read; who stops reading in the middle costs it its life."""
         read_whole = False
-        ended = False
+        unended = threading.Lock()
 
         def end() -> None:
-            nonlocal ended
-            if ended:
+            if not unended.acquire(blocking=False):
                 return
-            ended = True
             outcome = "cancelled" if not read_whole else "truncated" if answer.truncated else "answered"
             if not read_whole:
                 process.kill("the query was cancelled")

@@ -1,14 +1,18 @@
 """Query processes, started ahead: one waits, so that who lost theirs need not wait for another to start."""
 
+import logging
 import queue
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from lapwing_collector.errors import LapwingError, QueryError
 from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.process import QueryProcess
+
+_LOGGER: Final = logging.getLogger(__name__)
 
 
 class Spare:
@@ -23,6 +27,7 @@ class Spare:
         self._limits = limits
         self._wanted: queue.SimpleQueue[Future[QueryProcess] | None] = queue.SimpleQueue()
         self._closed = False
+        self._warned = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="lapwing-query-starter", daemon=True)
         self._thread.start()
@@ -72,4 +77,11 @@ class Spare:
             ready.close()
 
     def _start(self) -> QueryProcess:
-        return QueryProcess(self._lake, self._limits)
+        process = QueryProcess(self._lake, self._limits)
+        if not process.landlock and not self._warned:
+            self._warned = True
+            _LOGGER.warning(
+                "this kernel has no Landlock: only what DuckDB itself refuses keeps queries to the lake",
+                extra={"action": "no_landlock"},
+            )
+        return process

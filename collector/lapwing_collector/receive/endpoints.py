@@ -73,6 +73,11 @@ class _LogsEndpoint:
 
     async def export(self, request: Request) -> Response:
         """Take a request: 200 means that it is durable; nothing that may pass is ever 500."""
+        response = await self._answer(request)
+        self._intake.tally.add("http", str(response.status_code))
+        return response
+
+    async def _answer(self, request: Request) -> Response:
         try:
             self._guard(request.headers.get("authorization"))
         except AccessError as error:

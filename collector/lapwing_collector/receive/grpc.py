@@ -124,8 +124,11 @@ class GrpcServer:
         except asyncio.CancelledError:
             raise  # the client has left, or the server stops: nobody listens
         except Exception as error:  # whatever it is, the client must be told to try again
-            await _abort(context, refused(error))
+            told = refused(error)
+            self._intake.tally.add("grpc", _CODES[status_of(told)[1].code].name)
+            await _abort(context, told)
             raise  # never reached: `abort` raises
+        self._intake.tally.add("grpc", grpc.StatusCode.OK.name)
         answer: bytes = response_of(accepted).SerializeToString()
         return answer
 

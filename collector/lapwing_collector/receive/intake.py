@@ -9,6 +9,7 @@ from typing import Final
 from lapwing_collector.errors import LapwingError, UnavailableError
 from lapwing_collector.receive.budget import Budget, Claim
 from lapwing_collector.receive.limits import Limits
+from lapwing_collector.receive.tally import Tally
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Intake:
             limits: What requests may use.
         """
         self.limits = limits
+        self.tally = Tally()
         self._ingest = ingest
         self._budget = Budget(limits.in_flight_bytes)
         self._running: set[asyncio.Task[Accepted]] = set()
@@ -75,6 +77,7 @@ class Intake:
             finally:
                 claim.release()
 
+        self.tally.body_bytes += len(data)
         task = asyncio.create_task(run())
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Final
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -19,7 +20,6 @@ from lapwing_collector.web.problems import problem, problem_of
 from lapwing_collector.web.sql import AskLake, SqlEndpoint
 
 _LOGGER: Final = logging.getLogger(__name__)
-_METRICS_TYPE: Final = "text/plain; version=1.0.0; charset=utf-8"
 
 Authorize = Callable[[str | None, str], int]
 """Judges the header `Authorization` for a scope (`query`, `admin`): 200 to go on, else 401 or 403."""
@@ -72,7 +72,7 @@ def create_app(
         return JSONResponse({"status": "ready" if ready else "not ready", **told}, 200 if ready else 503)
 
     async def exposition(_: Request) -> Response:
-        return Response(metrics(), media_type=_METRICS_TYPE)
+        return Response(metrics(), media_type=CONTENT_TYPE_LATEST)
 
     async def openapi(_: Request) -> Response:
         return JSONResponse(DOCUMENT)

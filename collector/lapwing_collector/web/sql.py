@@ -1,6 +1,7 @@
 """`/api/v1/sql`: one SELECT in, its rows out as JSON, CSV, Arrow or Parquet."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -27,6 +28,7 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = {
 }
 
 _KEYS: Final = frozenset({"sql", "parameters", "format", "limit", "overflow"})
+_LOGGER: Final = logging.getLogger(__name__)
 READING_S: Final = 60.0
 """Who reads an answer slower than this holds a query process for nothing."""
 
@@ -74,16 +76,7 @@ class SqlEndpoint:
         }
         if ask.fmt in {Format.CSV, Format.PARQUET}:
             headers["Content-Disposition"] = f'attachment; filename="query.{ask.fmt}"'
-        return _Rows(self._pieces(answer), headers=headers, media_type=MEDIA_TYPES[ask.fmt])
-
-    async def _pieces(self, answer: Answer) -> AsyncIterator[bytes]:
-        loop = asyncio.get_running_loop()
-        pieces = iter(answer)
-        try:
-            while (piece := await loop.run_in_executor(self._threads, next, pieces, None)) is not None:
-                yield piece
-        finally:
-            answer.close()
+        return _Rows(answer, self._threads, headers=headers, media_type=MEDIA_TYPES[ask.fmt])
 
     def _read(self, told: Mapping[str, Any], request: Request) -> Ask:
         unknown = sorted(told.keys() - _KEYS)
@@ -103,11 +96,27 @@ class SqlEndpoint:
 
 
 class _Rows(StreamingResponse):
-    """An answer that is cut off when its reader takes too long."""
+    """An answer on its way to its reader, who loses it by leaving or by taking too long."""
+
+    def __init__(self, answer: Answer, threads: Executor, **more: Any) -> None:
+        super().__init__(self._pieces(), **more)
+        self._answer = answer
+        self._threads = threads
 
     async def stream_response(self, send: Send) -> None:
-        async with asyncio.timeout(READING_S):
-            await super().stream_response(send)
+        try:
+            async with asyncio.timeout(READING_S):
+                await super().stream_response(send)
+        except TimeoutError:
+            _LOGGER.warning("an answer was not read to its end within %g s, and was dropped", READING_S)
+        finally:
+            self._threads.submit(self._answer.close)
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        pieces = iter(self._answer)
+        while (piece := await loop.run_in_executor(self._threads, next, pieces, None)) is not None:
+            yield piece
 
 
 async def _told(request: Request) -> Mapping[str, Any]:
