@@ -17,6 +17,7 @@ from lapwing import semconv
 from lapwing_collector.app.collector import run_collector
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.project import Project, load_project
+from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.clock import Clock, SystemClock
 from lapwing_collector.query import Session
 
@@ -27,6 +28,7 @@ class Collector:
 
     data: Path
     address: str = ""
+    grpc_address: str = ""
     failure: BaseException | None = None
     stop: "asyncio.Event" = field(default_factory=asyncio.Event)
 
@@ -84,7 +86,16 @@ def running(configured: Project, clock: Clock | None = None) -> Iterator[Collect
 
     async def run() -> None:
         loops.append(asyncio.get_running_loop())
-        await run_collector(configured, clock=clock or SystemClock(), stop=collector.stop, on_ready=on_ready)
+        receiving = Receiving(configured.settings)
+        await receiving.start({})
+        collector.grpc_address = receiving.grpc_address
+        await run_collector(
+            configured,
+            clock=clock or SystemClock(),
+            stop=collector.stop,
+            on_ready=on_ready,
+            receiving=receiving,
+        )
 
     def target() -> None:
         try:

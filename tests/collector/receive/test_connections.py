@@ -41,7 +41,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def test_keep_alive(shared: Running) -> None:
-    """Item 22: one connection carries many requests, also after one of them was refused before its body."""
+    """5a-22: one connection carries many requests, also after one of them was refused before its body."""
     recorder = Recorder()
     with shared.ingesting(recorder) as server:
         connection = http.client.HTTPConnection(*server.address, timeout=20)
@@ -53,7 +53,7 @@ def test_keep_alive(shared: Running) -> None:
 
 
 def test_chunked(shared: Running) -> None:
-    """Item 22: a body without Content-Length arrives whole."""
+    """5a-22: a body without Content-Length arrives whole."""
     recorder = Recorder()
     with shared.ingesting(recorder) as server:
         assert server.post(iter([b"re", b"cor", b"ds"])).status == 200
@@ -61,7 +61,7 @@ def test_chunked(shared: Running) -> None:
 
 
 def test_expect_100_continue(shared: Running) -> None:
-    """Item 22: a client that asks first is told to continue, and its body arrives."""
+    """5a-22: a client that asks first is told to continue, and its body arrives."""
     recorder = Recorder()
     with shared.ingesting(recorder) as server, server.connect() as connection:
         connection.sendall(
@@ -81,7 +81,7 @@ def test_expect_100_continue_of_too_much() -> None:
 
 
 def test_pipelined(shared: Running) -> None:
-    """Item 22: requests sent without waiting are answered in order."""
+    """5a-22: requests sent without waiting are answered in order."""
     recorder = Recorder()
     with shared.ingesting(recorder) as server, server.connect() as connection:
         connection.sendall(REQUEST + b"Content-Length: 1\r\n\r\na" + REQUEST + b"Content-Length: 1\r\n\r\nb")
@@ -92,7 +92,7 @@ def test_pipelined(shared: Running) -> None:
 
 
 def test_http_1_0(shared: Running) -> None:
-    """Item 22: an HTTP/1.0 client gets its answer and the end of the connection."""
+    """5a-22: an HTTP/1.0 client gets its answer and the end of the connection."""
     with shared.ingesting(Recorder()) as server, server.connect() as connection:
         connection.sendall(REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0") + b"Content-Length: 1\r\n\r\na")
         assert b" 200 OK\r\n" in read_all(connection)
@@ -100,7 +100,7 @@ def test_http_1_0(shared: Running) -> None:
 
 @pytest.mark.parametrize("compression", [Compression.NoCompression, Compression.Gzip])
 def test_the_stock_exporter_delivers(shared: Running, compression: Compression) -> None:
-    """Item 32: OpenTelemetry's own Python SDK and exporter deliver a record."""
+    """5a-32: OpenTelemetry's own Python SDK and exporter deliver a record."""
     recorder = Recorder()
     with shared.ingesting(recorder) as server:
         host, port = server.address
@@ -114,7 +114,7 @@ def test_the_stock_exporter_delivers(shared: Running, compression: Compression) 
 
 
 def test_a_request_waits_for_room() -> None:
-    """Item 19: a request that finds no room waits, and is taken once others are done."""
+    """5a-19: a request that finds no room waits, and is taken once others are done."""
     ingest = GatedIngest()
     limits = Limits(body_bytes=1000, in_flight_bytes=1500)
     with serving(ingest, limits) as server, ThreadPoolExecutor() as clients:
@@ -128,7 +128,7 @@ def test_a_request_waits_for_room() -> None:
 
 
 def test_without_room_it_is_503() -> None:
-    """Item 19: a request that finds no room in time is 503 with Retry-After 1, and later ones are taken."""
+    """5a-19: a request that finds no room in time is 503 with Retry-After 1, and later ones are taken."""
     ingest = GatedIngest()
     limits = Limits(body_bytes=1000, in_flight_bytes=1500, room_wait_s=0.05)
     with serving(ingest, limits) as server, ThreadPoolExecutor() as clients:

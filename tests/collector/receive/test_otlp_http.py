@@ -51,7 +51,7 @@ def shared() -> Iterator[Running]:
     ["application/x-protobuf", "Application/X-Protobuf", "application/x-protobuf; charset=utf-8"],
 )
 def test_protobuf_is_answered_with_protobuf(shared: Running, content_type: str) -> None:
-    """Item 2: case and parameters of the Content-Type do not matter, and the answer has the same."""
+    """5a-2: case and parameters of the Content-Type do not matter, and the answer has the same."""
     answer = shared.post(b"records", {"Content-Type": content_type})
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/x-protobuf"
@@ -61,7 +61,7 @@ def test_protobuf_is_answered_with_protobuf(shared: Running, content_type: str) 
     "content_type", ["application/json", "Application/JSON", 'application/json; charset="utf-8"']
 )
 def test_json_is_answered_with_json(shared: Running, content_type: str) -> None:
-    """Item 2: JSON arrives as protobuf, and is answered with JSON."""
+    """5a-2: JSON arrives as protobuf, and is answered with JSON."""
     recorder = Recorder()
     with shared.ingesting(recorder) as server:
         answer = server.post(b'{"resourceLogs":[{}]}', {"Content-Type": content_type})
@@ -82,7 +82,7 @@ def test_rejections_of_both_readers_are_added_up(shared: Running) -> None:
 
 
 def test_json_that_is_none_is_400_in_json(shared: Running) -> None:
-    """Item 13: what is refused is told in JSON to who sent JSON, with the reason and a BadRequest detail."""
+    """5a-13: what is refused is told in JSON to who sent JSON, with the reason and a BadRequest detail."""
     answer = shared.post(b"{", JSON)
     said = json.loads(answer.body)
     assert (answer.status, answer.headers["Content-Type"]) == (400, "application/json")
@@ -92,7 +92,7 @@ def test_json_that_is_none_is_400_in_json(shared: Running) -> None:
 
 
 def test_success_has_no_partial_success(shared: Running) -> None:
-    """Item 3: full success is an empty message, with partial_success unset."""
+    """5a-3: full success is an empty message, with partial_success unset."""
     answer = shared.post(b"records")
     assert (answer.status, answer.body) == (200, b"")
 
@@ -110,7 +110,7 @@ def test_rejected_records_and_warnings_are_told(shared: Running, accepted: Accep
 
 
 def test_a_long_message_is_cut(shared: Running) -> None:
-    """Item 21: the answer stays small however much there is to say."""
+    """5a-21: the answer stays small however much there is to say."""
     with shared.ingesting(Recorder(lambda: Accepted(100_000, "x" * 10 * MIB))) as server:
         answer = server.post(b"records")
     assert ExportLogsServiceResponse.FromString(answer.body).partial_success.rejected_log_records == 100_000
@@ -134,7 +134,7 @@ def test_a_long_message_is_cut(shared: Running) -> None:
     ],
 )
 def test_encodings_are_undone(shared: Running, headers: dict[str, str], body: bytes) -> None:
-    """Item 4: identity, gzip, deflate and zstd, also of several members, arrive as the same bytes."""
+    """5a-4: identity, gzip, deflate and zstd, also of several members, arrive as the same bytes."""
     recorder = Recorder()
     with shared.ingesting(recorder) as server:
         assert server.post(body, headers).status == 200
@@ -142,7 +142,7 @@ def test_encodings_are_undone(shared: Running, headers: dict[str, str], body: by
 
 
 def test_an_empty_body_is_success(shared: Running) -> None:
-    """Item 5: a request without anything in it is accepted."""
+    """5a-5: a request without anything in it is accepted."""
     recorder = Recorder()
     with shared.ingesting(recorder) as server:
         assert server.post(b"").status == 200
@@ -150,7 +150,7 @@ def test_an_empty_body_is_success(shared: Running) -> None:
 
 
 def test_what_cannot_be_decoded_is_400_with_details(shared: Running) -> None:
-    """Item 13: a malformed body is 400 with INVALID_ARGUMENT, the reason, and a BadRequest detail."""
+    """5a-13: a malformed body is 400 with INVALID_ARGUMENT, the reason, and a BadRequest detail."""
     with shared.ingesting(Recorder.failing(DecodeError("field 3 is cut off"))) as server:
         answer = server.post(b"records")
     detail = error_details_pb2.BadRequest()
@@ -177,7 +177,7 @@ def test_decode_errors_choose_their_status(shared: Running) -> None:
     ],
 )
 def test_bad_gzip_is_400(shared: Running, body: bytes) -> None:
-    """Item 14: what is not gzip, or only the beginning of it, is 400 with a Status."""
+    """5a-14: what is not gzip, or only the beginning of it, is 400 with a Status."""
     answer = shared.post(body, GZIP)
     assert answer.status == 400
     assert "gzip" in answer.error.message
@@ -186,7 +186,7 @@ def test_bad_gzip_is_400(shared: Running, body: bytes) -> None:
 @pytest.mark.parametrize("encoding", ["deflate", "zstd"])
 @pytest.mark.parametrize("damage", ["cut", "more", "none of it", "nothing"])
 def test_other_bad_encodings_are_400(shared: Running, encoding: str, damage: str) -> None:
-    """Item 14: what is not of its encoding, or only the beginning of it, is 400 with a Status."""
+    """5a-14: what is not of its encoding, or only the beginning of it, is 400 with a Status."""
     whole = zlib.compress(b"records") if encoding == "deflate" else zstd(b"records")
     body = {"cut": whole[:-1], "more": whole + b"more", "none of it": b"records", "nothing": b""}[damage]
     answer = shared.post(body, PROTOBUF | {"Content-Encoding": encoding})
@@ -196,14 +196,14 @@ def test_other_bad_encodings_are_400(shared: Running, encoding: str, damage: str
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}, {"Content-Type": "application"}])
 def test_other_content_types_are_415(shared: Running, headers: dict[str, str]) -> None:
-    """Item 15: an unknown or missing Content-Type is 415 with a Status, as JSON for who sent no protobuf."""
+    """5a-15: an unknown or missing Content-Type is 415 with a Status, as JSON for who sent no protobuf."""
     answer = shared.post(b"{}", headers)
     assert (answer.status, answer.headers["Content-Type"]) == (415, "application/json")
     assert "application/x-protobuf" in json.loads(answer.body)["message"]
 
 
 def test_other_encodings_are_415(shared: Running) -> None:
-    """Item 15: an unknown Content-Encoding is 415 with a Status that names it and what is known."""
+    """5a-15: an unknown Content-Encoding is 415 with a Status that names it and what is known."""
     answer = shared.post(b"records", PROTOBUF | {"Content-Encoding": "br"})
     assert answer.status == 415
     assert "'br'" in answer.error.message
@@ -211,7 +211,7 @@ def test_other_encodings_are_415(shared: Running) -> None:
 
 
 def test_get_is_405(shared: Running) -> None:
-    """Item 15: another method is 405 with Allow and a Status."""
+    """5a-15: another method is 405 with Allow and a Status."""
     answer = shared.request("GET", "/v1/logs", headers=PROTOBUF)
     assert (answer.status, answer.headers["Allow"]) == (405, "POST")
     assert answer.error.code == code_pb2.UNIMPLEMENTED
@@ -219,14 +219,14 @@ def test_get_is_405(shared: Running) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/v1/log", "/v1/logs/", "/v1/traces", "/v1/metrics"])
 def test_other_paths_are_404(shared: Running, path: str) -> None:
-    """Items 15 and 25: other paths, traces and metrics among them, are 404 with a Status, never OK."""
+    """5a-15, 5a-25: other paths, traces and metrics among them, are 404 with a Status, never OK."""
     answer = shared.post(b"records", path=path)
     assert answer.status == 404
     assert answer.error.code == code_pb2.NOT_FOUND
 
 
 def test_64_mib_are_accepted_by_default(shared: Running) -> None:
-    """Item 16: by default a body may have 64 MiB."""
+    """5a-16: by default a body may have 64 MiB."""
     recorder = Recorder()
     with shared.ingesting(recorder) as server:
         assert server.post(bytes(64 * MIB)).status == 200
@@ -238,7 +238,7 @@ def test_64_mib_are_accepted_by_default(shared: Running) -> None:
 def test_one_byte_more_is_413_that_the_client_can_read(
     shared: Running, chunked: bool, connection: str
 ) -> None:
-    """Item 16: one byte over the limit is 413, read by a client that sends everything before it listens."""
+    """5a-16: one byte over the limit is 413, read by a client that sends everything before it listens."""
     body = (bytes(MIB) for _ in range(65)) if chunked else bytes(64 * MIB + 1)
     answer = shared.post(body, PROTOBUF | {"Connection": connection})
     assert answer.status == 413
@@ -264,7 +264,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("encoding", BOMBS)
 def test_a_bomb_is_413_and_needs_little_memory(shared: Running, encoding: str) -> None:
-    """Item 17: a body that decompresses to 1 GiB is 413, and the process grows by less than 100 MB."""
+    """5a-17: a body that decompresses to 1 GiB is 413, and the process grows by less than 100 MB."""
     body = BOMBS[encoding]()
     with PeakMemory() as peak:
         answer = shared.post(body, PROTOBUF | {"Content-Encoding": encoding})
@@ -289,7 +289,7 @@ def test_many_empty_gzip_members_are_refused(shared: Running) -> None:
 
 
 def test_limits_can_be_set() -> None:
-    """Item 18: the limit holds for the body as sent and as decompressed, where it is set."""
+    """5a-18: the limit holds for the body as sent and as decompressed, where it is set."""
     recorder = Recorder()
     with serving(recorder, Limits(body_bytes=1000)) as server:
         assert server.post(bytes(1000)).status == 200
@@ -303,7 +303,7 @@ def test_limits_can_be_set() -> None:
 
 @pytest.mark.parametrize(("retry_after_s", "told"), [(1, "1"), (2, "2"), (30, "3"), (0, "1")])
 def test_unavailable_is_503_with_a_short_retry_after(shared: Running, retry_after_s: int, told: str) -> None:
-    """Items 19 and 20: what cannot be stored now is 503 with Retry-After from 1 to 3 seconds."""
+    """5a-19, 5a-20: what cannot be stored now is 503 with Retry-After from 1 to 3 seconds."""
     with shared.ingesting(Recorder.failing(UnavailableError("the disk is full", retry_after_s))) as server:
         answer = server.post(b"records")
     assert (answer.status, answer.headers["Retry-After"]) == (503, told)
@@ -311,7 +311,7 @@ def test_unavailable_is_503_with_a_short_retry_after(shared: Running, retry_afte
 
 
 def test_a_bug_is_503_and_logged(shared: Running, caplog: pytest.LogCaptureFixture) -> None:
-    """Item 20: any other exception is 503 too, as clients drop their data at 500; its text stays inside."""
+    """5a-20: any other exception is 503 too, as clients drop their data at 500; its text stays inside."""
     with shared.ingesting(Recorder.failing(TimeoutError("secret"))) as server:
         answer = server.post(b"records")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
@@ -328,7 +328,7 @@ def test_a_bug_is_503_and_logged(shared: Running, caplog: pytest.LogCaptureFixtu
     ],
 )
 def test_health_and_readiness(now: Readiness, status: int, body: dict[str, object]) -> None:
-    """Item 30: /healthz is 200 while the process serves; /readyz tells whether requests are accepted."""
+    """5a-30: /healthz is 200 while the process serves; /readyz tells whether requests are accepted."""
     with serving(Recorder(), readiness=lambda: now) as server:
         ready: Answer = server.request("GET", "/readyz")
         assert server.request("GET", "/healthz").status == 200
