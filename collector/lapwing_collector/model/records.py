@@ -109,6 +109,9 @@ class FieldColumn:
     values: pa.Array
 
 
+_COLUMN_BYTES: Final = 1024
+"""Arrow's and Python's objects for a column, and buffers padded to cache lines: measured on one row."""
+
 DIGEST: Final = pa.binary(16)
 """Type of `Batch.digest`."""
 
@@ -140,8 +143,10 @@ class Batch:
 
     @property
     def size_bytes(self) -> int:
-        """Memory that the rows take."""
-        return int(self.rows.nbytes + sum(f.values.nbytes for f in self.fields))
+        """Memory that the rows take, with what a column takes however few they are."""
+        columns = self.rows.num_columns + len(self.fields)
+        values = self.rows.nbytes + sum(f.values.nbytes for f in self.fields)
+        return int(values + columns * _COLUMN_BYTES)
 
     def filter(self, keep: pa.Array) -> "Batch":
         """Keep the rows where the boolean array `keep` is true."""
