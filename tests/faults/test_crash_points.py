@@ -60,8 +60,8 @@ def test_dies_at_each_moment_of_a_room(
     points = ROOMS[room]
     dice.shuffle(points)
     with (
-        Producer(claims, victim.http, dice.random(), most=200),
-        Producer(claims, victim.http, dice.random(), most=200),
+        Producer(claims, victim, dice.random(), most=200),
+        Producer(claims, victim, dice.random(), most=200),
     ):
         for point in points:
             mark = tmp_path / point

@@ -40,7 +40,7 @@ def test_a_disk_that_fills_up_is_survived(left: int, claims: Claims, tmp_path: P
                     assert send(client, claims.make(shape, 10, "before")) == 200
             probe(victim, claims)
             fill(ballast, left)
-            with Producer(claims, victim.http, left, pace_s=0.001) as producer:
+            with Producer(claims, victim, left, pace_s=0.001, over_grpc=False) as producer:
                 wait_until(lambda: producer.tally.answers.get(503, 0) >= 2, "it says that it cannot")
                 session = Session.open(victim.data / "lake")
                 assert session.run("SELECT count(*) AS n FROM predictions.numbered").column("n")[0].as_py()

@@ -22,7 +22,7 @@ def test_what_was_promised_survives_a_power_cut(turn: int, tmp_path: Path, claim
     with mounted(tmp_path) as disk:
         victim = Victim(disk.data)
         try:
-            with Producer(claims, victim.http, dice.random()):
+            with Producer(claims, victim, dice.random()):
                 victim.start()
                 enough = dice.randint(50, 1500)
                 wait_until(lambda: claims.promised() > enough, "the producer is busy")

@@ -20,8 +20,8 @@ def test_killed_at_random(batch: int, victim: Victim, claims: Claims) -> None:
     """Every record that was acknowledged is stored once, however often and whenever the collector died."""
     dice = random.Random(f"{SEED} {batch}")
     with (
-        Producer(claims, victim.http, dice.random()),
-        Producer(claims, victim.http, dice.random()),
+        Producer(claims, victim, dice.random()),
+        Producer(claims, victim, dice.random()),
     ):
         for _ in range(KILLS_PER_FOLDER if LONG else 4):
             if dice.random() < 0.8:

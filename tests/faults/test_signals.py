@@ -12,9 +12,7 @@ from helpers.faults_claims import Claims
 from helpers.faults_judge import judge, require_well
 from helpers.faults_plan import LONG, SEED
 from helpers.faults_producer import Producer
-from helpers.faults_victim import SUPERVISED, Victim, wait_until
-
-supervised = pytest.mark.skipif(not SUPERVISED, reason="one process does it all")
+from helpers.faults_victim import Victim, wait_until
 
 END_S = 5.0
 """Within this time it ends when asked to, on a machine that does nothing else."""
@@ -28,8 +26,8 @@ def test_it_ends_when_asked_to_under_load(turn: int, victim: Victim, claims: Cla
     """SIGTERM, SIGTERM twice, SIGTERM then SIGKILL: nothing acknowledged is lost at any point."""
     dice = random.Random(f"{SEED} {turn}")
     with (
-        Producer(claims, victim.http, dice.random(), pace_s=0.001) as first,
-        Producer(claims, victim.http, dice.random(), pace_s=0.001),
+        Producer(claims, victim, dice.random(), pace_s=0.001) as first,
+        Producer(claims, victim, dice.random(), pace_s=0.001),
     ):
         victim.start()
         wait_until(lambda: first.tally.answers.get(200, 0) > 5, "it is busy")
@@ -55,11 +53,10 @@ def test_it_ends_when_asked_to_under_load(turn: int, victim: Victim, claims: Cla
     require_well(judge(victim, claims))
 
 
-@supervised
 def test_a_killed_worker_comes_back_by_itself(victim: Victim, claims: Claims) -> None:
     """Whoever kills the worker alone finds another at work soon; nothing is lost, and nobody was refused."""
     victim.start()
-    with Producer(claims, victim.http, SEED, pace_s=0.002) as producer:
+    with Producer(claims, victim, SEED, pace_s=0.002, over_grpc=False) as producer:
         for _ in range(3):
             at_work(producer)
             os.kill(wait_until(victim.worker, "there is a worker"), signal.SIGKILL)
@@ -68,11 +65,10 @@ def test_a_killed_worker_comes_back_by_itself(victim: Victim, claims: Claims) ->
     require_well(judge(victim, claims))
 
 
-@supervised
 def test_a_worker_does_not_outlive_its_supervisor(victim: Victim, claims: Claims) -> None:
     """When the process that holds the sockets is killed, its worker ends too, and the next start is clean."""
     victim.start()
-    with Producer(claims, victim.http, SEED, pace_s=0.002) as producer:
+    with Producer(claims, victim, SEED, pace_s=0.002) as producer:
         at_work(producer)
         worker = victim.worker()
         assert victim.process is not None

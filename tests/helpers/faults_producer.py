@@ -8,9 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+import grpc
+
 from helpers.faults_claims import Claim, Claims, Outcome, Shape
+from helpers.faults_victim import Victim
 
 PROTOBUF = "application/x-protobuf"
+EXPORT = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+NO_ANSWER = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
 _TIMEOUT_S = 15.0
 
 
@@ -71,7 +76,50 @@ class HttpClient:
             self._connection = None
 
 
-def send(client: HttpClient, claim: Claim, *, compress: bool = False) -> int:
+class GrpcClient:
+    """Calls LogsService.Export over one channel; answers with the HTTP status of that meaning."""
+
+    def __init__(self, address: str) -> None:
+        options = {
+            "grpc.use_local_subchannel_pool": 1,
+            "grpc.initial_reconnect_backoff_ms": 50,
+            "grpc.max_reconnect_backoff_ms": 200,
+        }
+        self._channel = grpc.insecure_channel(address, options=list(options.items()))
+        self._export = self._channel.unary_unary(EXPORT)
+
+    def post(self, body: bytes, *, compress: bool = False) -> tuple[int, bytes]:
+        """Send one message; 200 and the answer, or 503.
+
+        Raises:
+            OSError: There was no answer.
+        """
+        compression = grpc.Compression.Gzip if compress else grpc.Compression.NoCompression
+        try:
+            return 200, self._export(body, timeout=_TIMEOUT_S, compression=compression)
+        except grpc.RpcError as error:
+            trailers = dict(error.trailing_metadata() or ())
+            if error.code() is grpc.StatusCode.UNAVAILABLE and "google.rpc.retryinfo-bin" in trailers:
+                return 503, b""
+            if error.code() in NO_ANSWER:
+                raise OSError(f"no answer: {error.code()} {error.details()}") from error
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._channel.close()
+
+
+Client = HttpClient | GrpcClient
+
+
+def send(client: Client, claim: Claim, *, compress: bool = False) -> int:
     """Send a claim once, and note an obligation if the answer is yes; the status.
 
     Raises:
@@ -94,16 +142,19 @@ class Producer:
     def __init__(
         self,
         claims: Claims,
-        address: str,
+        victim: Victim,
         seed: object,
         *,
         shapes: Sequence[Shape] = tuple(Shape),
         pace_s: float = 0.01,
         most: int = 20,
+        over_grpc: bool = True,
     ) -> None:
         self.tally = Tally()
         self._claims = claims
-        self._client = HttpClient(address)
+        self._clients: list[Client] = [HttpClient(victim.http)]
+        if over_grpc:
+            self._clients.append(GrpcClient(victim.grpc))
         self._dice = random.Random(str(seed))
         self._shapes = shapes
         self._pace_s = pace_s
@@ -124,7 +175,8 @@ class Producer:
         """Finish the request under way, and no more."""
         self._stop.set()
         self._thread.join()
-        self._client.close()
+        for client in self._clients:
+            client.close()
         if self._failure is not None:
             raise self._failure
 
@@ -139,9 +191,10 @@ class Producer:
 
     def _deliver(self, claim: Claim) -> None:
         tries = self._dice.choice((1, 30, 100))
+        client = self._dice.choice(self._clients)
         for _ in range(tries):
             try:
-                status = send(self._client, claim, compress=self._dice.random() < 0.3)
+                status = send(client, claim, compress=self._dice.random() < 0.3)
             except OSError as error:
                 self.tally.broken += 1
                 self.tally.refused += isinstance(error, ConnectionRefusedError)

@@ -10,26 +10,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
 import yaml
-
-from lapwing_collector.config.settings import Settings
-
-SUPERVISED = find_spec("lapwing_collector.app.worker") is not None
 
 T = TypeVar("T")
 
 TIMEOUT_S = 60.0
 _POLL_S = 0.02
 
-LISTENERS = {
-    section: f"127.0.0.1:{{{section}}}"
-    for section in ("http", "grpc", "web")
-    if section in Settings.model_fields
-}
+LISTENERS = ("http", "grpc", "web")
 
 
 def wait_until(found: Callable[[], T], what: str, timeout_s: float = TIMEOUT_S) -> T:
@@ -78,22 +69,31 @@ class Victim:
         """Where it takes OTLP over HTTP."""
         return f"127.0.0.1:{self.ports['http']}"
 
+    @property
+    def grpc(self) -> str:
+        """Where it takes OTLP over gRPC."""
+        return f"127.0.0.1:{self.ports['grpc']}"
+
     def launch(self, prefix: Sequence[str] = (), **environment: str) -> "subprocess.Popen[bytes]":
         """Start it, by `prefix` if one is given, and do not wait."""
         assert self.process is None or self.process.poll() is not None
         config = self.data.with_name(self.data.name + ".yaml")
-        sections = {name: {"listen": f"127.0.0.1:{port}"} for name, port in self.ports.items()}
-        for name, section in self.settings.items():
-            sections[name] = {**sections.get(name, {}), **section} if isinstance(section, dict) else section
-        config.write_text(yaml.safe_dump(sections))
+        config.write_text(yaml.safe_dump(dict(self.settings)))
+        # Variables win over the file, and over what other tests say in variables.
+        listen = {f"LAPWING_{name.upper()}__LISTEN": f"127.0.0.1:{port}" for name, port in self.ports.items()}
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [*prefix, *self.command, "up", "--config", str(config), "--data", str(self.data)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "500"}
-                | dict(self.environment)
-                | environment,
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "COLUMNS": "500",
+                    **listen,
+                    **self.environment,
+                    **environment,
+                },
                 start_new_session=True,
             )
         return self.process
@@ -141,7 +141,7 @@ class Victim:
             with contextlib.suppress(OSError):
                 if b"lapwing_collector.app.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
                     return child
-        return None if SUPERVISED else self.process.pid
+        return None
 
     def kill(self) -> None:
         """Kill all its processes at once, as kill -9 or the kernel would."""
