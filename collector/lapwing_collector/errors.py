@@ -7,6 +7,7 @@
     ├── QueryError               SQL that is refused, fails, or runs over its limits
     │   ├── NotSeenYetError      it names a table or a field that no record has brought yet
     │   ├── RefusedQueryError    it is no SELECT, or asks for more than reading tables
+    │   ├── DamagedFileError     it needs a file of the lake that is damaged or gone
     │   └── QueryLimitError      it took too long, too much memory, or has too large an answer
     ├── DecodeError              a request body that is not what it claims to be (HTTP status hint)
     ├── AccessError              who asks has not shown that they may (HTTP status hint)
@@ -55,6 +56,10 @@ class NotSeenYetError(QueryError):
 
 class RefusedQueryError(QueryError):
     """It is no SELECT, or asks for more than reading tables."""
+
+
+class DamagedFileError(QueryError):
+    """It needs a file of the lake that is damaged or gone."""
 
 
 class QueryLimitError(QueryError):

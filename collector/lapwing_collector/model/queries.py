@@ -51,6 +51,7 @@ class Answer:
     Attributes:
         rows: How many there are.
         truncated: Whether there were more than the limits let through.
+        incomplete: Whether a damaged file was set aside for this query, so that its rows may be missing.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Answer:
         """Hand out `pieces`; `close` is called once nobody wants more."""
         self.rows = rows
         self.truncated = truncated
+        self.incomplete = False
         self._pieces = pieces
         self._close = close
 

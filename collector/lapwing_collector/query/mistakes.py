@@ -6,7 +6,13 @@ from typing import Any, Final
 
 import duckdb
 
-from lapwing_collector.errors import NotSeenYetError, QueryError, QueryLimitError, RefusedQueryError
+from lapwing_collector.errors import (
+    DamagedFileError,
+    NotSeenYetError,
+    QueryError,
+    QueryLimitError,
+    RefusedQueryError,
+)
 
 _NOT_SEEN: Final = re.compile(
     r"(Table|View) with name .* does not exist|Referenced (column|table) .* not found|Could not find key"
@@ -18,10 +24,24 @@ _SHOWN: Final = 80
 """Characters of the line in which a mistake is."""
 
 
-def query_error(error: Exception, sql: str) -> QueryError:
-    """Say what `error`, raised while `sql` was checked or run, means for who wrote it."""
+def query_error(error: Exception, sql: str, files: str = "") -> QueryError:
+    """Say what `error` means for who wrote a query.
+
+    Args:
+        error: Raised while it was checked or run.
+        sql: The query.
+        files: The folder of the lake's files, with a slash; no message names it.
+    """
     details = _details(str(error))
     message = str(details.get("exception_message", error))
+    if files and _is_damage(error, details, message, files):
+        named = re.search(re.escape(files) + r"[^'\"]*", message)
+        which = f" ({named[0].removeprefix(files)})" if named else ""
+        return DamagedFileError(
+            f"a file of the lake{which} is damaged or gone: {message.replace(files, '')}. "
+            "`lapwing doctor` says what can be done"
+        )
+    message = message.replace(files, "") if files else message
     if isinstance(error, (duckdb.OutOfMemoryException, MemoryError)) or _OUT_OF_MEMORY.search(message):
         return QueryLimitError(
             "the query ran out of memory: read fewer rows or columns, aggregate earlier, "
@@ -35,6 +55,13 @@ def query_error(error: Exception, sql: str) -> QueryError:
         kind = NotSeenYetError if _NOT_SEEN.search(message) else QueryError
     label = f"{details['exception_type']} Error: " if "exception_type" in details else ""
     return kind(f"{label}{message}{_pointer(sql, position)}", position=position, candidates=candidates)
+
+
+def _is_damage(error: Exception, details: dict[str, Any], message: str, files: str) -> bool:
+    """Whether an error is about what is in a file; users do not know where files are, and cannot feign it."""
+    if isinstance(error, (duckdb.InvalidInputException, duckdb.IOException, OSError)) and files in message:
+        return True
+    return details.get("exception_type") == "Invalid"  # what reading broken headers ends in
 
 
 def _details(text: str) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pyarrow as pa
 
 from lapwing_collector.errors import (
+    DamagedFileError,
     LapwingError,
     QueryError,
     QueryLimitError,
@@ -39,17 +40,25 @@ class PoolStats:
     waiting: int = 0
 
 
+Mend = Callable[[], bool]
+"""Sets damaged files of the lake aside, so that queries answer from the rest; tells whether it did any."""
+
+
 class QueryPool:
     """Up to a number of queries at a time, each in a process that is free; calls may come from any thread."""
 
-    def __init__(self, spare: Spare, size: int, *, queue: int | None = None) -> None:
+    def __init__(
+        self, spare: Spare, size: int, *, queue: int | None = None, mend: Mend | None = None
+    ) -> None:
         """Take processes from `spare`.
 
         Args:
             spare: Where processes come from.
             size: Queries at a time.
             queue: Queries that may wait beyond those; without a bound if None.
+            mend: Called when a query meets a damaged file; where it helped, the query is asked once more.
         """
+        self._mend = mend
         self._spare = spare
         self._size = size
         self._queue = queue
@@ -74,9 +83,20 @@ class QueryPool:
         Raises:
             QueryError: The SQL is refused or fails.
             QueryLimitError: It took too long, too much memory, or has too large an answer.
+            DamagedFileError: A file that it needs cannot be read, and could not be set aside.
             UnavailableError: Too many others run or wait.
         """
         cancellation = cancellation or Cancellation()
+        try:
+            return self._ask(ask, timeout_s, cancellation)
+        except DamagedFileError:
+            if self._mend is None or not self._mend():
+                raise
+        answer = self._ask(ask, timeout_s, cancellation)
+        answer.incomplete = True
+        return answer
+
+    def _ask(self, ask: Ask, timeout_s: float, cancellation: Cancellation) -> Answer:
         self._take_turn(timeout_s, cancellation)
         process: QueryProcess | None = None
         started_s = time.monotonic()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lapwing_collector.errors import (
+    DamagedFileError,
     DataDirectoryError,
     NotSeenYetError,
     QueryError,
@@ -40,7 +41,8 @@ serve(int(descriptor), Path(lake), landlock)
 """Nothing that could start a thread is imported before the sandbox is entered."""
 
 _ERRORS: Final[dict[str, type[QueryError]]] = {
-    kind.__name__: kind for kind in (QueryError, NotSeenYetError, RefusedQueryError, QueryLimitError)
+    kind.__name__: kind
+    for kind in (QueryError, NotSeenYetError, RefusedQueryError, QueryLimitError, DamagedFileError)
 }
 
 

@@ -22,9 +22,10 @@ Taken = TypeVar("Taken")
 class Session:
     """A read-only connection to the lake in one folder. Not for use by several threads at once."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, files: str) -> None:
         """Use `open` instead."""
         self._connection = connection
+        self._files = files
         # Rules bring the same SQL for every slot; only its parameters differ.
         self._checked: set[str] = set()
 
@@ -46,10 +47,11 @@ class Session:
             raise DataDirectoryError(f"{lake}: the lake cannot be read: {error}") from error
         connection.execute("SET python_enable_replacements = false")
         connection.execute("SET errors_as_json = true")
-        connection.execute(f"SET allowed_directories = [{literal(str(engine.data_folder(lake)) + '/')}]")
+        files = f"{engine.data_folder(lake)}/"
+        connection.execute(f"SET allowed_directories = [{literal(files)}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-        return cls(connection)
+        return cls(connection, files)
 
     def run(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Answer one SELECT, as `stream`, with all rows as an Arrow table."""
@@ -71,6 +73,7 @@ class Session:
         Raises:
             QueryError: The SQL is refused or fails.
             NotSeenYetError: It names a table or field that no record has brought yet.
+            DamagedFileError: A file of the lake that it needs cannot be read.
         """
         if sql not in self._checked:
             check_select(self._connection, sql)
@@ -82,7 +85,7 @@ class Session:
             try:
                 return self._take(sql, parameters, take)
             except (duckdb.IOException, OSError) as error:
-                raise query_error(error, sql) from error
+                raise query_error(error, sql, self._files) from error
 
     def close(self) -> None:
         """Let go of the lake."""
@@ -98,4 +101,4 @@ class Session:
         except (duckdb.IOException, OSError):
             raise
         except (duckdb.Error, pa.ArrowException, MemoryError) as error:
-            raise query_error(error, sql) from error
+            raise query_error(error, sql, self._files) from error

@@ -25,6 +25,10 @@ _QUERY_ANSWERS: Final = {
                 "description": "Whether there were more than the limits let through",
                 "schema": {"type": "boolean"},
             },
+            "Lapwing-Incomplete": {
+                "description": "Whether a damaged file was set aside, so that rows may be missing",
+                "schema": {"type": "boolean"},
+            },
         },
         "content": _ROWS,
     },
@@ -34,6 +38,7 @@ _QUERY_ANSWERS: Final = {
     "413": _PROBLEM,
     "415": _PROBLEM,
     "422": _PROBLEM,
+    "500": _PROBLEM,
     "503": _PROBLEM,
 }
 _ASK: Final[dict[str, Any]] = {

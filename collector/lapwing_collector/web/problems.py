@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 
 from lapwing_collector.errors import (
     ConfigError,
+    DamagedFileError,
     LapwingError,
     NotSeenYetError,
     QueryError,
@@ -19,6 +20,7 @@ from lapwing_collector.errors import (
 _STATUS: Final[tuple[tuple[type[LapwingError], int, str], ...]] = (
     (NotSeenYetError, 400, "unknown-name"),
     (RefusedQueryError, 403, "query-refused"),
+    (DamagedFileError, 500, "lake-damaged"),
     (QueryLimitError, 422, "query-over-limit"),
     (QueryError, 400, "query-failed"),
     (UnavailableError, 503, "busy"),

@@ -71,6 +71,7 @@ class SqlEndpoint:
         headers = {
             "Lapwing-Rows": str(answer.rows),
             "Lapwing-Truncated": str(answer.truncated).lower(),
+            "Lapwing-Incomplete": str(answer.incomplete).lower(),
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
         }

@@ -1,0 +1,100 @@
+"""Damaged files of the lake: told apart from wrong SQL, and not missed once they are set aside."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers.batches import predictions
+from helpers.query_lake import Readers, make_lake, readers
+from lapwing_collector.errors import DamagedFileError, QueryError
+from lapwing_collector.lake import Lake, Progress
+from lapwing_collector.model.queries import Ask
+from lapwing_collector.query import QueryPool
+
+COUNT = "SELECT count(*) AS n, sum(inputs.age) AS s FROM predictions.churn"
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Readers]:
+    folder = make_lake(tmp_path / "data" / "lake")
+    lake = Lake.open(folder)
+    lake.flush([predictions("churn", [{"prediction_id": "x", "inputs.age": 100}])], [], Progress(3, 0))
+    lake.close()
+    with readers(folder) as found:
+        yield found
+
+
+def first_file(folder: Path) -> Path:
+    """The file with the first ten predictions, which is the largest."""
+    return max((folder / "data" / "predictions_all").rglob("*.parquet"), key=lambda file: file.stat().st_size)
+
+
+def flip(place: float) -> Callable[[bytes], bytes]:
+    def change(data: bytes) -> bytes:
+        at = int(len(data) * place)
+        return data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
+
+    return change
+
+
+HARM = {
+    "cut": lambda data: data[:100],
+    "empty": lambda _: b"",
+    "foreign": lambda _: b"time,age\n1,2\n" * 10,
+    "flipped_footer": lambda data: data[:-20] + bytes([data[-20] ^ 0xFF]) + data[-19:],
+}
+
+
+def test_damage_is_told_apart_and_hides_where_files_are(shared: Readers) -> None:
+    """Whatever was done to a file, the query that needs it says that it is damaged, and others answer."""
+    file = first_file(shared.folder)
+    whole = file.read_bytes()
+    with shared.pool() as pool:
+        for name, harm in HARM.items():
+            file.write_bytes(harm(whole))
+            with pytest.raises(DamagedFileError, match="damaged or gone") as told:
+                pool.run(COUNT, {}, 30)
+            assert str(shared.folder) not in str(told.value), name
+            assert pool.run("SELECT count(*) AS n FROM models", {}, 30).to_pylist() == [{"n": 1}]
+        file.unlink()
+        with pytest.raises(DamagedFileError, match="damaged or gone"):
+            pool.run(COUNT, {}, 30)
+        file.write_bytes(whole)
+        assert pool.run(COUNT, {}, 30).column("n").to_pylist() == [11]
+
+
+def test_errors_of_people_are_no_damage(shared: Readers) -> None:
+    """Nobody can have files set aside by what their SQL says."""
+    with shared.pool() as pool:
+        for sql in ("SELECT error('x.parquet')", "SELECT 'data/x.parquet'::INT", "SELECT chr(-1)"):
+            with pytest.raises(QueryError) as told:
+                pool.run(sql, {}, 30)
+            assert not isinstance(told.value, DamagedFileError)
+
+
+def test_the_rest_answers_once_the_damage_is_set_aside(shared: Readers) -> None:
+    """A query that meets a damaged file is asked again once it was set aside, and says that rows may miss."""
+    file = first_file(shared.folder)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100])
+    mended: list[bool] = []
+
+    def mend() -> bool:
+        mended.append(True)
+        if len(mended) == 1:
+            return False
+        file.write_bytes(whole)
+        return True
+
+    pool = QueryPool(shared.spare, 1, mend=mend)
+    try:
+        with pytest.raises(DamagedFileError):
+            pool.run(COUNT, {}, 30)
+        with pool.ask(Ask(COUNT), 30) as answer:
+            assert (answer.incomplete, answer.table().column("n").to_pylist()) == (True, [11])
+        with pool.ask(Ask(COUNT), 30) as answer:
+            assert not answer.incomplete
+        assert len(mended) == 2
+    finally:
+        pool.close()
