@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import lapwing
+from lapwing_collector.cli.models import models_app
 from lapwing_collector.cli.output import Output
 from lapwing_collector.errors import LapwingError
 
@@ -24,6 +25,7 @@ rules_app = typer.Typer(help="Check rule files, close slots.", no_args_is_help=T
 reference_app = typer.Typer(help="What production is compared with.", no_args_is_help=True)
 app.add_typer(rules_app, name="rules")
 app.add_typer(reference_app, name="reference")
+app.add_typer(models_app, name="models")
 
 Config = Annotated[
     Path | None,

@@ -31,7 +31,7 @@ class Output(StrEnum):
 def write_answer(answer: Answer, output: Output) -> None:
     """Write the rows of `answer` to standard output; that there are more is said on standard error."""
     if output is Output.TABLE:
-        _write_table(answer.table())
+        write_table(answer.table())
     else:
         for piece in answer:
             sys.stdout.buffer.write(piece)
@@ -44,7 +44,8 @@ def write_answer(answer: Answer, output: Output) -> None:
         )
 
 
-def _write_table(rows: "pa.Table") -> None:
+def write_table(rows: "pa.Table") -> None:
+    """Print rows as a table that fits the terminal."""
     import pyarrow as pa
     from rich import box
     from rich.console import Console
