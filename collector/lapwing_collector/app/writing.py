@@ -1,4 +1,4 @@
-"""The one thread that writes the lake: gathers durable rows for a moment, flushes them, merges files."""
+"""The one thread that writes the lake: gathers durable rows for a moment, then flushes them."""
 
 import logging
 import threading
@@ -130,8 +130,7 @@ class Writer:
                 self._pending.gather(max(due_s, _GATHER_S), _FLUSH_BYTES)
             started = time.monotonic()
             try:
-                if self._flush() and not self._stop.is_set():
-                    self._lake.merge_small_files()
+                self._flush()
             except Exception:
                 # Nothing is lost by trying again: the rows stay pending, and the log keeps them.
                 if not failures:
@@ -152,12 +151,12 @@ class Writer:
             if self._stop.is_set() and (self._failing.is_set() or not self._pending.peek(1)):
                 return
 
-    def _flush(self) -> bool:
-        """Write what waits; tells whether there was anything."""
+    def _flush(self) -> None:
+        """Write what waits."""
         entries = self._pending.peek(_FLUSH_BYTES)
         metrics = self._metrics.waiting(self._lake.progress.metrics, _METRICS_AT_ONCE)
         if not entries and not metrics:
-            return False
+            return
         began_s = time.monotonic()
         progress = Progress(
             log=entries[-1].position if entries else self._lake.progress.log,
@@ -179,7 +178,6 @@ class Writer:
         self.flushes.seconds += time.monotonic() - began_s
         self.flushes.bytes += sum(entry.size_bytes for entry in entries)
         self._settle(entries, batches, refused, progress)
-        return True
 
     def _settle(
         self, entries: list[LogEntry], stored: list[Batch], refused: list[Refused], progress: Progress

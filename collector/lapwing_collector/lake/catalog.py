@@ -49,6 +49,21 @@ class Catalog:
             raise DataDirectoryError(f"{folder}: the lake cannot be opened: {error}") from error
         return cls(folder, connection)
 
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Open a catalog that somebody else may own, for reading only.
+
+        Raises:
+            DataDirectoryError: There is none, or it cannot be read.
+        """
+        folder = folder.resolve()
+        try:
+            connection = engine.connect(threads=1)
+            engine.attach(connection, folder, read_only=True)
+        except duckdb.Error as error:
+            raise DataDirectoryError(f"{folder}: the lake cannot be read: {error}") from error
+        return cls(folder, connection)
+
     @property
     def folder(self) -> Path:
         """Where the lake is: the catalog and its data folder; absolute."""

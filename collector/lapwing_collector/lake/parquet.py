@@ -1,8 +1,9 @@
 """Parquet files that survive a power cut: file and folder are synced before anyone refers to them."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -45,35 +46,62 @@ def write_parquet(file: Path, rows: pa.Table, columns: Mapping[FieldPath, int] |
     Raises:
         OSError: The disk is full, or refuses.
     """
-    folder = file.parent
-    make_folder(folder)
-    if columns is not None:
-        schema = pa.schema([_numbered(field, (field.name,), columns) for field in rows.schema])
-        rows = pa.Table.from_arrays(rows.columns, schema=schema)
-    dictionaries, encodings = _encodings(rows)
+    return write_parquet_parts(file, [rows], columns)
+
+
+def write_parquet_parts(
+    file: Path, parts: Iterable[pa.Table], columns: Mapping[FieldPath, int] | None = None
+) -> Written:
+    """Write a file as `write_parquet` does, of parts that need not be in memory together.
+
+    Args:
+        file: Where to.
+        parts: What, of one schema; at least one. The first one's values decide on encodings.
+        columns: The catalog's number of each column and of what is inside it; None to leave them unnumbered.
+
+    Raises:
+        OSError: The disk is full, or refuses.
+    """
+    make_folder(file.parent)
     footers: list[pq.FileMetaData] = []
     try:
-        pq.write_table(
-            rows,
-            file,
-            compression=COMPRESSION,
-            row_group_size=ROW_GROUP_ROWS,
-            use_dictionary=dictionaries,
-            column_encoding=encodings,
-            write_page_checksum=True,
-            metadata_collector=footers,
-        )
+        _write_parts(file, iter(parts), columns, footers)
         crashpoints.reach("lake.before_sync")
         with file.open("rb") as written:
             os.fsync(written.fileno())
             size_bytes = written.seek(0, os.SEEK_END)
             written.seek(-8, os.SEEK_END)  # the footer's length and the closing mark
             footer_bytes = int.from_bytes(written.read(4), "little")
-        sync_folder(folder)
+        sync_folder(file.parent)
     except BaseException:
         file.unlink(missing_ok=True)  # a full disk must not be filled further by trying again
         raise
     return Written(size_bytes, footer_bytes, footers[0])
+
+
+def _write_parts(
+    file: Path,
+    parts: Iterator[pa.Table],
+    columns: Mapping[FieldPath, int] | None,
+    footers: list[pq.FileMetaData],
+) -> None:
+    first = next(parts)
+    schema = first.schema
+    if columns is not None:
+        schema = pa.schema([_numbered(field, (field.name,), columns) for field in schema])
+    dictionaries, encodings = _encodings(first)
+    with pq.ParquetWriter(
+        file,
+        schema,
+        compression=COMPRESSION,
+        use_dictionary=dictionaries,
+        column_encoding=encodings,
+        write_page_checksum=True,
+        metadata_collector=footers,
+    ) as writer:
+        for part in chain([first], parts):
+            numbered = pa.Table.from_arrays(part.columns, schema=schema)
+            writer.write_table(numbered, row_group_size=ROW_GROUP_ROWS)
 
 
 def _numbered(field: pa.Field, path: FieldPath, columns: Mapping[FieldPath, int]) -> pa.Field:

@@ -55,13 +55,13 @@ class DataFile:
     written: Written
 
 
-def add_files(catalog: Catalog, files: Sequence[DataFile], extra_info: str) -> None:
+def add_files(catalog: Catalog, files: Sequence[DataFile], extra_info: str | None) -> None:
     """Make `files` part of their tables; called inside a transaction of the catalog.
 
     Args:
         catalog: To be written.
         files: At most one for a table.
-        extra_info: What the snapshot says of itself.
+        extra_info: What the snapshot says of itself, if anything.
     """
     tables = ", ".join(str(file.table.number) for file in files)
     [(snapshot, first_file)] = catalog.rows(statement("newest_snapshot"))
@@ -104,6 +104,27 @@ def add_files(catalog: Catalog, files: Sequence[DataFile], extra_info: str) -> N
             catalog.insert(statement(name), _rows(rows, schema))
     if files and catalog.native(statement("has_column_totals", tables=tables)):
         catalog.rows(statement("forget_column_totals", tables=tables))
+
+
+def end_files(catalog: Catalog, table: Table, files: Sequence[int]) -> int:
+    """Let the newest snapshot, made in the same transaction, be the first that does not see files of a table.
+
+    Args:
+        catalog: To be written.
+        table: Whose.
+        files: The catalog's numbers of them.
+
+    Returns:
+        How many of them the snapshot before did see.
+    """
+    numbers = ", ".join(map(str, files))
+    [(seen, rows, size_bytes)] = catalog.rows(statement("seen_files", files=numbers))
+    catalog.rows(statement("end_files", files=numbers))
+    catalog.rows(statement("end_deletions", files=numbers))
+    values = {"table": str(table.number), "rows": str(rows), "size": str(size_bytes)}
+    catalog.rows(statement("lower_totals", **values))
+    catalog.rows(statement("tell_of_deletion", table=str(table.number)))
+    return int(seen)
 
 
 def _statistics(file: DataFile) -> list[tuple[Any, ...]]:

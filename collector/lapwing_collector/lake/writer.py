@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lapwing_collector import crashpoints
-from lapwing_collector.engine import identifier, literal
+from lapwing_collector.engine import identifier
 from lapwing_collector.errors import DataDirectoryError
-from lapwing_collector.folders import sync_folder
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.names import table_name
-from lapwing_collector.lake.parquet import COMPRESSION, ROW_GROUP_ROWS, sync_file, write_parquet
+from lapwing_collector.lake.parquet import write_parquet
 from lapwing_collector.lake.shapes import EXACT_INTEGER, reconcile
 from lapwing_collector.lake.shapes import Path as FieldPath
 from lapwing_collector.lake.snapshots import DataFile, add_files
@@ -35,10 +34,6 @@ _MODEL_SCHEMAS: Final = ("predictions_all", "labels")
 
 _FILES_AT_ONCE: Final = 4
 """More than cores, since writers wait for the disk."""
-
-_MERGE_TIERS_BYTES: Final = (1 << 20, 16 << 20)
-"""Files below a tier are merged together; what they become is about the next tier's size."""
-_MERGE_AT_LEAST: Final = 16
 
 _SHAPES_KEPT: Final = 4_000
 """Models times changes of tables after which the connection starts afresh: DuckLake keeps 30 kB of each."""
@@ -127,7 +122,6 @@ class Lake:
         self._versions: set[tuple[str, str | None]] = set()
         self._progress = Progress()
         self._shapes_kept = 0
-        self._unmergeable: dict[tuple[str, str, int], int] = {}
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -140,9 +134,6 @@ class Lake:
         try:
             catalog.rows(statement("schemas"))
             catalog.rows(statement("system_tables"))
-            # For the files that merging writes.
-            catalog.rows(f"CALL lake.set_option('parquet_compression', {literal(COMPRESSION)})")
-            catalog.rows(f"CALL lake.set_option('parquet_row_group_size', {ROW_GROUP_ROWS})")
             lake = cls(catalog)
             lake._load()
             catalog.rows("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
@@ -204,29 +195,6 @@ class Lake:
                     add_files(self._catalog, staged.files, "")
             finally:
                 staged.remove()
-
-    def merge_small_files(self) -> int:
-        """Merge small files of one table that has many.
-
-        Files are merged in tiers, so that each row is rewritten a few times at most.
-
-        Returns:
-            The number of files merged away; 0 when no table has enough of them.
-        """
-        with self._catalog.exclusive():
-            for tier_bytes in _MERGE_TIERS_BYTES:
-                crowded = self._catalog.rows(
-                    statement("small_files", below=str(tier_bytes), at_least=str(_MERGE_AT_LEAST))
-                )
-                for schema, name, files in crowded:
-                    tried = self._unmergeable.get((schema, name, tier_bytes), 0)
-                    if files - tried < _MERGE_AT_LEAST:
-                        continue  # DuckLake merges only files of one shape; nothing new since the last try
-                    merged = self._merge(schema, name, tier_bytes)
-                    self._unmergeable[schema, name, tier_bytes] = 0 if merged else files
-                    if merged:
-                        return merged
-            return 0
 
     def set_reference(
         self,
@@ -417,19 +385,6 @@ class Lake:
                     write.result().path.unlink(missing_ok=True)
             raise failed[0]
         return [write.result() for write in writes]
-
-    def _merge(self, schema: str, name: str, tier_bytes: int) -> int:
-        folder = self._tables[schema, name].folder
-        with self._catalog.transaction():
-            before = set(folder.glob("*.parquet"))
-            merged = self._catalog.rows(
-                "CALL ducklake_merge_adjacent_files('lake', ?, schema => ?, max_file_size => ?)",
-                [name, schema, tier_bytes],
-            )
-            for file in set(folder.glob("*.parquet")) - before:
-                sync_file(file)
-            sync_folder(folder)
-        return sum(row[2] for row in merged)
 
 
 def _by_destination(batches: Sequence[Batch]) -> dict[Destination, list[Batch]]:

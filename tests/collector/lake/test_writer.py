@@ -15,6 +15,7 @@ from helpers.batches import START, labels, logs, predictions
 from lapwing_collector import engine
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.lake import Lake, Progress, QueuedMetric, writer
+from lapwing_collector.lake.upkeep import Upkeep
 from lapwing_collector.metrics import REFERENCE_BINS, reference_bins
 from lapwing_collector.model.alerts import MetricRow
 
@@ -145,8 +146,9 @@ def test_any_model_name_is_a_table(lake: Lake, folder: Path, name: str) -> None:
     """Names with slashes, quotes, dots or many bytes are stored, merged and read like any other."""
     for number in range(17):
         lake.flush([predictions(name, [{"inputs.x": number}])], [], Progress(number + 1, 0))
-    while lake.merge_small_files():
-        pass
+    upkeep = Upkeep(lake.catalog)
+    list(upkeep.merge_all())
+    upkeep.close()
     [(table,)] = read(folder, "SELECT table_name FROM models")
     assert read(folder, f"SELECT sum(inputs.x) FROM predictions.{engine.identifier(table)}") == [(136,)]
 
@@ -159,18 +161,6 @@ def test_only_production_rows_are_predictions(lake: Lake, folder: Path) -> None:
         (1, "production"),
         (2, "shadow"),
     ]
-
-
-def test_merging_keeps_every_row(lake: Lake, folder: Path) -> None:
-    """Many small files become few, and the rows, the order of commits and the progress stay."""
-    for number in range(40):
-        lake.flush([predictions("m", [{"inputs.x": number}])], [], Progress(number + 1, 0))
-    assert lake.merge_small_files() >= 40
-    assert lake.progress == Progress(40, 0)
-    assert read(folder, "SELECT count(*), sum(inputs.x) FROM predictions.m") == [(40, 780)]
-    lake.close()
-    Lake.open(folder).close()
-    assert read(folder, "SELECT count(*), sum(inputs.x) FROM predictions.m") == [(40, 780)]
 
 
 def test_logs_and_metrics_are_written_too(lake: Lake, folder: Path) -> None:

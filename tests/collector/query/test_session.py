@@ -10,6 +10,7 @@ from helpers.batches import START, predictions
 from helpers.query_lake import make_lake
 from lapwing_collector.errors import DataDirectoryError, NotSeenYetError, QueryError
 from lapwing_collector.lake import Lake, Progress
+from lapwing_collector.lake.upkeep import Upkeep
 from lapwing_collector.query import Session, check_select, tables_in
 
 
@@ -110,7 +111,9 @@ def test_a_reader_sees_what_is_written_meanwhile(tmp_path: Path) -> None:
     for number in range(20):
         lake.flush([predictions("m", [{f"inputs.f{number % 3}": number}])], [], Progress(number + 1, 0))
         assert session.run("SELECT count(*) AS n FROM predictions.m").to_pylist() == [{"n": number + 1}]
-    lake.merge_small_files()
+    upkeep = Upkeep(lake.catalog)
+    list(upkeep.merge_all())
+    upkeep.close()
     assert session.run("SELECT sum(inputs.f0) AS n FROM predictions.m").to_pylist() == [{"n": 63}]
     session.close()
     lake.close()

@@ -23,6 +23,12 @@ CREATE TABLE IF NOT EXISTS reference_bins (
     model VARCHAR, reference VARCHAR, field VARCHAR, kind VARCHAR, bin INTEGER,
     lower DOUBLE, upper DOUBLE, category VARCHAR, n BIGINT, share DOUBLE
 );
+-- Proofs that somebody's rows were removed; what was asked is kept as hashes with the row's salt only.
+CREATE TABLE IF NOT EXISTS erasures (
+    erased_at TIMESTAMP, requested_by VARCHAR, model VARCHAR, salt VARCHAR, asked VARCHAR[],
+    predictions BIGINT, labels BIGINT, files_rewritten BIGINT, files_deleted BIGINT, verified BOOLEAN,
+    remaining VARCHAR[]
+);
 
 -- name: production_view
 CREATE OR REPLACE VIEW predictions.$table AS
@@ -87,17 +93,6 @@ SELECT commit_extra_info FROM __ducklake_metadata_lake.ducklake_snapshot_changes
 WHERE commit_extra_info IS NOT NULL
 ORDER BY snapshot_id DESC
 LIMIT 1;
-
--- name: small_files
--- Tables with many files below a size, the unit of merging.
-SELECT s.schema_name, t.table_name, count(*) AS files
-FROM __ducklake_metadata_lake.ducklake_data_file AS f
-JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
-JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
-WHERE f.end_snapshot IS NULL AND f.file_size_bytes < $below
-GROUP BY ALL
-HAVING count(*) >= $at_least
-ORDER BY files DESC;
 
 -- name: table_folder
 -- Where a table's files go, relative to the lake's data folder.
@@ -164,3 +159,136 @@ WHERE t.table_id = r.table_id;
 -- name: forget_column_totals
 -- They bound the values of whole tables, which a flush does not keep up: none is better than a wrong one.
 DELETE FROM __ducklake_metadata_lake.ducklake_table_column_stats WHERE table_id IN ($tables);
+-- name: table_files
+-- Files of one table that the newest snapshot sees, in the order in which they were added.
+SELECT
+    f.data_file_id, f.path, CASE WHEN f.path_is_relative THEN s.path || t.path END,
+    f.record_count, f.file_size_bytes
+FROM __ducklake_metadata_lake.ducklake_data_file AS f
+JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
+JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+WHERE f.end_snapshot IS NULL AND s.schema_name = $schema AND t.table_name = $table
+ORDER BY f.data_file_id;
+
+-- name: all_files
+-- Files of every table that the newest snapshot sees.
+SELECT
+    s.schema_name, t.table_name, f.data_file_id, f.path, CASE WHEN f.path_is_relative THEN s.path || t.path END,
+    f.record_count, f.file_size_bytes
+FROM __ducklake_metadata_lake.ducklake_data_file AS f
+JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
+JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+WHERE f.end_snapshot IS NULL;
+
+-- name: timed_files
+-- Files of predictions, labels and logs with the span of their times, the oldest first.
+SELECT
+    s.schema_name, t.table_name, f.data_file_id, f.path, CASE WHEN f.path_is_relative THEN s.path || t.path END,
+    f.record_count, f.file_size_bytes, c.min_value::TIMESTAMP, c.max_value::TIMESTAMP
+FROM __ducklake_metadata_lake.ducklake_data_file AS f
+JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
+JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+JOIN __ducklake_metadata_lake.ducklake_column AS k
+    ON k.table_id = t.table_id AND k.column_name = 'time' AND k.parent_column IS NULL AND k.end_snapshot IS NULL
+JOIN __ducklake_metadata_lake.ducklake_file_column_stats AS c
+    ON c.data_file_id = f.data_file_id AND c.column_id = k.column_id
+WHERE f.end_snapshot IS NULL
+    AND (s.schema_name IN ('predictions_all', 'labels') OR (s.schema_name = 'main' AND t.table_name = 'logs'))
+ORDER BY c.max_value, f.data_file_id;
+
+-- name: new_files
+-- SQLite finds the files that came after one by its primary key, however many there are.
+-- It gives every value as text.
+SELECT data_file_id::BIGINT, schema_name, table_name, record_count::BIGINT, file_size_bytes::BIGINT
+FROM sqlite_query('__ducklake_metadata_lake', '
+    SELECT f.data_file_id, s.schema_name, t.table_name, f.record_count, f.file_size_bytes
+    FROM ducklake_data_file AS f
+    JOIN ducklake_table AS t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
+    JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+    WHERE f.data_file_id > $after AND f.end_snapshot IS NULL
+    ORDER BY f.data_file_id
+');
+
+-- name: expirable_snapshots
+-- Old snapshots, but never the newest one, nor the newest one in which a writer says how far it has come.
+-- Times are compared as times: DuckLake itself compares them as text on a SQLite catalog.
+SELECT snapshot_id
+FROM __ducklake_metadata_lake.ducklake_snapshot
+WHERE snapshot_time::TIMESTAMPTZ::TIMESTAMP < ?
+    AND snapshot_id < (SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot)
+    AND snapshot_id NOT IN (
+        SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot_changes
+        WHERE commit_extra_info IS NOT NULL
+        GROUP BY author
+    )
+ORDER BY snapshot_id
+LIMIT $limit;
+
+-- name: deletable_files
+-- Files that no snapshot sees since before a time.
+SELECT data_file_id, path, path_is_relative::BOOLEAN
+FROM __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion
+WHERE schedule_start::TIMESTAMPTZ::TIMESTAMP < ?
+ORDER BY data_file_id
+LIMIT $limit;
+
+-- name: forget_files
+DELETE FROM __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion WHERE data_file_id IN ($ids);
+
+-- name: has_file
+-- Whether a commit that seemed to fail took place after all.
+SELECT data_file_id FROM __ducklake_metadata_lake.ducklake_data_file WHERE path = $file;
+
+-- name: known_paths
+-- Every file that the catalog knows: of any snapshot, or waiting to be deleted.
+SELECT f.path, CASE WHEN f.path_is_relative THEN s.path || t.path END
+FROM __ducklake_metadata_lake.ducklake_data_file AS f
+JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id
+JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id
+UNION ALL
+SELECT f.path, CASE WHEN f.path_is_relative THEN s.path || t.path END
+FROM __ducklake_metadata_lake.ducklake_delete_file AS f
+JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id
+JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id
+UNION ALL
+SELECT path, CASE WHEN path_is_relative THEN '' END
+FROM __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion;
+
+-- name: seen_files
+-- Of some files, those that the newest snapshot but one sees, with the rows that it sees of them.
+SELECT
+    count(*),
+    coalesce(sum(f.record_count), 0) - coalesce(sum(d.delete_count), 0),
+    coalesce(sum(f.file_size_bytes), 0)
+FROM __ducklake_metadata_lake.ducklake_data_file AS f
+LEFT JOIN __ducklake_metadata_lake.ducklake_delete_file AS d
+    ON d.data_file_id = f.data_file_id AND d.end_snapshot IS NULL
+WHERE f.data_file_id IN ($files) AND f.end_snapshot IS NULL;
+
+-- name: end_files
+UPDATE __ducklake_metadata_lake.ducklake_data_file
+SET end_snapshot = (SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot)
+WHERE data_file_id IN ($files) AND end_snapshot IS NULL;
+
+-- name: end_deletions
+UPDATE __ducklake_metadata_lake.ducklake_delete_file
+SET end_snapshot = (SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot)
+WHERE data_file_id IN ($files) AND end_snapshot IS NULL;
+
+-- name: lower_totals
+UPDATE __ducklake_metadata_lake.ducklake_table_stats
+SET record_count = record_count - $rows, file_size_bytes = file_size_bytes - $size
+WHERE table_id = $table;
+
+-- name: tell_of_deletion
+UPDATE __ducklake_metadata_lake.ducklake_snapshot_changes
+SET
+    changes_made = concat_ws(',', nullif(changes_made, ''), 'deleted_from_table:$table'),
+    commit_message = 'upkeep'
+WHERE snapshot_id = (SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot);
+
+-- name: deletions
+-- Files that say which rows of some files are deleted.
+SELECT d.data_file_id, d.delete_file_id FROM __ducklake_metadata_lake.ducklake_delete_file AS d
+WHERE d.data_file_id IN ($files) AND d.end_snapshot IS NULL
+ORDER BY ALL;

@@ -1,0 +1,300 @@
+"""Removes every row of a subject from the lake, and proves it: rows, old states of the lake, files, traces.
+
+What holds a row: the Parquet files that the newest snapshot sees, those that only older snapshots see, those
+that wait to be deleted, and the smallest and greatest values that the catalog keeps for pruning, which stay
+in freed pages of its file. All of them go.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from lapwing_collector.engine import identifier, literal
+from lapwing_collector.errors import ConfigError
+from lapwing_collector.lake.catalog import Catalog
+from lapwing_collector.lake.expiry import delete_files, expire_snapshots
+from lapwing_collector.lake.files import StoredFile, TableName, table_files
+from lapwing_collector.lake.parquet import write_parquet
+from lapwing_collector.lake.rewriting import ConflictError, Rewriter
+from lapwing_collector.lake.snapshots import DataFile, add_files
+from lapwing_collector.lake.statements import statement
+from lapwing_collector.lake.tables import Tables
+from lapwing_collector.model.records import PREDICTION_ROWS
+
+_END_OF_TIME: Final = datetime(9999, 1, 1)  # noqa: DTZ001  # times are naive UTC
+_ATTEMPTS: Final = 5
+_STRUCTS: Final = ("inputs", "output")
+_MAPS: Final = ("tags", "resource")
+
+_ERASURE_ROWS: Final = pa.schema(
+    [
+        ("erased_at", pa.timestamp("us")),
+        ("requested_by", pa.string()),
+        ("model", pa.string()),
+        ("salt", pa.string()),
+        ("asked", pa.list_(pa.string())),
+        ("predictions", pa.int64()),
+        ("labels", pa.int64()),
+        ("files_rewritten", pa.int64()),
+        ("files_deleted", pa.int64()),
+        ("verified", pa.bool_()),
+        ("remaining", pa.list_(pa.string())),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose rows are to go: any prediction that one of these names, and its labels.
+
+    Attributes:
+        table: The model's table.
+        ids: Prediction ids.
+        request_ids: Request ids.
+        values: Fields with the text of a value, `("tags.user", "u-17")`.
+    """
+
+    table: str
+    ids: tuple[str, ...] = ()
+    request_ids: tuple[str, ...] = ()
+    values: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def needles(self) -> list[str]:
+        """The texts that must be nowhere afterwards."""
+        return [*self.ids, *self.request_ids, *(value for _, value in self.values)]
+
+    @property
+    def asked(self) -> list[str]:
+        """What was asked, each by itself, as it is hashed for the record."""
+        return [
+            *(f"id={each}" for each in self.ids),
+            *(f"request_id={each}" for each in self.request_ids),
+            *(f"{path}={value}" for path, value in self.values),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was removed.
+
+    Attributes:
+        predictions: Rows of predictions.
+        labels: Rows of labels.
+        files_rewritten: Files that held such rows.
+        files_deleted: Files that are gone from the disk; other work's leftovers among them.
+    """
+
+    predictions: int
+    labels: int
+    files_rewritten: int
+    files_deleted: int
+
+
+def erase(catalog: Catalog, rewriter: Rewriter, subject: Subject) -> Erased:
+    """Remove the subject's rows from every file, and every trace of them from catalog and disk.
+
+    Rows that still wait to be flushed are not met: flush them first.
+
+    Raises:
+        ConfigError: There is no such model, or no such field.
+        ConflictError: The table kept changing.
+        OSError: The disk is full, or refuses.
+        duckdb.Error: A file cannot be read, or the catalog refuses.
+    """
+    predictions, labels = _tables(catalog, subject)
+    ids, requests = set(subject.ids), set(subject.request_ids)
+    removed = {}
+    rewritten = 0
+    for table in (predictions, labels):
+        if table is None:
+            continue
+        if table is predictions:
+            condition, parameters = _prediction_condition(subject)
+            found = _read(rewriter, table, condition, parameters)
+            ids.update(each for each in found.column("prediction_id").to_pylist() if each)
+            requests.update(each for each in found.column("request_id").to_pylist() if each)
+        else:
+            condition, parameters = _condition(tuple(ids), tuple(requests), ())
+        rows, files = _erase_from(catalog, rewriter, table, condition, parameters)
+        removed[table] = rows
+        rewritten += files
+    described = Tables(catalog).find([table for table in (predictions, labels) if table])
+    numbers = ", ".join(str(each.number) for each in described.values())
+    catalog.rows(statement("forget_column_totals", tables=numbers))  # which bound the values of whole tables
+    while expire_snapshots(catalog, _END_OF_TIME):
+        pass
+    deleted = 0
+    while files_gone := delete_files(catalog, _END_OF_TIME):
+        deleted += len(files_gone)
+    return Erased(
+        predictions=removed.get(predictions, 0) if predictions else 0,
+        labels=removed.get(labels, 0) if labels else 0,
+        files_rewritten=rewritten,
+        files_deleted=deleted,
+    )
+
+
+def remaining_in_lake(catalog: Catalog, rewriter: Rewriter, subject: Subject) -> list[str]:
+    """Where the lake still has rows of the subject, for people; empty when they are gone."""
+    found = []
+    predictions, labels = _tables(catalog, subject)
+    if predictions is not None:
+        condition, parameters = _prediction_condition(subject)
+        if _count(rewriter, predictions, condition, parameters):
+            found.append(f"rows of {predictions.sql}")
+    if labels is not None and (subject.ids or subject.request_ids):
+        condition, parameters = _condition(subject.ids, subject.request_ids, ())
+        if _count(rewriter, labels, condition, parameters):
+            found.append(f"rows of {labels.sql}")
+    for table in (predictions, labels):
+        if table is not None:
+            found += [str(file) for file in unknown_files(catalog, table)]
+    return found
+
+
+def unknown_files(catalog: Catalog, table: TableName) -> list[Path]:
+    """Parquet files in a table's folder that the catalog does not know: what a crash left, or foreign."""
+    with catalog.exclusive():
+        folder = catalog.table_folder(*table)
+        if folder is None or not folder.is_dir():
+            return []
+        known = {each.path for each in table_files(catalog, table)}
+        return sorted(set(folder.glob("*.parquet")) - known)
+
+
+def record_erasure(
+    catalog: Catalog, subject: Subject, erased: Erased, *, by: str, at: datetime, remaining: Sequence[str]
+) -> None:
+    """Keep the proof in the table `erasures`: what was asked only as salted hashes.
+
+    Whoever knows what was asked can hash it with the salt and find it.
+    """
+    salt = os.urandom(16).hex()
+    row = {
+        "erased_at": at,
+        "requested_by": by,
+        "model": subject.table,
+        "salt": salt,
+        "asked": [hashed(each, salt) for each in subject.asked],
+        "predictions": erased.predictions,
+        "labels": erased.labels,
+        "files_rewritten": erased.files_rewritten,
+        "files_deleted": erased.files_deleted,
+        "verified": not remaining,
+        "remaining": list(remaining),
+    }
+    table = Tables(catalog)["main", "erasures"]
+    file = table.folder / f"{uuid.uuid4()}.parquet"
+    written = write_parquet(file, pa.Table.from_pylist([row], _ERASURE_ROWS), table.columns)
+    with catalog.transaction():
+        add_files(catalog, [DataFile(table, file, written)], None)
+
+
+def hashed(asked: str, salt: str) -> str:
+    """What the record keeps of `id=…`, `request_id=…` or `tags.user=…`: scrypt, so that guessing is slow."""
+    return hashlib.scrypt(asked.encode(), salt=bytes.fromhex(salt), n=2**12, r=8, p=1, dklen=16).hex()
+
+
+def _tables(catalog: Catalog, subject: Subject) -> tuple[TableName | None, TableName | None]:
+    """The subject's tables of predictions and labels, as far as they exist."""
+    found = [
+        table if catalog.table_folder(*table) else None
+        for table in (TableName("predictions_all", subject.table), TableName("labels", subject.table))
+    ]
+    if found == [None, None]:
+        raise ConfigError(f"there is no model {subject.table}; `SELECT table_name FROM models` lists them")
+    return found[0], found[1]
+
+
+def _erase_from(
+    catalog: Catalog, rewriter: Rewriter, table: TableName, condition: str, parameters: dict[str, Any]
+) -> tuple[int, int]:
+    rows = files = 0
+    for _ in range(_ATTEMPTS):
+        holding = _files_with(catalog, rewriter, table, condition, parameters)
+        for file in holding:
+            try:
+                done = rewriter.rewrite(
+                    table,
+                    [file],
+                    keep=f"NOT coalesce({condition}, false)",
+                    parameters=parameters,
+                    carry_progress=True,
+                )
+            except ConflictError:
+                break
+            rows += done.rows_removed
+            files += 1
+        else:
+            return rows, files
+    raise ConflictError(f"{table.sql} kept changing while rows were being erased; try again")
+
+
+def _files_with(
+    catalog: Catalog, rewriter: Rewriter, table: TableName, condition: str, parameters: dict[str, Any]
+) -> Iterator[StoredFile]:
+    by_path = {each.path: each for each in table_files(catalog, table)}
+    found = rewriter.read(f"SELECT DISTINCT filename FROM {table.sql} WHERE {condition}", parameters)
+    return (by_path[Path(name)] for name in found.column("filename").to_pylist())
+
+
+def _read(rewriter: Rewriter, table: TableName, condition: str, parameters: dict[str, Any]) -> pa.Table:
+    try:
+        return rewriter.read(
+            f"SELECT DISTINCT prediction_id, request_id FROM {table.sql} WHERE {condition}", parameters
+        )
+    except duckdb.BinderException as error:
+        raise ConfigError(f"{table.name} has no such field: {error}") from error
+
+
+def _count(rewriter: Rewriter, table: TableName, condition: str, parameters: dict[str, Any]) -> int:
+    found = rewriter.read(f"SELECT count(*) AS n FROM {table.sql} WHERE {condition}", parameters)
+    return int(found.column("n")[0].as_py())
+
+
+def _prediction_condition(subject: Subject) -> tuple[str, dict[str, Any]]:
+    return _condition(subject.ids, subject.request_ids, subject.values)
+
+
+def _condition(
+    ids: tuple[str, ...], request_ids: tuple[str, ...], values: tuple[tuple[str, str], ...]
+) -> tuple[str, dict[str, Any]]:
+    """What is true for rows that have one of the ids or values, and its parameters."""
+    terms = ["false"]
+    parameters: dict[str, Any] = {}
+    if ids:
+        terms.append("list_contains($ids, prediction_id)")
+        parameters["ids"] = list(ids)
+    if request_ids:
+        terms.append("list_contains($request_ids, request_id)")
+        parameters["request_ids"] = list(request_ids)
+    for number, (path, value) in enumerate(values):
+        terms.append(f"list_contains([{', '.join(_places(path))}], $value{number})")
+        parameters[f"value{number}"] = value
+    return "(" + " OR ".join(terms) + ")", parameters
+
+
+def _places(path: str) -> list[str]:
+    """Where the text of a field's value may stand: in its column, or in `extra` where it did not fit."""
+    root, *parts = path.split(".")
+    if root in _MAPS and parts:
+        return [f"{root}[{literal('.'.join(parts))}]"]
+    if root in _STRUCTS and parts:
+        column = ".".join(map(identifier, (root, *parts)))
+        key = json.dumps("$." + json.dumps(path))[1:-1].replace('\\"', '"')
+        return [f"CAST({column} AS VARCHAR)", f"extra ->> {literal(key)}"]
+    if not parts and root in PREDICTION_ROWS.names:
+        return [f"CAST({identifier(root)} AS VARCHAR)"]
+    raise ConfigError(
+        f"{path}: expected a field such as tags.user or inputs.customer, or a column of predictions"
+    )

@@ -1,0 +1,67 @@
+"""Lets go of old snapshots, and of the files that no snapshot sees any more."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from lapwing_collector import engine
+from lapwing_collector.crashpoints import reach
+from lapwing_collector.lake.catalog import Catalog
+from lapwing_collector.lake.statements import statement
+
+_SNAPSHOTS_AT_ONCE: Final = 200
+_FILES_AT_ONCE: Final = 200
+
+
+def expire_snapshots(catalog: Catalog, before: datetime, limit: int = _SNAPSHOTS_AT_ONCE) -> int:
+    """Expire snapshots made before a time, some at a time; the number expired.
+
+    The newest snapshot stays, and so does the newest in which each writer says how far it has come.
+
+    Args:
+        catalog: Of the lake.
+        before: Naive UTC.
+        limit: How many at most.
+    """
+    with catalog.exclusive():
+        old = [row[0] for row in catalog.rows(statement("expirable_snapshots", limit=str(limit)), [before])]
+        if old:
+            versions = ", ".join(map(str, old))
+            catalog.rows(
+                f"SELECT count(*) FROM ducklake_expire_snapshots('{engine.LAKE}', versions => [{versions}])"
+            )
+            reach("maintenance.after_expiry")
+        return len(old)
+
+
+def delete_files(catalog: Catalog, before: datetime, limit: int = _FILES_AT_ONCE) -> list[Path]:
+    """Delete files that no snapshot sees since before a time, some at a time; those deleted.
+
+    DuckLake's own function compares times as text on a SQLite catalog, and would take younger files too.
+
+    Args:
+        catalog: Of the lake.
+        before: Naive UTC; earlier than the start of every query that may still read.
+        limit: How many at most.
+
+    Raises:
+        OSError: A file cannot be deleted.
+    """
+    with catalog.exclusive():
+        found = catalog.rows(statement("deletable_files", limit=str(limit)), [before])
+        files = [_absolute(catalog, path, relative=relative) for _, path, relative in found]
+        for file in files:
+            file.unlink(missing_ok=True)
+            reach("maintenance.after_unlink")
+        if found:
+            _forget(catalog, [row[0] for row in found])
+        return files
+
+
+def _forget(catalog: Catalog, ids: Sequence[int]) -> None:
+    catalog.rows(statement("forget_files", ids=", ".join(map(str, ids))))
+
+
+def _absolute(catalog: Catalog, path: str, *, relative: bool) -> Path:
+    return engine.data_folder(catalog.folder) / path if relative else Path(path)

@@ -1,0 +1,133 @@
+"""What files a table has, as the catalog tells: the unit that merging, retention and erasure work in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from lapwing_collector import engine
+from lapwing_collector.engine import identifier, literal
+from lapwing_collector.lake.catalog import Catalog
+from lapwing_collector.lake.statements import statement
+
+
+class TableName(NamedTuple):
+    """A table of the lake."""
+
+    schema: str
+    name: str
+
+    @property
+    def sql(self) -> str:
+        """As SQL writes it."""
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A Parquet file that the newest snapshot sees.
+
+    Attributes:
+        number: The catalog's.
+        path: Where it is.
+        rows: In it.
+        size_bytes: On the disk.
+    """
+
+    number: int
+    path: Path
+    rows: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimedFile:
+    """A file of a table whose rows have a time, and the span of these times.
+
+    Attributes:
+        table: Whose.
+        file: Which.
+        first: Time of its earliest row; naive UTC.
+        last: Time of its latest row.
+    """
+
+    table: TableName
+    file: StoredFile
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file that came since the last look.
+
+    Attributes:
+        table: Whose.
+        rows: In it.
+        size_bytes: On the disk.
+    """
+
+    table: TableName
+    rows: int
+    size_bytes: int
+
+
+def table_files(catalog: Catalog, table: TableName) -> list[StoredFile]:
+    """The files of one table, in the order in which they were added."""
+    found = catalog.rows(statement("table_files", schema=literal(table.schema), table=literal(table.name)))
+    return [
+        StoredFile(number, _absolute(catalog, relative, path), rows, size_bytes)
+        for number, path, relative, rows, size_bytes in found
+    ]
+
+
+def timed_files(catalog: Catalog) -> list[TimedFile]:
+    """Every file of predictions, labels and logs, the oldest first: one pass over the catalog."""
+    return [
+        TimedFile(
+            TableName(schema, name),
+            StoredFile(number, _absolute(catalog, relative, path), rows, size_bytes),
+            first,
+            last,
+        )
+        for schema, name, number, path, relative, rows, size_bytes, first, last in catalog.rows(
+            statement("timed_files")
+        )
+    ]
+
+
+def all_files(catalog: Catalog) -> Mapping[Path, tuple[TableName, StoredFile]]:
+    """Every file that the newest snapshot sees."""
+    found = {}
+    for schema, name, number, path, relative, rows, size_bytes in catalog.rows(statement("all_files")):
+        absolute = _absolute(catalog, relative, path)
+        found[absolute] = (TableName(schema, name), StoredFile(number, absolute, rows, size_bytes))
+    return found
+
+
+def known_paths(catalog: Catalog) -> set[Path]:
+    """Every file that the catalog knows: of any snapshot, or waiting to be deleted."""
+    return {_absolute(catalog, relative, path) for path, relative in catalog.rows(statement("known_paths"))}
+
+
+class Newcomers:
+    """Tells which files were added since it was last asked, at a cost that does not grow with the lake."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        """Begin with no file known: the first answer is all there are."""
+        self._catalog = catalog
+        self._seen = -1
+
+    def look(self) -> list[NewFile]:
+        """Files added since the last call."""
+        found = self._catalog.rows(statement("new_files", after=str(self._seen)))
+        self._seen = max((row[0] for row in found), default=self._seen)
+        return [
+            NewFile(TableName(schema, name), rows, size_bytes) for _, schema, name, rows, size_bytes in found
+        ]
+
+
+def _absolute(catalog: Catalog, relative: str | None, path: str) -> Path:
+    """A path as the catalog keeps it: beside the table's folder, or as it is."""
+    return Path(path) if relative is None else engine.data_folder(catalog.folder) / relative / path

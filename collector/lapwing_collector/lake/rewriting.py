@@ -1,0 +1,221 @@
+"""Replaces files of a table by one with the same rows, or fewer, while the collector goes on writing.
+
+Reading and writing rows takes long and happens beside everything else, through a connection of its own. Only
+the exchange is a transaction: a moment in which the old files leave the table and the new one joins it.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from lapwing_collector import engine
+from lapwing_collector.crashpoints import reach
+from lapwing_collector.engine import literal
+from lapwing_collector.lake.catalog import Catalog
+from lapwing_collector.lake.files import StoredFile, TableName
+from lapwing_collector.lake.parquet import ROW_GROUP_ROWS, write_parquet_parts
+from lapwing_collector.lake.snapshots import DataFile, add_files, end_files
+from lapwing_collector.lake.statements import statement
+from lapwing_collector.lake.tables import Tables
+from lapwing_collector.model.records import UNTYPED
+
+_MEMORY_LIMIT: Final = "256MB"
+
+MOST_ROWS: Final = 500_000
+"""What one file may hold, and so what merging reads at a time."""
+
+MOST_BYTES: Final = 128 << 20
+
+Pause = Callable[[float], None]
+"""Told how many seconds some work took; comes back when more may be done."""
+
+
+def no_pause(_worked_s: float) -> None:
+    """For work that somebody waits for."""
+
+
+class ConflictError(Exception):
+    """The table changed while its rows were read; trying again helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """What an exchange did.
+
+    Attributes:
+        files: Files that left the table.
+        rows_removed: Rows that are gone.
+    """
+
+    files: int
+    rows_removed: int
+
+
+class Rewriter:
+    """Reads rows through a connection of its own, and exchanges files through the catalog's."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        """Open the second connection when it is first needed."""
+        self._catalog = catalog
+        self._reader: duckdb.DuckDBPyConnection | None = None
+
+    def rewrite(
+        self,
+        table: TableName,
+        files: Sequence[StoredFile],
+        *,
+        keep: str = "true",
+        parameters: Mapping[str, Any] | None = None,
+        pause: Pause = no_pause,
+        carry_progress: bool = False,
+    ) -> Rewritten:
+        """Put the rows of `files` that `keep` is true for into one new file, and let it take their place.
+
+        Args:
+            table: Whose files.
+            files: Of its newest snapshot.
+            keep: An SQL condition over the table's columns.
+            parameters: Of the condition.
+            pause: Called after each part.
+            carry_progress: Whether this commit, too, says how far the lake covers the log, so that every
+                snapshot before it can be expired.
+
+        Raises:
+            ConflictError: Somebody changed the table meanwhile; nothing happened.
+            OSError: The disk is full, or refuses.
+            duckdb.Error: A file cannot be read, or the catalog refuses.
+        """
+        deletions = self._deletions(files)
+        among = f"filename IN ({', '.join(literal(str(each.path)) for each in files)})"
+        before = int(self.read(f"SELECT count(*) AS n FROM {table.sql} WHERE {among}").column("n")[0].as_py())
+        new = self._write(table, f"{among} AND ({keep})", parameters or {}, pause)
+        after = new.written.footer.num_rows if new is not None else 0
+        try:
+            reach("maintenance.before_exchange")
+            self._exchange(table, files, deletions, new, carry_progress=carry_progress)
+        except BaseException:
+            if new is not None and not self._catalog.rows(statement("has_file", file=literal(new.path.name))):
+                new.path.unlink(missing_ok=True)
+            raise
+        reach("maintenance.after_exchange")
+        return Rewritten(len(files), before - after)
+
+    def drop(
+        self, table: TableName, files: Sequence[StoredFile], *, carry_progress: bool = False
+    ) -> Rewritten:
+        """Take `files` out of the table with all their rows.
+
+        Raises:
+            ConflictError: Somebody changed the table meanwhile; nothing happened.
+            duckdb.Error: The catalog refuses.
+        """
+        deletions = self._deletions(files)
+        self._exchange(table, files, deletions, None, carry_progress=carry_progress)
+        return Rewritten(len(files), sum(file.rows for file in files))
+
+    def replace(self, table: TableName, file: StoredFile, parts: Iterator[pa.Table]) -> int:
+        """Let a new file with the rows of `parts`, columns as the old one has them, take the place of one.
+
+        Returns:
+            Rows of the new file.
+
+        Raises:
+            ConflictError: Somebody changed the table meanwhile; nothing happened.
+            OSError: The disk is full, or refuses.
+            duckdb.Error: The catalog refuses.
+        """
+        first = next(parts, None)
+        new = None
+        if first is not None:
+            described = Tables(self._catalog)[table]
+            path = described.folder / f"{uuid.uuid4()}.parquet"
+            new = DataFile(described, path, write_parquet_parts(path, chain([first], parts)))
+        self._exchange(table, [file], self._deletions([file]), new, carry_progress=False)
+        return 0 if new is None else int(new.written.footer.num_rows)
+
+    def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Answer a query about the newest snapshot, without keeping anyone from writing.
+
+        Raises:
+            duckdb.Error: It fails.
+        """
+        return self._connection().execute(sql, dict(parameters or {})).to_arrow_table()
+
+    def close(self) -> None:
+        """Let go of the second connection; it opens again when it is needed."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        if self._reader is None:
+            reader = engine.connect(threads=1, memory_limit=_MEMORY_LIMIT)
+            engine.attach(reader, self._catalog.folder, read_only=True)
+            self._reader = reader
+        return self._reader
+
+    def _write(
+        self, table: TableName, where: str, parameters: Mapping[str, Any], pause: Pause
+    ) -> DataFile | None:
+        """Write the rows that `where` is true for; None where there are none."""
+        connection = self._connection()
+        untyped = {
+            name
+            for name, kind, *_ in connection.execute(f"DESCRIBE {table.sql}").fetchall()
+            if kind == "JSON"
+        }
+        reader = connection.execute(f"SELECT * FROM {table.sql} WHERE {where}", dict(parameters))
+        batches = reader.to_arrow_reader(ROW_GROUP_ROWS)
+        schema = pa.schema(
+            [pa.field(each.name, UNTYPED) if each.name in untyped else each for each in batches.schema]
+        )
+        parts = _paced((pa.Table.from_batches([batch]).cast(schema) for batch in batches), pause)
+        first = next(parts, None)
+        if first is None:
+            return None
+        described = Tables(self._catalog)[table]
+        file = described.folder / f"{uuid.uuid4()}.parquet"
+        try:
+            written = write_parquet_parts(file, chain([first], parts), described.columns)
+        except KeyError as error:  # a column went since the rows began to be read
+            raise ConflictError(f"{table.sql}: {error} is no column any more") from error
+        return DataFile(described, file, written)
+
+    def _exchange(
+        self,
+        table: TableName,
+        files: Sequence[StoredFile],
+        deletions: Sequence[tuple[Any, ...]],
+        new: DataFile | None,
+        *,
+        carry_progress: bool,
+    ) -> None:
+        with self._catalog.transaction():
+            progress = self._catalog.rows(statement("commit_progress")) if carry_progress else []
+            if self._deletions(files) != deletions:
+                raise ConflictError(f"{table.sql}: rows were deleted while they were read")
+            add_files(self._catalog, [] if new is None else [new], progress[0][0] if progress else None)
+            described = Tables(self._catalog)[table] if new is None else new.table
+            if end_files(self._catalog, described, [file.number for file in files]) != len(files):
+                raise ConflictError(f"{table.sql}: files left it while they were read")
+            reach("maintenance.in_exchange")
+
+    def _deletions(self, files: Sequence[StoredFile]) -> list[tuple[Any, ...]]:
+        numbers = ", ".join(str(file.number) for file in files)
+        return self._catalog.rows(statement("deletions", files=numbers))
+
+
+def _paced(parts: Iterator[pa.Table], pause: Pause) -> Iterator[pa.Table]:
+    """The parts that have rows, with a pause after each for the time that it took to make and to use."""
+    started = time.monotonic()
+    for part in parts:
+        if part.num_rows:
+            yield part
+            pause(time.monotonic() - started)
+            started = time.monotonic()

@@ -1,0 +1,100 @@
+"""Finds damaged Parquet files, keeps what can be read of them, and sets the rest aside.
+
+A damaged file makes every query fail that needs it. In its place comes one with the row groups that can
+still be read: queries then answer from what there is.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lapwing_collector.folders import make_folder, sync_folder
+from lapwing_collector.lake.catalog import Catalog
+from lapwing_collector.lake.files import StoredFile, TableName, all_files
+from lapwing_collector.lake.rewriting import ConflictError, Rewriter
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A file that was damaged.
+
+    Attributes:
+        table: Whose.
+        file: Where it is now; None where there was none any more.
+        problem: What was wrong with it.
+        rows_lost: Rows that could not be read.
+    """
+
+    table: TableName
+    file: Path | None
+    problem: str
+    rows_lost: int
+
+
+def scrub(
+    catalog: Catalog, rewriter: Rewriter, quarantine: Path
+) -> Iterator[tuple[int, int, Damaged | None]]:
+    """Read every page of every file of the newest snapshot; set damaged ones aside in `quarantine`.
+
+    Yields:
+        Files done, files in all, and the last one's damage.
+    """
+    held = all_files(catalog)
+    for done, (table, file) in enumerate(held.values(), 1):
+        problem = damage_of(file.path, file.size_bytes)
+        yield (
+            done,
+            len(held),
+            None if problem is None else _set_aside(rewriter, table, file, problem, quarantine),
+        )
+
+
+def damage_of(file: Path, size_bytes: int) -> str | None:
+    """What is wrong with a Parquet file, every page of it read; None if nothing is."""
+    try:
+        found_bytes = file.stat().st_size
+    except FileNotFoundError:
+        return "is missing"
+    if found_bytes != size_bytes:
+        return f"has {found_bytes} bytes instead of {size_bytes}"
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+            for _ in parquet.iter_batches():
+                pass
+    except (OSError, pa.ArrowException) as error:
+        return f"is damaged: {error}"
+    return None
+
+
+def _set_aside(
+    rewriter: Rewriter, table: TableName, file: StoredFile, problem: str, quarantine: Path
+) -> Damaged | None:
+    """Put what can be read of a file in its place, and move it; None where it left the table meanwhile."""
+    try:
+        kept = rewriter.replace(table, file, _readable(file.path))
+    except ConflictError:
+        return None
+    aside = None
+    if file.path.exists():
+        aside = quarantine / table.schema / f"{uuid.uuid4().hex[:8]}-{file.path.name}"
+        make_folder(aside.parent)
+        file.path.replace(aside)
+        sync_folder(aside.parent)
+    return Damaged(table, aside, problem, file.rows - kept)
+
+
+def _readable(file: Path) -> Iterator[pa.Table]:
+    """The row groups of a file that can be read."""
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+            for number in range(parquet.num_row_groups):
+                try:
+                    yield parquet.read_row_group(number)
+                except (OSError, pa.ArrowException):
+                    continue
+    except (OSError, pa.ArrowException):
+        return  # not even its footer
