@@ -52,6 +52,13 @@ OTHER = {  # a value of each setting that is not its default
     "write.max_pending_bytes": "1",
     "logging.format": "text",
     "logging.level": "debug",
+    "maintenance.share": "1",
+    "maintenance.longest_query": "1h",
+    "maintenance.copy_interval": "2h",
+    "retention.keep": "400d",
+    "retention.logs": "30d",
+    "retention.max_bytes": "1",
+    "retention.models": "churn: 90d, fraud: {keep: 30d, max_bytes: 1}",
 }
 
 
@@ -87,7 +94,7 @@ def shown(name: str, default: Any) -> str:
         case tuple():
             return f"`{json.dumps(default)}`"
         case _:
-            return f"`{default}`" + (f" ({default >> 20} MiB)" if name.endswith("_bytes") else "")
+            return f"`{default}`" + (f" ({default >> 20} MiB)" if name.endswith("_bytes") and default else "")
 
 
 def test_every_test_says_in_one_sentence_what_it_shows() -> None:

@@ -1,10 +1,12 @@
 """The collector in one process: every room built, joined, started in order and stopped in reverse."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -13,6 +15,9 @@ from lapwing_collector.app.asking import query_limits
 from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.ingestion import Ingestion
+from lapwing_collector.app.keeping import orders
+from lapwing_collector.app.maintenance import Maintenance, tell_nobody
+from lapwing_collector.app.owner_socket import Order, OwnerSocket
 from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.poison import DeadLetters
@@ -23,6 +28,7 @@ from lapwing_collector.app.serving import Serving
 from lapwing_collector.app.telemetry import Parts, Telemetry
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import Clock, utc_datetime
+from lapwing_collector.config import Settings
 from lapwing_collector.lake import CatalogKeeper, Lake, QueuedMetric
 from lapwing_collector.metrics import DATA_CLOCK, WALL_CLOCK
 from lapwing_collector.notify import Deliverer
@@ -33,6 +39,9 @@ _POLICIES: Final = {"wall": WALL_CLOCK, "data": DATA_CLOCK}
 
 RULE_WORKERS: Final = 2
 """Rules evaluated at the same time, each with a query process of its own."""
+
+_BUSY_FROM: Final = 0.25
+"""How full the queue of rows may be while maintenance goes on."""
 
 _GRACE_S: Final = 1.0
 """For each part to finish what it is at: together less than the 5 s in which Ctrl-C must be over."""
@@ -123,6 +132,7 @@ async def run_collector(
             interval_s=settings.write.flush_interval.total_seconds(),
             on_flushed=on_flushed,
         )
+        todo = _maintain(parts, lake, ingestion, directory, settings, clock, pending, writer)
         telemetry = Telemetry(
             Parts(
                 data=directory.root,
@@ -144,7 +154,7 @@ async def run_collector(
             queries,
             readiness=receiving.readiness,
             metrics=telemetry.exposition,
-            duties={},
+            duties={name: partial(_duty, order) for name, order in todo.items()},
             authorize=None if receiving.access.open else receiving.access.judge,
             tls=receiving.access.tls,
             address_file=directory.web_address,
@@ -167,6 +177,42 @@ async def run_collector(
             # Rules look at rows that were acknowledged long ago only when all of them are there.
             alerting.start()
             await stop.wait()
+
+
+def _maintain(  # noqa: PLR0917  # what is joined
+    parts: AsyncExitStack,
+    lake: Lake,
+    ingestion: Ingestion,
+    directory: DataDirectory,
+    settings: Settings,
+    clock: Clock,
+    pending: Pending,
+    writer: Writer,
+) -> Mapping[str, Order]:
+    """Begin to maintain the data directory; what commands may ask for."""
+    maintenance = Maintenance(
+        lake=lake,
+        log=ingestion.log,
+        remembered=lambda: ingestion.memory.covers,
+        directory=directory,
+        settings=settings,
+        clock=clock,
+        busy=lambda: pending.filled > _BUSY_FROM,
+    )
+    todo = orders(maintenance, partial(_status, pending, writer))
+    parts.callback(maintenance.close, _GRACE_S)
+    parts.callback(OwnerSocket.open(directory.root, todo).close)
+    maintenance.start()
+    return todo
+
+
+def _duty(order: Order, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    return order(arguments, tell_nobody)
+
+
+def _status(pending: Pending, writer: Writer) -> dict[str, Any]:
+    """What `lapwing doctor` is told."""
+    return {"pid": os.getpid(), "failing": writer.failing, "pending_bytes": pending.size_bytes}
 
 
 async def _unless_stopped(

@@ -44,3 +44,13 @@ class DataDirectory:
     def web_address(self) -> Path:
         """Where the owner answers SQL and commands, host:port, while it does."""
         return self.root / "web.address"
+
+    @property
+    def catalog_copy(self) -> Path:
+        """The last copy of the lake's catalog, for when the catalog itself is damaged."""
+        return self.root / "catalog-copy" / "catalog.sqlite"
+
+    @property
+    def lake_quarantine(self) -> Path:
+        """Files of the lake that were set aside because they are damaged."""
+        return self.lake / "quarantine"

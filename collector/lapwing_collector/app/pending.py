@@ -63,6 +63,11 @@ class Pending:
         return self._size_bytes
 
     @property
+    def filled(self) -> float:
+        """How full it is: 1 where new work should be refused, and beyond."""
+        return self._size_bytes / self._capacity_bytes
+
+    @property
     def oldest_received_at(self) -> datetime | None:
         """When the request came that waits longest; None while nothing waits."""
         with self._changed:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import lapwing
+from lapwing_collector.cli.keeping import add_commands
 from lapwing_collector.cli.models import models_app
 from lapwing_collector.cli.output import Output
 from lapwing_collector.errors import LapwingError
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 rules_app = typer.Typer(help="Check rule files, close slots.", no_args_is_help=True)
 reference_app = typer.Typer(help="What production is compared with.", no_args_is_help=True)
+add_commands(app)
 app.add_typer(rules_app, name="rules")
 app.add_typer(reference_app, name="reference")
 app.add_typer(models_app, name="models")

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lapwing_collector.config.documents import parse_duration, read_document
@@ -30,6 +31,16 @@ def _address(value: object) -> object:
 def _patterns(value: object) -> object:
     """Several patterns come as a list in the file, and between commas in a variable."""
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _model_limits(value: object) -> object:
+    """Limits of models come as a mapping in the file, and as `churn: 90d, fraud: 30d` in a variable."""
+    return yaml.safe_load("{" + value + "}") if isinstance(value, str) else value
+
+
+def _limit(value: object) -> object:
+    """An age alone stands for itself."""
+    return {"keep": value} if isinstance(value, str) else value
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -166,6 +177,49 @@ class LoggingSettings(_Section):
     )
 
 
+class MaintenanceSettings(_Section):
+    """Keeping the lake small and fast, beside everything else."""
+
+    share: float = Field(
+        0.25, gt=0, le=1, description="how much of the time maintenance may work while rows are written"
+    )
+    longest_query: Duration = Field(
+        timedelta(minutes=10),
+        ge=timedelta(seconds=1),
+        description="how long older states of the lake, and files that left it, are kept for who reads them",
+    )
+    copy_interval: Duration = Field(
+        timedelta(hours=1),
+        ge=timedelta(seconds=1),
+        description="how often the catalog is copied, for `doctor --rebuild-catalog`",
+    )
+
+
+class ModelRetention(_Section):
+    """How long the rows of one model are kept."""
+
+    keep: Duration | None = None
+    max_bytes: int | None = Field(None, gt=0)
+
+
+class RetentionSettings(_Section):
+    """How long rows are kept."""
+
+    keep: Duration | None = Field(
+        None, description="rows of predictions, labels and logs go when they are older; None keeps them"
+    )
+    logs: Duration | None = Field(None, description="the same for logs alone")
+    max_bytes: int | None = Field(
+        None, gt=0, description="the oldest files go while all of them together take more"
+    )
+    models: Annotated[
+        dict[str, Annotated[ModelRetention, BeforeValidator(_limit)]], BeforeValidator(_model_limits)
+    ] = Field(
+        {},
+        description="what holds for single tables of models: `90d`, or `{keep: 90d, max_bytes: 1000000}`",
+    )
+
+
 class Settings(_Section):
     """Everything `lapwing up` can be told."""
 
@@ -202,6 +256,8 @@ class Settings(_Section):
     web: WebSettings = WebSettings()
     query: QuerySettings = QuerySettings()
     logging: LoggingSettings = LoggingSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
+    retention: RetentionSettings = RetentionSettings()
 
 
 def settings_file(given: Path | None) -> Path | None:

@@ -200,8 +200,8 @@ def _options(intake: Intake) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", _LONGEST_ANSWER),
         ("grpc.max_allowed_incoming_connections", intake.limits.connections),
         ("grpc.server_handshake_timeout_ms", round(intake.limits.idle_s * 1000)),
-        # Clients that ask every 10 seconds whether the connection is alive are welcome, even a little early.
-        ("grpc.http2.min_ping_interval_without_data_ms", round(intake.limits.ping_s * 1000)),
+        # Clients that ask every 10 seconds whether the connection is alive are welcome.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
         # Those that are gone without a word are found.
         ("grpc.keepalive_time_ms", 60_000),

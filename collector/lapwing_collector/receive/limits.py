@@ -21,7 +21,6 @@ class Limits:
             it is answered 503; stock clients give up after 10 seconds.
         idle_s: How long a client may send nothing of a request, or read nothing of an answer.
         message_s: How long the message of a gRPC call may take to arrive.
-        ping_s: How long a gRPC client has to wait before it asks again whether the connection is alive.
         connections: How many may be open, over HTTP and over gRPC each.
         drain_bytes: How much of a refused body is read, so that a client that is still sending gets to read
             the answer instead of seeing its connection reset.
@@ -36,7 +35,6 @@ class Limits:
     answer_s: float = 5.0
     idle_s: float = 10.0
     message_s: float = 60.0
-    ping_s: float = 5.0
     connections: int = 4096
     drain_bytes: int = 256 * _MIB
 

@@ -73,11 +73,6 @@ class Server:
         """Host and port that are listened on; the port is real once `start` is done."""
         return self._host, self._port
 
-    @property
-    def connections(self) -> int:
-        """How many are open."""
-        return len(self._uvicorn.server_state.connections)
-
     async def start(self, listener: socket.socket | None = None) -> None:
         """Listen; connections are accepted when this returns.
 

@@ -166,15 +166,16 @@ class Log:
         """
         return self._submit(lambda: None)
 
-    def release(self, through: int) -> Future[None]:
+    def release(self, through: int, *, wipe: bool = False) -> Future[None]:
         """Give up what is at or before position `through`; the future is resolved when files are deleted.
 
-        A file goes as a whole, once nothing in it is needed.
+        A file goes as a whole, once nothing in it is needed. The newest stays while it is small, unless
+        `wipe` asks that nothing of what was given up is left on the disk.
 
         Raises:
             LogClosedError: The log is closed.
         """
-        return self._submit(lambda: self._segments.release(through, self._settled_position + 1))
+        return self._submit(lambda: self._segments.release(through, self._settled_position + 1, wipe=wipe))
 
     def replay(self, after: int, *, through: int | None = None, unread: int = -1) -> Iterator[Entry]:
         """Read what is durable now and has a position after `after`, in order; later appends are not met.

@@ -200,14 +200,17 @@ class Segments:
             self._give_up()
             raise
 
-    def release(self, through: int, next_position: int) -> None:
+    def release(self, through: int, next_position: int, *, wipe: bool = False) -> None:
         """Delete the segments that hold no position after `through`, where `next_position` comes next.
+
+        With `wipe` not even a small newest segment is kept for further records.
 
         Raises:
             OSError: A file could not be deleted, or a new one not be made.
         """
         newest = self._all[-1] if self._all else None
-        if newest and next_position - 1 <= through and newest.size > self._segment_bytes // 64:
+        keep_bytes = 0 if wipe else self._segment_bytes // 64
+        if newest and next_position - 1 <= through and newest.size > keep_bytes:
             self._start(next_position)
         while len(self._all) > 1 and self._all[1].first - 1 <= through:
             crashpoints.reach("wal.before_release")

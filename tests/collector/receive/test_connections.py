@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 
 import pytest
 from opentelemetry._logs import LogRecord
@@ -16,7 +16,6 @@ from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
-from starlette.types import Receive, Scope, Send
 
 from helpers.receive_server import PROTOBUF, Answer, GatedIngest, Recorder, Running, serving
 from helpers.waiting import wait_until
@@ -201,62 +200,6 @@ def test_an_endless_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(Recorder()) as server, server.connect() as connection:
         connection.sendall(REQUEST + b"X: " + b"x" * 1000)
         assert connection.recv(1) == b""
-
-
-def test_the_idlest_connection_makes_room() -> None:
-    """5b-18: where too many connections are open, the idlest is closed for a new one."""
-    with serving(Recorder(), Limits(connections=3)) as server:
-        used = http.client.HTTPConnection(*server.address, timeout=20)
-        used.request("POST", "/v1/logs", b"a", PROTOBUF)
-        assert Answer.read(used).status == 200
-        first, second = server.connect(), server.connect()
-        used.request("POST", "/v1/logs", b"b", PROTOBUF)
-        assert Answer.read(used).status == 200
-        assert server.post(b"c").status == 200
-        assert first.recv(1) == b""
-        used.request("POST", "/v1/logs", b"d", PROTOBUF)
-        assert Answer.read(used).status == 200
-        for connection in (first, second, used):
-            connection.close()
-
-
-def test_a_request_in_hand_does_not_make_room() -> None:
-    """5b-18: connections whose requests are being worked on stay, and who comes beyond them is closed."""
-    ingest = GatedIngest()
-    with serving(ingest, Limits(connections=2)) as server, ThreadPoolExecutor() as clients:
-        answers = [clients.submit(server.post, b"records") for _ in range(2)]
-        for _ in answers:
-            ingest.entered.acquire()
-        with server.connect() as third, suppress(ConnectionResetError):
-            assert third.recv(1) == b""
-        ingest.open()
-        assert [answer.result().status for answer in answers] == [200, 200]
-
-
-def test_a_client_that_does_not_read_is_cut_off() -> None:
-    """5b-18: a connection on which nothing of an answer is taken for a while is closed."""
-    sending = []
-
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        sending.append(True)
-        await send({"type": "http.response.body", "body": bytes(20_000_000)})
-
-    async def scenario() -> int:
-        server = Server(app, "127.0.0.1", 0, limits=Limits(idle_s=0.1))
-        await server.start()
-        connection = socket.create_connection(server.address, timeout=20)
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        await asyncio.to_thread(wait_until, lambda: bool(sending) and not server.connections)
-        read = 0
-        with suppress(ConnectionResetError):
-            while piece := await asyncio.to_thread(connection.recv, 65536):
-                read += len(piece)
-        connection.close()
-        await server.stop(1)
-        return read
-
-    assert asyncio.run(scenario()) < 20_000_000
 
 
 def test_a_port_in_use_is_told_in_one_line() -> None:

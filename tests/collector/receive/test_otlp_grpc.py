@@ -1,10 +1,8 @@
 """The OTLP/gRPC receiver over real connections, with an ingest that remembers what it was given."""
 
 import asyncio
-import gzip
 import socket
 import threading
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -18,8 +16,6 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
-from helpers.http2 import DATA, Http2
-from helpers.memory import PeakMemory
 from helpers.receive_grpc import EXPORT, Reply, call
 from helpers.receive_server import GatedIngest, Recorder
 from lapwing_collector.errors import (
@@ -314,46 +310,6 @@ def idle_server(port: int) -> GrpcServer:
         readiness=lambda: Readiness(ready=True, replaying=False),
         guard=lambda _: None,
     )
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_a_bomb_needs_little_memory(server: Running, encoding: str) -> None:
-    """5a-17: a message of 1 MiB that decompresses to 1 GiB is refused before it fills the memory."""
-    server.ingest = recorder = Recorder()
-    compressor = zlib.compressobj(9, zlib.DEFLATED, 31 if encoding == "gzip" else 15)
-    head = compressor.compress(bytes(MIB)) + compressor.flush(zlib.Z_FULL_FLUSH)
-    again = compressor.compress(bytes(MIB)) + compressor.flush(zlib.Z_FULL_FLUSH)
-    bomb = head + again * 1023 + compressor.flush()
-    headers = {"content-type": "application/grpc", "te": "trailers", "grpc-encoding": encoding}
-    with Http2(server.server.address) as connection, PeakMemory() as peak:
-        answered = connection.post(EXPORT, headers, b"\x01" + len(bomb).to_bytes(4, "big") + bomb)
-    assert DATA not in {frame.kind for frame in answered}, "an answer would have a message"
-    assert peak.grown_bytes < 100 * MIB
-    assert recorder.bodies == []
-
-
-def test_what_is_said_by_hand_arrives(server: Running) -> None:
-    """The hand-written client of the test before delivers what is no bomb."""
-    server.ingest = recorder = Recorder()
-    headers = {"content-type": "application/grpc", "te": "trailers", "grpc-encoding": "gzip"}
-    message = gzip.compress(bytes(MIB))
-    with Http2(server.server.address) as connection:
-        answered = connection.post(EXPORT, headers, b"\x01" + len(message).to_bytes(4, "big") + message)
-    assert DATA in {frame.kind for frame in answered}
-    assert recorder.bodies == [bytes(MIB)]
-
-
-def test_pings_are_tolerated_in_measure() -> None:
-    """5a-23: pings at the agreed interval keep a connection, and a flood of them ends it."""
-    assert Limits().ping_s < 10
-    pause = threading.Event()
-    with serving(Limits(ping_s=0.02)) as server:
-        with Http2(server.server.address) as polite:
-            for _ in range(6):
-                assert polite.ping()
-                pause.wait(0.03)
-        with Http2(server.server.address) as rude:
-            assert not all(rude.ping() for _ in range(6))
 
 
 def test_a_port_in_use_is_told(server: Running) -> None:

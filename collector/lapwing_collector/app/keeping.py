@@ -1,0 +1,174 @@
+"""Commands that keep a data directory in order: its owner does the work where one runs, else they do."""
+
+import getpass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from lapwing_collector.app.backup import restore_backup
+from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.app.maintenance import Maintenance, Tell
+from lapwing_collector.app.owner_socket import Order, ask_owner
+from lapwing_collector.app.ownership import Ownership
+from lapwing_collector.app.project import settings_for
+from lapwing_collector.app.remembering import Memory
+from lapwing_collector.clock import SystemClock
+from lapwing_collector.config import Settings
+from lapwing_collector.errors import ConfigError, DataDirectoryError
+from lapwing_collector.lake import Lake
+from lapwing_collector.lake.erasure import Subject
+from lapwing_collector.wal import Log, sync_data
+
+_Work = Callable[[Maintenance, Mapping[str, Any], Tell], Mapping[str, Any]]
+
+
+def compact(file: Path | None, flags: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
+    """Merge the files of every table as far as they can be.
+
+    Raises:
+        LapwingError: It cannot be done now.
+    """
+    return _do("compact", {}, file, flags, tell)
+
+
+def retain(file: Path | None, flags: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
+    """Remove what the settings say is kept no longer.
+
+    Raises:
+        LapwingError: It cannot be done now.
+    """
+    return _do("retain", {}, file, flags, tell)
+
+
+def erase(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    tell: Tell,
+    *,
+    table: str,
+    ids: list[str],
+    request_ids: list[str],
+    where: list[str],
+) -> Mapping[str, Any]:
+    """Erase a subject's predictions and labels, with proof.
+
+    Args:
+        file: The settings file, if any.
+        flags: Settings given on the command line.
+        tell: Told how far it is.
+        table: The model's table.
+        ids: Prediction ids.
+        request_ids: Request ids.
+        where: Fields and values, `tags.user=u-17`.
+
+    Raises:
+        ConfigError: Nothing, or no such field, is named.
+        LapwingError: It cannot be done now.
+    """
+    if not ids and not request_ids and not where:
+        raise ConfigError("say whose rows are to go: --id, --request-id or --where FIELD=VALUE")
+    values = []
+    for condition in where:
+        path, equals, value = condition.partition("=")
+        if not equals or not path or not value:
+            raise ConfigError(f"--where: expected FIELD=VALUE such as tags.user=u-17, not {condition!r}")
+        values.append([path.strip(), value])
+    arguments = {"table": table, "ids": ids, "request_ids": request_ids, "values": values}
+    return _do("erase", {**arguments, "by": getpass.getuser()}, file, flags, tell)
+
+
+def backup(file: Path | None, flags: Mapping[str, Any], tell: Tell, target: Path) -> Mapping[str, Any]:
+    """Copy the data directory into a new folder, while it is used.
+
+    Raises:
+        LapwingError: It cannot be done now.
+    """
+    return _do("backup", {"target": str(target.resolve())}, file, flags, tell)
+
+
+def restore(file: Path | None, flags: Mapping[str, Any], tell: Tell, source: Path) -> Mapping[str, Any]:
+    """Make a data directory of a backup, verified.
+
+    Raises:
+        DataDirectoryError: It is no whole backup, or the data directory is there already.
+    """
+    return restore_backup(source, DataDirectory(settings_for(file, flags).data), tell)
+
+
+def scrub(file: Path | None, flags: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
+    """Read every page of every file of the lake, and set damaged files aside.
+
+    Raises:
+        LapwingError: It cannot be done now.
+    """
+    return _do("scrub", {}, file, flags, tell)
+
+
+def orders(maintenance: Maintenance, status: Callable[[], Mapping[str, Any]]) -> Mapping[str, Order]:
+    """What an owner does for commands, by name; `status` says how it is."""
+
+    def order(work: _Work) -> Order:
+        return lambda arguments, tell: work(maintenance, arguments, tell)
+
+    return {name: order(work) for name, work in _WORK.items()} | {"status": lambda _, __: status()}
+
+
+def _erase(maintenance: Maintenance, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
+    subject = Subject(
+        arguments["table"],
+        tuple(arguments["ids"]),
+        tuple(arguments["request_ids"]),
+        tuple((path, value) for path, value in arguments["values"]),
+    )
+    return maintenance.erase(subject, arguments["by"], tell)
+
+
+_WORK: Mapping[str, _Work] = {
+    "compact": lambda maintenance, _, tell: maintenance.compact(tell),
+    "retain": lambda maintenance, _, tell: maintenance.retain(tell),
+    "erase": _erase,
+    "scrub": lambda maintenance, _, tell: maintenance.scrub(tell),
+    "backup": lambda maintenance, arguments, tell: maintenance.backup(Path(arguments["target"]), tell),
+}
+
+
+def _do(
+    name: str, arguments: Mapping[str, Any], file: Path | None, flags: Mapping[str, Any], tell: Tell
+) -> Mapping[str, Any]:
+    settings = settings_for(file, flags)
+    directory = DataDirectory(settings.data)
+    if not directory.catalog.exists():
+        raise DataDirectoryError(f"{directory.root}: there is no lake here yet; `lapwing up` makes one")
+    answer = ask_owner(directory.root, name, arguments, tell)
+    if answer is not None:
+        return answer
+    with owning(directory, settings) as maintenance:
+        return _WORK[name](maintenance, arguments, tell)
+
+
+@contextmanager
+def owning(directory: DataDirectory, settings: Settings) -> Iterator[Maintenance]:
+    """Own a data directory that nobody owns for the length of the block.
+
+    Raises:
+        DataDirectoryError: Somebody owns it, or it cannot be used.
+    """
+    with ExitStack() as parts:
+        parts.callback(Ownership.take(directory.root).release)
+        lake = Lake.open(directory.lake)
+        parts.callback(lake.close)
+        log = Log.open(directory.log, after=lake.progress.log)
+        parts.callback(log.close)
+        memory = Memory.open(log, directory.ledger, sync=sync_data)
+        parts.callback(memory.close)
+        maintenance = Maintenance(
+            lake=lake,
+            log=log,
+            remembered=lambda: memory.covers,
+            directory=directory,
+            settings=settings,
+            clock=SystemClock(),
+        )
+        parts.callback(maintenance.close, 1.0)
+        yield maintenance

@@ -1,0 +1,359 @@
+"""Maintenance of a data directory: what the background duty does slice by slice, and commands at once."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from lapwing_collector.app.backup import take_backup
+from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.app.pacing import Pacing, StoppedError
+from lapwing_collector.clock import Clock, utc_datetime
+from lapwing_collector.config.settings import RetentionSettings, Settings
+from lapwing_collector.errors import UnavailableError
+from lapwing_collector.lake import Lake
+from lapwing_collector.lake.catalog_file import copy_catalog, vacuum_catalog
+from lapwing_collector.lake.erasure import Subject, erase, record_erasure, remaining_in_lake
+from lapwing_collector.lake.files import all_files
+from lapwing_collector.lake.retention import Keep, Removal, Retention
+from lapwing_collector.lake.scrub import scrub
+from lapwing_collector.lake.upkeep import Tally, Upkeep
+from lapwing_collector.wal import Log
+
+logger = logging.getLogger(__name__)
+
+_TICK_S: Final = 1.0
+_CLEAN_EVERY_S: Final = 60.0
+_RETAIN_EVERY_S: Final = 3600.0
+_RETRY_S: Final = 30.0
+_FLUSH_WAIT_S: Final = 60.0
+_FLUSH_LOOK_S: Final = 0.1
+_WIPE_ATTEMPTS: Final = 20
+_WIPE_RETRY_S: Final = 0.25
+_SHORTEST_NEEDLE_BYTES: Final = 6
+"""Shorter texts stand everywhere by chance."""
+_CHUNK_BYTES: Final = 1 << 20
+
+Tell = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
+
+def tell_nobody(_what: str, _done: int, _total: int) -> None:
+    """For work that nobody watches."""
+
+
+class Maintenance:
+    """Looks after one data directory, whose owner this process is; one thing at a time."""
+
+    def __init__(
+        self,
+        *,
+        lake: Lake,
+        log: Log,
+        remembered: Callable[[], int],
+        directory: DataDirectory,
+        settings: Settings,
+        clock: Clock,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Wire the parts.
+
+        Args:
+            lake: Its own.
+            log: Its own.
+            remembered: Up to which position the log is needed no more: the lake has the rows, and what
+                they were accepted as is kept elsewhere.
+            directory: Where everything is.
+            settings: What is kept, and how much time maintenance may take.
+            clock: The wall clock.
+            busy: Whether rows wait to be written, so that maintenance had better wait.
+        """
+        self._lake = lake
+        self._log = log
+        self._remembered = remembered
+        self._directory = directory
+        self._settings = settings
+        self._retention = retention_of(settings.retention)
+        self._clock = clock
+        self._upkeep = Upkeep(lake.catalog)
+        self._pacing = Pacing(settings.maintenance.share, busy)
+        self._working = threading.Lock()
+        self._removals: list[Removal] = []
+        self._retained_at: float | None = None
+        self._cleaned_at: float | None = None
+        self._thread = threading.Thread(target=self._run, name="lapwing-maintenance", daemon=True)
+
+    def start(self) -> None:
+        """Begin the background duty."""
+        self._thread.start()
+
+    @property
+    def tally(self) -> Tally:
+        """What was done since the start."""
+        return self._upkeep.tally
+
+    def close(self, timeout_s: float) -> bool:
+        """Leave what is being done as it is, and stop; tells whether that was in time."""
+        self._pacing.stop()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        if self._thread.is_alive() or not self._working.acquire(timeout=timeout_s):
+            return False
+        self._upkeep.close()
+        self._working.release()
+        return True
+
+    def compact(self, tell: Tell = tell_nobody) -> dict[str, Any]:
+        """Merge the files of every table as far as they can be."""
+        with self._at_once():
+            before = _size(self._lake)
+            merged = self.tally.files_merged
+            for done, total in self._upkeep.merge_all(self._pacing.pause):
+                tell("tables", done, total)
+            after = _size(self._lake)
+            return {
+                "files_merged": self.tally.files_merged - merged,
+                "files_before": before[0],
+                "files_after": after[0],
+                "bytes_before": before[1],
+                "bytes_after": after[1],
+            }
+
+    def retain(self, tell: Tell = tell_nobody) -> dict[str, Any]:
+        """Remove what is kept no longer, now, and every state of the lake that still shows it."""
+        with self._at_once():
+            started = asdict(self.tally)
+            plan = self._upkeep.plan_retention(self._retention, self._newest_allowed())
+            total = len(plan)
+            while plan:
+                del plan[: self._upkeep.remove(plan, self._pacing.pause)]
+                tell("files", total - len(plan), total)
+            return {
+                "rows_removed": self.tally.rows_removed - started["rows_removed"],
+                "files_removed": self.tally.files_removed - started["files_removed"],
+            }
+
+    def erase(self, subject: Subject, by: str, tell: Tell = tell_nobody) -> dict[str, Any]:
+        """Remove every row of a subject and every trace of it, prove it, and keep the proof.
+
+        Rows that were acknowledged before the call are met wherever they are; those that come later are not.
+
+        Raises:
+            ConfigError: There is no such model or field.
+            UnavailableError: What waits in the log does not get into the lake.
+        """
+        with self._at_once():
+            tell("rows that wait to be written", 0, 4)
+            self._wait_for_flush()
+            tell("rows", 1, 4)
+            erased = erase(self._lake.catalog, self._upkeep.rewriter, subject)
+            tell("traces", 2, 4)
+            self._wipe()
+            tell("proof", 3, 4)
+            remaining = remaining_in_lake(self._lake.catalog, self._upkeep.rewriter, subject)
+            remaining += list(_mentions(self._directory, subject.needles))
+            at = self._now()
+            record_erasure(self._lake.catalog, subject, erased, by=by, at=at, remaining=remaining)
+            self._copy_catalog()
+            tell("proof", 4, 4)
+            logger.info(
+                "erased %d predictions and %d labels of %s",
+                erased.predictions,
+                erased.labels,
+                subject.table,
+                extra={"action": "erased"},
+            )
+            return {**asdict(erased), "verified": not remaining, "remaining": remaining, "at": at.isoformat()}
+
+    def backup(self, target: Path, tell: Tell = tell_nobody) -> dict[str, Any]:
+        """Copy the data directory into the new folder `target`, as it is at one moment.
+
+        Raises:
+            DataDirectoryError: `target` holds something, or cannot be written.
+        """
+        with self._at_once():
+            return take_backup(self._directory, target, self._now(), tell)
+
+    def scrub(self, tell: Tell = tell_nobody) -> dict[str, Any]:
+        """Read every page of every file, and set damaged ones aside, so that queries answer from the rest."""
+        quarantine = self._directory.lake_quarantine
+        damaged = []
+        total = 0
+        with self._at_once():
+            for done, total, found in scrub(self._lake.catalog, self._upkeep.rewriter, quarantine):
+                tell("files", done, total)
+                if found is not None:
+                    logger.error(
+                        "%s: %s %s; %d rows are lost",
+                        found.table.sql,
+                        found.file,
+                        found.problem,
+                        found.rows_lost,
+                        extra={"action": "file_set_aside"},
+                    )
+                    damaged.append(
+                        {
+                            "table": found.table.sql,
+                            "file": str(found.file),
+                            "problem": found.problem,
+                            "rows_lost": found.rows_lost,
+                        }
+                    )
+        return {"files": total, "damaged": damaged, "quarantine": str(quarantine)}
+
+    def work(self) -> bool:
+        """Do one slice of what is most urgent; False where nothing is."""
+        self._upkeep.look()
+        return self._clean() or self._copy_if_due() or self._remove() or self._merge()
+
+    def _run(self) -> None:
+        while self._pacing.sleep(_TICK_S):
+            try:
+                self._work_until_done()
+            except StoppedError:
+                return
+            except Exception:
+                # Whatever was not committed is as it was; rows are received and queried all the same.
+                logger.exception("maintenance failed; it is tried again", extra={"action": "upkeep_failed"})
+                if not self._pacing.sleep(_RETRY_S):
+                    return
+
+    def _work_until_done(self) -> None:
+        more = True
+        while more:
+            started = time.monotonic()
+            with self._working:
+                more = self.work()
+            self._pacing.pause(time.monotonic() - started)
+
+    @contextmanager
+    def _at_once(self) -> Iterator[None]:
+        """Work for somebody who waits: what the duty is at ends soon, and nothing pauses."""
+        self._pacing.hurry()
+        try:
+            with self._working:
+                yield
+        except StoppedError as error:
+            raise UnavailableError("the collector is shutting down; try again when it is back") from error
+        finally:
+            self._pacing.relax()
+
+    def _clean(self) -> bool:
+        if self._cleaned_at is not None and time.monotonic() - self._cleaned_at < _CLEAN_EVERY_S:
+            return False
+        unread = self._now() - self._settings.maintenance.longest_query
+        copied = self._copied_at()
+        if self._upkeep.expire(unread):
+            return True
+        # The last copy of the catalog must find its files.
+        if copied is not None and self._upkeep.delete(min(unread, copied)):
+            return True
+        self._cleaned_at = time.monotonic()
+        return False
+
+    def _copy_if_due(self) -> bool:
+        copied = self._copied_at()
+        now = self._now()
+        if copied is not None and timedelta() <= now - copied < self._settings.maintenance.copy_interval:
+            return False
+        self._copy_catalog()
+        return True
+
+    def _remove(self) -> bool:
+        if not self._removals:
+            if self._retained_at is not None and time.monotonic() - self._retained_at < _RETAIN_EVERY_S:
+                return False
+            self._retained_at = time.monotonic()
+            self._removals = self._upkeep.plan_retention(self._retention, self._newest_allowed())
+        if self._removals:
+            del self._removals[: self._upkeep.remove(self._removals, self._pacing.pause)]
+        return bool(self._removals)
+
+    def _merge(self) -> bool:
+        return self._upkeep.merge_next(self._pacing.pause)
+
+    def _wait_for_flush(self) -> None:
+        """Wait until the lake, and what is remembered of records, cover what the log has now."""
+        newest = self._log.durable_position
+        deadline = time.monotonic() + _FLUSH_WAIT_S
+        while any(entry.position <= newest for entry in islice(self._log.replay(self._remembered()), 1)):
+            if time.monotonic() > deadline or not self._thread.is_alive():
+                raise UnavailableError(
+                    "the log holds rows that are not in the lake yet; erase them while the collector runs "
+                    "and writes (`lapwing doctor` says what keeps it)"
+                )
+            self._pacing.sleep(_FLUSH_LOOK_S)
+
+    def _wipe(self) -> None:
+        """Let the log and the catalog forget what was deleted from them."""
+        self._log.release(self._remembered(), wipe=True).result()
+        for _ in range(_WIPE_ATTEMPTS):
+            with self._lake.catalog.exclusive():
+                if vacuum_catalog(self._directory.catalog):
+                    return
+            self._pacing.sleep(_WIPE_RETRY_S)  # somebody reads an older state
+
+    def _copy_catalog(self) -> None:
+        copy = self._directory.catalog_copy
+        copy.parent.mkdir(exist_ok=True)
+        begun_ns = self._clock.now_ns()
+        copy_catalog(self._directory.catalog, copy)
+        os.utime(copy, ns=(begun_ns, begun_ns))  # files that were let go of later must stay for it
+
+    def _copied_at(self) -> datetime | None:
+        try:
+            return utc_datetime(self._directory.catalog_copy.stat().st_mtime_ns)
+        except FileNotFoundError:
+            return None
+
+    def _newest_allowed(self) -> datetime | None:
+        """From when ages are counted back; None, in a replay, for the newest row."""
+        return self._now() if self._settings.clock == "wall" else None
+
+    def _now(self) -> datetime:
+        return utc_datetime(self._clock.now_ns())
+
+
+def retention_of(settings: RetentionSettings) -> Retention:
+    """The settings as the lake takes them."""
+    return Retention(
+        default=Keep(settings.keep, settings.max_bytes),
+        models={name.lower(): Keep(own.keep, own.max_bytes) for name, own in settings.models.items()},
+        logs=Keep(settings.logs),
+    )
+
+
+def _size(lake: Lake) -> tuple[int, int]:
+    held = [file for _, file in all_files(lake.catalog).values()]
+    return len(held), sum(file.size_bytes for file in held)
+
+
+def _mentions(directory: DataDirectory, needles: list[str]) -> Iterator[str]:
+    """Files beside the lake's tables in whose bytes one of the texts stands, and what was set aside."""
+    long_enough = [needle.encode() for needle in needles if len(needle.encode()) >= _SHORTEST_NEEDLE_BYTES]
+    tables = directory.lake / "data"
+    for path in sorted(directory.root.rglob("*")):
+        if path.is_file() and not path.is_relative_to(tables) and path != directory.catalog_copy:
+            if path.is_relative_to(directory.lake_quarantine):
+                yield f"{path} (set aside as damaged; look into it, then delete it)"
+            elif _holds(path, long_enough):
+                yield str(path)
+
+
+def _holds(path: Path, needles: list[bytes]) -> bool:
+    overlap = max(map(len, needles), default=1) - 1
+    rest = b""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            window = rest + chunk
+            if any(needle in window for needle in needles):
+                return True
+            rest = window[len(window) - overlap :] if overlap else b""
+    return False

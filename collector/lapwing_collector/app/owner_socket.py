@@ -1,0 +1,160 @@
+"""How a command asks the process that owns a data directory: one line of JSON each way, over a local socket.
+
+    {"order": "erase", "arguments": {…}}          the command's
+    {"doing": "files", "done": 3, "of": 17}       the owner's, as often as there is news
+    {"answer": {…}}  or  {"refused": "why"}       the owner's, last
+
+Whoever may write the data directory may connect: the socket is a file that only its owner can open.
+"""
+
+import json
+import logging
+import os
+import socket
+import socketserver
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Self
+
+from lapwing_collector.errors import ConfigError, DataDirectoryError, LapwingError, UnavailableError
+
+logger = logging.getLogger(__name__)
+
+_POINTER: Final = "owner.socket"
+_LONGEST_PATH: Final = 100
+"""What an operating system takes as the address of a local socket."""
+_LINE_BYTES: Final = 1 << 20
+_CONNECT_S: Final = 5.0
+
+Tell = Callable[[str, int, int], None]
+Order = Callable[[Mapping[str, Any], Tell], Mapping[str, Any]]
+"""Does something with arguments, tells how far it is, and answers."""
+
+_REFUSALS: Final = {each.__name__: each for each in (ConfigError, DataDirectoryError, UnavailableError)}
+
+
+class OwnerSocket:
+    """Takes orders while the owner runs."""
+
+    def __init__(self, server: "_Server", pointer: Path, path: Path) -> None:
+        """Use `open` instead."""
+        self._server = server
+        self._pointer = pointer
+        self._path = path
+        self._thread = threading.Thread(target=server.serve_forever, name="lapwing-orders", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, data: Path, orders: Mapping[str, Order]) -> Self:
+        """Take the named orders for a data directory that this process owns.
+
+        Raises:
+            DataDirectoryError: The folder cannot be written.
+        """
+        path = data.resolve() / "owner.sock"
+        try:
+            if len(os.fsencode(path)) > _LONGEST_PATH:
+                path = Path(tempfile.mkdtemp(prefix="lapwing-")) / "owner.sock"  # readable by its maker only
+            path.unlink(missing_ok=True)
+            before = os.umask(0o177)
+            try:
+                server = _Server(str(path), orders)
+            finally:
+                os.umask(before)
+            pointer = data / _POINTER
+            pointer.write_text(f"{path}\n", encoding="utf-8")
+        except OSError as error:
+            raise DataDirectoryError(f"{data}: cannot take orders from commands: {error}") from error
+        return cls(server, pointer, path)
+
+    def close(self) -> None:
+        """Take no more orders."""
+        self._server.shutdown()
+        self._server.server_close()
+        for file in (self._pointer, self._path):
+            file.unlink(missing_ok=True)
+        if self._path.parent != self._pointer.parent.resolve():
+            with suppress(OSError):
+                self._path.parent.rmdir()
+
+
+def ask_owner(data: Path, order: str, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any] | None:
+    """Let the owner of a data directory do something; None where no owner answers.
+
+    Raises:
+        LapwingError: The owner refused, in its words, or went away before it was done.
+    """
+    connection = _connect(data)
+    if connection is None:
+        return None
+    with connection, connection.makefile("rwb") as stream:
+        stream.write(json.dumps({"order": order, "arguments": dict(arguments)}).encode() + b"\n")
+        stream.flush()
+        for line in stream:
+            match json.loads(line):
+                case {"answer": answer}:
+                    return dict(answer)
+                case {"refused": message, "kind": kind}:
+                    raise _REFUSALS.get(kind, LapwingError)(message)
+                case {"doing": what, "done": done, "of": total}:
+                    tell(what, done, total)
+    raise UnavailableError(f"{data}: the collector went away before it was done; ask again when it is back")
+
+
+def _connect(data: Path) -> socket.socket | None:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        path = (data / _POINTER).read_text(encoding="utf-8").strip()
+        connection.settimeout(_CONNECT_S)
+        connection.connect(path)
+    except OSError:  # none was ever there, or it died
+        connection.close()
+        return None
+    connection.settimeout(None)
+    return connection
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, path: str, orders: Mapping[str, Order]) -> None:
+        super().__init__(path, _Handler)
+        self.orders = orders
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: _Server
+
+    def handle(self) -> None:
+        try:
+            self._answer(json.loads(self.rfile.readline(_LINE_BYTES)))
+        except (OSError, ValueError):
+            return  # whoever asked went away, or was no command of ours
+
+    def _answer(self, asked: Mapping[str, Any]) -> None:
+        order = self.server.orders.get(asked["order"])
+        if order is None:
+            self._say(refused=f"the collector that runs knows no order {asked['order']}", kind="")
+            return
+
+        def tell(what: str, done: int, total: int) -> None:
+            with suppress(OSError):  # it is done all the same
+                self._say(doing=what, done=done, of=total)
+
+        try:
+            answer = order(asked["arguments"], tell)
+        except LapwingError as error:
+            self._say(refused=str(error), kind=type(error).__name__)
+        except Exception as error:
+            logger.exception("%s failed", asked["order"], extra={"action": "order_failed"})
+            self._say(refused=f"{asked['order']} failed: {error}; the collector's log has more", kind="")
+        else:
+            self._say(answer=dict(answer))
+
+    def _say(self, **words: Any) -> None:
+        self.wfile.write(json.dumps(words).encode() + b"\n")
+        self.wfile.flush()
