@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 
-NAMES = ("sdk_overhead", "sdk_tables", "decode", "wal", "flush", "lake_queries", "ingest")
+NAMES = ("sdk_overhead", "sdk_tables", "decode", "wal", "flush", "lake_queries", "ingest", "restart")
 
 
 def main() -> None:

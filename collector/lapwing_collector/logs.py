@@ -38,7 +38,7 @@ def set_up_logging(format_: Format, level: str, stream: TextIO | None = None) ->
     handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    threading.excepthook = _tell_failed_thread
+    threading.excepthook = tell_failed_thread
 
 
 class TextFormatter(logging.Formatter):
@@ -110,8 +110,9 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _tell_failed_thread(failed: threading.ExceptHookArgs) -> None:
-    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+def tell_failed_thread(failed: threading.ExceptHookArgs) -> None:
+    """Say that a thread ended with an error that nobody expected."""
+    if failed.exc_value is not None and failed.exc_type is not SystemExit:
         name = failed.thread.name if failed.thread else "unknown"
         logging.getLogger("lapwing_collector").error(
             "the thread %s failed", name, exc_info=failed.exc_value, extra={"action": "thread_failed"}

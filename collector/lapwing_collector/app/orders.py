@@ -68,6 +68,7 @@ class Ready:
     """Requests are acknowledged.
 
     Attributes:
+        version: Lapwing's.
         address: Where OTLP/HTTP is received, as a URL.
         grpc_address: Where OTLP/gRPC is received.
         data: The data directory.
@@ -75,6 +76,7 @@ class Ready:
         targets: How many are notified.
     """
 
+    version: str
     address: str
     grpc_address: str
     data: Path

@@ -21,7 +21,7 @@ from lapwing_collector.receive import (
     create_app,
 )
 
-GRACE_S: Final = 1.0
+GRACE_S: Final = 2.0
 """For requests in hand when it stops."""
 
 

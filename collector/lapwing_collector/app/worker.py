@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from lapwing_collector.app.orders import Failed, Holding, Listen, Own, Ready, Report, Start, Wanted
 from lapwing_collector.errors import LapwingError
-from lapwing_collector.logs import set_up_logging
+from lapwing_collector.logs import set_up_logging, tell_failed_thread
 
 if TYPE_CHECKING:
     from lapwing_collector.app.project import Project
@@ -85,6 +86,7 @@ class _Worker:
 
         settings = load_settings(settings_file(start.file), flags=start.flags)
         set_up_logging(settings.logging.format, settings.logging.level)
+        threading.excepthook = _end_with_thread
         project = None if start.hurry else await asyncio.to_thread(_load, start)
         if self._stop.is_set():
             return
@@ -149,6 +151,13 @@ class _Worker:
             self._supervisor.send(report)
 
 
+def _end_with_thread(failed: threading.ExceptHookArgs) -> None:
+    """End this process: who waits for a thread that is no more waits for ever, and the next worker has it."""
+    if failed.exc_type is not SystemExit:
+        tell_failed_thread(failed)
+        os._exit(1)
+
+
 def _load(start: Start) -> "Project":
     """Import what is heavy, and read what the person configured."""
     import lapwing_collector.app.collector  # noqa: F401  # used later, imported while others can work
@@ -158,8 +167,15 @@ def _load(start: Start) -> "Project":
 
 
 def _ready(project: "Project", receiving: "Receiving") -> Ready:
+    import lapwing
+
     return Ready(
-        receiving.url, receiving.grpc_address, project.settings.data, len(project.rules), len(project.targets)
+        version=lapwing.__version__,
+        address=receiving.url,
+        grpc_address=receiving.grpc_address,
+        data=project.settings.data,
+        rules=len(project.rules),
+        targets=len(project.targets),
     )
 
 

@@ -76,8 +76,7 @@ def up(  # noqa: PLR0917  # each is an option
     ] = False,
 ) -> None:
     """Start the collector: receive predictions, keep them, evaluate rules, notify."""
-    from lapwing_collector.app.supervisor import Supervisor
-    from lapwing_collector.cli.banner import announce
+    from lapwing_collector.cli.up import become_supervisor
 
     flags = {
         "data": data,
@@ -86,7 +85,7 @@ def up(  # noqa: PLR0917  # each is an option
         "web.listen": web,
         "insecure": insecure or None,
     }
-    raise typer.Exit(Supervisor(config, flags, announce).run())
+    become_supervisor(config, flags)
 
 
 @app.command()
