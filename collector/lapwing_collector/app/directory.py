@@ -51,6 +51,11 @@ class DataDirectory:
         return self.root / "catalog-copy" / "catalog.sqlite"
 
     @property
+    def lake_unclaimed(self) -> Path:
+        """Files of the lake that a rebuilt catalog does not know."""
+        return self.lake / "unclaimed"
+
+    @property
     def lake_quarantine(self) -> Path:
         """Files of the lake that were set aside because they are damaged."""
         return self.lake / "quarantine"

@@ -20,6 +20,7 @@ from lapwing_collector.app.maintenance import Tell
 from lapwing_collector.app.owner_socket import ask_owner
 from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.project import load_project, settings_for
+from lapwing_collector.app.rebuilding import rebuild_catalog
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.errors import ConfigError, LapwingError
 from lapwing_collector.lake.catalog import Catalog
@@ -54,7 +55,12 @@ class Finding:
 
 
 def examine(
-    file: Path | None, flags: Mapping[str, Any], tell: Tell, *, scrub_files: bool = False
+    file: Path | None,
+    flags: Mapping[str, Any],
+    tell: Tell,
+    *,
+    scrub_files: bool = False,
+    rebuild: bool = False,
 ) -> list[Finding]:
     """Look at everything, one finding each.
 
@@ -63,6 +69,7 @@ def examine(
         flags: Settings given on the command line.
         tell: Told how far it is.
         scrub_files: Read every page of every Parquet file, and set damaged ones aside.
+        rebuild: Put the last copy of the catalog in its place first.
     """
     findings = [_versions()]
     try:
@@ -79,6 +86,8 @@ def examine(
         text = f"{directory.root}: this user may not write it; give it to the user who runs Lapwing"
         return [*findings, Finding("data directory", text, wrong=True)]
     findings.append(Finding("data directory", str(directory.root.resolve())))
+    if rebuild:
+        findings.append(_rebuild(directory))
     findings += _owner(directory)
     findings.append(_disk(directory))
     if directory.catalog.exists():
@@ -87,6 +96,21 @@ def examine(
             findings.append(_scrub(file, flags, tell))
     findings += _set_aside(directory)
     return findings
+
+
+def _rebuild(directory: DataDirectory) -> Finding:
+    try:
+        done = rebuild_catalog(directory, utc_datetime(SystemClock().now_ns()))
+    except LapwingError as error:
+        return Finding("rebuilding", str(error), wrong=True)
+    text = f"the catalog is that of {done['copied_at']} UTC; the old one is kept as {done['broken']}"
+    if done["files_aside"]:
+        text += (
+            f"; {done['files_aside']:,} files with {done['rows_aside']:,} rows that it does not know are in "
+            f"{done['aside']}: rows written since, except those that the log still has, and copies that "
+            "merging made of rows that are there"
+        )
+    return Finding("rebuilding", text)
 
 
 def _versions() -> Finding:
@@ -259,6 +283,7 @@ def _set_aside(directory: DataDirectory) -> Iterator[Finding]:
     for subject, folder, meaning in (
         ("dead letters", directory.dead_letters, "were acknowledged and cannot be stored"),
         ("log quarantine", directory.log / "quarantine", "hold damaged parts of the log"),
+        ("unclaimed files", directory.lake_unclaimed, "are unknown to the catalog that was rebuilt"),
         ("lake quarantine", directory.lake_quarantine, "are damaged files of the lake"),
     ):
         held = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []

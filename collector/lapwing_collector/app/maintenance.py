@@ -339,10 +339,11 @@ def _mentions(directory: DataDirectory, needles: list[str]) -> Iterator[str]:
     """Files beside the lake's tables in whose bytes one of the texts stands, and what was set aside."""
     long_enough = [needle.encode() for needle in needles if len(needle.encode()) >= _SHORTEST_NEEDLE_BYTES]
     tables = directory.lake / "data"
+    set_aside = (directory.lake_quarantine, directory.lake_unclaimed)
     for path in sorted(directory.root.rglob("*")):
         if path.is_file() and not path.is_relative_to(tables) and path != directory.catalog_copy:
-            if path.is_relative_to(directory.lake_quarantine):
-                yield f"{path} (set aside as damaged; look into it, then delete it)"
+            if any(path.is_relative_to(folder) for folder in set_aside):
+                yield f"{path} (set aside; look into it, then delete it)"
             elif _holds(path, long_enough):
                 yield str(path)
 

@@ -127,13 +127,17 @@ def doctor(
     scrub: Annotated[
         bool, typer.Option("--scrub", help="Read every page of every file, and set damaged files aside.")
     ] = False,
+    rebuild_catalog: Annotated[
+        bool,
+        typer.Option("--rebuild-catalog", help="Put the last copy of a damaged catalog in its place."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Examine a data directory; exits with 1 where something is wrong, and says what to do."""
     from lapwing_collector.app.doctor import examine
 
     with _progress() as tell:
-        findings = examine(config, {"data": data}, tell, scrub_files=scrub)
+        findings = examine(config, {"data": data}, tell, scrub_files=scrub, rebuild=rebuild_catalog)
     if as_json:
         print(json.dumps([each.as_dict() for each in findings], indent=1))  # noqa: T201  # what is asked for
     else:

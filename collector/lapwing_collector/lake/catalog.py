@@ -46,7 +46,9 @@ class Catalog:
             make_folder(engine.data_folder(folder))
             connection = _connect(folder)
         except (OSError, duckdb.Error) as error:
-            raise DataDirectoryError(f"{folder}: the lake cannot be opened: {error}") from error
+            raise DataDirectoryError(
+                f"{folder}: the lake cannot be opened: {error}; `lapwing doctor` says more"
+            ) from error
         return cls(folder, connection)
 
     @classmethod

@@ -138,7 +138,9 @@ class Lake:
             lake._load()
             catalog.rows("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
         except (OSError, duckdb.Error) as error:
-            raise DataDirectoryError(f"{catalog.folder}: the lake cannot be opened: {error}") from error
+            raise DataDirectoryError(
+                f"{catalog.folder}: the lake cannot be opened: {error}; `lapwing doctor` says more"
+            ) from error
         return lake
 
     @property

@@ -287,6 +287,38 @@ def test_the_doctor_finds_what_is_wrong(data: Path, tmp_path: Path) -> None:
     assert wrong(examine(config, {"data": data}, tell_nobody)) == {"settings"}
 
 
+def test_a_damaged_catalog_is_replaced_by_its_copy(data: Path) -> None:
+    """After a rebuild old rows are there once, newer ones as far as the log has them; files are kept."""
+    with running(project(data)) as collector:
+        send(collector, 0, 4)
+        until(lambda: len(numbers(data)) == 4)
+        copy = data / "catalog-copy" / "catalog.sqlite"
+        until(copy.exists)
+    with alone(data) as maintenance:
+        os.utime(copy, (1, 1))
+        while maintenance.work():
+            pass
+    with running(project(data)) as collector:
+        send(collector, 4, 4)
+        until(lambda: len(numbers(data)) == 8)
+    (data / "lake" / "catalog.sqlite").write_bytes(b"no database at all" * 1000)
+    with pytest.raises(DataDirectoryError, match="lapwing doctor"), running(project(data)):
+        pass
+    found = examine(None, {"data": data}, tell_nobody, rebuild=True)
+    assert wrong(found) == {"unclaimed files"}
+    with running(project(data)):
+        until(lambda: len(numbers(data)) >= 4)
+    stored = numbers(data)
+    aside = [
+        row["inputs"]["n"]
+        for file in (data / "lake" / "unclaimed" / "predictions_all").rglob("*.parquet")
+        for row in pq.read_table(file).to_pylist()
+    ]
+    assert stored == sorted(set(stored))
+    assert set(stored) | set(aside) == set(range(8))
+    assert (next((data / "lake").glob("catalog-*")) / "catalog.sqlite").exists()
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
 def test_a_damaged_file_costs_its_bad_part(data: Path, damage: str) -> None:
     """A scrub finds a flipped byte, a cut or missing file; queries then answer from the rest."""
