@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,11 +31,16 @@ _PASSING: Final = (
 )
 """Errors that say nothing of the rows: the disk is full, the catalog is locked, memory is short."""
 
+_PASSING_WORDS: Final = re.compile(r"disk|I/O|locked|busy|read-?only|unable to open|memory", re.IGNORECASE)
+"""What such an error says where DuckLake passes it on as one without a kind."""
+
 Refused = tuple[Batch, Exception]
 
 
 def is_refusal(error: Exception) -> bool:
     """Whether the error is about the rows themselves, so that trying again is no use."""
+    if isinstance(error, duckdb.Error) and _PASSING_WORDS.search(str(error)):
+        return False
     return not isinstance(error, _PASSING)
 
 

@@ -93,7 +93,7 @@ class Catalog:
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
-                with suppress(duckdb.TransactionException):  # a failed COMMIT has ended it already
+                with suppress(duckdb.Error):  # a failed COMMIT has ended it already, here or in SQLite
                     self._connection.execute("ROLLBACK")
                 raise
 
@@ -105,7 +105,7 @@ class Catalog:
             try:
                 yield
             finally:
-                with suppress(duckdb.TransactionException):
+                with suppress(duckdb.Error):
                     self._connection.execute("ROLLBACK")
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

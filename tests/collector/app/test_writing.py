@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -14,7 +15,7 @@ from helpers.batches import START, labels, predictions
 from helpers.waiting import wait_until
 from lapwing_collector.app.accounts import Accounts
 from lapwing_collector.app.pending import LogEntry, Pending
-from lapwing_collector.app.poison import DeadLetters, find_refused
+from lapwing_collector.app.poison import DeadLetters, find_refused, is_refusal
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.lake import Lake, Progress, writer
 from lapwing_collector.model.records import Batch
@@ -164,6 +165,36 @@ def test_a_sea_of_poison_is_given_up_soon() -> None:
     assert [batch.model for batch in fine] == ["good"]
     assert sum(batch.rows.num_rows for batch, _ in refused) == 800
     assert len(tried) < 200
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        MemoryError(),
+        duckdb.TransactionException("Failed to commit: database or disk is full"),
+        duckdb.Error('Failed to query most recent snapshot: Failed to execute "PRAGMA …": disk I/O error'),
+        duckdb.Error("Failed to commit DuckLake transaction: database is locked"),
+        duckdb.OutOfMemoryException("could not allocate"),
+    ],
+)
+def test_errors_of_the_machine_are_no_fault_of_the_rows(error: Exception) -> None:
+    """A full or broken disk, a lock or short memory never costs a row, in whatever kind of error it comes."""
+    assert not is_refusal(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pa.ArrowInvalid("no"),
+        ValueError("no"),
+        duckdb.ParserException("near"),
+        duckdb.ConversionException("no"),
+    ],
+)
+def test_errors_of_values_are_the_fault_of_the_rows(error: Exception) -> None:
+    """What would be raised again for the same rows is no reason to try them again."""
+    assert is_refusal(error)
 
 
 def test_a_full_disk_is_waited_for(
