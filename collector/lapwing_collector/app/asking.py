@@ -10,8 +10,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from lapwing_collector.app.directory import DataDirectory
-from lapwing_collector.app.project import settings_for
-from lapwing_collector.config import Settings
+from lapwing_collector.config import Settings, load_settings, settings_file
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.lake import CatalogKeeper
 from lapwing_collector.model.queries import Answer, Ask, Format
@@ -44,7 +43,8 @@ class Asking:
         Raises:
             LapwingError: Something is configured wrong, or there is no lake.
         """
-        return cls(settings_for(file, flags))
+        # Rules and notify file stay unread, and what they need is not imported: people wait for this.
+        return cls(load_settings(settings_file(file), flags=flags))
 
     @contextmanager
     def answer(

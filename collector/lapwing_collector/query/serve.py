@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import duckdb
 
 from lapwing_collector import sandbox
-from lapwing_collector.errors import DamagedFileError, LapwingError, QueryError
+from lapwing_collector.errors import LapwingError, QueryError
 from lapwing_collector.model.queries import Ask
 from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.render import Rendered, render
@@ -78,8 +78,7 @@ def _answer(connection: Connection, session: Session, ask: Ask) -> bool:
     try:
         rendered = session.stream(ask.sql, ask.parameters, lambda rows: render(rows, ask))
     except QueryError as error:
-        # DuckDB may keep what it has read of a damaged file, also once that was mended.
-        spoilt = isinstance(error, DamagedFileError) or isinstance(error.__cause__, _SPOILS)
+        spoilt = isinstance(error.__cause__, _SPOILS)
         _send_head(connection, _told(error) | {"last": spoilt})
         return not spoilt
     _send_head(connection, {"rows": rendered.rows, "truncated": rendered.truncated})

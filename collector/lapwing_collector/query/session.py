@@ -47,6 +47,8 @@ class Session:
             raise DataDirectoryError(f"{lake}: the lake cannot be read: {error}") from error
         connection.execute("SET python_enable_replacements = false")
         connection.execute("SET errors_as_json = true")
+        # The system keeps files in memory already; what a process keeps stays damaged once they are mended.
+        connection.execute("SET enable_external_file_cache = false")
         files = f"{engine.data_folder(lake)}/"
         connection.execute(f"SET allowed_directories = [{literal(files)}]")
         connection.execute("SET enable_external_access = false")
