@@ -56,8 +56,8 @@ class Body:
         """
         if self._stalled:
             return False
-        if not self._begun and self._request.headers.get("expect", "").lower() == "100-continue":
-            return False  # the client waits for the answer before it sends anything
+        if not self._begun and asks_first(self._request):
+            return False
         dropped = 0
         with suppress(DecodeError, ClientDisconnect):
             async for chunk in self._chunks():
@@ -90,3 +90,8 @@ class Body:
                 "send fewer records in a request",
                 413,
             )
+
+
+def asks_first(request: Request) -> bool:
+    """Whether the client waits to be told to go on, and so may send nothing of the body after a refusal."""
+    return bool(request.headers.get("expect", "").lower() == "100-continue")

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from lapwing_collector.errors import AccessError, DecodeError
 from lapwing_collector.model.records import Converted
-from lapwing_collector.receive.body import Body
+from lapwing_collector.receive.body import Body, asks_first
 from lapwing_collector.receive.budget import Claim
 from lapwing_collector.receive.intake import Accepted, Guard, Intake, Readiness, refused
 from lapwing_collector.receive.status import JSON, PROTOBUF, media_type, refusal, success
@@ -81,7 +81,11 @@ class _LogsEndpoint:
         try:
             self._guard(request.headers.get("authorization"))
         except AccessError as error:
-            return refusal(request, error)  # at once: what such a client still sends, the server drops
+            # At once: what such a client still sends, the server drops.
+            response = refusal(request, error)
+            if asks_first(request):
+                response.headers["Connection"] = "close"
+            return response
         body = Body(request, self._intake.limits)
         try:
             accepted = await self._take(request, body)

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
+from helpers.collector import project, running
 from helpers.receive_grpc import call
 from helpers.receive_server import PROTOBUF, Answer, Recorder
 from helpers.sdk_receiver import Certificates
@@ -39,7 +41,7 @@ def receiving(**flags: Any) -> Iterator[tuple[Receiving, Recorder]]:
     async def start() -> Receiving:
         receiving = Receiving(settings(**flags))
         await receiving.start({})
-        receiving.open(recorder, healthy=lambda: True)
+        receiving.open(recorder, healthy=lambda: True, replaying=lambda: False)
         return receiving
 
     try:
@@ -110,6 +112,30 @@ def test_the_token_is_looked_at_before_the_body(tokens: Path) -> None:
         assert Answer.read(connection).status == 200
         connection.close()
     assert recorder.bodies == [b"records"]
+
+
+def test_who_asks_first_is_refused_and_hung_up_on(tokens: Path) -> None:
+    """5a-31: who asks before it sends a body is refused without it, on a connection that ends there."""
+    with receiving(**{"auth.tokens": tokens}) as (servers, _):
+        host, _, port = servers.address.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=20) as client:
+            client.sendall(b"POST /v1/logs HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n")
+            client.sendall(b"Content-Length: 9\r\n\r\n")
+            assert b"".join(iter(lambda: client.recv(65536), b"")).startswith(b"HTTP/1.1 401")
+
+
+def test_asking_needs_a_token_too(tokens: Path, tmp_path: Path) -> None:
+    """SQL over HTTP and metrics want a token that may ask, where senders want one that may write."""
+    headers = [{}, WRITER, {"Authorization": f"Bearer {TOKEN[::-1]}"}]
+    with running(project(tmp_path / "data", **{"auth.tokens": tokens})) as collector:
+        connection = http.client.HTTPConnection(collector.web, timeout=60)
+        statuses = []
+        for path in ("/api/v1/sql?sql=SELECT+1", "/metrics", "/healthz"):
+            for given in headers:
+                connection.request("GET", path, headers=given)
+                statuses.append(Answer.read(connection).status)
+        connection.close()
+    assert statuses == [401, 403, 200, 401, 403, 200, 200, 200, 200]
 
 
 def test_servers_show_their_certificate(tmp_path: Path) -> None:

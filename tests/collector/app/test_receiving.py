@@ -2,10 +2,12 @@
 
 import asyncio
 import http.client
+import json
 from contextlib import closing
 
 import pytest
 
+from helpers.decode_json import json_request
 from helpers.receive_server import PROTOBUF, Answer, Recorder
 from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.config import Settings, load_settings
@@ -13,7 +15,8 @@ from lapwing_collector.config import Settings, load_settings
 
 @pytest.fixture
 def settings() -> Settings:
-    return load_settings(None, flags={"http.listen": "127.0.0.1:0"}, environment={})
+    flags = {"http.listen": "127.0.0.1:0", "grpc.listen": "127.0.0.1:0"}
+    return load_settings(None, flags=flags, environment={})
 
 
 async def ready(address: str) -> int:
@@ -71,3 +74,25 @@ def test_who_still_waits_at_the_end_is_asked_to_try_again(settings: Settings) ->
         return status
 
     assert asyncio.run(scenario()) == 503
+
+
+def test_records_that_are_rejected_at_the_door_are_in_the_books(settings: Settings) -> None:
+    """Records of a request in JSON that can not be read are booked as received and rejected."""
+
+    async def scenario() -> tuple[int, int]:
+        receiving = Receiving(settings)
+        await receiving.start({})
+        receiving.open(Recorder(), healthy=lambda: True, replaying=lambda: False)
+        body = json_request({"eventName": "good"}, 7, {"eventName": 7})
+
+        def post() -> None:
+            with closing(http.client.HTTPConnection(receiving.address, timeout=20)) as connection:
+                connection.request("POST", "/v1/logs", body, {"Content-Type": "application/json"})
+                assert json.loads(Answer.read(connection).body)["partialSuccess"]["rejectedLogRecords"] == "2"
+
+        await asyncio.to_thread(post)
+        await receiving.stop()
+        books = receiving.accounts.read()
+        return books.received, books.rejected
+
+    assert asyncio.run(scenario()) == (2, 2)

@@ -167,6 +167,14 @@ def cpu_ticks(stat: Path) -> int:
         (["sql", "DELETE FROM models", "--data", "{data}"], ["expected a SELECT, not DELETE"]),
         (["sql", "SELECT nope FROM predictions.churn", "--data", "{data}"], ["nope"]),
         (["up", "--http", "4318", "--data", "{tmp}/d"], ["--http", "127.0.0.1:4318"]),
+        (
+            ["up", "--http", "0.0.0.0:0", "--data", "{tmp}/d"],
+            ["http.listen (0.0.0.0:0)", "auth.tokens", "tls.client_authority", "--insecure"],
+        ),
+        (
+            ["up", "--grpc", "0.0.0.0:0", "--http", "127.0.0.1:0", "--data", "{tmp}/d"],
+            ["grpc.listen (0.0.0.0:0)"],
+        ),
         (["up", "--config", "{tmp}/none.yaml"], ["none.yaml", "cannot be read"]),
         (["up", "--data", "/dev/null/d"], ["/dev/null/d", "cannot be written"]),
         (["rules", "advance", "--to", "2026-01-01", "--data", "{data}"], ["clock: data"]),
