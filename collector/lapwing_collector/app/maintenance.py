@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 _TICK_S: Final = 1.0
 _CLEAN_EVERY_S: Final = 60.0
+_CLEAN_SHARE: Final = 0.005
+"""How much of the time expiring may keep others from the catalog: it reads all of it, and takes longer the
+more files there are."""
 _RETAIN_EVERY_S: Final = 3600.0
 _RETRY_S: Final = 30.0
 _FLUSH_WAIT_S: Final = 60.0
@@ -87,7 +90,7 @@ class Maintenance:
         self._working = threading.Lock()
         self._removals: list[Removal] = []
         self._retained_at: float | None = None
-        self._cleaned_at: float | None = None
+        self._clean_at_s = 0.0
         self._thread = threading.Thread(target=self._run, name="lapwing-maintenance", daemon=True)
 
     def start(self) -> None:
@@ -246,16 +249,18 @@ class Maintenance:
             self._pacing.relax()
 
     def _clean(self) -> bool:
-        if self._cleaned_at is not None and time.monotonic() - self._cleaned_at < _CLEAN_EVERY_S:
+        started = time.monotonic()
+        if started < self._clean_at_s:
             return False
         unread = self._now() - self._settings.maintenance.longest_query
         copied = self._copied_at()
         if self._upkeep.expire(unread):
+            self._clean_at_s = started + (time.monotonic() - started) / _CLEAN_SHARE
             return True
         # The last copy of the catalog must find its files.
         if copied is not None and self._upkeep.delete(min(unread, copied)):
             return True
-        self._cleaned_at = time.monotonic()
+        self._clean_at_s = max(self._clean_at_s, started + _CLEAN_EVERY_S)
         return False
 
     def _copy_if_due(self) -> bool:

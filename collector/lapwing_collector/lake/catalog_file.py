@@ -24,7 +24,7 @@ def connect(path, mode):
 try:
     if task == "copy":
         source, target = connect(file, "ro"), connect(rest[0], "rwc")
-        source.backup(target, pages=4096, sleep=0.005)
+        source.backup(target)
         target.execute("PRAGMA journal_mode = DELETE")
         target.close()
         answer = True

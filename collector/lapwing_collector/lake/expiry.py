@@ -10,7 +10,8 @@ from lapwing_collector.crashpoints import reach
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.statements import statement
 
-_SNAPSHOTS_AT_ONCE: Final = 200
+_SNAPSHOTS_AT_ONCE: Final = 1000
+"""What expiring costs depends on how many files the lake has, hardly on this."""
 _FILES_AT_ONCE: Final = 200
 
 

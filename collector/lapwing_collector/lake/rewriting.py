@@ -27,6 +27,9 @@ from lapwing_collector.model.records import UNTYPED
 
 _MEMORY_LIMIT: Final = "256MB"
 
+_QUERIES: Final = 1000
+"""After so many the connection starts afresh: DuckLake remembers the shape of every table for each change."""
+
 MOST_ROWS: Final = 500_000
 """What one file may hold, and so what merging reads at a time."""
 
@@ -64,6 +67,7 @@ class Rewriter:
         """Open the second connection when it is first needed."""
         self._catalog = catalog
         self._reader: duckdb.DuckDBPyConnection | None = None
+        self._queries = 0
 
     def rewrite(
         self,
@@ -145,6 +149,9 @@ class Rewriter:
         Raises:
             duckdb.Error: It fails.
         """
+        self._queries += 1
+        if self._queries > _QUERIES:
+            self.close()
         return self._connection().execute(sql, dict(parameters or {})).to_arrow_table()
 
     def close(self) -> None:
@@ -152,6 +159,7 @@ class Rewriter:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+        self._queries = 0
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
         if self._reader is None:
