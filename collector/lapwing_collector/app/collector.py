@@ -17,6 +17,7 @@ from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.ingestion import Ingestion
 from lapwing_collector.app.keeping import orders
 from lapwing_collector.app.maintenance import Maintenance, tell_nobody
+from lapwing_collector.app.mending import Mending
 from lapwing_collector.app.owner_socket import Order, OwnerSocket
 from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.pending import Pending
@@ -91,11 +92,8 @@ async def run_collector(
         parts.callback(ingestion.close)
         store = Store.open(directory.state)
         parts.callback(store.close)
-        spare = Spare(directory.lake, query_limits(settings))
-        parts.callback(spare.close)
-        rule_queries = QueryPool(spare, RULE_WORKERS)
-        parts.callback(rule_queries.close)
-        queries = QueryPool(spare, settings.query.workers, queue=settings.query.queue)
+        mending = Mending(lambda: len(todo["scrub"]({}, tell_nobody)["damaged"]))
+        rule_queries, queries = _query_pools(parts, directory, settings, mending)
 
         completeness = Completeness(
             store=store,
@@ -177,6 +175,17 @@ async def run_collector(
             # Rules look at rows that were acknowledged long ago only when all of them are there.
             alerting.start()
             await stop.wait()
+
+
+def _query_pools(
+    parts: AsyncExitStack, directory: DataDirectory, settings: Settings, mending: Mending
+) -> tuple[QueryPool, QueryPool]:
+    """Processes for queries of rules, and others for those of people, whose pool the caller closes."""
+    spare = Spare(directory.lake, query_limits(settings))
+    parts.callback(spare.close)
+    rules = QueryPool(spare, RULE_WORKERS, mend=mending)
+    parts.callback(rules.close)
+    return rules, QueryPool(spare, settings.query.workers, queue=settings.query.queue, mend=mending)
 
 
 def _maintain(  # noqa: PLR0917  # what is joined
