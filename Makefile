@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contracts check bench faults clean constraints
+.PHONY: help demo test lint types contracts check bench faults fuzz clean constraints
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,15 @@ FAULTS := LAPWING_FAULTS=long LAPWING_FAULT_SEED=$${LAPWING_FAULT_SEED:-$$(od -A
 
 faults: .venv/dev.ok ## Hurt the collector for an hour, root needed; LAPWING_FAULT_SEED repeats, LAPWING_FAULT_KILLS bounds
 	$(FAULTS) $(BIN)/pytest -n 2 --dist worksteal tests/faults
+
+FUZZ_SECONDS ?= 600
+
+fuzz: .venv/dev.ok ## Fuzz whatever reads bytes of others, for FUZZ_SECONDS each
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	for target in protobuf json arrow log raw_log compressed; do \
+	  $(BIN)/python tests/fuzz/fuzz.py $$target .cache/corpus/$$target -max_total_time=$(FUZZ_SECONDS) \
+	    -rss_limit_mb=2048 -timeout=20 -artifact_prefix=.cache/ -print_final_stats=1 || exit 1; \
+	done
 
 clean: ## Remove what make created
 	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,16 +11,17 @@ import pytest
 from helpers.collector import ask
 from helpers.decode_requests import request
 from helpers.decode_tables import predictions
+from helpers.faults_judge import counters
 from helpers.faults_plan import LONG
 from helpers.faults_producer import HttpClient
 from helpers.faults_victim import Victim
 
-SENDERS = 60
+SENDERS = 200
 SECONDS = 300 if LONG else 6
 REFUSED_WITHIN_S = 3.0
 PATIENCE = 2
 """Test machines do much else."""
-ROWS = 5_000 if LONG else 2_000
+ROWS = 20_000
 ROW_NUMBERS = pa.array(range(ROWS))
 
 
@@ -78,7 +79,7 @@ class Sender(threading.Thread):
 
 @pytest.mark.timeout(SECONDS * 3 + 200)
 def test_overload_is_bounded_and_told(victim: Victim) -> None:
-    """Refusals come in time, nothing refused is stored, memory stays flat, and no yes is broken."""
+    """Refusals come in time and are counted, memory stays flat, and each yes is stored once, as a whole."""
     if not LONG:  # a short overload needs less room to fill
         victim.settings = {"write": {"flush_interval": "50ms", "max_pending_bytes": 200_000}}
     victim.start()
@@ -93,14 +94,18 @@ def test_overload_is_bounded_and_told(victim: Victim) -> None:
         time.sleep(SECONDS / 40)
     for sender in senders:
         sender.join()
+    told = counters(victim)
     assert victim.stop() == 0
     assert [failure for sender in senders for failure in sender.failures] == []
     refused = {number: took for sender in senders for number, took in sender.refused_s.items()}
     accepted = {number: moment - began for sender in senders for number, moment in sender.accepted.items()}
-    assert len(refused) > (SENDERS if LONG else 0), "this was no overload"
+    assert len(refused) > (SENDERS if LONG else 3), "this was no overload"
+    assert told["lapwing_requests_total,status=503,transport=http"] == len(refused)
+    assert told["lapwing_requests_total,status=200,transport=http"] == len(accepted)
     assert max(refused.values()) < REFUSED_WITHIN_S * PATIENCE
-    early = sum(moment < SECONDS / 2 for moment in accepted.values())
-    assert len(accepted) - early > early / 3, "the rate at which it accepts collapses"
+    if LONG:
+        early = sum(moment < SECONDS / 2 for moment in accepted.values())
+        assert len(accepted) - early > early / 2, "the rate at which it accepts collapses"
     settled = memory[len(memory) // 4 :]
     assert max(settled) - min(settled) < 150 << 20
     assert max(memory) < 600 << 20
@@ -108,8 +113,10 @@ def test_overload_is_bounded_and_told(victim: Victim) -> None:
     assert victim.stop() == 0
     stored = ask(
         victim.data,
-        "SELECT inputs.request AS number, count(*) AS rows, count(DISTINCT inputs.row) AS ids, "
-        "sum(inputs.row) AS total FROM predictions.burst GROUP BY ALL",
+        "SELECT inputs.request AS number, count(*) AS rows, sum(inputs.row) AS total, "
+        "sum(inputs.row * inputs.row) AS squares FROM predictions.burst GROUP BY ALL",
     )
-    assert {row["number"] for row in stored} == accepted.keys()
-    assert {(row["rows"], row["ids"], row["total"]) for row in stored} == {(ROWS, ROWS, sum(range(ROWS)))}
+    # What became durable too late for its client may be there, too.
+    assert accepted.keys() <= {row["number"] for row in stored} <= accepted.keys() | refused.keys()
+    whole = (ROWS, sum(range(ROWS)), sum(row * row for row in range(ROWS)))
+    assert {(row["rows"], row["total"], row["squares"]) for row in stored} == {whole}

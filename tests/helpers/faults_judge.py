@@ -1,11 +1,14 @@
 """The judge: holds what is in the lake against what was claimed and what was promised."""
 
+import http.client
 import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from helpers.faults_claims import Claim, Claims, Outcome, Shape, expected_row
 from helpers.faults_producer import HttpClient, send
@@ -46,6 +49,7 @@ class Verdict:
     changed: list[str] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
     missing_files: list[str] = field(default_factory=list)
+    unreconciled: list[str] = field(default_factory=list)
     stored: int = 0
     """Rows in the lake."""
 
@@ -59,12 +63,12 @@ class Verdict:
             "changed": self.changed,
             "leftovers": self.leftovers,
             "missing_files": self.missing_files,
+            "unreconciled": self.unreconciled,
         }
         return {kind: len(found) for kind, found in kinds.items() if found}
 
     def __str__(self) -> str:
-        found = (self.lost, self.doubled, self.invented, self.changed, self.leftovers, self.missing_files)
-        return f"{self.wrongs}, such as {[some[:3] for some in found if some]}"
+        return f"{self.wrongs}, such as {[getattr(self, kind)[:3] for kind in self.wrongs]}"
 
 
 def probe(victim: Victim, claims: Claims) -> Claim:
@@ -91,10 +95,42 @@ def judge(victim: Victim, claims: Claims) -> Verdict:
     Nobody may be sending any more.
     """
     probe(victim, claims)
+    books = wait_until(lambda: _settled_books(victim), "no row waits any more")
     assert victim.stop() == 0, victim.said()
     verdict = compare(victim.data, claims)
     verdict.leftovers, verdict.missing_files = _files(victim.data)
+    outcomes = ("stored", "deduplicated", "rejected", "dead_lettered")
+    if books["received"] != sum(books[outcome] for outcome in outcomes):
+        verdict.unreconciled.append(f"what was received is not what became of it: {books}")
+    if books["rejected"] or books["dead_lettered"]:
+        verdict.unreconciled.append(f"nothing of this campaign can be refused: {books}")
+    if victim.launches == 1 and books["stored"] != verdict.stored:
+        verdict.unreconciled.append(f"{verdict.stored} rows are in the lake: {books}")
     return verdict
+
+
+def counters(victim: Victim) -> dict[str, float]:
+    """What /metrics says now, by name and labels."""
+    connection = http.client.HTTPConnection(victim.web, timeout=10)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    return {
+        sample.name + "".join(f",{key}={value}" for key, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def _settled_books(victim: Victim) -> dict[str, float]:
+    """The books in rows, since the worker's start; empty while rows wait."""
+    found = counters(victim)
+    if found["lapwing_rows_waiting"]:
+        return {}
+    mark = "lapwing_rows_total,outcome="
+    return {name.removeprefix(mark): value for name, value in found.items() if name.startswith(mark)}
 
 
 def compare(data: Path, claims: Claims) -> Verdict:

@@ -58,6 +58,7 @@ class Victim:
     starts_s: list[float] = field(default_factory=list)
     ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in LISTENERS})
     process: "subprocess.Popen[bytes] | None" = None
+    launches: int = 0
 
     @property
     def output(self) -> Path:
@@ -68,6 +69,11 @@ class Victim:
     def http(self) -> str:
         """Where it takes OTLP over HTTP."""
         return f"127.0.0.1:{self.ports['http']}"
+
+    @property
+    def web(self) -> str:
+        """Where it answers for people and machines that look at it."""
+        return f"127.0.0.1:{self.ports['web']}"
 
     @property
     def grpc(self) -> str:
@@ -81,6 +87,7 @@ class Victim:
         config.write_text(yaml.safe_dump(dict(self.settings)))
         # Variables win over the file, and over what other tests say in variables.
         listen = {f"LAPWING_{name.upper()}__LISTEN": f"127.0.0.1:{port}" for name, port in self.ports.items()}
+        self.launches += 1
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [*prefix, *self.command, "up", "--config", str(config), "--data", str(self.data)],
