@@ -24,10 +24,20 @@ POINTS = sorted(
 )
 AT_THE_START = ["wal.before_rename", "wal.after_rename"]
 """It comes to these when what it remembers gets long, and when it takes over an older directory."""
-SELDOM = ["wal.before_release"]
-"""Once in a megabyte of log."""
+MAINTENANCE = {
+    "maintenance.before_exchange": 3,
+    "maintenance.in_exchange": 3,
+    "maintenance.after_exchange": 3,
+    "maintenance.after_expiry": 1,
+    "maintenance.after_unlink": 1,
+}
+"""In this order: what merging leaves behind, later starts expire and delete. With how often, at most."""
+LATE = ["maintenance.after_unlink"]
+"""It comes to these after a minute."""
+SELDOM = {"wal.before_release": 1} | MAINTENANCE
+"""Not as often as others."""
 ROOMS = {
-    room: sorted({*points}.difference(AT_THE_START))
+    room: sorted({*points}.difference(AT_THE_START, () if LONG else LATE))
     for room, points in groupby(POINTS, key=lambda point: point.split(".")[0])
 }
 
@@ -46,6 +56,7 @@ def test_every_step_of_a_write_has_a_moment() -> None:
         "wal.before_rename",
         "wal.after_rename",
         "wal.before_release",
+        *MAINTENANCE,
     } <= set(POINTS)
 
 
@@ -57,17 +68,21 @@ def test_dies_at_each_moment_of_a_room(
 ) -> None:
     """Dying at one moment after the other, over the same data, loses nothing and doubles nothing."""
     dice = random.Random(f"{SEED} {room} {turn}")
-    points = ROOMS[room]
-    dice.shuffle(points)
+    points = dice.sample(ROOMS[room], len(ROOMS[room]))
+    points.sort(key=lambda point: [*MAINTENANCE].index(point) if point in MAINTENANCE else -1)
+    victim.settings = {
+        "write": {"flush_interval": "50ms"},
+        "maintenance": {"longest_query": "1s", "copy_interval": "1s", "share": 1.0},
+    }
     with (
         Producer(claims, victim, dice.random(), most=200),
         Producer(claims, victim, dice.random(), most=200),
     ):
         for point in points:
             mark = tmp_path / point
-            at = f"{point}:{1 if point in SELDOM else dice.randint(1, 3)}"
+            at = f"{point}:{dice.randint(1, SELDOM.get(point, 3))}"
             victim.launch(LAPWING_CRASH_AT=at, LAPWING_CRASH_MARK=str(mark))
-            wait_until(mark.exists, f"the collector comes to {at}")
+            wait_until(mark.exists, f"the collector comes to {at}", 150)
             victim.kill()
     victim.start()
     require_well(judge(victim, claims))
