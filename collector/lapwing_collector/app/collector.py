@@ -152,7 +152,7 @@ async def run_collector(
             queries,
             readiness=receiving.readiness,
             metrics=telemetry.exposition,
-            duties={name: partial(_duty, order) for name, order in todo.items()},
+            duties={name: partial(_duty, order) for name, order in todo.items()} | {"senders": ingestion.senders},
             authorize=None if receiving.access.open else receiving.access.judge,
             tls=receiving.access.tls,
             address_file=directory.web_address,

@@ -1,7 +1,8 @@
 """The durable way in: the log, what is remembered of it, reading it back, and taking requests in."""
 
-from dataclasses import dataclass
-from typing import Final, Self
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self
 
 from lapwing_collector.app.accounts import Accounts
 from lapwing_collector.app.directory import DataDirectory
@@ -20,6 +21,9 @@ _SYNCS: Final = {"fsync": sync_data, "os": leave_to_system, "memory": leave_to_s
 
 _UNSYNCED_BYTES: Final = 32 << 20
 """What the log may be given while it waits for the disk."""
+
+_WORST: Final = 100
+"""How many processes with missing records are named, unless asked for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,15 @@ class Ingestion:
             len(self.log.damage),
             self.recovery.replaying,
         )
+
+    def senders(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Which SDK processes have records that never came: what commands and pages are told.
+
+        Args:
+            asked: `worst` is how many processes to name at most, those with the most first.
+        """
+        worst = asked.get("worst", _WORST)
+        return asdict(self.stats(worst if isinstance(worst, int) and worst >= 0 else _WORST).loss)
 
     def close(self) -> None:
         """Stop; what was appended is written first."""

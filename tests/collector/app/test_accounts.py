@@ -1,11 +1,13 @@
 """The books of a whole collector, as /metrics shows them: to the row, through repeats and restarts."""
 
 import gzip
+import json
 import threading
 import urllib.request
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -38,6 +40,17 @@ def metrics(collector: Collector) -> dict[str, float]:
         if family.name.startswith("lapwing_") and "queries" not in family.name
         for sample in family.samples
     }
+
+
+def duty(collector: Collector, name: str, told: Any) -> Any:
+    """What the owner answers."""
+    asked = urllib.request.Request(
+        f"http://{collector.web}/api/v1/admin/{name}",
+        json.dumps(told).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as answer:
+        return json.load(answer)
 
 
 def wait_for(collector: Collector, condition: Callable[[dict[str, float]], bool]) -> dict[str, float]:
@@ -112,6 +125,16 @@ def test_records_that_never_came_are_counted(tmp_path: Path) -> None:
         assert metrics(collector)["lapwing_missing_records"] == 2
     with running(project(tmp_path)) as collector:
         assert metrics(collector)["lapwing_missing_records"] == 2
+        told = duty(collector, "senders", {"worst": 1})
+        assert [told[name] for name in ("missing", "processes", "forgotten")] == [2, 1, 0]
+        (worst,) = told["worst"]
+        assert [worst[name] for name in ("process_id", "highest", "accepted", "missing")] == [
+            "sdk-1",
+            5,
+            3,
+            2,
+        ]
+        assert duty(collector, "senders", {"worst": 0})["worst"] == []
         collector.post(numbered(4))
         assert metrics(collector)["lapwing_missing_records"] == 1
         collector.post(numbered(3))
