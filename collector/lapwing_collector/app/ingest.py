@@ -6,6 +6,7 @@ become one entry of the log, and are durable and acknowledged at the same time.
 
 import asyncio
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +30,10 @@ logger = logging.getLogger(__name__)
 
 _GROUP_REQUESTS: Final = 64
 _GROUP_BYTES: Final = 8 << 20
-_PATIENCE_S: Final = 2.5
+_GROUP_S: Final = 0.25
+_QUEUE_S: Final = 1.5
+"""How long a request waits for its turn before it is refused: later, reading it would often be in vain."""
+_PATIENCE_S: Final = 2.8
 """How long a request may take before it is answered 503; clients give a collector 10 s in all."""
 _ROOM_POLL_S: Final = 0.02
 _NUMBERED: Final = semconv.PROCESS_ID.encode()
@@ -99,7 +103,7 @@ class Ingest:
         accounts: Accounts,
         decode: Decode,
         clock: Clock,
-        has_room: Callable[[], bool],
+        has_room: Callable[[int], bool],
         on_durable: Callable[[LogEntry, Requests], None],
         compare_content: bool = True,
         answer_early: bool = False,
@@ -113,7 +117,8 @@ class Ingest:
             accounts: Where rows are booked once their requests are acknowledged.
             decode: Reads several requests; called in a thread of its own.
             clock: Tells when requests come.
-            has_room: Whether what is behind can take more; requests wait while it can not.
+            has_room: Whether what is behind can take more, beside rows of so many bytes that it will be
+                handed anyway; requests wait while it can not.
             on_durable: Told of each durable entry in the order of the log: its new rows, and what it holds.
             compare_content: Whether records without a number are compared with others by their content.
             answer_early: Whether to answer before requests are durable, while the log works.
@@ -129,6 +134,9 @@ class Ingest:
         self._compare_content = compare_content
         self._answer_early = answer_early
         self._prepare = prepare
+        self._group_bytes = _GROUP_BYTES
+        self._unsettled_bytes = 0
+        self._unsettled_lock = threading.Lock()
         self._waiting: deque[_Request] = deque()
         self._pump: asyncio.Task[None] | None = None
         self._finishing: set[asyncio.Task[None]] = set()
@@ -146,15 +154,17 @@ class Ingest:
         self._waiting.append(request)
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._take_groups())
-        await asyncio.wait([request.answer], timeout=_PATIENCE_S)
-        if request.answer.done():
-            return request.answer.result()
-        request.answer.cancel()
-        if request in self._waiting:
+        done, _ = await asyncio.wait([request.answer], timeout=_QUEUE_S)
+        if not done and request in self._waiting:
             self._waiting.remove(request)
             raise UnavailableError(
                 "overloaded: rows arrive faster than they can be written; try again shortly"
             )
+        if not done:
+            done, _ = await asyncio.wait([request.answer], timeout=_PATIENCE_S - _QUEUE_S)
+        if done:
+            return request.answer.result()
+        request.answer.cancel()
         raise UnavailableError("the disk takes too long to make the request durable; try again shortly")
 
     def close(self) -> None:
@@ -163,15 +173,17 @@ class Ingest:
 
     async def _take_groups(self) -> None:
         """Take groups of waiting requests in until none waits."""
+        loop = asyncio.get_running_loop()
         while self._waiting:
-            if not self._has_room():
+            if not self._has_room(self._unsettled_bytes):
                 await asyncio.sleep(_ROOM_POLL_S)
                 continue
-            received_at_ns = self._clock.now_ns()
+            received_at_ns, began_s = self._clock.now_ns(), loop.time()
             group = await self._prepared(self._next_group())
             if not group:
                 continue
             parts = await self._read_group(group, received_at_ns)
+            self._adapt(sum(len(request.payload) for request in group), loop.time() - began_s)
             # Between admitting and appending nothing else may run, so that ledger and log agree on the order.
             self._begin(parts, received_at_ns)
 
@@ -211,10 +223,17 @@ class Ingest:
         size = len(group[0].payload)
         while self._waiting and len(group) < _GROUP_REQUESTS:
             size += len(self._waiting[0].payload)
-            if size > _GROUP_BYTES:
+            if size > self._group_bytes:
                 break
             group.append(self._waiting.popleft())
         return group
+
+    def _adapt(self, size: int, took_s: float) -> None:
+        """Let the next groups be such that reading one of them takes no long part of a client's patience."""
+        if took_s > _GROUP_S:
+            self._group_bytes = int(size * _GROUP_S / took_s)
+        else:
+            self._group_bytes = min(2 * self._group_bytes + 1, _GROUP_BYTES)
 
     def _read(self, group: list[_Request], received_at_ns: int) -> list[_Part]:
         """Decode the requests of a group; those that were sent before are parts of their own."""
@@ -292,6 +311,7 @@ class Ingest:
             admission = admitting.done(NO_HASHES if part.batches else part.hashes)
         payloads = [request.payload for request in part.readable]
         requests = Requests(received_at_ns, payloads, row_count(batches), admission, keeps_all=keep_all)
+        self._count_unsettled(sum(batch.size_bytes for batch in batches))
         try:
             appended = self._log.append(requests.head(), payloads)
         except LapwingError as error:
@@ -302,6 +322,7 @@ class Ingest:
 
     def _settle(self, appended: "Future[int]", requests: Requests, batches: tuple[Batch, ...]) -> None:
         """Hand over rows that are durable, take back others; the log calls in the order of positions."""
+        self._count_unsettled(-sum(batch.size_bytes for batch in batches))
         if appended.exception() is not None:
             self._ledger.forget(requests.admission)
             return
@@ -309,6 +330,10 @@ class Ingest:
         self._accounts.add(received=requests.rows)
         entry = LogEntry(appended.result(), utc_datetime(requests.received_at_ns), batches)
         self._on_durable(entry, requests)
+
+    def _count_unsettled(self, size_bytes: int) -> None:
+        with self._unsettled_lock:
+            self._unsettled_bytes += size_bytes
 
     def _book(self, part: _Part) -> None:
         """Book the rows that are not new: those that are were booked when they became durable."""

@@ -156,9 +156,9 @@ class Ingestion:
         self.log.close()
         self.memory.close()
 
-    def _has_room(self) -> bool:
+    def _has_room(self, unsettled_bytes: int) -> bool:
         return (
-            not self._pending.full
+            not self._pending.full_with(unsettled_bytes)
             and self.recovery.has_room
             and self.log.waiting_bytes < _UNSYNCED_BYTES
             and self.log.bytes_held < self._log_bytes

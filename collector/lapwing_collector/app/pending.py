@@ -52,10 +52,9 @@ class Pending:
             self._size_bytes += entry.size_bytes
             self._changed.notify_all()
 
-    @property
-    def full(self) -> bool:
-        """Whether new work should be refused for now."""
-        return self._size_bytes >= self._capacity_bytes
+    def full_with(self, more_bytes: int) -> bool:
+        """Whether new work should be refused for now, with `more_bytes` that are sure to come."""
+        return self._size_bytes + more_bytes >= self._capacity_bytes
 
     @property
     def size_bytes(self) -> int:

@@ -19,13 +19,17 @@ from lapwing_collector.errors import DecodeError, UnavailableError
 from lapwing_collector.model.records import DIGEST, Batch, DecodedGroup, Outcome
 from lapwing_collector.receive import Accepted
 
-PATIENCE = "lapwing_collector.app.ingest._PATIENCE_S"
+
+def be_patient(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let requests wait for so long, half of it for their turn."""
+    monkeypatch.setattr("lapwing_collector.app.ingest._QUEUE_S", seconds / 2)
+    monkeypatch.setattr("lapwing_collector.app.ingest._PATIENCE_S", seconds)
 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """However busy the machine is, nothing here takes too long unless a test wants it to."""
-    monkeypatch.setattr(PATIENCE, 60)
+    be_patient(monkeypatch, 60)
 
 
 class ScriptedLog:
@@ -77,10 +81,14 @@ class Harness:
             accounts=self.accounts,
             decode=self.decode,
             clock=SteppingClock(),
-            has_room=lambda: self.room,
+            has_room=self.has_room,
             on_durable=self.keep,
             **options,
         )
+
+    def has_room(self, unsettled_bytes: int) -> bool:
+        self.unsettled_bytes = unsettled_bytes
+        return self.room
 
     def keep(self, entry: LogEntry, requests: Requests) -> None:
         self.entries.append(entry)
@@ -176,6 +184,29 @@ def test_requests_that_wait_are_taken_together() -> None:
         assert [len(body) for body in harness.log.bodies] == [1, 8]
         assert [entry.position for entry in harness.entries] == [1, 2]
         assert harness.rows() == 45
+
+    run(scenario)
+
+
+def test_groups_shrink_where_reading_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine fewer requests are taken together, so that none waits long for the others."""
+    monkeypatch.setattr("lapwing_collector.app.ingest._GROUP_S", 0.0)
+
+    async def scenario() -> None:
+        harness = Harness()
+        tasks = [harness.post(b"%d" % number) for number in range(1, 41, 5)]
+        await harness.settle_all(*tasks)
+        assert [len(group) for group in harness.groups] == [8]
+        tasks = [harness.post(b"%d" % number) for number in range(51, 91, 5)]
+        await harness.settle_all(*tasks)
+        assert [len(group) for group in harness.groups] == [8, *[1] * 8]
+        monkeypatch.setattr("lapwing_collector.app.ingest._GROUP_S", 60)
+        tasks = [harness.post(b"%d" % number) for number in range(101, 201, 5)]
+        await harness.settle_all(*tasks)
+        sizes = [len(group) for group in harness.groups][9:]
+        assert sizes[0] == 1
+        assert sizes == sorted(sizes)
+        assert len(sizes) < 10
 
     run(scenario)
 
@@ -356,15 +387,36 @@ def test_overload_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatc
     """With no room behind for too long, clients are told to try again, and nothing is kept of the request."""
 
     async def scenario() -> None:
-        monkeypatch.setattr(PATIENCE, 0.05)
+        be_patient(monkeypatch, 0.05)
         harness = Harness()
         harness.room = False
         with pytest.raises(UnavailableError, match="overloaded"):
             await harness.ingest(b"1")
         harness.room = True
-        monkeypatch.setattr(PATIENCE, 60)
+        be_patient(monkeypatch, 60)
         await harness.stored(b"6")
         assert harness.groups == [[b"6"]]
+
+    run(scenario)
+
+
+def test_rows_on_their_way_to_the_disk_are_counted() -> None:
+    """Whether there is room is asked with the rows that are decoded and not durable yet."""
+
+    async def scenario() -> None:
+        harness = Harness()
+        first = harness.post(b"1")
+        await until(harness.log.appends, 1)
+        second = harness.post(b"6")
+        await until(harness.log.appends, 2)
+        assert harness.unsettled_bytes == harness.batch(b"1").size_bytes
+        harness.log.appends[0].set_exception(UnavailableError("no space left"))
+        harness.log.appends[1].set_result(2)
+        assert await second == Accepted()
+        with pytest.raises(UnavailableError):
+            await first
+        await harness.stored(b"11")
+        assert harness.unsettled_bytes == 0
 
     run(scenario)
 
@@ -376,12 +428,12 @@ def test_a_slow_disk_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
         harness = Harness()
         answer = harness.post(b"1")
         await until(harness.log.appends, 1)
-        monkeypatch.setattr(PATIENCE, 0.05)
+        be_patient(monkeypatch, 0.05)
         late = harness.post(b"1")
         with pytest.raises(UnavailableError, match="disk takes too long"):
             await late
         assert not answer.done()
-        monkeypatch.setattr(PATIENCE, 60)
+        be_patient(monkeypatch, 60)
         harness.log.appends[0].set_result(1)
         await harness.stored(b"1")
         assert await answer == Accepted()
