@@ -152,7 +152,8 @@ async def run_collector(
             queries,
             readiness=receiving.readiness,
             metrics=telemetry.exposition,
-            duties={name: partial(_duty, order) for name, order in todo.items()} | {"senders": ingestion.senders},
+            duties={name: partial(_duty, order) for name, order in todo.items()}
+            | {"senders": ingestion.senders},
             authorize=None if receiving.access.open else receiving.access.judge,
             tls=receiving.access.tls,
             address_file=directory.web_address,
