@@ -22,7 +22,7 @@ from lapwing_collector.app.entries import Requests, request_hash, row_count, spl
 from lapwing_collector.app.pending import LogEntry
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.dedup import NO_HASHES, Hashes, Ledger
-from lapwing_collector.errors import DecodeError, LapwingError, UnavailableError
+from lapwing_collector.errors import DecodeError, UnavailableError
 from lapwing_collector.model.records import Batch, DecodedGroup, Outcome
 from lapwing_collector.receive import Accepted
 
@@ -262,7 +262,12 @@ class Ingest:
     def _begin(self, parts: list[_Part], received_at_ns: int) -> None:
         """Accept what is new of each part and append it; the answers follow when it is durable."""
         for part in parts:
-            appended = self._append(part, received_at_ns)
+            try:
+                appended = self._append(part, received_at_ns)
+            except Exception as error:
+                logger.exception("requests could not be compared", extra={"action": "ingest_failed"})
+                _answer_all(part.requests, error)
+                continue
             task = asyncio.create_task(self._finish(part, appended, received_at_ns))
             self._finishing.add(task)
             task.add_done_callback(self._finishing.discard)
@@ -307,14 +312,15 @@ class Ingest:
             batches, part.batches = split_new(part.batches, admitting, keep_all=keep_all)
             if not batches:
                 return None
+            rows, size_bytes = row_count(batches), sum(batch.size_bytes for batch in batches)
             # A request of which some rows stand in earlier entries is not known as a whole: these may fail.
             admission = admitting.done(NO_HASHES if part.batches else part.hashes)
         payloads = [request.payload for request in part.readable]
-        requests = Requests(received_at_ns, payloads, row_count(batches), admission, keeps_all=keep_all)
-        self._count_unsettled(sum(batch.size_bytes for batch in batches))
+        requests = Requests(received_at_ns, payloads, rows, admission, keeps_all=keep_all)
+        self._count_unsettled(size_bytes)
         try:
             appended = self._log.append(requests.head(), payloads)
-        except LapwingError as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, nothing may stay accepted
             appended = Future()
             appended.set_exception(error)
         appended.add_done_callback(lambda done: self._settle(done, requests, batches))

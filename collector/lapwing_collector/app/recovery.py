@@ -17,8 +17,9 @@ from lapwing_collector.app.pending import LogEntry, Pending
 from lapwing_collector.app.remembering import Memory
 from lapwing_collector.clock import utc_datetime
 from lapwing_collector.dedup import Admission, Replaying
+from lapwing_collector.errors import DecodeError
 from lapwing_collector.folders import make_folder
-from lapwing_collector.model.records import DecodedGroup
+from lapwing_collector.model.records import DecodedGroup, Outcome
 from lapwing_collector.wal import Entry, Log, write_durably
 
 logger = logging.getLogger(__name__)
@@ -136,7 +137,10 @@ class Recovery:
             requests = Requests(
                 received_at_ns, (payload,), self._owed[entry.position], admission, keeps_all=True
             )
-        decoded = self._decode(requests.payloads, requests.received_at_ns)
+        try:
+            decoded = self._decode(requests.payloads, requests.received_at_ns)
+        except Exception as error:  # noqa: BLE001  # one entry must not stop all others at every start
+            decoded = DecodedGroup((), tuple(Outcome(error=_unreadable(error)) for _ in requests.payloads))
         judge = Replaying(requests.admission)
         batches, _ = split_new(decoded.batches, judge, keep_all=requests.keeps_all)
         for number, (payload, outcome) in enumerate(zip(requests.payloads, decoded.outcomes, strict=True)):
@@ -162,3 +166,7 @@ class Recovery:
         file = self._dead_letters / name
         write_durably(file, payload)  # the log lets go of it
         logger.error("a request in the log cannot be read any more; kept as %s: %s", file, error)
+
+
+def _unreadable(error: Exception) -> DecodeError:
+    return DecodeError(f"decoding failed: {error!r}")

@@ -310,6 +310,22 @@ def test_a_repeat_is_stored_when_the_first_failed_after_all(payload: bytes) -> N
     run(scenario)
 
 
+def test_what_cannot_even_be_appended_is_new_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error between accepting and appending leaves nothing accepted, and later requests are served."""
+
+    async def scenario() -> None:
+        harness = Harness()
+        for broken in ("ingest.row_count", "ingest.Requests.head"):
+            with monkeypatch.context() as patch:
+                patch.setattr(f"lapwing_collector.app.{broken}", lambda _: 1 // 0)
+                with pytest.raises(ZeroDivisionError):
+                    await harness.ingest(b"1")
+        await harness.stored(b"1")
+        assert harness.rows() == 5
+
+    run(scenario)
+
+
 def test_an_overlap_is_stored_in_part() -> None:
     """Of a request that repeats some records the others are stored, and its entry says which they are."""
 

@@ -207,6 +207,27 @@ def test_an_entry_that_cannot_be_read_is_set_aside(tmp_path: Path, monkeypatch: 
         assert second.accounts == Accounts(received=4, dead_lettered=1)
 
 
+def test_an_entry_that_breaks_the_decoder_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry over which decoding fails as it never should stops no start; it is kept as files."""
+    with process(tmp_path) as first:
+        first.accept(body(1), body(2))
+        first.accept(body(3))
+
+    def decode(self: Process, payloads: Sequence[bytes], received_at_ns: int) -> DecodedGroup:
+        if len(payloads) > 1:
+            raise ZeroDivisionError
+        return decode_group(payloads, received_at_ns)
+
+    monkeypatch.setattr(Process, "decode", decode)
+    with process(tmp_path) as second:
+        second.recovery.replay()
+        assert second.queued() == [(1, []), (2, [3])]
+        assert len(list((tmp_path / "dead").iterdir())) == 2
+        assert second.accounts == Accounts(received=3, dead_lettered=2)
+
+
 def test_what_is_damaged_after_the_start_is_booked(tmp_path: Path) -> None:
     """Rows that were whole when the log was first read and are not when they are needed are accounted for."""
     with process(tmp_path) as first:
