@@ -1,119 +1,69 @@
-"""From request to queryable row: the collector against an HTTP sink that only reads the same bodies.
+"""From request to queryable row: sustained rates of the collector, against a sink that only reads the bodies.
 
-The client is on the same machine and sends prebuilt requests over kept-alive connections, so the sink's
-rate is what HTTP alone allows here. The collector's rate counts acknowledged, hence fsynced, predictions;
-beside it stands the time until the last of them could be queried.
+The client is on the same machine and sends prebuilt requests of 512 predictions with 10 features over kept-alive
+connections. Every answered prediction is fsynced; the rate is that of rows which could be queried at the end, over the
+time from the first request until then. Seconds to run are 60, or those of LAPWING_BENCH_SECONDS.
 """
 
 import asyncio
-import http.client
 import os
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Sequence
-from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-import lapwing
-from lapwing import semconv
-from lapwing._request import Envelope
-from lapwing.testing import capture
-from lapwing_collector.demo.process import CollectorProcess
-from lapwing_collector.query import Session
+from bench.collector import PER_REQUEST, Peak, collector, requests, tables
+from bench.load import Load, drive
 from lapwing_collector.receive import Server
 
-PREDICTIONS = 200_000
-PER_REQUEST = 512
-CLIENTS = 4
+SECONDS = float(os.environ.get("LAPWING_BENCH_SECONDS", "60"))
+CLIENTS = 8
+TABLE_ROWS = 20_000
 
 
 def main() -> None:
-    """Print rates and their ratio."""
-    bodies = requests()
-    count = len(bodies) * PER_REQUEST
-    size_mb = sum(map(len, bodies)) / 1e6
+    """Print rates and their ratio to the sink's."""
+    bodies = requests(200 * PER_REQUEST)
+    size = sum(map(len, bodies)) / len(bodies) / PER_REQUEST
     print(
-        f"{count:,} predictions of 10 features, {size_mb:.0f} MB, {PER_REQUEST} a request, {CLIENTS} clients"
+        f"predictions of 10 features and {size:.0f} bytes, {PER_REQUEST} a request, {CLIENTS} clients, {SECONDS:g} s"
     )
     sink = subprocess.Popen([sys.executable, "-m", "bench.ingest", "sink"], stdout=subprocess.PIPE, text=True)
     assert sink.stdout is not None
-    plain_s = send(bodies, sink.stdout.readline().strip())
+    address = sink.stdout.readline().strip()
+    result = drive(bodies, Load(address, seconds=min(SECONDS, 10), clients=CLIENTS))
     sink.kill()
-    print(f"sink       {count / plain_s:10,.0f} predictions/s")
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data"
-        config = Path(folder) / "lapwing.yaml"
-        config.write_text("")
-        collector = CollectorProcess.start(data, config=config, environment={})
-        started = time.perf_counter()
-        cpu_before = cpu_s(collector.worker_pid)
-        durable_s = send(bodies, collector.endpoint.removeprefix("http://"))
-        wait_until_queryable(data, count)
-        queryable_s = time.perf_counter() - started
-        used_s = cpu_s(collector.worker_pid) - cpu_before
-        collector.stop()
-    print(f"collector  {count / durable_s:10,.0f} durable: {durable_s / plain_s:.1f} times as long")
-    print(f"           {count / queryable_s:10,.0f} queryable; {used_s / count * 1e6:.1f} µs of CPU each")
+    sink_rate = len(result.latencies) * PER_REQUEST / result.seconds
+    print(f"{'HTTP sink that reads the bodies':34} {sink_rate:10,.0f} predictions/s")
+    http = sustained("OTLP/HTTP", "http", bodies, [PER_REQUEST] * len(bodies))
+    grpc = sustained("OTLP/gRPC", "grpc", bodies, [PER_REQUEST] * len(bodies))
+    print(
+        f"gRPC is at {grpc / http:.0%} of HTTP; the sink takes {sink_rate / http:.1f} times what the collector stores"
+    )
+    several = tables(8, TABLE_ROWS)
+    sustained(f"Arrow tables of {TABLE_ROWS:,} rows, HTTP", "http", several, [TABLE_ROWS] * len(several))
 
 
-def requests() -> list[bytes]:
-    """Requests as the SDK makes them."""
-    with capture() as recorded:
-
-        @lapwing.watch(model="bench", version="1")
-        def predict(**inputs: float | str | None) -> dict[str, float]:  # noqa: ARG001  # recorded
-            return {"value": 1.0, "score": 0.5}
-
-        for n in range(PREDICTIONS // PER_REQUEST * PER_REQUEST):
-            predict(a=n, b=n * 0.5, c="text", d=None, e=n % 7, f=1.5, g="x" * (n % 5), h=-n, i=0.25, j=n % 2)
-        entries = recorded._entries  # noqa: SLF001  # as the exporter sees them
-    envelope = Envelope({semconv.PROCESS_ID: "bench"})
-    return [envelope.request(entries[at : at + PER_REQUEST]) for at in range(0, len(entries), PER_REQUEST)]
-
-
-def send(bodies: Sequence[bytes], address: str) -> float:
-    """Post all bodies; seconds until the last was answered."""
-    waiting = list(bodies)
-    headers = {"Content-Type": "application/x-protobuf"}
-
-    def client() -> None:
-        connection = http.client.HTTPConnection(address)
-        while True:
-            try:
-                body = waiting.pop()
-            except IndexError:
-                return
-            connection.request("POST", "/v1/logs", body, headers)
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status == 200, answer.status
-
-    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
-    started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return time.perf_counter() - started
-
-
-def wait_until_queryable(data: Path, count: int) -> None:
-    """Return once the lake has all rows."""
-    session = Session.open(data / "lake")
-    while session.run("SELECT count(*) FROM predictions.bench").column(0)[0].as_py() < count:
-        threading.Event().wait(0.05)
-    session.close()
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds of a process, its threads included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def sustained(name: str, transport: str, bodies: list[bytes], rows: list[int]) -> float:
+    """Send for some time and wait until all of it can be queried; rows a second over the whole time."""
+    with collector() as target, Peak(target) as peak:
+        address = target.http if transport == "http" else target.grpc
+        cpu, started = target.cpu_s(), time.perf_counter()
+        result = drive(bodies, Load(address, transport, SECONDS, CLIENTS))
+        count = sum(times * of_each for times, of_each in zip(result.accepted, rows, strict=True))
+        target.wait_until_queryable(count)
+        took = time.perf_counter() - started
+        used = target.cpu_s() - cpu
+        assert target.count() == count
+    print(
+        f"{name:34} {count / took:10,.0f} rows/s queryable at the end, {len(result.refusals)} of "
+        f"{len(result.latencies) + len(result.refusals)} requests put off; {used / count * 1e6:.2f} µs of CPU a row "
+        f"(client {result.cpu / count * 1e6:.2f}), memory {peak.largest_mb:.0f} MB, all processes {peak.together_mb:.0f}",
+        flush=True,
+    )
+    return count / took
 
 
 async def sink() -> None:
