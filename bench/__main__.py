@@ -5,7 +5,18 @@ import os
 import platform
 import sys
 
-NAMES = ("sdk_overhead", "sdk_tables", "decode", "wal", "flush", "lake_queries", "ingest", "restart")
+NAMES = (
+    "sdk_overhead",
+    "sdk_tables",
+    "decode",
+    "wal",
+    "flush",
+    "lake_queries",
+    "ingest",
+    "latency",
+    "overload",
+    "restart",
+)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -103,23 +104,15 @@ def collector(**settings: str) -> Iterator[Collector]:
     """Run a collector with its own settings on free ports, in an empty directory."""
     with tempfile.TemporaryDirectory() as folder:
         data, config = Path(folder) / "data", Path(folder) / "lapwing.yaml"
-        grpc = f"127.0.0.1:{_free_port()}"
-        lines = {"grpc": f"{{listen: '{grpc}'}}", "web": "{listen: '127.0.0.1:0'}"} | settings
+        lines = {"web": "{listen: '127.0.0.1:0'}"} | settings
         config.write_text("".join(f"{name}: {value}\n" for name, value in lines.items()))
         process = CollectorProcess.start(data, config=config, environment={})
+        said = (data / "collector.log").read_text()
+        (grpc,) = re.findall(r"or over gRPC to\s+(\S+)", said)
         try:
             yield Collector(data, process.endpoint.removeprefix("http://"), grpc, process.pid)
         finally:
             process.stop()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

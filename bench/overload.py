@@ -1,0 +1,47 @@
+"""Three times as much as the collector can take, for five minutes (LAPWING_BENCH_OVERLOAD_SECONDS).
+
+What it accepts must not fall, its memory must not grow, requests that find no room are answered 503 in time, and
+every accepted row is there at the end, once. The baseline is the rate without overload, in the same run.
+"""
+
+import os
+
+from bench.collector import PER_REQUEST, Peak, collector, requests
+from bench.load import Load, drive
+
+SECONDS = float(os.environ.get("LAPWING_BENCH_OVERLOAD_SECONDS", "300"))
+SLICE_S = 30.0
+CLIENTS = 48
+
+
+def main() -> None:
+    """Print a line for the rate without overload, and one for each half minute with it."""
+    bodies = requests(100 * PER_REQUEST)
+    with collector() as target:
+        calm = drive(bodies, Load(target.http, seconds=10, clients=4))
+        capacity = len(calm.latencies) / calm.seconds
+        total = len(calm.latencies)
+        print(f"without overload {capacity * PER_REQUEST:10,.0f} predictions/s", flush=True)
+        for number in range(max(round(SECONDS / SLICE_S), 1)):
+            with Peak(target) as peak:
+                load = Load(
+                    target.http,
+                    "http",
+                    SLICE_S,
+                    CLIENTS,
+                    rate=3 * capacity,
+                    first_round=10_000 * (number + 1),
+                )
+                result = drive(bodies, load)
+            total += len(result.latencies)
+            offered = (len(result.latencies) + len(result.refusals)) / result.seconds
+            print(
+                f"{number * SLICE_S:4.0f} s: asked for {3 * capacity * PER_REQUEST:10,.0f}, sent "
+                f"{offered * PER_REQUEST:10,.0f}, accepted {len(result.latencies) / result.seconds * PER_REQUEST:10,.0f} a "
+                f"second; 503 after {max(result.refusals, default=0):.2f} s at most ({len(result.refusals)} times), 200 "
+                f"after {max(result.latencies):.2f} s; memory {peak.largest_mb:.0f} MB, all processes {peak.together_mb:.0f}",
+                flush=True,
+            )
+        target.wait_until_queryable(total * PER_REQUEST)
+        assert target.count() == total * PER_REQUEST
+    print(f"all {total * PER_REQUEST:,} accepted predictions are there once")
