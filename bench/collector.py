@@ -4,17 +4,19 @@ import os
 import random
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
+from bench.load import PROCESS
 
 import lapwing
-from bench.load import PROCESS
 from lapwing import semconv
 from lapwing._request import Envelope
 from lapwing.testing import capture
@@ -115,33 +117,33 @@ def collector(**settings: str) -> Iterator[Collector]:
             process.stop()
 
 
-@dataclass
 class Peak:
-    """Watches a collector's memory while something else is done."""
+    """Watches a collector's memory while something else is done.
 
-    collector: Collector
-    largest_mb: float = 0.0
-    together_mb: float = 0.0
-    _stop: "object" = field(default=None, repr=False)
+    Attributes:
+        largest_mb: The most that one of its processes had.
+        together_mb: The most that all had together.
+    """
 
-    def __enter__(self) -> "Peak":
-        import threading
-
+    def __init__(self, target: Collector) -> None:
+        self.largest_mb = self.together_mb = 0.0
+        self._target = target
         self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
 
-        def watch() -> None:
-            while not self._done.wait(0.25):
-                largest, together = self.collector.memory_mb()
-                self.largest_mb = max(self.largest_mb, largest)
-                self.together_mb = max(self.together_mb, together)
-
-        self._thread = threading.Thread(target=watch)
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.25):
+            largest, together = self._target.memory_mb()
+            self.largest_mb = max(self.largest_mb, largest)
+            self.together_mb = max(self.together_mb, together)
 
 
 def requests(count: int, model: str = "bench", per_request: int = PER_REQUEST) -> list[bytes]:
@@ -166,7 +168,7 @@ def requests(count: int, model: str = "bench", per_request: int = PER_REQUEST) -
                 i=draw.randrange(1000),
                 j=bool(n % 2),
             )
-        entries = recorded._entries  # as the exporter sees them
+        entries = recorded._entries  # noqa: SLF001  # as the exporter sees them
     envelope = Envelope({semconv.PROCESS_ID: PROCESS.decode()})
     return [envelope.request(entries[at : at + per_request]) for at in range(0, len(entries), per_request)]
 
@@ -185,7 +187,7 @@ def tables(requests_: int, rows: int) -> list[bytes]:
             columns |= {f"i{n}": draw.integers(0, 1000, rows) for n in range(2)}
             columns |= {f"t{n}": draw.choice(["EWR", "JFK", "LGA"], rows) for n in range(2)}
             predict(pa.table(columns))
-        entries = recorded._entries
+        entries = recorded._entries  # noqa: SLF001
     envelope = Envelope({semconv.PROCESS_ID: PROCESS.decode()})
     of_each = len(entries) // requests_  # the SDK cuts a table into records
     return [envelope.request(entries[at : at + of_each]) for at in range(0, len(entries), of_each)]

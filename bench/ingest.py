@@ -1,8 +1,8 @@
 """From request to queryable row: sustained rates of the collector, against a sink that only reads the bodies.
 
-The client is on the same machine and sends prebuilt requests of 512 predictions with 10 features over kept-alive
-connections. Every answered prediction is fsynced; the rate is that of rows which could be queried at the end, over the
-time from the first request until then. Seconds to run are 60, or those of LAPWING_BENCH_SECONDS.
+The client is on the same machine and sends prebuilt requests of 512 predictions with 10 features over
+kept-alive connections. Every answered prediction is fsynced; the rate is that of rows which could be queried
+at the end, over the time from the first request until then. Seconds are 60, or LAPWING_BENCH_SECONDS.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ import subprocess
 import sys
 import time
 
+from bench.collector import PER_REQUEST, Peak, collector, requests, tables
+from bench.load import Load, drive
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bench.collector import PER_REQUEST, Peak, collector, requests, tables
-from bench.load import Load, drive
 from lapwing_collector.receive import Server
 
 SECONDS = float(os.environ.get("LAPWING_BENCH_SECONDS", "60"))
@@ -27,9 +27,7 @@ def main() -> None:
     """Print rates and their ratio to the sink's."""
     bodies = requests(200 * PER_REQUEST)
     size = sum(map(len, bodies)) / len(bodies) / PER_REQUEST
-    print(
-        f"predictions of 10 features and {size:.0f} bytes, {PER_REQUEST} a request, {CLIENTS} clients, {SECONDS:g} s"
-    )
+    print(f"predictions of 10 features and {size:.0f} bytes, {PER_REQUEST} a request, {SECONDS:g} s")
     sink = subprocess.Popen([sys.executable, "-m", "bench.ingest", "sink"], stdout=subprocess.PIPE, text=True)
     assert sink.stdout is not None
     address = sink.stdout.readline().strip()
@@ -39,9 +37,7 @@ def main() -> None:
     print(f"{'HTTP sink that reads the bodies':34} {sink_rate:10,.0f} predictions/s")
     http = sustained("OTLP/HTTP", "http", bodies, [PER_REQUEST] * len(bodies))
     grpc = sustained("OTLP/gRPC", "grpc", bodies, [PER_REQUEST] * len(bodies))
-    print(
-        f"gRPC is at {grpc / http:.0%} of HTTP; the sink takes {sink_rate / http:.1f} times what the collector stores"
-    )
+    print(f"gRPC is at {grpc / http:.0%} of HTTP; the sink reads {sink_rate / http:.1f} times what is stored")
     several = tables(8, TABLE_ROWS)
     sustained(f"Arrow tables of {TABLE_ROWS:,} rows, HTTP", "http", several, [TABLE_ROWS] * len(several))
 
@@ -58,9 +54,9 @@ def sustained(name: str, transport: str, bodies: list[bytes], rows: list[int]) -
         used = target.cpu_s() - cpu
         assert target.count() == count
     print(
-        f"{name:34} {count / took:10,.0f} rows/s queryable at the end, {len(result.refusals)} of "
-        f"{len(result.latencies) + len(result.refusals)} requests put off; {used / count * 1e6:.2f} µs of CPU a row "
-        f"(client {result.cpu / count * 1e6:.2f}), memory {peak.largest_mb:.0f} MB, all processes {peak.together_mb:.0f}",
+        f"{name:34} {count / took:10,.0f} rows/s queryable; {used / count * 1e6:.2f} µs of CPU a row, "
+        f"client {result.cpu / count * 1e6:.2f}; memory {peak.largest_mb:.0f} MB, all processes "
+        f"{peak.together_mb:.0f}; {len(result.refusals)} requests put off",
         flush=True,
     )
     return count / took

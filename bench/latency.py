@@ -1,8 +1,8 @@
 """How long a client waits for its answer, and a row until it can be queried.
 
 Acknowledgements at half of what the collector takes at most, in requests of 512 predictions; then of single
-predictions, each sent alone to a collector at rest. The fsync of a file of the same size on the same disk is the
-baseline. Then the freshness of rows while 50 models receive 20 requests a second each.
+predictions, each sent alone to a collector at rest. The fsync of a file of the same size on the same disk is
+the baseline. Then the freshness of rows while 50 models receive 20 requests a second each.
 """
 
 import http.client
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from bench.collector import PER_REQUEST, Collector, collector, requests
 from bench.load import PROCESS, Load, drive
+
 from lapwing_collector.errors import NotSeenYetError
 from lapwing_collector.query import Session
 
@@ -80,7 +81,8 @@ def freshness(target: Collector, models: int) -> list[float]:
         process = PROCESS[:-6] + b"9%05d" % number
         post(target.http, bodies[number % models * 20].replace(PROCESS, process))
         started = time.perf_counter()
-        sql = f"SELECT count(*) FROM predictions.{name} WHERE resource['lapwing.process.id'] = '{process.decode()}'"
+        where = f"resource['lapwing.process.id'] = '{process.decode()}'"
+        sql = f"SELECT count(*) FROM predictions.{name} WHERE {where}"
         while not rows(session, sql):
             time.sleep(0.01)
         found.append(time.perf_counter() - started)

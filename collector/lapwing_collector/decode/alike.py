@@ -44,6 +44,7 @@ from lapwing_collector.decode.plan import (
     Attribute,
     Body,
     Plan,
+    Sample,
     Section,
 )
 from lapwing_collector.decode.predictions import PREDICTION
@@ -93,9 +94,9 @@ def _is_usual(event: Event, section: Section) -> bool:
     return event.roots.scalar if section.fields is None else bool(section.fields) or not event.roots.scalar
 
 
-def read_alike(plan: Plan, event: Event, records: Records, candidates: Index) -> Alike:
-    """Make rows of those of the records `candidates` (ascending) that follow `plan`."""
-    matched = match(plan, records.data, records.starts[candidates], records.ends[candidates])
+def read_alike(sample: Sample, event: Event, records: Records, candidates: Index) -> Alike:
+    """Make rows of those of the records `candidates` (ascending) that follow a plan."""
+    matched = match(sample, records.data, records.starts[candidates], records.ends[candidates])
     usable = _usable(event, matched)
     matched = matched if usable.all() else matched.filter(usable)
     places = candidates[matched.records]

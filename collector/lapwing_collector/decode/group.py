@@ -92,23 +92,22 @@ def _read_alike(records: Records) -> tuple[list[Part], Index]:
     """Read records in step, shape by shape; gives the records that are left, too."""
     parts: list[Part] = []
     untried = np.arange(len(records.starts))
-    left: list[Index] = []
+    is_left = np.ones(len(untried), bool)
     misses = 0
     steps_left = _STEPS + _STEPS_PER_RECORD * len(untried)
     while len(untried) and misses < _MOST_MISSES and steps_left > 0:
-        plan = learn(records.content(untried[0]))
-        event = None if plan is None else event_of(plan)
+        sample = learn(records.content(untried[0]))
+        event = None if sample is None else event_of(sample.plan)
         read = untried[:0]
-        if plan is not None and event is not None:
-            steps_left -= plan.size
-            alike = read_alike(plan, event, records, untried)
+        if sample is not None and event is not None:
+            steps_left -= sample.plan.size
+            alike = read_alike(sample, event, records, untried)
             parts += alike.parts
             read = alike.read
-        if not len(read) or read[0] != untried[0]:
-            left.append(untried[:1])
+        is_left[read] = False
         misses = 0 if len(read) > _FEW else misses + 1
-        untried = np.setdiff1d(untried[1:], read, assume_unique=True)
-    return parts, np.sort(np.concatenate([*left, untried]))
+        untried = untried[1:][is_left[untried[1:]]]
+    return parts, np.flatnonzero(is_left)
 
 
 def _read_rest(envelope: Envelope, places: list[int], received_at_ns: int) -> ReadRequest:
@@ -135,6 +134,9 @@ def _batches(rest: ReadRequest) -> list[Batch]:
 
 def _sound(parts: Sequence[Part], records: Records, broken: Sequence[int]) -> Iterator[Part]:
     """The parts without rows of envelopes that turned out to be unreadable."""
+    if not broken:
+        yield from parts
+        return
     for part in parts:
         keep = ~np.isin(records.envelopes_of[part.records], broken)
         if keep.all():

@@ -6,8 +6,8 @@ not add up, or whose numbers are too long, drops out and is left to the general 
 has been checked to the last byte. Places never leave their record, so no byte outside of the buffer is read.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -39,7 +39,7 @@ from lapwing_collector.decode.plan import (
     Attribute,
     Body,
     EventName,
-    Plan,
+    Sample,
     Scalar,
 )
 
@@ -116,17 +116,17 @@ class Matched:
         )
 
 
-def match(plan: Plan, data: Bytes, starts: Index, ends: Index) -> Matched:
-    """Read the records that follow `plan`.
+def match(sample: Sample, data: Bytes, starts: Index, ends: Index) -> Matched:
+    """Read the records that follow the plan of `sample`.
 
     Args:
-        plan: What they look like.
+        sample: What they look like.
         data: All records, and `PADDING` bytes more.
         starts: Where each record begins, ascending.
         ends: Where each ends.
     """
-    reader = _Reader(data, starts, ends)
-    for step in plan.steps:
+    reader = _Reader(data, starts, ends, iter(sample.heads))
+    for step in sample.plan.steps:
         match step:
             case Scalar(wire_type=wire_type) if wire_type == SIZED:
                 reader.read_bytes(step)
@@ -142,8 +142,9 @@ def match(plan: Plan, data: Bytes, starts: Index, ends: Index) -> Matched:
 
 
 class _Reader:
-    def __init__(self, data: Bytes, starts: Index, ends: Index) -> None:
+    def __init__(self, data: Bytes, starts: Index, ends: Index, heads: Iterator[bytes]) -> None:
         self._data = data
+        self._heads = heads
         self._at = starts
         self._ends = ends
         self._records: Index = np.arange(len(starts))
@@ -152,7 +153,7 @@ class _Reader:
         self._scalars: dict[int, Words] = {}
         self._texts: dict[int, tuple[Index, Index]] = {}
         self._slots: dict[tuple[str, ...], Slot] = {}
-        self._blocks: dict[int, npt.NDArray[Any]] = {}
+        self._views: dict[int, npt.NDArray[Any]] = {}
 
     @property
     def _limit(self) -> Index:
@@ -168,8 +169,7 @@ class _Reader:
     def skip(self, constant: bytes) -> None:
         """Go over bytes that are the same in all records."""
         at = self._at + len(constant)
-        fits = _equal(self._block(self._at, len(constant)), constant) & (at <= self._limit)
-        (self._at,) = self._keep(fits, at)
+        (self._at,) = self._keep(self._are(self._at, constant) & (at <= self._limit), at)
 
     def read_number(self, step: Scalar) -> None:
         """Read a field of the record that is a number."""
@@ -217,14 +217,50 @@ class _Reader:
     def read_entry(self, tag: int, key: bytes, path: tuple[str, ...]) -> None:
         """Read an entry of a map, or an attribute: key and value."""
         head = bytes([_ENTRY, len(key)]) + key + bytes([_ENTRY_VALUE])
+        value_head = next(self._heads)
+        size = len(head) + 1 + value_head[0]
+        if size >= _MORE or not self._read_expected(path, bytes([tag, size]) + head, value_head):
+            self._read_entry(tag, head, path)
+
+    def _read_expected(self, path: tuple[str, ...], head: bytes, value_head: bytes) -> bool:
+        """Read an entry whose value has the type and size in all records that it has in the sample.
+
+        Returns:
+            Whether it is so; if not, nothing has happened.
+        """
+        ends = self._at + (len(head) + 1 + value_head[0])
+        if not (self._are(self._at, head + value_head) & (ends <= self._limit)).all():
+            return False
+        at = self._at + (len(head) + len(value_head))
+        count = len(at)
+        kind = _KINDS.get(value_head[1], LIST) if len(value_head) > 1 else NULL
+        sizes = _ZEROS[:count] if count <= len(_ZEROS) else np.zeros(count, np.int64)
+        if kind == STRING and value_head[0] == value_head[2] + 2:
+            bits, sizes = at.view(np.uint64), np.full(count, value_head[2])
+        elif kind == DOUBLE and value_head[0] == 9:
+            bits = self._word(at)
+        elif kind == NULL and not value_head[0]:
+            bits = at.view(np.uint64)
+        elif kind in {INT, BOOL} and value_head[0] == 2:
+            bits = self._data.take(at).astype(np.uint64)
+            if int(bits.max()) >= (_MORE if kind == INT else 2):
+                return False
+        else:
+            return False
+        self._slots[path] = Slot(np.full(count, kind, np.uint8), bits, sizes)
+        self._at = ends
+        return True
+
+    def _read_entry(self, tag: int, head: bytes, path: tuple[str, ...]) -> None:
         place = 2 + len(head)
         block = self._block(self._at, place + 10)
         sizes, kinds = block[:, 1], block[:, place]
         if int(np.bitwise_or.reduce(sizes | kinds)) < _MORE:  # all is short: one look has seen everything
-            expected = bytes([tag, 0]) + head
             size = kinds.astype(np.int64)
-            fits = _equal(block, expected, free=1) & (sizes.astype(np.int64) == size + (len(head) + 1))
             at = self._at + (place + 1)
+            fits = block[:, 0] == tag
+            fits &= self._are(self._at + 2, head)
+            fits &= sizes.astype(np.int64) == size + (len(head) + 1)
             fits &= at + size <= self._limit
             value_tags = block[:, place + 1]
             words = np.ascontiguousarray(block[:, place + 2 : place + 10]).view(np.uint64)[:, 0]
@@ -333,14 +369,21 @@ class _Reader:
         self._slots = {path: slot.filter(fits) for path, slot in self._slots.items()}
         return tuple(array[fits] for array in arrays)
 
+    def _are(self, at: Index, expected: bytes) -> Mask:
+        """Where `expected` stands."""
+        same: Mask = self._view(len(expected))[at] == np.void(expected)
+        return same
+
     def _block(self, at: Index, size: int) -> Bytes:
-        """The bytes at each place, at least `size` of them, a row per record."""
-        size += -size % 8
-        if size not in self._blocks:
-            self._blocks[size] = np.ndarray(
-                (len(self._data) - size + 1,), np.dtype((np.void, size)), self._data, strides=(1,)
-            )
-        return self._blocks[size][at].view(np.uint8).reshape(len(at), size)
+        """The `size` bytes at each place, a row per record."""
+        return self._view(size)[at].view(np.uint8).reshape(len(at), size)
+
+    def _view(self, size: int) -> npt.NDArray[Any]:
+        """What begins at each byte of the buffer and is `size` bytes long."""
+        if size not in self._views:
+            kind = np.dtype((np.void, size))
+            self._views[size] = np.ndarray((len(self._data) - size + 1,), kind, self._data, strides=(1,))
+        return self._views[size]
 
     def _word(self, at: Index) -> Words:
         return np.ndarray((len(self._data) - 7,), "<u8", self._data, strides=(1,))[at]
@@ -370,6 +413,8 @@ class _Reader:
         return bits, width
 
 
+_ZEROS: Final = np.zeros(1 << 16, np.int64)
+_ZEROS.flags.writeable = False
 _KINDS: Final = {tag: kind for kind, tag in _TAGS.items()}
 
 
@@ -387,33 +432,6 @@ def read_doubles(data: Bytes, at: Index, sizes: Index) -> tuple[Index, npt.NDArr
     places = element_places(at, counts) + 3
     words = np.ndarray((len(data) - 7,), "<u8", data, strides=(1,))[places]
     return np.append(0, np.cumsum(counts)), words.view(np.float64)
-
-
-def _equal(block: Bytes, expected: bytes, free: int | None = None) -> Mask:
-    """Which rows begin with `expected`; the byte at `free` may be any."""
-    words = block.view(np.uint64)
-    fits: Mask = np.ones(len(block), bool)
-    for column, (wanted, mask) in enumerate(_masked(expected, free)):
-        found = words[:, column] if mask is None else words[:, column] & mask
-        fits = found == wanted if not column else fits & (found == wanted)
-    return fits
-
-
-@lru_cache(maxsize=4096)
-def _masked(expected: bytes, free: int | None) -> tuple[tuple[np.uint64, np.uint64 | None], ...]:
-    """The words of `expected`, and which of their bits count where not all do."""
-    mask = bytearray(b"\xff" * len(expected))
-    if free is not None:
-        mask[free] = 0
-    size = len(expected) + -len(expected) % 8
-    words = np.frombuffer(expected.ljust(size, b"\0"), np.uint64)
-    masks = np.frombuffer(bytes(mask.ljust(size, b"\0")), np.uint64)
-    return tuple(
-        (word & bits, None if bits == _ALL else bits) for word, bits in zip(words, masks, strict=True)
-    )
-
-
-_ALL: Final = np.uint64(2**64 - 1)
 
 
 def _without_flags(bits: Words) -> Words:

@@ -36,6 +36,7 @@ _WIRE_TYPES: Final = {
     TRACE_ID: SIZED,
     SPAN_ID: SIZED,
 }
+STRING: Final = AnyValue.DESCRIPTOR.fields_by_name["string_value"].number
 MAP: Final = AnyValue.DESCRIPTOR.fields_by_name["kvlist_value"].number
 _KEY: Final = KeyValue.DESCRIPTOR.fields_by_name["key"].number
 _VALUE: Final = KeyValue.DESCRIPTOR.fields_by_name["value"].number
@@ -117,45 +118,71 @@ class Plan:
         return len(self.steps) + sum(1 + len(section.fields or ()) for section in sections)
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The record that a plan was learned from.
+
+    Attributes:
+        plan: The plan.
+        heads: Per attribute and key of the body, in their order, how its value begins: the bytes that are the
+            same in other records where these have a value of the same type and, if it is text, length.
+    """
+
+    plan: Plan
+    heads: tuple[bytes, ...]
+
+
 class _NoPlanError(ValueError):
     """The record is out of the ordinary."""
 
 
-def learn(record: bytes) -> Plan | None:
+def learn(record: bytes) -> Sample | None:
     """The plan of a record; None where it is out of the ordinary."""
+    heads: list[bytes] = []
     try:
-        steps = tuple(_steps(record))
+        steps = tuple(_steps(record, heads))
         (event,) = (step.name.decode() for step in steps if isinstance(step, EventName))
     except (ValueError, IndexError):
         return None
     once = [step.number if isinstance(step, Scalar) else step for step in steps if not isinstance(step, Body)]
     bodies = sum(isinstance(step, Body) for step in steps)
     plan = Plan(event, steps)
-    return plan if len({*once}) == len(once) and bodies <= 1 and plan.size <= MAX_VALUES else None
+    if len({*once}) < len(once) or bodies > 1 or plan.size > MAX_VALUES:
+        return None
+    return Sample(plan, tuple(heads))
 
 
-def _steps(record: bytes) -> Iterator[Step]:
+def _steps(record: bytes, heads: list[bytes]) -> Iterator[Step]:
     for number, wire_type, content in _fields(record):
         if number == EVENT_NAME and wire_type == SIZED:
             yield EventName(content)
         elif number == ATTRIBUTES and wire_type == SIZED:
-            key, _ = _pair(content)
+            key, value = _pair(content)
+            heads.append(_head(value))
             yield Attribute(key)
         elif number == BODY and wire_type == SIZED:
-            yield Body(_distinct([_section(*_pair(pair)) for pair in _pairs(content)]))
+            yield Body(_distinct([_section(*_pair(pair), heads) for pair in _pairs(content)]))
         elif _WIRE_TYPES.get(number) == wire_type:
             yield Scalar(number, wire_type)
         else:
             raise _NoPlanError
 
 
-def _section(key: bytes, value: bytes) -> Section:
+def _section(key: bytes, value: bytes, heads: list[bytes]) -> Section:
     if not value or value[0] != MAP << 3 | SIZED:
+        heads.append(_head(value))
         return Section(key, None)
-    fields = [_pair(pair)[0] for pair in _pairs(value)]
-    if len({*fields}) < len(fields):
+    pairs = [_pair(pair) for pair in _pairs(value)]
+    heads += [_head(inner) for _, inner in pairs]
+    if len({field for field, _ in pairs}) < len(pairs):
         raise _NoPlanError
-    return Section(key, tuple(fields))
+    return Section(key, tuple(field for field, _ in pairs))
+
+
+def _head(value: bytes) -> bytes:
+    """Length and tag of a value, and of text its own length; of a long one it says 127."""
+    has_size = value[:1] == bytes([STRING << 3 | SIZED])
+    return bytes([min(len(value), 0x7F)]) + value[: 2 if has_size else 1]
 
 
 def _distinct(sections: list[Section]) -> tuple[Section, ...]:

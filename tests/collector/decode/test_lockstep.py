@@ -188,14 +188,14 @@ def test_records_cut_short_anywhere_drop_out() -> None:
     whole = prediction(
         {"inputs": {"a": 1, "text": "x" * 200, "v": [1.0, 2.0]}}, {"tag": "t"}
     ).SerializeToString()
-    plan = learn(whole)
-    assert plan is not None
+    sample = learn(whole)
+    assert sample is not None
     for cut in range(len(whole)):
         data = np.frombuffer(whole[:cut] + whole + bytes(PADDING), np.uint8)
         starts, ends = np.array([0, cut]), np.array([cut, cut + len(whole)])
-        assert match(plan, data, starts, ends).records.tolist() == [1]
+        assert match(sample, data, starts, ends).records.tolist() == [1]
     longer = np.frombuffer(whole + b"\x08" + bytes(PADDING), np.uint8)
-    assert match(plan, longer, np.array([0]), np.array([len(whole) + 1])).records.tolist() == []
+    assert match(sample, longer, np.array([0]), np.array([len(whole) + 1])).records.tolist() == []
 
 
 @pytest.mark.parametrize(
