@@ -97,8 +97,9 @@ def _is_usual(event: Event, section: Section) -> bool:
 def read_alike(sample: Sample, event: Event, records: Records, candidates: Index) -> Alike:
     """Make rows of those of the records `candidates` (ascending) that follow a plan."""
     matched = match(sample, records.data, records.starts[candidates], records.ends[candidates])
-    usable = _usable(event, matched)
-    matched = matched if usable.all() else matched.filter(usable)
+    if len(matched.records):
+        usable = _usable(event, matched)
+        matched = matched if usable.all() else matched.filter(usable)
     places = candidates[matched.records]
     try:
         parts = list(_Alike(event, matched, records, places).parts()) if len(places) else []

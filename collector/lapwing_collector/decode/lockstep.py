@@ -216,6 +216,8 @@ class _Reader:
 
     def read_entry(self, tag: int, key: bytes, path: tuple[str, ...]) -> None:
         """Read an entry of a map, or an attribute: key and value."""
+        if not len(self._at):
+            return  # none of the records follows the plan
         head = bytes([_ENTRY, len(key)]) + key + bytes([_ENTRY_VALUE])
         value_head = next(self._heads)
         size = len(head) + 1 + value_head[0]
