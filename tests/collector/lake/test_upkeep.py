@@ -106,15 +106,15 @@ def clean(upkeep: Upkeep) -> None:
 
 def test_merging_keeps_every_row(lake: Lake, folder: Path, upkeep: Upkeep) -> None:
     """Many small files of changing shape become one, and the rows and the progress stay."""
-    for number in range(40):
-        row = {"inputs.x": number if number < 20 else number + 0.5, f"inputs.f{number // 10}": "a"}
+    for number in range(18):
+        row = {"inputs.x": number if number < 9 else number + 0.5, f"inputs.f{number // 9}": "a"}
         lake.flush([predictions("m", [row])], [], Progress(number + 1, 0))
     merge(upkeep)
-    assert upkeep.tally.files_merged == 40
+    assert upkeep.tally.files_merged == 18
     assert len(table_files(lake.catalog, M)) == 1
-    assert lake.progress == Progress(40, 0)
-    expected = [(40, sum(range(40)) + 10.0, 10, 10)]
-    sql = "SELECT count(*), sum(inputs.x), count(inputs.f0), count(inputs.f3) FROM predictions.m"
+    assert lake.progress == Progress(18, 0)
+    expected = [(18, sum(range(18)) + 4.5, 9, 9)]
+    sql = "SELECT count(*), sum(inputs.x), count(inputs.f0), count(inputs.f1) FROM predictions.m"
     assert read(folder, sql) == expected
     lake.close()
     Lake.open(folder).close()
@@ -476,7 +476,7 @@ class Model:
         self._lake.flush([batch], [], Progress(self._position, 0))
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     operations=st.lists(
         st.tuples(
@@ -562,7 +562,6 @@ while upkeep.delete(datetime(9999, 1, 1)):
         "maintenance.before_exchange",
         "maintenance.in_exchange",
         "maintenance.after_exchange",
-        "maintenance.before_exchange:2",
         "maintenance.after_expiry",
         "maintenance.after_unlink",
     ],
