@@ -210,6 +210,14 @@ class Ingest:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._decoder, self._read, group, received_at_ns)
+        except MemoryError as error:
+            if len(group) == 1:
+                _answer_all(group, UnavailableError(str(error)))
+                return []
+            self._waiting.extendleft(reversed(group[1:]))  # read when there is room for them
+            del group[1:]
+            self._group_bytes = len(group[0].payload)
+            return await self._read_group(group, received_at_ns)
         except Exception as error:
             if len(group) == 1:
                 logger.exception("a request could not be read", extra={"action": "ingest_failed"})

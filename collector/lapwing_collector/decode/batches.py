@@ -63,12 +63,14 @@ class ReadRequest:
     Attributes:
         parts: Rows by kind, model and process, in the order of arrival within each.
         tables: Rows of records that are tables.
+        tables_bytes: What reading these took.
         rejected: By place, the records that can not be stored.
         repeated: Rows of records that came earlier in the same request, and were left out.
     """
 
     parts: list[Part]
     tables: list[Batch]
+    tables_bytes: int
     rejected: dict[int, Rejection]
     repeated: int
 
@@ -105,7 +107,7 @@ def read_batches(payload: bytes, received_at_ns: int) -> ReadRequest:
         for row, reason in sorted(reasons.items())
     }
     repeated = sum(_stated_rows(request, row) for row in repeats.tolist())
-    return ReadRequest(parts, tables, rejected, repeated)
+    return ReadRequest(parts, tables, reader.taken, rejected, repeated)
 
 
 def _stated_rows(request: Request, row: int) -> int:
@@ -157,12 +159,16 @@ def _event_rows(request: Request, event: Event, rows: Index, rejected: dict[int,
 
 
 class _Tables:
-    """Makes batches of records that are tables: one of each, whose rows share its sequence number."""
+    """Makes batches of records that are tables: one of each, whose rows share its sequence number.
+
+    Attributes:
+        taken: The memory that this took so far.
+    """
 
     def __init__(self, request: Request, rejected: dict[int, str]) -> None:
         self._request = request
         self._rejected = rejected
-        self._bytes_left = MAX_TABLES_BYTES
+        self.taken = 0
 
     def batches(self, event: TableEvent, rows: Index) -> Iterator[Batch]:
         """The batches of the records `rows` (ascending); says of the unusable ones why they are."""
@@ -201,12 +207,12 @@ class _Tables:
         body = self._request.plain_body(row)
         if not isinstance(body, bytes):
             raise UnusableError("its body is not bytes")
-        room = Room(min(MAX_TABLE_BYTES, self._bytes_left))
+        room = Room(min(MAX_TABLE_BYTES, MAX_TABLES_BYTES - self.taken))
         table = read_table(event, body, common, room)
         stated = self._request.attributes.column(semconv.BATCH_ROWS, np.array([row]))[0].as_py()
         if stated is not None and stated != table.fixed.num_rows:
             raise UnusableError(f"{semconv.BATCH_ROWS} is {stated}, and its table has {table.fixed.num_rows}")
-        self._bytes_left -= room.taken
+        self.taken += room.taken
         return table
 
 

@@ -50,6 +50,7 @@ class Envelope:
     Attributes:
         scopes: In their order.
         count: The number of records.
+        rows_bytes: About what its rows take besides what their records say.
     """
 
     def __init__(self, payload: bytes) -> None:
@@ -65,7 +66,7 @@ class Envelope:
         except MalformedError as error:
             raise malformed(payload, error) from error
         self.count = sum(len(scope.records) for scope in self.scopes)
-        _check_size(self.scopes)
+        self.rows_bytes = _rows_bytes(self.scopes)
 
     def with_records(self, places: list[int]) -> bytes:
         """The request with only the records at these places (ascending)."""
@@ -142,7 +143,7 @@ def _scopes(message: Any) -> Iterator[Scope]:
             yield Scope(resource, logs.schema_url, scope, each.schema_url, list(each.log_records))
 
 
-def _check_size(scopes: list[Scope]) -> None:
+def _rows_bytes(scopes: list[Scope]) -> int:
     """Refuse a request whose rows, by repeating a long resource or by their number, would fill the memory."""
     needed = sum(len(each.records) * (len(each.resource) + len(each.scope) + ROW_BYTES) for each in scopes)
     if needed > MAX_ROWS_BYTES:
@@ -151,6 +152,7 @@ def _check_size(scopes: list[Scope]) -> None:
             "each repeats its resource and scope. Send fewer records per request.",
             413,
         )
+    return needed
 
 
 _definitions: Final = Definitions("lapwing.decode.envelope")

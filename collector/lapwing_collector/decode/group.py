@@ -9,7 +9,7 @@ import pyarrow as pa
 from lapwing_collector.decode.alike import event_of, read_alike
 from lapwing_collector.decode.batches import ReadRequest, Rejection, read_batches
 from lapwing_collector.decode.columns import Index
-from lapwing_collector.decode.envelope import Envelope
+from lapwing_collector.decode.envelope import MAX_ROWS_BYTES, Envelope
 from lapwing_collector.decode.merge import Part, merge
 from lapwing_collector.decode.plan import learn
 from lapwing_collector.decode.records import Records
@@ -52,13 +52,18 @@ def decode_group(payloads: Sequence[bytes], received_at_ns: int) -> DecodedGroup
     """Decode several requests as `decode_logs` does one; what is wrong with one costs no other.
 
     Records of the same shape are read in step over all requests; others as their own request.
+
+    Raises:
+        MemoryError: Each may be read, but together they would take too much memory.
     """
     opened = [_open(payload) for payload in payloads]
     envelopes = [each for each in opened if isinstance(each, Envelope)]
+    _check_together(sum(envelope.rows_bytes for envelope in envelopes), len(envelopes))
     records = Records(envelopes, received_at_ns)
     parts, left = _read_alike(records)
     firsts = np.cumsum([0, *(envelope.count for envelope in envelopes)])
     tables: list[Batch] = []
+    tables_bytes = 0
     outcomes: list[Outcome] = []
     broken: list[int] = []
     numbers = iter(range(len(envelopes)))
@@ -77,6 +82,8 @@ def decode_group(payloads: Sequence[bytes], received_at_ns: int) -> DecodedGroup
             continue
         parts += [Part(part.batch, rest_of[part.records]) for part in rest.parts]
         tables += rest.tables
+        tables_bytes += rest.tables_bytes
+        _check_together(tables_bytes, len(envelopes))
         outcomes.append(_outcome(each, places.tolist(), rest))
     return DecodedGroup((*merge(_sound(parts, records, broken)), *tables), tuple(outcomes))
 
@@ -86,6 +93,11 @@ def _open(payload: bytes) -> Envelope | DecodeError:
         return Envelope(payload)
     except DecodeError as error:
         return error
+
+
+def _check_together(needed: int, count: int) -> None:
+    if count > 1 and needed > MAX_ROWS_BYTES:
+        raise MemoryError(f"these {count} requests together would take more than {MAX_ROWS_BYTES >> 20} MiB")
 
 
 def _read_alike(records: Records) -> tuple[list[Part], Index]:
@@ -112,7 +124,7 @@ def _read_alike(records: Records) -> tuple[list[Part], Index]:
 
 def _read_rest(envelope: Envelope, places: list[int], received_at_ns: int) -> ReadRequest:
     if not places:
-        return ReadRequest([], [], {}, 0)
+        return ReadRequest([], [], 0, {}, 0)
     return read_batches(envelope.with_records(places), received_at_ns)
 
 

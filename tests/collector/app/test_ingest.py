@@ -61,8 +61,8 @@ class Harness:
     """An `Ingest` over a scripted log.
 
     The payload `b"7"` holds five records of process p, numbered from 7; `b"x"` and other letters hold one
-    record without a number, with the letter as its content; `b"bad"` is no request and `b"bug"` makes the
-    decoder fail.
+    record without a number, with the letter as its content; `b"bad"` is no request, `b"bug"` makes decoding
+    fail, and `b"70"` and `b"75"` do not fit the memory together.
     """
 
     def __init__(self, **options: bool) -> None:
@@ -99,6 +99,8 @@ class Harness:
         assert self.gate.wait(20)
         if b"bug" in payloads:
             raise ZeroDivisionError
+        if {b"70", b"75"} <= {*payloads}:
+            raise MemoryError
         batches, outcomes = [], []
         for payload in payloads:
             if payload == b"bad":
@@ -245,6 +247,25 @@ def test_a_request_that_breaks_the_decoder_costs_no_other() -> None:
         with pytest.raises(ZeroDivisionError):
             await bug
         assert harness.rows() == 10
+
+    run(scenario)
+
+
+def test_requests_that_do_not_fit_together_are_taken_one_by_one() -> None:
+    """Where the decoder has no room for a group, its first request is read alone, and the others after it."""
+
+    async def scenario() -> None:
+        harness = Harness()
+        harness.gate.clear()
+        tasks = [harness.post(b"1")]
+        await until(harness.groups, 1)
+        tasks += [harness.post(payload) for payload in (b"70", b"75", b"80")]
+        await asyncio.sleep(0)
+        harness.gate.set()
+        await harness.settle_all(*tasks)
+        assert harness.groups[1:3] == [[b"70", b"75", b"80"], [b"70"]]
+        assert [payload for group in harness.groups[3:] for payload in group] == [b"75", b"80"]
+        assert harness.rows() == 20
 
     run(scenario)
 

@@ -172,6 +172,17 @@ def test_a_repeat_in_another_request_of_the_group_is_left_out() -> None:
     assert batch.sequence.to_pylist() == [4, 5]
 
 
+def test_requests_that_fit_alone_may_not_fit_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Few bytes that become many rows are read one request at a time, however many wait."""
+    payload = request(prediction({}), resource={"service.name": "x" * 200})
+    monkeypatch.setattr(group, "MAX_ROWS_BYTES", 1000)
+    assert decode_group([payload], TIME_NS).outcomes[0].rows == 1
+    with pytest.raises(MemoryError, match="these 2 requests together"):
+        decode_group([payload, payload], TIME_NS)
+
+
 def test_many_shapes_in_one_request_are_what_the_oracle_says() -> None:
     """Records of which no two are alike are given up on early, and come out right all the same."""
     draw = random.Random(3)
