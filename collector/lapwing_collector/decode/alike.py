@@ -26,7 +26,6 @@ from lapwing_collector.decode.columns import (
     any_of,
     encode,
     groups,
-    numpy,
     scatter,
     select,
 )
@@ -34,7 +33,7 @@ from lapwing_collector.decode.events import Event, is_model_name, with_extra
 from lapwing_collector.decode.fixed import hex_ids
 from lapwing_collector.decode.labels import LABEL
 from lapwing_collector.decode.lockstep import Bytes, Matched, Slot, Words, match, read_doubles
-from lapwing_collector.decode.merge import Part
+from lapwing_collector.decode.merge import Part, first_of_each
 from lapwing_collector.decode.plan import (
     OBSERVED_TIME,
     SEVERITY_TEXT,
@@ -156,7 +155,7 @@ class _Alike:
         processes, process_ids = self._records.processes_of(self._resources)
         for group in groups(models, processes):
             process = process_ids[processes[group[0]]]
-            fresh = group if process is None else _first_of_each(group, sequence)
+            fresh = group if process is None else group[first_of_each(select(sequence, group))]
             numbers = select(sequence, fresh)
             extras = (
                 {}
@@ -237,25 +236,6 @@ class _Alike:
             for path, slot in self._matched.fields.items()
             for values in self._values.by_kind(slot).values()
         ]
-
-
-def _first_of_each(group: Index, sequence: pa.Array) -> Index:
-    """The records of one process without those whose number came earlier."""
-    numbers = select(sequence, group)
-    if numbers.null_count:
-        return _first_numbered(group, numbers)
-    values = numpy(numbers)
-    if (values[1:] > values[:-1]).all():  # so it is where a process has sent its records in order
-        return group
-    _, first = np.unique(values, return_index=True)
-    return group[np.sort(first)]
-
-
-def _first_numbered(group: Index, numbers: pa.Array) -> Index:
-    valid = numbers.is_valid().to_numpy(zero_copy_only=False)
-    numbered = np.flatnonzero(valid)
-    _, first = np.unique(numpy(numbers.drop_null()), return_index=True)
-    return group[np.sort(np.append(np.flatnonzero(~valid), numbered[first]))]
 
 
 def _selected(fields: Sequence[FieldColumn], places: Index) -> Iterator[FieldColumn]:

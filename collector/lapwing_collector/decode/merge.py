@@ -27,8 +27,19 @@ class Part:
     records: Index
 
 
+def first_of_each(sequence: pa.Array) -> Index:
+    """The places of those records of one process whose number did not come earlier."""
+    values = sequence.drop_null().to_numpy()
+    places = np.arange(len(sequence))
+    if (values[1:] > values[:-1]).all():  # so it is where a process has sent its records in order
+        return places
+    valid = sequence.is_valid().to_numpy(zero_copy_only=False)
+    _, first = np.unique(values, return_index=True)
+    return np.sort(np.append(places[~valid], places[valid][first]))
+
+
 def merge(parts: Iterable[Part]) -> list[Batch]:
-    """One batch for each kind, model and process, with its rows in the order of the records.
+    """One batch for each kind, model and process, with its rows in the order of the records, each once.
 
     Where rows share so few fields that their columns would be empty for the most part, they stay apart.
     """
@@ -44,15 +55,19 @@ def _joined(parts: Sequence[Part]) -> list[Batch]:
     columns = {(field.path, field.values.type) for batch in batches for field in batch.fields}
     if len(batches) == 1 or len(columns) * count > limits.MAX_CELLS:
         return batches
-    order = pa.array(np.argsort(np.concatenate([part.records for part in parts]), kind="stable"))
+    by_record = np.argsort(np.concatenate([part.records for part in parts]), kind="stable")
+    sequence = pa.concat_arrays([batch.sequence for batch in batches])
     first = batches[0]
+    if first.process_id is not None:
+        by_record = by_record[first_of_each(sequence.take(pa.array(by_record)))]
+    order = pa.array(by_record)
     (rows,) = pa.Table.from_batches([batch.rows for batch in batches]).combine_chunks().to_batches()
     return [
         Batch(
             first.kind,
             first.model,
             first.process_id,
-            pa.concat_arrays([batch.sequence for batch in batches]).take(order),
+            sequence.take(order),
             rows.take(order),
             tuple(
                 FieldColumn(path, values.take(order))

@@ -161,10 +161,11 @@ def test_requests_that_are_decoded_together_are_told_apart() -> None:
     assert batch.sequence.to_pylist() == [0, 1, 2, 9]
 
 
-def test_a_repeat_in_another_request_of_the_group_is_left_out() -> None:
+@pytest.mark.parametrize("value", [1, {"b": 2}], ids=["in step", "the general way"])
+def test_a_repeat_in_another_request_of_the_group_is_left_out(value: Any) -> None:
     """A retry that is decoded together with the first attempt makes no second row, and still counts."""
     payload = request(
-        *(prediction({"inputs": {"a": n}}, {"lapwing.sequence": n}) for n in (4, 5)), resource=PROCESS
+        *(prediction({"inputs": {"a": value}}, {"lapwing.sequence": n}) for n in (4, 5)), resource=PROCESS
     )
     decoded = decode_group([payload, payload], TIME_NS)
     assert [each.rows for each in decoded.outcomes] == [2, 2]
