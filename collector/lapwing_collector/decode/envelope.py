@@ -17,12 +17,19 @@ from lapwing_collector.decode.tags import resource_texts
 from lapwing_collector.decode.values import plain_map
 from lapwing_collector.errors import DecodeError
 
-ROW_BYTES: Final = 512
+ROW_BYTES: Final = 1024
 """About what a row takes besides what its record says."""
 
 MAX_ROWS_BYTES: Final = 1 << 28
 """What the rows of one request may take besides what its records say. As every row has its own copy of its
 resource and scope, few bytes on the wire can ask for more memory than there is."""
+
+
+MAX_RECORDS: Final = MAX_ROWS_BYTES // ROW_BYTES
+"""Records of a request; more would take that memory however little they say."""
+
+_COUNTED_BYTES: Final = 8 << 20
+"""Larger requests are counted before they are parsed: two bytes may be a record, and each takes an object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +67,15 @@ class Envelope:
             DecodeError: It is none (400), or its rows would take too much memory (413).
         """
         self._payload = payload
+        if len(payload) > _COUNTED_BYTES:
+            _check_count(count_records(payload, MAX_RECORDS))
         try:
             self._message = _ENVELOPE.FromString(payload)
+            self.count = sum(len(scope.log_records) for scope in _scope_messages(self._message))
+            _check_count(self.count)
             self.scopes = list(_scopes(self._message))
         except MalformedError as error:
             raise malformed(payload, error) from error
-        self.count = sum(len(scope.records) for scope in self.scopes)
         self.rows_bytes = _rows_bytes(self.scopes)
 
     def with_records(self, places: list[int]) -> bytes:
@@ -130,6 +140,66 @@ _KEPT_BYTES: Final = 8192
 _kept_attributes: Final = lru_cache(maxsize=1024)(_attributes)
 _kept_map: Final = lru_cache(maxsize=1024)(_map)
 """A service sends the same resource with each request."""
+
+
+def count_records(payload: bytes, limit: int) -> int:
+    """The number of records in a request, as far as it is well-formed; counting ends above `limit`."""
+    count = 0
+    open_: list[tuple[int, int]] = [(0, len(payload))]
+    while open_ and count <= limit:
+        depth = len(open_)
+        place, end = open_.pop()
+        if place >= end:
+            continue
+        try:
+            tag, place = _varint(payload, place)
+            if tag & 7 != _SIZED:
+                continue  # no part of an envelope that is not hostile: the runtime says what it is
+            size, place = _varint(payload, place)
+        except IndexError:
+            return count  # cut short, or a number without end
+        open_.append((place + size, end))
+        if tag == _LEVEL_TAGS[depth - 1]:
+            if depth == len(_LEVEL_TAGS):
+                count += 1
+            else:
+                open_.append((place, min(place + size, end)))
+    return count
+
+
+def _varint(payload: bytes, place: int) -> tuple[int, int]:
+    """The number at `place`, and where it ends."""
+    number = 0
+    for shift in range(0, 70, 7):
+        byte = payload[place]
+        number |= (byte & 0x7F) << shift
+        place += 1
+        if byte < 0x80:
+            return number, place
+    raise IndexError
+
+
+_SIZED: Final = 2
+_LEVEL_TAGS: Final = tuple(
+    message.DESCRIPTOR.fields_by_name[name].number << 3 | _SIZED
+    for message, name in (
+        (ExportLogsServiceRequest, "resource_logs"),
+        (ResourceLogs, "scope_logs"),
+        (ScopeLogs, "log_records"),
+    )
+)
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_RECORDS:
+        raise DecodeError(
+            f"This request has more than {MAX_RECORDS} records: send fewer records per request.", 413
+        )
+
+
+def _scope_messages(message: Any) -> Iterator[Any]:
+    for logs in message.resource_logs:
+        yield from logs.scope_logs
 
 
 def _scopes(message: Any) -> Iterator[Scope]:

@@ -5,13 +5,16 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 
 from helpers.decode_oracle import actual, expected
-from helpers.decode_requests import TIME_NS, any_value, key_values, prediction, request
+from helpers.decode_requests import TIME_NS, any_value, key_values, prediction, request, requests
 from helpers.decode_wire import in_record, nested_groups, nested_value, part, varint
 from lapwing_collector.decode import decode_logs
+from lapwing_collector.decode.envelope import MAX_RECORDS, count_records
 from lapwing_collector.decode.wire import read_columns
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.model.records import Decoded
@@ -173,3 +176,29 @@ def test_an_index_into_a_string_table_counts_as_null() -> None:
     assert [(column.path, column.values.to_pylist()) for column in batch.fields] == [
         (("inputs", "deep", "b"), [None, [None, True]])
     ]
+
+
+def test_tiny_records_are_counted_before_they_fill_the_memory() -> None:
+    """A request of nothing but empty records is refused by their number, a large one before it is parsed."""
+    empty = part(1, part(2, b"\x12\x00" * (MAX_RECORDS + 1)))
+    large = part(1, part(2, b"\x12\x00" * (1 << 23)))
+    for payload in (empty, large):
+        with pytest.raises(DecodeError, match=f"more than {MAX_RECORDS} records") as refused:
+            decode_logs(payload, TIME_NS)
+        assert refused.value.status_hint == 413
+
+
+@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(requests(), st.integers(0, 3))
+def test_counting_sees_what_the_runtime_sees(payload: bytes, copies: int) -> None:
+    """The number of records that are counted in the bytes is that of the parsed request."""
+    message = ExportLogsServiceRequest.FromString(payload * copies)
+    records = sum(len(scope.log_records) for logs in message.resource_logs for scope in logs.scope_logs)
+    assert count_records(payload * copies, 10_000) == records
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.binary(max_size=60))
+def test_counting_bears_any_bytes(junk: bytes) -> None:
+    """Bytes that are no request are counted to some number, and left to the runtime to refuse."""
+    assert count_records(junk, 1000) <= len(junk)
