@@ -9,7 +9,7 @@ from helpers.faults_claims import Claim, Claims, Outcome, Shape
 from helpers.faults_judge import judge, probe, require_well
 from helpers.faults_plan import LONG, SEED, long_only
 from helpers.faults_producer import HttpClient, send
-from helpers.faults_victim import Victim
+from helpers.faults_victim import Victim, wait_until
 
 LATER = {"write": {"flush_interval": "1h"}}
 SOON = {"write": {"flush_interval": "50ms"}}
@@ -113,3 +113,58 @@ def test_a_missing_checkpoint_costs_no_row(victim: Victim, claims: Claims) -> No
     victim.start()
     promise(victim, claims)
     require_well(judge(victim, claims))
+
+
+@long_only
+@pytest.mark.parametrize("harm", ["cut", "emptied", "flipped"])
+def test_a_damaged_parquet_file_costs_its_own_rows(harm: str, victim: Victim, claims: Claims) -> None:
+    """A scrub finds it and sets it aside; queries answer from the rest, and nothing else is lost."""
+    victim.start()
+    promise(victim, claims)
+    probe(victim, claims)
+    before = set((victim.data / "lake").rglob("*.parquet"))
+    promise(victim, claims)
+    probe(victim, claims)
+    victim.kill()
+    stock = (victim.data / "lake" / "data" / "predictions_all" / "stock").glob("*.parquet")
+    file = next(each for each in stock if each not in before)
+    whole = file.read_bytes()
+    flipped = bytes(byte ^ 16 for byte in whole[1000:1064])
+    file.write_bytes(
+        {
+            "cut": whole[:-100],
+            "emptied": b"",
+            "flipped": whole[:1000] + flipped + whole[1064:],
+        }[harm]
+    )
+    victim.start()
+    assert victim.run("doctor", "--scrub").returncode in {0, 1}
+    verdict = judge(victim, claims)
+    assert set(verdict.wrongs) <= {"lost"}
+    assert {name.split("-")[0] for name in verdict.lost} <= {"stock"}
+    assert len(verdict.lost) <= 4
+    (aside,) = (victim.data / "lake" / "quarantine").rglob("*.parquet")
+    assert aside.name.endswith(file.name)
+
+
+@long_only
+def test_a_catalog_that_is_none_is_told_and_brought_back(victim: Victim, claims: Claims) -> None:
+    """It is told in one line; the last copy and the log bring rows back, none of them twice."""
+    victim.settings = {"write": {"flush_interval": "50ms"}, "maintenance": {"copy_interval": "1s"}}
+    victim.start()
+    promise(victim, claims)
+    probe(victim, claims)
+    copy = victim.data / "catalog-copy" / "catalog.sqlite"
+    copied_at = copy.stat().st_mtime_ns if copy.exists() else 0
+    wait_until(lambda: copy.exists() and copy.stat().st_mtime_ns > copied_at, "the catalog is copied")
+    promise(victim, claims)
+    victim.kill()
+    catalog = victim.data / "lake" / "catalog.sqlite"
+    catalog.write_bytes(b"no catalog" * 1000)
+    victim.launch()
+    assert victim.died() != 0
+    assert "doctor" in victim.said()
+    assert victim.run("doctor", "--rebuild-catalog").returncode in {0, 1}
+    victim.start()
+    verdict = judge(victim, claims)
+    assert set(verdict.wrongs) <= {"lost"}, str(verdict)

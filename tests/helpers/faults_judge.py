@@ -201,7 +201,7 @@ def _plain(shape: Shape, row: Mapping[str, Any]) -> dict[str, Any]:
 def _files(data: Path) -> tuple[list[str], list[str]]:
     """Files that nobody will ever need again, and files that are needed and are not there."""
     unfinished = [str(path.relative_to(data)) for path in data.rglob("*.tmp")]
-    there = {path.name: str(path.relative_to(data)) for path in (data / "lake").rglob("*.parquet")}
+    there = {path.name: str(path.relative_to(data)) for path in (data / "lake" / "data").rglob("*.parquet")}
     connection = engine.connect()
     try:
         engine.attach(connection, (data / "lake").resolve(), read_only=True)

@@ -133,6 +133,12 @@ class Victim:
         """The end of what it printed."""
         return self.output.read_text(errors="replace")[-4000:]
 
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run another command over the same data."""
+        config = self.data.with_name(self.data.name + ".yaml")
+        command = [*self.command, *arguments, "--config", str(config), "--data", str(self.data)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
     def run_for(self, seconds: float) -> None:
         """Let it work; it must not end by itself."""
         assert self.process is not None
