@@ -19,7 +19,7 @@ from helpers.faults_victim import Victim
 SENDERS = 200
 MOST_BYTES = 900 << 20
 """With the bodies of all senders in hand."""
-SECONDS = 300 if LONG else 6
+SECONDS = 300 if LONG else 4
 REFUSED_WITHIN_S = 3.0
 PATIENCE = 2
 """Test machines do much else."""

@@ -30,7 +30,7 @@ def test_what_was_promised_survives_a_power_cut(turn: int, tmp_path: Path, claim
         finally:
             victim.clear()
         disk.cut_power()
-    revived = Victim(disk.found)
+    revived = Victim(disk.found, launches=1)
     try:
         revived.start()
         require_well(judge(revived, claims))

@@ -23,7 +23,7 @@ def test_killed_at_random(batch: int, victim: Victim, claims: Claims) -> None:
         Producer(claims, victim, dice.random()),
         Producer(claims, victim, dice.random()),
     ):
-        for _ in range(KILLS_PER_FOLDER if LONG else 4):
+        for _ in range(KILLS_PER_FOLDER if LONG else 3):
             if dice.random() < 0.8:
                 victim.start()
             else:

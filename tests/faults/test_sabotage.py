@@ -101,7 +101,7 @@ def test_a_skipped_sync_is_seen(tmp_path: Path, claims: Claims) -> None:
         finally:
             victim.clear()
         disk.cut_power()
-    revived = Victim(disk.found)
+    revived = Victim(disk.found, launches=1)
     try:
         assert verdict_after_restart(revived, claims).wrongs == {"lost": claims.promised() - 1}
     finally:
