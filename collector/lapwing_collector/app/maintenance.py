@@ -217,7 +217,7 @@ class Maintenance:
         return self._clean() or self._copy_if_due() or self._remove() or self._merge()
 
     def _run(self) -> None:
-        while self._pacing.sleep(_TICK_S):
+        while self._pacing.rest(_TICK_S):
             try:
                 self._work_until_done()
             except StoppedError:
@@ -225,7 +225,7 @@ class Maintenance:
             except Exception:
                 # Whatever was not committed is as it was; rows are received and queried all the same.
                 logger.exception("maintenance failed; it is tried again", extra={"action": "upkeep_failed"})
-                if not self._pacing.sleep(_RETRY_S):
+                if not self._pacing.rest(_RETRY_S):
                     return
 
     def _work_until_done(self) -> None:
@@ -294,7 +294,7 @@ class Maintenance:
                     "the log holds rows that are not in the lake yet; erase them while the collector runs "
                     "and writes (`lapwing doctor` says what keeps it)"
                 )
-            self._pacing.sleep(_FLUSH_LOOK_S)
+            self._pacing.rest(_FLUSH_LOOK_S)
 
     def _wipe(self) -> None:
         """Let the log and the catalog forget what was deleted from them."""
@@ -303,7 +303,7 @@ class Maintenance:
             with self._lake.catalog.exclusive():
                 if vacuum_catalog(self._directory.catalog):
                     return
-            self._pacing.sleep(_WIPE_RETRY_S)  # somebody reads an older state
+            self._pacing.rest(_WIPE_RETRY_S)  # somebody reads an older state
 
     def _copy_catalog(self) -> None:
         copy = self._directory.catalog_copy

@@ -57,7 +57,7 @@ class Pacing:
         if not self._hurried and not self._stop.is_set():
             self._wake.clear()
 
-    def sleep(self, seconds: float) -> bool:
+    def rest(self, seconds: float) -> bool:
         """Wait while there is nothing to do; False once `stop` was called."""
         return not self._stop.wait(seconds)
 

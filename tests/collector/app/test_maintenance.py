@@ -421,7 +421,7 @@ def test_background_work_keeps_to_its_share() -> None:
     pacing.stop()
     with pytest.raises(StoppedError):
         pacing.pause(1000.0)
-    assert not pacing.sleep(1000.0)
+    assert not pacing.rest(1000.0)
 
 
 def test_files_stay_until_the_catalog_was_copied_without_them(data: Path) -> None:

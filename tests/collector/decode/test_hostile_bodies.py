@@ -102,14 +102,9 @@ def test_empty_envelopes_decode_to_nothing(logs: list[ResourceLogs]) -> None:
     assert decode_logs(ExportLogsServiceRequest(resource_logs=logs).SerializeToString(), 1) == Decoded((), 0)
 
 
-@pytest.mark.parametrize(
-    ("records", "resource"),
-    [(300, {"host": "h" * (1 << 20)}), (600_000, {})],
-    ids=["a long resource", "very many records"],
-)
-def test_short_bodies_that_would_fill_the_memory_are_refused(records: int, resource: dict[str, str]) -> None:
+def test_short_bodies_that_would_fill_the_memory_are_refused() -> None:
     """Rows repeat their resource, so few bytes can ask for many; the client is told to send less at once."""
-    payload = request(*[LogRecord()] * records, resource=resource)
+    payload = request(*[LogRecord()] * 300, resource={"host": "h" * (1 << 20)})
     with pytest.raises(DecodeError, match=r"would take about \d+ MiB.*fewer records per request") as caught:
         decode_logs(payload, 1)
     assert caught.value.status_hint == 413
