@@ -34,6 +34,11 @@ class Accounts:
         with self._lock:
             return replace(self, _lock=threading.Lock())
 
+    def as_dict(self) -> dict[str, int]:
+        """The accounts by name, and what is waiting."""
+        books = self.read()
+        return {name: getattr(books, name) for name in (*NAMES, "waiting")}
+
     @property
     def waiting(self) -> int:
         """Rows that are durable in the log and not in the lake yet."""

@@ -209,7 +209,7 @@ def _maintain(  # noqa: PLR0917  # what is joined
         clock=clock,
         busy=lambda: pending.filled > _BUSY_FROM,
     )
-    todo = orders(maintenance, partial(_status, pending, writer))
+    todo = orders(maintenance, partial(_status, pending, writer, ingestion))
     parts.callback(maintenance.close, _GRACE_S)
     parts.callback(OwnerSocket.open(directory.root, todo).close)
     maintenance.start()
@@ -220,9 +220,15 @@ def _duty(order: Order, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     return order(arguments, tell_nobody)
 
 
-def _status(pending: Pending, writer: Writer) -> dict[str, Any]:
+def _status(pending: Pending, writer: Writer, ingestion: Ingestion) -> dict[str, Any]:
     """What `lapwing doctor` is told."""
-    return {"pid": os.getpid(), "failing": writer.failing, "pending_bytes": pending.size_bytes}
+    return {
+        "pid": os.getpid(),
+        "failing": writer.failing,
+        "pending_bytes": pending.size_bytes,
+        "books": ingestion.accounts.as_dict(),
+        "senders": ingestion.senders({"worst": 1}),
+    }
 
 
 async def _unless_stopped(

@@ -137,6 +137,10 @@ def _owner(directory: DataDirectory) -> Iterator[Finding]:
             "the newest flush failed; the collector's log says why" if failing else _waiting(status),
             wrong=failing,
         )
+        yield Finding(
+            "rows since the start", ", ".join(f"{n:,} {name}" for name, n in status["books"].items())
+        )
+        yield Finding("senders", _missing(status["senders"]))
         yield _log_size(directory)
         return
     try:
@@ -153,6 +157,15 @@ def _owner(directory: DataDirectory) -> Iterator[Finding]:
 
 def _waiting(status: Mapping[str, Any]) -> str:
     return f"{status['pending_bytes']:,} bytes of rows wait for the lake"
+
+
+def _missing(senders: Mapping[str, Any]) -> str:
+    """Which records of the SDK's processes never came; a gap may still close."""
+    found = f"{senders['processes']:,} processes number their records; {senders['missing']:,} never came"
+    if senders["worst"]:
+        worst = senders["worst"][0]
+        found += f"; most of {worst['process_id']}: {worst['missing']:,} of {worst['highest']:,}"
+    return found
 
 
 def _log(directory: DataDirectory) -> Iterator[Finding]:

@@ -50,6 +50,7 @@ class Ingestion:
 
     Attributes:
         log: The durable log.
+        accounts: Where rows are booked.
         memory: What was accepted.
         recovery: Reads the log back.
         ingest: Takes a request in, once `recovery.learn` is done.
@@ -70,6 +71,7 @@ class Ingestion:
         """Join the parts; use `Ingestion.open`."""
         self.log = log
         self.memory = memory
+        self.accounts = accounts
         self.recovery = Recovery(
             log, lake_covers, memory, pending, accounts, decode_group, directory.dead_letters
         )

@@ -251,6 +251,9 @@ def test_the_doctor_finds_nothing_wrong(data: Path) -> None:
         found = examine(None, {"data": data}, tell_nobody, scrub_files=True)
         assert wrong(found) == set()
         assert any(f"pid {os.getpid()}" in each.text for each in found)
+        told = {each.subject: each.text for each in found}
+        assert told["rows since the start"].startswith("6 received, 6 stored, 0 deduplicated")
+        assert "0 never came" in told["senders"]
     found = examine(None, {"data": data}, tell_nobody)
     assert wrong(found) == set()
     assert any(each.text == "no collector runs" for each in found)
