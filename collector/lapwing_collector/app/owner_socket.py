@@ -24,8 +24,6 @@ from lapwing_collector.errors import ConfigError, DataDirectoryError, LapwingErr
 logger = logging.getLogger(__name__)
 
 _POINTER: Final = "owner.socket"
-_LONGEST_PATH: Final = 100
-"""What an operating system takes as the address of a local socket."""
 _LINE_BYTES: Final = 1 << 20
 _CONNECT_S: Final = 5.0
 
@@ -56,14 +54,11 @@ class OwnerSocket:
         """
         path = data.resolve() / "owner.sock"
         try:
-            if len(os.fsencode(path)) > _LONGEST_PATH:
-                path = Path(tempfile.mkdtemp(prefix="lapwing-")) / "owner.sock"  # readable by its maker only
-            path.unlink(missing_ok=True)
-            before = os.umask(0o177)
             try:
-                server = _Server(str(path), orders)
-            finally:
-                os.umask(before)
+                server = _serve(path, orders)
+            except OSError:  # the path is too long, or this file system has no sockets
+                path = Path(tempfile.mkdtemp(prefix="lapwing-")) / "owner.sock"  # readable by its maker only
+                server = _serve(path, orders)
             pointer = data / _POINTER
             pointer.write_text(f"{path}\n", encoding="utf-8")
         except OSError as error:
@@ -124,6 +119,16 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def __init__(self, path: str, orders: Mapping[str, Order]) -> None:
         super().__init__(path, _Handler)
         self.orders = orders
+
+
+def _serve(path: Path, orders: Mapping[str, Order]) -> _Server:
+    """Listen at a path, for the user who runs this only."""
+    path.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        return _Server(str(path), orders)
+    finally:
+        os.umask(before)
 
 
 class _Handler(socketserver.StreamRequestHandler):

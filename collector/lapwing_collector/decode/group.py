@@ -85,7 +85,9 @@ def decode_group(payloads: Sequence[bytes], received_at_ns: int) -> DecodedGroup
         tables_bytes += rest.tables_bytes
         _check_together(tables_bytes, len(envelopes))
         outcomes.append(_outcome(each, places.tolist(), rest))
-    return DecodedGroup((*merge(_sound(parts, records, broken)), *tables), tuple(outcomes))
+    return DecodedGroup(
+        (*merge(_sound(parts, records, broken), records.envelopes_of), *tables), tuple(outcomes)
+    )
 
 
 def _open(payload: bytes) -> Envelope | DecodeError:

@@ -1,6 +1,6 @@
 """Joins batches of the same kind, model and process that were read in different ways."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,15 +38,33 @@ def first_of_each(sequence: pa.Array) -> Index:
     return np.sort(np.append(places[~valid], places[valid][first]))
 
 
-def merge(parts: Iterable[Part]) -> list[Batch]:
+def merge(parts: Iterable[Part], requests_of: Index) -> list[Batch]:
     """One batch for each kind, model and process, with its rows in the order of the records, each once.
 
-    Where rows share so few fields that their columns would be empty for the most part, they stay apart.
+    Records that nobody numbered stay apart by request: two that are the same are one record where they come
+    in two requests, and two where they come in one. So do rows that share so few fields that their columns
+    would be empty for the most part.
+
+    Args:
+        parts: What is joined.
+        requests_of: The request of each record.
     """
-    alike: dict[tuple[str, str, str | None], list[Part]] = {}
+    alike: dict[tuple[str, str, str | None, int | None], list[Part]] = {}
     for part in parts:
-        alike.setdefault((part.batch.kind, part.batch.model, part.batch.process_id), []).append(part)
+        for request, each in _by_request(part, requests_of):
+            key = (each.batch.kind, each.batch.model, each.batch.process_id, request)
+            alike.setdefault(key, []).append(each)
     return [batch for same in alike.values() for batch in _joined(same)]
+
+
+def _by_request(part: Part, requests_of: Index) -> Iterator[tuple[int | None, Part]]:
+    if part.batch.digest is None or requests_of[0] == requests_of[-1]:
+        yield None, part
+        return
+    requests = requests_of[part.records]
+    for request in np.unique(requests).tolist():
+        keep = requests == request
+        yield request, part if keep.all() else Part(part.batch.filter(pa.array(keep)), part.records[keep])
 
 
 def _joined(parts: Sequence[Part]) -> list[Batch]:

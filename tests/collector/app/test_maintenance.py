@@ -198,7 +198,7 @@ def test_a_backup_of_a_busy_collector_has_every_acknowledged_row(data: Path, tmp
         sender = threading.Thread(target=flow)
         sender.start()
         try:
-            until(lambda: acknowledged[0] > 20)
+            until(lambda: acknowledged[0] > 20 and bool(numbers(data)))
             before = acknowledged[0]
             done = backup(None, {"data": data}, tell_nobody, tmp_path / "backup")
         finally:

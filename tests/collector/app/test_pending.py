@@ -22,7 +22,7 @@ def test_what_is_dropped_is_given_back() -> None:
     entries = [LogEntry(n, START, (predictions("m", [{"inputs.x": n}]),)) for n in range(3)]
     for entry in entries:
         pending.put(entry)
-    assert pending.full
+    assert pending.full_with(0)
     assert pending.peek(1) == entries[:1]
     pending.drop(entries)
-    assert (pending.size_bytes, pending.full, pending.oldest_received_at) == (0, False, None)
+    assert (pending.size_bytes, pending.full_with(0), pending.oldest_received_at) == (0, False, None)

@@ -173,6 +173,16 @@ def test_a_repeat_in_another_request_of_the_group_is_left_out(value: Any) -> Non
     assert batch.sequence.to_pylist() == [4, 5]
 
 
+@pytest.mark.parametrize("value", [1, {"b": 2}], ids=["in step", "the general way"])
+def test_records_that_nobody_numbered_stay_apart_by_request(value: Any) -> None:
+    """Whether two of the same content are one record depends on the requests that they came in."""
+    same = prediction({"inputs": {"a": value}}, {"tag": "x"})
+    decoded = decode_group([request(same, same), request(same)], TIME_NS)
+    assert [batch.rows.num_rows for batch in decoded.batches] == [2, 1]
+    digests = [batch.digest.to_pylist() for batch in decoded.batches if batch.digest is not None]
+    assert len({*digests[0], *digests[1]}) == 1
+
+
 def test_requests_that_fit_alone_may_not_fit_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -209,13 +209,13 @@ def test_a_small_segment_in_use_is_kept(tmp_path: Path) -> None:
 def test_a_wipe_leaves_nothing_of_what_was_given_up(tmp_path: Path) -> None:
     """Asked to wipe, a release replaces even a small segment, unless somebody needs what is in it."""
     with Log.open(tmp_path) as log:
-        log.append(b"canary").result(TIMEOUT_S)
-        log.append(b"needed").result(TIMEOUT_S)
+        log.append(b"", [b"canary"]).result(TIMEOUT_S)
+        log.append(b"", [b"needed"]).result(TIMEOUT_S)
         log.release(1, wipe=True).result(TIMEOUT_S)
-        assert [int(path.stem) for path in segments(tmp_path)] == [1]
+        assert [first_of(path) for path in segments(tmp_path)] == [1]
         log.release(2, wipe=True).result(TIMEOUT_S)
-        assert [(int(path.stem), path.read_bytes()) for path in segments(tmp_path)] == [(3, b"")]
-        assert log.append(b"next").result(TIMEOUT_S) == 3
+        assert [(first_of(path), path.read_bytes()) for path in segments(tmp_path)] == [(3, b"")]
+        assert log.append(b"", [b"next"]).result(TIMEOUT_S) == 3
 
 
 @pytest.mark.parametrize("segment_bytes", [1, 1 << 20])
