@@ -2,6 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import Final
+
+PRIVATE: Final = 0o700
+"""Folders of data: other users of the machine neither list nor read them."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -18,12 +22,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and what is missing above it, durably; one that is there already is left alone.
+    """Make `folder` and what is missing above it, durably, for this user only.
+
+    One that is there already is left as it is.
 
     Raises:
         OSError: It cannot be made.
     """
     for missing in [each for each in reversed((folder, *folder.parents)) if not each.exists()]:
-        missing.mkdir(exist_ok=True)
+        missing.mkdir(PRIVATE, exist_ok=True)
         sync_folder(missing.parent)
-    folder.mkdir(exist_ok=True)  # a file of that name is no folder
+    folder.mkdir(PRIVATE, exist_ok=True)  # a file of that name is no folder

@@ -1,5 +1,6 @@
 """Folders that survive a power cut; `faults/test_power_cut.py` cuts it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,18 @@ def test_a_file_in_the_way_is_an_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"(exists|directory)"):
         make_folder(tmp_path / name)
+
+
+def test_a_folder_is_private_and_one_that_exists_stays_as_it_is(tmp_path: Path) -> None:
+    """Other users of the machine see nothing of a folder that was made, whatever the umask."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o755)
+    before = os.umask(0o000)
+    try:
+        make_folder(shared / "data" / "lake")
+        make_folder(shared)
+    finally:
+        os.umask(before)
+    modes = {each.name: each.stat().st_mode & 0o777 for each in (shared, *shared.rglob("*"))}
+    assert modes == {"shared": 0o755, "data": 0o700, "lake": 0o700}

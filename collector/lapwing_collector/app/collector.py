@@ -15,7 +15,7 @@ from lapwing_collector.app.asking import query_limits
 from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.ingestion import Ingestion
-from lapwing_collector.app.keeping import orders
+from lapwing_collector.app.keeping import HARMLESS, orders
 from lapwing_collector.app.maintenance import Maintenance, tell_nobody
 from lapwing_collector.app.mending import Mending
 from lapwing_collector.app.owner_socket import Order, OwnerSocket
@@ -152,8 +152,7 @@ async def run_collector(
             queries,
             readiness=receiving.readiness,
             metrics=telemetry.exposition,
-            duties={name: partial(_duty, order) for name, order in todo.items()}
-            | {"senders": ingestion.senders},
+            duties={name: partial(_duty, todo[name]) for name in HARMLESS} | {"senders": ingestion.senders},
             authorize=None if receiving.access.open else receiving.access.judge,
             tls=receiving.access.tls,
             address_file=directory.web_address,

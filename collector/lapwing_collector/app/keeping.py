@@ -4,7 +4,7 @@ import getpass
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lapwing_collector.app.backup import restore_backup
 from lapwing_collector.app.directory import DataDirectory
@@ -19,6 +19,10 @@ from lapwing_collector.errors import ConfigError, DataDirectoryError
 from lapwing_collector.lake import Lake
 from lapwing_collector.lake.erasure import Subject
 from lapwing_collector.wal import Log, sync_data
+
+HARMLESS: Final = ("compact", "retain", "status")
+"""What whoever reaches the HTTP port may order: no more than the settings have done anyway. What takes rows
+away or writes where the caller says is ordered over the owner's socket, whose file says who may."""
 
 _Work = Callable[[Maintenance, Mapping[str, Any], Tell], Mapping[str, Any]]
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -402,6 +404,32 @@ def test_orders_are_for_the_owner_of_the_files(data: Path) -> None:
         server.close()
         assert ask_owner(folder, "echo", {}, tell_nobody) is None
         assert not path.exists()
+
+
+def test_over_http_nothing_is_taken_away(data: Path) -> None:
+    """Whoever reaches the port may not erase, scrub or have a backup written where they say."""
+    with running(project(data)) as collector:
+        send(collector, 0, 2)
+        until(lambda: len(numbers(data)) == 2)
+
+        def order(name: str, **arguments: Any) -> int:
+            asked = urllib.request.Request(
+                f"http://{collector.web}/api/v1/admin/{name}",
+                json.dumps(arguments).encode(),
+                {"Content-Type": "application/json"},
+            )
+            try:
+                with urllib.request.urlopen(asked, timeout=30) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        subject = {"table": "m", "ids": ["p-0"], "request_ids": [], "values": [], "by": "somebody else"}
+        refused = [order("erase", **subject), order("backup", target=f"{data}-copy"), order("scrub")]
+        assert refused == [404, 404, 404]
+        assert [order(name) for name in ("compact", "retain", "status", "senders")] == [200] * 4
+        assert numbers(data) == [0, 1]
+    assert not Path(f"{data}-copy").exists()
 
 
 def test_background_work_keeps_to_its_share() -> None:
