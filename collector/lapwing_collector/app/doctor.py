@@ -181,7 +181,8 @@ def _log(directory: DataDirectory) -> Iterator[Finding]:
 
 
 def _log_size(directory: DataDirectory) -> Finding:
-    held = sum(part.stat().st_size for part in directory.log.glob("*.log")) if directory.log.is_dir() else 0
+    parts = list(directory.log.glob("*.log")) if directory.log.is_dir() else []
+    held = sum(found.st_size for part in parts if (found := _stat(part)))
     return Finding("log", f"{held:,} bytes")
 
 
@@ -242,10 +243,8 @@ def _files(catalog: Catalog, tell: Tell) -> Iterator[Finding]:
     held = all_files(catalog)
     missing = []
     for done, (path, (_, file)) in enumerate(held.items(), 1):
-        try:
-            if path.stat().st_size != file.size_bytes:
-                missing.append(path)
-        except FileNotFoundError:
+        there = _stat(path)
+        if there is None or there.st_size != file.size_bytes:
             missing.append(path)
         tell("files", done, len(held))
     size_bytes = sum(file.size_bytes for _, file in held.values())
@@ -263,7 +262,7 @@ def _files(catalog: Catalog, tell: Tell) -> Iterator[Finding]:
     foreign = [
         path
         for path in (catalog.folder / "data").rglob("*")
-        if path.is_file() and path not in known and path.stat().st_mtime < young
+        if path.is_file() and path not in known and (there := _stat(path)) and there.st_mtime < young
     ]
     if foreign:
         yield Finding(
@@ -306,6 +305,14 @@ def _set_aside(directory: DataDirectory) -> Iterator[Finding]:
             )
         else:
             yield Finding(subject, "none")
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """What is known of a file; None where a collector that runs removed it meanwhile."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def _some(paths: list[Path]) -> str:

@@ -147,6 +147,7 @@ class Maintenance:
         """Remove every row of a subject and every trace of it, prove it, and keep the proof.
 
         Rows that were acknowledged before the call are met wherever they are; those that come later are not.
+        Once rows are gone there is a record of it, whatever fails afterwards: it is among what remains.
 
         Raises:
             ConfigError: There is no such model or field.
@@ -157,11 +158,7 @@ class Maintenance:
             self._wait_for_flush()
             tell("rows", 1, 4)
             erased = erase(self._lake.catalog, self._upkeep.rewriter, subject)
-            tell("traces", 2, 4)
-            self._wipe()
-            tell("proof", 3, 4)
-            remaining = remaining_in_lake(self._lake.catalog, self._upkeep.rewriter, subject)
-            remaining += list(_mentions(self._directory, subject.needles))
+            remaining = self._forget(subject, tell)
             at = self._now()
             record_erasure(self._lake.catalog, subject, erased, by=by, at=at, remaining=remaining)
             self._copy_catalog()
@@ -296,6 +293,19 @@ class Maintenance:
                 )
             self._pacing.rest(_FLUSH_LOOK_S)
 
+    def _forget(self, subject: Subject, tell: Tell) -> list[str]:
+        """Remove the traces of rows that were erased, and look what remains, for people."""
+        try:
+            tell("traces", 2, 4)
+            self._wipe()
+            self._copy_catalog()
+            tell("proof", 3, 4)
+            remaining = remaining_in_lake(self._lake.catalog, self._upkeep.rewriter, subject)
+            return remaining + list(_mentions(self._directory, subject.needles))
+        except Exception as error:
+            logger.exception("the proof of an erasure failed", extra={"action": "erasure_unproven"})
+            return [f"traces may be anywhere, erase again: {error}"]
+
     def _wipe(self) -> None:
         """Let the log and the catalog forget what was deleted from them."""
         self._log.release(self._remembered(), wipe=True).result()
@@ -345,12 +355,29 @@ def _mentions(directory: DataDirectory, needles: list[str]) -> Iterator[str]:
     long_enough = [needle.encode() for needle in needles if len(needle.encode()) >= _SHORTEST_NEEDLE_BYTES]
     tables = directory.lake / "data"
     set_aside = (directory.lake_quarantine, directory.lake_unclaimed)
-    for path in sorted(directory.root.rglob("*")):
-        if path.is_file() and not path.is_relative_to(tables) and path != directory.catalog_copy:
+    for path in _files_in(directory.root):
+        if path.is_file() and not path.is_relative_to(tables):
             if any(path.is_relative_to(folder) for folder in set_aside):
                 yield f"{path} (set aside; look into it, then delete it)"
-            elif _holds(path, long_enough):
-                yield str(path)
+                continue
+            try:
+                if _holds(path, long_enough):
+                    yield str(path)
+            except FileNotFoundError:
+                continue  # the log let go of it meanwhile
+            except OSError as error:
+                yield f"{path} (cannot be read: {error.strerror})"
+
+
+def _files_in(root: Path) -> list[Path]:
+    """Everything below a folder that is no folder; parts of it may be removed meanwhile."""
+
+    def tolerate(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    walk = os.walk(root, onerror=tolerate)
+    return sorted(Path(folder, name) for folder, _, names in walk for name in names)
 
 
 def _holds(path: Path, needles: list[bytes]) -> bool:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from helpers.collector import Collector, ask, label, prediction, project, request, running
+from lapwing_collector.app import maintenance
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.doctor import examine
 from lapwing_collector.app.keeping import backup, compact, erase, owning, restore, retain
@@ -159,6 +160,58 @@ def test_an_erasure_tells_what_it_cannot_reach(data: Path) -> None:
         )
     assert done["remaining"] == [str(letter)]
     assert ask(data, "SELECT verified FROM erasures") == [{"verified": False}]
+
+
+def test_a_file_that_goes_meanwhile_is_no_trace(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log lets go of files while they are looked through; one that cannot be read is listed."""
+    opened = Path.open
+
+    def open_(path: Path, *how: Any, **more: Any) -> Any:
+        if path.name == "vanishing.log":
+            path.unlink()
+        elif path.name == "unreadable":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *how, **more)
+
+    with running(project(data)) as collector:
+        send(collector, 0, 2)
+        until(lambda: len(numbers(data)) == 2)
+        (data / "vanishing.log").write_text("prediction-1")
+        (data / "unreadable").touch()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", open_)
+            done = erase(None, {"data": data}, tell_nobody, table="m", ids=["p-1"], request_ids=[], where=[])
+    assert not (data / "vanishing.log").exists()
+    assert done["remaining"] == [f"{data / 'unreadable'} (cannot be read: Permission denied)"]
+
+
+def test_an_erasure_is_recorded_even_where_its_proof_fails(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that are gone leave a record, which says that it is not proven, and why."""
+
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    with running(project(data)) as collector:
+        send(collector, 0, 2)
+        until(lambda: len(numbers(data)) == 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(maintenance, "vacuum_catalog", fail)
+            done = erase(None, {"data": data}, tell_nobody, table="m", ids=["p-0"], request_ids=[], where=[])
+        assert (done["predictions"], done["verified"]) == (1, False)
+        assert "the disk is full" in done["remaining"][0]
+        assert numbers(data) == [1]
+    assert ask(data, "SELECT predictions, verified FROM erasures") == [{"predictions": 1, "verified": False}]
+
+
+def test_the_doctor_does_not_mind_files_that_go_meanwhile(data: Path) -> None:
+    """Parts of the log may be removed while they are counted: a name that leads nowhere is as good."""
+    with running(project(data)) as collector:
+        send(collector, 0, 1)
+        until(lambda: len(numbers(data)) == 1)
+        (data / "log" / "vanishing.log").symlink_to("nowhere")
+        assert not any(each.wrong for each in examine(None, {"data": data}, tell_nobody))
 
 
 def test_rows_that_wait_are_not_erased_without_their_writer(data: Path) -> None:
