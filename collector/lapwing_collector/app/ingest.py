@@ -61,10 +61,17 @@ class DurableLog(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """A request on its way."""
+    """A request on its way.
+
+    Attributes:
+        payload: Its body, in protobuf.
+        answer: What its client is told.
+        prepared: Whether the body was prepared; what redaction hashes must not be hashed again.
+    """
 
     payload: bytes
     answer: "asyncio.Future[Accepted]"
+    prepared: bool = False
 
 
 @dataclass(slots=True)
@@ -77,6 +84,7 @@ class _Part:
         outcomes: What decoding said of each.
         hashes: What identifies the requests as a whole, of those that no process of ours has sent.
         repeats: Whether the one request was known as a whole before.
+        left_out: Rows that decoding left out, since they came earlier in the part.
     """
 
     requests: list[_Request]
@@ -84,6 +92,7 @@ class _Part:
     outcomes: tuple[Outcome, ...] = ()
     hashes: Hashes = field(default_factory=lambda: NO_HASHES)
     repeats: bool = False
+    left_out: int = 0
 
     @property
     def readable(self) -> list[_Request]:
@@ -195,7 +204,11 @@ class Ingest:
         prepared = []
         for request in group:
             try:
-                request.payload = await loop.run_in_executor(self._decoder, self._prepare, request.payload)
+                if not request.prepared:
+                    request.payload = await loop.run_in_executor(
+                        self._decoder, self._prepare, request.payload
+                    )
+                    request.prepared = True
             except DecodeError as error:
                 _answer_all([request], error)
             except Exception as error:
@@ -214,7 +227,8 @@ class Ingest:
             if len(group) == 1:
                 _answer_all(group, UnavailableError(str(error)))
                 return []
-            self._waiting.extendleft(reversed(group[1:]))  # read when there is room for them
+            # They are read when there is room for them, as far as somebody waits for it then.
+            self._waiting.extendleft(request for request in reversed(group[1:]) if not request.answer.done())
             del group[1:]
             self._group_bytes = len(group[0].payload)
             return await self._read_group(group, received_at_ns)
@@ -264,6 +278,7 @@ class Ingest:
         for part in parts:
             decoded = self._decode([request.payload for request in part.requests], received_at_ns)
             part.batches, part.outcomes = decoded.batches, decoded.outcomes
+            part.left_out = sum(outcome.rows for outcome in part.outcomes) - row_count(part.batches)
         crashpoints.reach("ingest.after_decode")
         return [part for part in parts if part.requests]
 
@@ -351,7 +366,7 @@ class Ingest:
 
     def _book(self, part: _Part) -> None:
         """Book the rows that are not new: those that are were booked when they became durable."""
-        repeated = row_count(part.batches)
+        repeated = row_count(part.batches) + part.left_out
         rejected = sum(outcome.rejected_rows for outcome in part.outcomes)
         if repeated or rejected:
             self._accounts.add(received=repeated + rejected, deduplicated=repeated, rejected=rejected)

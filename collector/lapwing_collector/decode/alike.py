@@ -29,7 +29,7 @@ from lapwing_collector.decode.columns import (
     scatter,
     select,
 )
-from lapwing_collector.decode.events import Event, is_model_name, with_extra
+from lapwing_collector.decode.events import MAX_MODELS, Event, is_model_name, with_extra
 from lapwing_collector.decode.fixed import hex_ids
 from lapwing_collector.decode.labels import LABEL
 from lapwing_collector.decode.lockstep import Bytes, Matched, Slot, Words, match, read_doubles
@@ -64,15 +64,16 @@ class Alike:
     """What the records are that follow one plan.
 
     Attributes:
-        read: The records, ascending.
-        parts: Their rows; a record that came earlier has none.
+        records: The records, ascending.
+        parts: Their rows; a record that came earlier has none. Empty where one of the records has to be
+            rejected, and all have to be read the general way, which tells which.
     """
 
-    read: Index
+    records: Index
     parts: list[Part]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def event_of(plan: Plan) -> Event | None:
     """The event whose rows can be made of records with this plan; None where they must be read one by one."""
     event = _EVENTS.get(plan.event)
@@ -103,7 +104,7 @@ def read_alike(sample: Sample, event: Event, records: Records, candidates: Index
     try:
         parts = list(_Alike(event, matched, records, places).parts()) if len(places) else []
     except _NotReadableError:
-        return Alike(places[:0], [])
+        return Alike(places, [])
     return Alike(places, parts)
 
 
@@ -144,7 +145,7 @@ class _Alike:
     def parts(self) -> Iterator[Part]:
         """The rows of each model and process."""
         models, names = self._models
-        if not all(is_model_name(name) for name in names):
+        if len(names) > MAX_MODELS or not all(is_model_name(name) for name in names):
             raise _NotReadableError
         if SEVERITY_TEXT in self._matched.texts:
             self._values.text(*self._matched.texts[SEVERITY_TEXT])  # not kept, but it must be text

@@ -13,6 +13,7 @@ from lapwing_collector.decode.arrow import Room
 from lapwing_collector.decode.columns import Index, UnusableError, encode, groups, numpy, select
 from lapwing_collector.decode.events import (
     MAX_MODEL_NAME,
+    MAX_MODELS,
     Event,
     add_attributes,
     is_model_name,
@@ -224,6 +225,10 @@ def _with_model(request: Request, rows: Index, rejected: dict[int, str]) -> tupl
     allowed = np.array([name is not None and is_model_name(name) for name in names])[models]
     for row in rows[~allowed].tolist():
         rejected[row] = _model_complaint(request, row)
+    beyond = allowed & (models >= MAX_MODELS)  # they are numbered as they come
+    for row in rows[beyond].tolist():
+        rejected[row] = f"the request names more than {MAX_MODELS} models: send fewer at once"
+    allowed &= ~beyond
     return rows[allowed], models[allowed], names
 
 

@@ -20,6 +20,9 @@ from lapwing_collector.errors import DecodeError
 ROW_BYTES: Final = 1024
 """About what a row takes besides what its record says."""
 
+BATCH_BYTES: Final = 36 * 1024
+"""About what the columns of a batch take, however few its rows; each process has a batch of its own."""
+
 MAX_ROWS_BYTES: Final = 1 << 28
 """What the rows of one request may take besides what its records say. As every row has its own copy of its
 resource and scope, few bytes on the wire can ask for more memory than there is."""
@@ -215,11 +218,12 @@ def _scopes(message: Any) -> Iterator[Scope]:
 
 def _rows_bytes(scopes: list[Scope]) -> int:
     """Refuse a request whose rows, by repeating a long resource or by their number, would fill the memory."""
-    needed = sum(len(each.records) * (len(each.resource) + len(each.scope) + ROW_BYTES) for each in scopes)
+    needed = BATCH_BYTES * len({each.resource for each in scopes})
+    needed += sum(len(each.records) * (len(each.resource) + len(each.scope) + ROW_BYTES) for each in scopes)
     if needed > MAX_ROWS_BYTES:
         raise DecodeError(
             f"The rows of this request would take about {needed >> 20} MiB (limit {MAX_ROWS_BYTES >> 20}): "
-            "each repeats its resource and scope. Send fewer records per request.",
+            "each repeats its resource and scope. Send fewer records, of fewer resources, per request.",
             413,
         )
     return needed

@@ -19,6 +19,9 @@ from lapwing_collector.model.records import Kind
 MAX_MODEL_NAME: Final = 128
 """Characters a model name may have."""
 
+MAX_MODELS: Final = 1024
+"""Models that the records of one request may name; each has a table of its own."""
+
 
 class Source(Protocol):
     """Some records, as whatever has read them gives what they say: one value per record."""

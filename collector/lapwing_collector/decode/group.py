@@ -10,6 +10,7 @@ from lapwing_collector.decode.alike import event_of, read_alike
 from lapwing_collector.decode.batches import ReadRequest, Rejection, read_batches
 from lapwing_collector.decode.columns import Index
 from lapwing_collector.decode.envelope import MAX_ROWS_BYTES, Envelope
+from lapwing_collector.decode.events import MAX_MODELS
 from lapwing_collector.decode.merge import Part, merge
 from lapwing_collector.decode.plan import learn
 from lapwing_collector.decode.records import Records
@@ -19,9 +20,12 @@ from lapwing_collector.model.records import Batch, Decoded, DecodedGroup, Outcom
 _MOST_MISSES: Final = 8
 """Plans in a row that but few records follow, after which the rest is read the general way."""
 _FEW: Final = 4
-_STEPS: Final = 4096
-_STEPS_PER_RECORD: Final = 8
-"""Steps that plans may take together: many wide ones with few records each would cost more than they save."""
+_BUDGET: Final = 1 << 18
+_BUDGET_PER_RECORD: Final = 128
+_COST_OF_STEP: Final = 64
+_COST_OF_RECORD: Final = 4
+"""What plans may cost together, and what one does for each of its values and for each record that is tried:
+many plans with few records each would cost more than they save."""
 
 
 def decode_logs(payload: bytes, received_at_ns: int) -> Decoded:
@@ -107,20 +111,25 @@ def _read_alike(records: Records) -> tuple[list[Part], Index]:
     parts: list[Part] = []
     untried = np.arange(len(records.starts))
     is_left = np.ones(len(untried), bool)
+    is_tried = np.zeros(len(untried), bool)
+    models: set[str] = set()
     misses = 0
-    steps_left = _STEPS + _STEPS_PER_RECORD * len(untried)
-    while len(untried) and misses < _MOST_MISSES and steps_left > 0:
+    budget = _BUDGET + _BUDGET_PER_RECORD * len(untried)
+    while len(untried) and misses < _MOST_MISSES and budget > 0:
         sample = learn(records.content(untried[0]))
         event = None if sample is None else event_of(sample.plan)
-        read = untried[:0]
+        done = untried[:1]
         if sample is not None and event is not None:
-            steps_left -= sample.plan.size
+            budget -= _COST_OF_STEP * sample.plan.size + _COST_OF_RECORD * len(untried)
             alike = read_alike(sample, event, records, untried)
-            parts += alike.parts
-            read = alike.read
-        is_left[read] = False
-        misses = 0 if len(read) > _FEW else misses + 1
-        untried = untried[1:][is_left[untried[1:]]]
+            done = np.union1d(done, alike.records)
+            models |= {part.batch.model for part in alike.parts}
+            if alike.parts and len(models) <= MAX_MODELS:
+                parts += alike.parts
+                is_left[alike.records] = False
+        misses = 0 if len(done) > _FEW else misses + 1
+        is_tried[done] = True
+        untried = untried[~is_tried[untried]]
     return parts, np.flatnonzero(is_left)
 
 

@@ -1,6 +1,7 @@
 """The records of several requests, side by side in one buffer."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pyarrow as pa
 from lapwing.semconv import PROCESS_ID
 from lapwing_collector.decode.columns import Index
 from lapwing_collector.decode.envelope import Envelope, Scope, resource_attributes, resource_map
-from lapwing_collector.decode.identity import canonical_record, digest
+from lapwing_collector.decode.identity import canonical_record, digest, process_id
 from lapwing_collector.decode.lockstep import PADDING, Bytes
 from lapwing_collector.model.records import DIGEST
 
@@ -38,6 +39,7 @@ class Records:
             resource: number for number, resource in enumerate({s.resource: None for s in self._scopes})
         }
         self._resources = list(numbers)
+        self._texts: dict[str, pa.StringArray] = {}
         self._attributes = [resource_attributes(resource) for resource in numbers]
         of_scope = np.array([numbers[scope.resource] for scope in self._scopes], np.int64)
         self.resources_of: Index = of_scope[self._scopes_of]
@@ -60,22 +62,31 @@ class Records:
 
     def processes_of(self, resources: Index) -> tuple[Index, list[str | None]]:
         """The process of each resource as place in the list of process ids."""
-        ids = [process or None for process in self._texts(PROCESS_ID)]
-        distinct = list(dict.fromkeys(ids))
-        number = {process: number for number, process in enumerate(distinct)}
-        return np.array([number[process] for process in ids], np.int64)[resources], distinct
+        of_resource, ids = self._processes
+        return of_resource[resources], ids
 
     def of_resources(self, key: str, resources: Index) -> pa.StringArray:
         """An attribute of each resource where it is text."""
-        return pa.array(self._texts(key), pa.string()).take(pa.array(resources))
+        if key not in self._texts:
+            found = (attributes.get(key) for attributes in self._attributes)
+            texts = [value if isinstance(value, str) else None for value in found]
+            self._texts[key] = pa.array(texts, pa.string())
+        return self._texts[key].take(pa.array(resources))
 
     def resource_maps(self, resources: Index) -> pa.MapArray:
         """All attributes of each resource, as text."""
-        return pa.concat_arrays([resource_map(each) for each in self._resources]).take(pa.array(resources))
+        return self._maps.take(pa.array(resources))
 
-    def _texts(self, key: str) -> list[str | None]:
-        found = (attributes.get(key) for attributes in self._attributes)
-        return [value if isinstance(value, str) else None for value in found]
+    @cached_property
+    def _processes(self) -> tuple[Index, list[str | None]]:
+        ids = [process_id(attributes.get(PROCESS_ID)) for attributes in self._attributes]
+        distinct = list(dict.fromkeys(ids))
+        number = {process: number for number, process in enumerate(distinct)}
+        return np.array([number[process] for process in ids], np.int64), distinct
+
+    @cached_property
+    def _maps(self) -> pa.MapArray:
+        return pa.concat_arrays([resource_map(each) for each in self._resources])
 
     def _digest(self, record: int) -> bytes:
         scope: Scope = self._scopes[self._scopes_of[record]]

@@ -23,7 +23,7 @@ from lapwing_collector.decode.columns import (
     read_values,
 )
 from lapwing_collector.decode.deep import DeepRecord, Mended, mend
-from lapwing_collector.decode.identity import digest
+from lapwing_collector.decode.identity import digest, process_id
 from lapwing_collector.decode.values import plain, plain_map
 from lapwing_collector.decode.wire import parse, read_columns
 from lapwing_collector.errors import DecodeError
@@ -119,7 +119,7 @@ class Request:
     @cached_property
     def processes(self) -> list[str | None]:
         """The process id of each resource, None where it gives none."""
-        return [process or None for process in self.resource_texts(PROCESS_ID)]
+        return [process_id(attributes.get(PROCESS_ID)) for attributes in self.resource_attributes]
 
     @cached_property
     def times(self) -> npt.NDArray[np.uint64]:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -65,7 +66,7 @@ class Harness:
     fail, and `b"70"` and `b"75"` do not fit the memory together.
     """
 
-    def __init__(self, **options: bool) -> None:
+    def __init__(self, **options: Any) -> None:
         self.log = ScriptedLog()
         self.entries: list[LogEntry] = []
         self.requests: list[Requests] = []
@@ -266,6 +267,43 @@ def test_requests_that_do_not_fit_together_are_taken_one_by_one() -> None:
         assert harness.groups[1:3] == [[b"70", b"75", b"80"], [b"70"]]
         assert [payload for group in harness.groups[3:] for payload in group] == [b"75", b"80"]
         assert harness.rows() == 20
+
+    run(scenario)
+
+
+def test_a_request_is_prepared_once() -> None:
+    """One that has to wait for room after it was prepared is not prepared again: a hash would be hashed."""
+    prepared: list[bytes] = []
+
+    def prepare(payload: bytes) -> bytes:
+        prepared.append(payload)
+        return payload
+
+    async def scenario() -> None:
+        harness = Harness(prepare=prepare)
+        harness.gate.clear()
+        tasks = [harness.post(b"1")]
+        await until(harness.groups, 1)
+        tasks += [harness.post(payload) for payload in (b"70", b"75")]
+        await asyncio.sleep(0)
+        harness.gate.set()
+        await harness.settle_all(*tasks)
+        assert prepared == [b"1", b"70", b"75"]
+
+    run(scenario)
+
+
+def test_rows_that_decoding_left_out_are_booked() -> None:
+    """A record that comes twice in a group has one row, and the books say what became of the other."""
+    harness = Harness()
+
+    def decode(payloads: Sequence[bytes], _: int) -> DecodedGroup:
+        return DecodedGroup((harness.batch(b"1"),), (Outcome(records=7, rows=7),))
+
+    async def scenario() -> None:
+        harness.ingest._decode = decode
+        await harness.settle_all(harness.post(b"1"))
+        assert (harness.accounts.received, harness.accounts.deduplicated) == (7, 2)
 
     run(scenario)
 

@@ -1,5 +1,6 @@
 """Bodies that are not what they claim to be cost one request, never the process."""
 
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -105,9 +106,39 @@ def test_empty_envelopes_decode_to_nothing(logs: list[ResourceLogs]) -> None:
 def test_short_bodies_that_would_fill_the_memory_are_refused() -> None:
     """Rows repeat their resource, so few bytes can ask for many; the client is told to send less at once."""
     payload = request(*[LogRecord()] * 300, resource={"host": "h" * (1 << 20)})
-    with pytest.raises(DecodeError, match=r"would take about \d+ MiB.*fewer records per request") as caught:
+    with pytest.raises(DecodeError, match=r"would take about \d+ MiB.*Send fewer records") as caught:
         decode_logs(payload, 1)
     assert caught.value.status_hint == 413
+
+
+def test_each_process_is_charged_with_a_batch() -> None:
+    """A request whose few bytes name very many processes would take memory for the columns of each."""
+    one = request(LogRecord(), resource={"lapwing.process.id": "p0000000"})
+    payload = b"".join(one.replace(b"p0000000", b"p%07d" % n) for n in range(8000))
+    with pytest.raises(DecodeError, match="of fewer resources") as caught:
+        decode_logs(payload, 1)
+    assert caught.value.status_hint == 413
+
+
+def test_a_request_may_name_so_many_models() -> None:
+    """Records of further models are rejected, each would get a table of its own; the others are kept."""
+    records = [prediction({}, {"ml.model.name": f"m{n}", "ml.prediction.id": "p"}) for n in range(1030)]
+    decoded = decode_logs(request(*records), TIME_NS)
+    assert (decoded.received, decoded.rejected) == (1030, 6)
+    assert "more than 1024 models" in decoded.message
+    assert len({batch.model for batch in decoded.batches}) == 1024
+
+
+def test_a_long_process_id_is_known_by_its_hash() -> None:
+    """What is remembered of a process for as long as it has numbers does not grow with its id."""
+    for nested in (1, {"a": 1}):
+        payload = request(
+            prediction({"inputs": {"x": nested}}, {"lapwing.sequence": 1}),
+            resource={"lapwing.process.id": "p" * 10_000},
+        )
+        (batch,) = decode_logs(payload, TIME_NS).batches
+        assert batch.process_id == hashlib.blake2b(b"p" * 10_000, digest_size=16).hexdigest()
+        assert dict(batch.rows["resource"].to_pylist()[0])["lapwing.process.id"] == "p" * 10_000
 
 
 def odd_encodings() -> dict[str, bytes]:
