@@ -1,6 +1,7 @@
 """Commands that keep a data directory in order: its owner does the work where one runs, else they do."""
 
 import getpass
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -79,7 +80,15 @@ def erase(
             raise ConfigError(f"--where: expected FIELD=VALUE such as tags.user=u-17, not {condition!r}")
         values.append([path.strip(), value])
     arguments = {"table": table, "ids": ids, "request_ids": request_ids, "values": values}
-    return _do("erase", {**arguments, "by": getpass.getuser()}, file, flags, tell)
+    return _do("erase", {**arguments, "by": _user()}, file, flags, tell)
+
+
+def _user() -> str:
+    """Who runs this: a name, or the number of a user who has none, as in containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # which of them is up to the Python
+        return str(os.getuid())
 
 
 def backup(file: Path | None, flags: Mapping[str, Any], tell: Tell, target: Path) -> Mapping[str, Any]:

@@ -214,6 +214,19 @@ def test_the_doctor_does_not_mind_files_that_go_meanwhile(data: Path) -> None:
         assert not any(each.wrong for each in examine(None, {"data": data}, tell_nobody))
 
 
+def test_a_user_without_a_name_erases_by_number(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the user has no name, as in containers, the record has the number."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    with running(project(data)) as collector:
+        send(collector, 0, 1)
+        until(lambda: len(numbers(data)) == 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getuid", lambda: 54_321)
+            erase(None, {"data": data}, tell_nobody, table="m", ids=["p-0"], request_ids=[], where=[])
+    assert ask(data, "SELECT requested_by FROM erasures") == [{"requested_by": "54321"}]
+
+
 def test_rows_that_wait_are_not_erased_without_their_writer(data: Path) -> None:
     """Where the log holds rows that no running collector writes, erasing is refused: they would come back."""
     with running(project(data)) as collector:
