@@ -88,9 +88,10 @@ class Memory:
             self._unsettled.append((position, at_ns, admission))
 
     def settle(self, position: int) -> None:
-        """Let the log go of entries up to `position`, which the lake covers; if the disk fails, later.
+        """Let the log go of entries up to `position`, which the lake covers; if anything fails, later.
 
-        Only one thread may call this.
+        The lake has the rows: what fails here is told, and is no reason to write them again. Only one thread
+        may call this.
         """
         with self._lock:
             done = [each for each in self._unsettled if each[0] <= position]
@@ -104,6 +105,11 @@ class Memory:
             self._shorten()
         except UnavailableError as error:
             logger.warning("what was accepted cannot be noted: %s", error, extra={"action": "journal_failed"})
+        except Exception:
+            logger.exception(
+                "what was accepted cannot be noted; nothing is lost, the next flush tries again",
+                extra={"action": "journal_failed"},
+            )
 
     def close(self) -> None:
         """Stop writing."""

@@ -19,6 +19,9 @@ MAX_RUNS: Final = 4_000_000
 _COUNTS: Final = struct.Struct("<IQQqq")
 """Processes, bytes of their ids, intervals, processes and missing records that were forgotten."""
 
+_MOST: Final = 2**63 - 1
+"""What a count may come to: whoever numbers a record near this can make sums larger than a snapshot holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sender:
@@ -60,7 +63,7 @@ class Senders:
 
     Attributes:
         forgotten: How many processes there was no room for.
-        forgotten_missing: Records that were missing of them.
+        forgotten_missing: Records that were missing of them, up to 2^63 - 1.
     """
 
     def __init__(self) -> None:
@@ -128,7 +131,7 @@ class Senders:
             _, oldest = self._known.popitem(last=False)
             self._runs -= len(oldest.below) + 1
             self.forgotten += 1
-            self.forgotten_missing += oldest.missing
+            self.forgotten_missing = min(self.forgotten_missing + oldest.missing, _MOST)
 
 
 def without(sender: Sender, numbers: Intervals) -> Sender | None:

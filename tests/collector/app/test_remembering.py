@@ -220,6 +220,24 @@ def test_a_disk_that_fails_only_delays(tmp_path: Path, monkeypatch: pytest.Monke
         assert started.known() == {("p", 1)}
 
 
+def test_a_snapshot_that_cannot_be_made_fails_no_flush(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong with the ledger as a whole is told; what was settled is, and the next goes on."""
+    monkeypatch.setattr("lapwing_collector.app.remembering._JOURNAL_BYTES", 0)
+    with process(tmp_path) as started:
+        position = started.accept({("p", 1)}, 0)
+        with monkeypatch.context() as patch:
+            patch.setattr(started.memory.ledger, "snapshot", lambda: 1 // 0)
+            started.memory.settle(position)
+        assert "cannot be noted" in caplog.text
+        assert started.memory.covers == position
+        started.memory.settle(started.accept({("p", 2)}, 0))
+        assert started.memory._journal.read_checkpoint() is not None
+    with process(tmp_path, position + 1) as started:
+        assert started.known() == {("p", 1), ("p", 2)}
+
+
 def test_a_journal_of_a_later_version_is_refused(tmp_path: Path) -> None:
     """Fault 27: what a later Lapwing remembered stops the start, and stays as it is."""
     with process(tmp_path) as started:

@@ -247,3 +247,15 @@ def test_a_snapshot_from_before_the_journal_is_read() -> None:
     for broken in (b"", b"[]", b"\xff", b"{}", b'{"processes":{"p":[[1]]}}', b'{"processes":{"p":[[2,1]]}}'):
         with pytest.raises(DataDirectoryError, match="cannot be read"):
             Ledger.restore_legacy(broken, 0)
+
+
+def test_what_is_missing_of_forgotten_processes_never_outgrows_a_snapshot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Processes with the highest numbers there are, forgotten one by one, leave a ledger to be kept."""
+    monkeypatch.setattr("lapwing_collector.dedup.senders.MAX_PROCESSES", 1)
+    ledger = Ledger()
+    for process_id in "abcd":
+        admit(ledger, process_id, [HIGHEST])
+    again = Ledger.restore(ledger.snapshot())
+    assert (again.loss(0).forgotten, again.loss(0).missing) == (3, HIGHEST + HIGHEST - 1)
