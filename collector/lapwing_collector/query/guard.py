@@ -39,6 +39,10 @@ _OTHERS_TABLES: Final = ("duckdb_", "ducklake_", "pg_", "pragma_", "sqlite_")
 _LISTS: Final = frozenset({'"databases"', '"tables"', "__show_tables_expanded"})
 
 _FILE_MARKS: Final = frozenset("./\\:*?")
+_VIRTUAL: Final = frozenset({"file_index", "file_row_number", "filename", "rowid", "snapshot_id"})
+"""Columns that DuckLake gives its tables, but not views, unasked; `filename` tells where files lie."""
+_VIEWS: Final = frozenset({"predictions", "labeled", "information_schema"})
+"""Schemas that hold nothing but views."""
 
 
 def check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -66,7 +70,9 @@ def check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     if kind != duckdb.StatementType.SELECT:
         raise RefusedQueryError(f"expected a SELECT, not {kind.name}: queries can only read")
     try:
-        _check(_syntax_tree(connection, sql))
+        tree = _syntax_tree(connection, sql)
+        _check(tree)
+        _check_columns(connection, tree)
     except RecursionError as error:
         raise RefusedQueryError("this SQL is nested too deeply; use WITH to take it apart") from error
 
@@ -85,19 +91,58 @@ def tables_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[tupl
 
 
 def _check(tree: Any) -> None:
-    named = {entry["key"].lower() for node in _nodes(tree) for entry in _with_entries(node)}
     for node in _nodes(tree):
+        for name in _with_names(node):
+            _check_no_file(name)
         match node.get("type"):
             case "TABLE_FUNCTION":
                 _check_table_function(str(node["function"]["function_name"]).lower())
             case "BASE_TABLE":
-                _check_table(node, named)
+                _check_table(node)
             case "SHOW_REF":
                 if node["query"] is None and node["table_name"] not in _LISTS:
                     raise RefusedQueryError(f"SHOW {node['table_name']} is not allowed in queries")
             case _:
                 if (name := str(node.get("function_name", "")).lower()) in _FUNCTIONS:
                     raise RefusedQueryError(f"the function {name} is not allowed in queries")
+
+
+def _check_columns(connection: duckdb.DuckDBPyConnection, tree: Any) -> None:
+    """Refuse DuckLake's virtual columns; fields, and what a SELECT names itself, may be called the same."""
+    named = [parts for node in _nodes(tree) for parts in _columns(node) if _VIRTUAL.intersection(parts)]
+    if not named:
+        return
+    own = {name for node in _nodes(tree) for name in _with_names(node)} - _schemaless(connection)
+    tables = {
+        str(node["alias"] or node["table_name"]).lower()
+        for node in _nodes(tree)
+        if node.get("type") == "BASE_TABLE"
+        and str(node["schema_name"]).lower() not in _VIEWS
+        and (node["schema_name"] or str(node["table_name"]).lower() not in own)
+    }
+    for parts in named:
+        for place, part in enumerate(parts):
+            if part in _VIRTUAL and (parts[place - 1] in tables if place else tables):
+                raise RefusedQueryError(
+                    f"the column {part} is not allowed in queries: it tells how the lake keeps its rows; "
+                    f"a field of that name is written with what it is in, as inputs.{part}"
+                )
+
+
+def _columns(node: dict[str, Any]) -> list[list[str]]:
+    """The columns that a node names itself, each with its qualifiers."""
+    if node.get("type") == "COLUMN_REF":
+        return [[str(part).lower() for part in node["column_names"]]]
+    alone = [*(node.get("using_columns") or ()), *(node.get("groups") or ())]  # of JOIN and of PIVOT
+    return [[name.lower()] for name in alone if isinstance(name, str)]
+
+
+def _schemaless(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """The lake's tables that are found without a schema."""
+    found = connection.execute(
+        "SELECT lower(table_name) FROM information_schema.tables WHERE table_schema = 'main'"
+    )
+    return {name for (name,) in found.fetchall()}
 
 
 def _check_table_function(function: str) -> None:
@@ -108,7 +153,7 @@ def _check_table_function(function: str) -> None:
         )
 
 
-def _check_table(node: dict[str, Any], named: set[str]) -> None:
+def _check_table(node: dict[str, Any]) -> None:
     catalog, schema, table = (str(node[f"{part}_name"]).lower() for part in ("catalog", "schema", "table"))
     if schema == engine.LAKE and not catalog:
         catalog, schema = schema, ""
@@ -122,14 +167,19 @@ def _check_table(node: dict[str, Any], named: set[str]) -> None:
         raise RefusedQueryError(
             f"{full} is not allowed in queries; SHOW ALL TABLES lists the tables that are"
         )
-    if not schema and table not in named and _FILE_MARKS.intersection(table):
-        raise RefusedQueryError(f"{full} looks like a file: queries can only read tables of the lake")
+    if schema in {"", "main"}:
+        _check_no_file(table)
 
 
-def _with_entries(node: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a WITH names."""
+def _check_no_file(table: str) -> None:
+    # Not even where a WITH has that name: beyond its reach, the same name is a file.
+    if _FILE_MARKS.intersection(table):
+        raise RefusedQueryError(f"{table} looks like a file: queries can only read tables of the lake")
+
+
+def _with_names(node: dict[str, Any]) -> list[str]:
     entries = node.get("cte_map")
-    return entries["map"] if isinstance(entries, dict) else []
+    return [str(entry["key"]).lower() for entry in entries["map"]] if isinstance(entries, dict) else []
 
 
 def _syntax_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:

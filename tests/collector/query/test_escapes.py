@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.batches import predictions
 from helpers.query_lake import Readers, make_lake, readers
 from lapwing_collector import engine, sandbox
 from lapwing_collector.errors import QueryError
-from lapwing_collector.query import QueryPool
+from lapwing_collector.lake import Lake, Progress
+from lapwing_collector.query import QueryPool, Session
 
 CANARY = "lapwing-canary-3f1c"
 
@@ -189,6 +192,11 @@ READS = [
     "SELECT 1 WHERE EXISTS (FROM read_text('{secret}'))",
     "SELECT * FROM range(1) t(i), LATERAL (SELECT content FROM read_text('{secret}'))",
     "SELECT * FROM '{secret}', (WITH \"{secret}\" AS (SELECT 1) SELECT 1)",
+    'SELECT count(*) FROM (WITH "{parquet}" AS (SELECT 1) SELECT 1), "{parquet}"',
+    'SELECT * FROM (WITH "{lake}/data/**" AS (SELECT 1) SELECT 1), "{lake}/data/**"',
+    'WITH "{parquet}" AS (SELECT 1) SELECT * FROM "{parquet}"',
+    'WITH a AS (WITH "{parquet}" AS (SELECT 1) SELECT 1) SELECT * FROM a, lake."{parquet}"',
+    'SELECT * FROM main."{parquet}"',
     "WITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT 1 FROM read_text('{secret}'), r) FROM r",
     "SELECT * FROM (PIVOT read_csv('{secret}') ON a IN (1) USING count(*))",
     "SELECT * FROM query('FROM read_text(''{secret}'')')",
@@ -243,6 +251,24 @@ TELLS = [
     "SELECT * FROM ducklake_options('lake')",
     "SELECT * FROM lake.snapshots()",
     "SELECT * FROM lake.options()",
+    "SELECT filename FROM predictions_all.churn",
+    'SELECT "FileName" FROM predictions_all.churn',
+    "SELECT t.filename FROM predictions_all.churn AS t",
+    "SELECT inputs.filename FROM predictions_all.churn AS inputs",
+    "SELECT churn.filename FROM predictions_all.churn",
+    "SELECT predictions_all.churn.filename FROM predictions_all.churn",
+    "SELECT lake.predictions_all.churn.filename FROM lake.predictions_all.churn",
+    "SELECT * REPLACE (filename AS version) FROM labels.churn",
+    "SELECT min(filename) FROM models",
+    "SELECT filename FROM lake.models",
+    "SELECT filename FROM (WITH models AS (SELECT 1) SELECT 1), models",
+    "SUMMARIZE SELECT filename FROM predictions_all.churn",
+    "SELECT * FROM (PIVOT labels.churn ON label IN (true) USING count(*) GROUP BY filename)",
+    "SELECT * FROM labels.churn JOIN models USING (filename)",
+    "SELECT version FROM predictions_all.churn ORDER BY filename",
+    "SELECT (SELECT filename) FROM predictions_all.churn",
+    "SELECT rowid FROM predictions_all.churn",
+    "SELECT snapshot_id, file_row_number, file_index FROM predictions_all.churn",
     "SHOW VARIABLES",
     "SELECT pg_sleep(60)",
     "SELECT sleep_ms(60000)",
@@ -290,6 +316,9 @@ BENIGN = [
     "SELECT count(*), avg(inputs.age) FROM labeled.churn WHERE time < now()::TIMESTAMP GROUP BY version",
     "WITH a AS (SELECT 1 AS x) SELECT a.x, m.* FROM a, models m",
     "SELECT * FROM range(3) t(i) JOIN models ON true",
+    "SELECT inputs.age AS filename, count(*) FROM predictions.churn GROUP BY filename ORDER BY filename",
+    "WITH named AS (SELECT inputs.age AS filename FROM predictions_all.churn) SELECT n.filename FROM named n",
+    "SELECT x.filename FROM (SELECT 1 AS filename) AS x",
     "SHOW ALL TABLES",
     "DESCRIBE predictions.churn",
     "SUMMARIZE predictions.churn",
@@ -300,6 +329,17 @@ BENIGN = [
 def test_what_people_ask_is_answered(ground: Ground, sql: str) -> None:
     """None of the above stands in the way of looking at the lake."""
     ground.pool.run(sql, {}, 30)
+
+
+def test_fields_may_be_called_as_columns_of_ducklake(tmp_path: Path) -> None:
+    """An input named filename or rowid is an input as any other, whichever way it is written."""
+    lake = Lake.open(tmp_path / "lake")
+    lake.flush([predictions("m", [{"inputs.filename": "cat.png", "inputs.rowid": 3}])], [], Progress(1, 0))
+    with closing(lake), closing(Session.open(tmp_path / "lake")) as session:
+        for field in ("inputs.filename", "m.inputs.filename", "inputs['filename']", "(inputs).filename"):
+            for schema in ("predictions", "predictions_all"):
+                rows = session.run(f"SELECT {field} AS f, inputs.rowid AS r FROM {schema}.m")
+                assert rows.to_pylist() == [{"f": "cat.png", "r": 3}]
 
 
 TOKENS = re.compile(r"\w+|'[^']*'|\"[^\"]*\"|\s+|.", re.DOTALL)
