@@ -19,7 +19,8 @@ from lapwing_collector.model.records import Batch, Kind
 logger = logging.getLogger(__name__)
 
 _FLUSH_BYTES: Final = 48 << 20
-"""As much as is written at once: larger flushes cost less a row and more memory."""
+"""As much as is written at once: larger flushes cost less a row and more memory. Half as much is tried after
+each failure, down to one entry, and twice as much again after each success."""
 
 _GATHER_S: Final = 0.05
 """How long rows gather at least, so that those that come together are written together."""
@@ -98,6 +99,7 @@ class Writer:
         self._interval_s = interval_s
         self._on_flushed = on_flushed
         self.flushes = Flushes()
+        self._flush_bytes = _FLUSH_BYTES
         self._failing = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lapwing-writer", daemon=True)
@@ -127,7 +129,7 @@ class Writer:
         while True:
             if self._pending.wait_for_work(self._interval_s) and not self._stop.is_set():
                 due_s = started + self._interval_s - time.monotonic()
-                self._pending.gather(max(due_s, _GATHER_S), _FLUSH_BYTES)
+                self._pending.gather(max(due_s, _GATHER_S), self._flush_bytes)
             started = time.monotonic()
             try:
                 self._flush()
@@ -141,19 +143,22 @@ class Writer:
                 self._failing.set()
                 self.flushes.failed += 1
                 failures += 1
+                tried_bytes = sum(entry.size_bytes for entry in self._pending.peek(self._flush_bytes))
+                self._flush_bytes = max(min(tried_bytes, self._flush_bytes) // 2, 1)
                 if self._stop.wait(_RETRY_S[min(failures, len(_RETRY_S)) - 1]):
                     return
             else:
                 if failures:
                     logger.info("flushing to the lake works again", extra={"action": "flush_recovered"})
                 self._failing.clear()
+                self._flush_bytes = min(2 * self._flush_bytes, _FLUSH_BYTES)
                 failures = 0
             if self._stop.is_set() and (self._failing.is_set() or not self._pending.peek(1)):
                 return
 
     def _flush(self) -> None:
         """Write what waits."""
-        entries = self._pending.peek(_FLUSH_BYTES)
+        entries = self._pending.peek(self._flush_bytes)
         metrics = self._metrics.waiting(self._lake.progress.metrics, _METRICS_AT_ONCE)
         if not entries and not metrics:
             return

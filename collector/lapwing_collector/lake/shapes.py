@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import accumulate
 from typing import Any, Final
 
 import pyarrow as pa
@@ -24,6 +25,8 @@ type_ = pa.types
 
 Path = tuple[str, ...]
 Shape = Mapping[str, pa.DataType]
+Parts = Mapping[int, pa.Array]
+"""Values of a field by the number of the batch that they are from, in order."""
 
 EXACT_INTEGER: Final = 2**53
 """Every integer of at most this magnitude is exact as a DOUBLE."""
@@ -63,14 +66,22 @@ def reconcile(
     typing = _Typing(known, stored_integers_exact)
     leftovers: dict[int, dict[str, Any]] = defaultdict(dict)
     columns: dict[Path, pa.Array] = {}
+    starts = list(accumulate((batch.rows.num_rows for batch in batches), initial=0))
     for path, kinds in _fields_by_path(batches).items():
-        target = typing.settle(path, {kind: values for kind, values in kinds.items() if kind != UNTYPED})
-        for kind, values in kinds.items():
-            fitting = None if target is None or kind == UNTYPED else convert(values, target)
-            if fitting is not None:
-                columns[path] = pc.coalesce(columns[path], fitting) if path in columns else fitting
-            for row in _lost_rows(values, fitting):
-                leftovers[row][".".join(path)] = _jsonable(values[row])
+        target = typing.settle(path, {kind: parts for kind, parts in kinds.items() if kind != UNTYPED})
+        name = ".".join(path)
+        for kind, parts in kinds.items():
+            if target is None or kind == UNTYPED:  # no column: nothing is as long as all rows
+                for index, values in parts.items():
+                    for row in _indices(values.is_valid()):
+                        leftovers[starts[index] + row][name] = _jsonable(values[row])
+                continue
+            values = _over_all_rows(parts, kind, starts)
+            fitting = convert(values, target)
+            columns[path] = pc.coalesce(columns[path], fitting) if path in columns else fitting
+            if kind != target:
+                for row in _indices(pc.and_(values.is_valid(), fitting.is_null())):
+                    leftovers[row][name] = _jsonable(values[row])
     shape = typing.shape()
     rows = _with_extra(rows, leftovers)
     for root, kind in shape.items():
@@ -112,7 +123,7 @@ class _Typing:
         }
         self._stored_integers_exact = stored_integers_exact
 
-    def settle(self, path: Path, arriving: Mapping[pa.DataType, pa.Array]) -> pa.DataType | None:
+    def settle(self, path: Path, arriving: Mapping[pa.DataType, Parts]) -> pa.DataType | None:
         """The column type of the field at `path`; None if it can not be a column."""
         if not arriving:
             return None
@@ -148,9 +159,7 @@ class _Typing:
             self._spellings[lowered[:depth]] = path[:depth]
         return True
 
-    def _widened(
-        self, path: Path, known: pa.DataType, arriving: Mapping[pa.DataType, pa.Array]
-    ) -> pa.DataType:
+    def _widened(self, path: Path, known: pa.DataType, arriving: Mapping[pa.DataType, Parts]) -> pa.DataType:
         wider = _WIDER.get(known)
         if wider is None or wider not in arriving or not self._stored_integers_exact(path):
             return known
@@ -164,13 +173,15 @@ def _is_name(part: str) -> bool:
     return 0 < len(part) <= MAX_NAME and "\0" not in part
 
 
-def _inferred(arriving: Mapping[pa.DataType, pa.Array]) -> pa.DataType:
+def _inferred(arriving: Mapping[pa.DataType, Parts]) -> pa.DataType:
     kinds = set(arriving)
     if kinds == {pa.int64(), pa.float64()}:
         return pa.float64()
     if kinds <= {pa.list_(pa.int64()), pa.list_(pa.float64())} and pa.list_(pa.float64()) in kinds:
         return pa.list_(pa.float32())
-    return max(arriving, key=lambda kind: len(arriving[kind]) - arriving[kind].null_count)
+    return max(
+        arriving, key=lambda kind: sum(len(part) - part.null_count for part in arriving[kind].values())
+    )
 
 
 def _leaves(path: Path, types: Shape | pa.StructType) -> list[tuple[Path, pa.DataType]]:
@@ -188,24 +199,26 @@ def _nested(node: Any) -> pa.DataType:
     return node
 
 
-def _fields_by_path(batches: Sequence[Batch]) -> dict[Path, dict[pa.DataType, pa.Array]]:
-    """Each field's values over all rows, per kind."""
-    parts: dict[Path, dict[pa.DataType, dict[int, pa.Array]]] = {}
+def _fields_by_path(batches: Sequence[Batch]) -> dict[Path, dict[pa.DataType, dict[int, pa.Array]]]:
+    """Each field's values in the batches that have any, per kind."""
+    found: dict[Path, dict[pa.DataType, dict[int, pa.Array]]] = {}
     for index, batch in enumerate(batches):
         for column in batch.fields:
-            parts.setdefault(column.path, {}).setdefault(column.values.type, {})[index] = column.values
-    return {
-        path: {
-            kind: pa.concat_arrays(
-                [
-                    by_batch[index] if index in by_batch else pa.nulls(batch.rows.num_rows, kind)
-                    for index, batch in enumerate(batches)
-                ]
-            )
-            for kind, by_batch in kinds.items()
-        }
-        for path, kinds in parts.items()
-    }
+            found.setdefault(column.path, {}).setdefault(column.values.type, {})[index] = column.values
+    return found
+
+
+def _over_all_rows(parts: Parts, kind: pa.DataType, starts: Sequence[int]) -> pa.Array:
+    """The values over all rows, null where a batch has none; as many pieces as there are parts and gaps."""
+    pieces, end = [], 0
+    for index, values in parts.items():
+        if starts[index] > end:
+            pieces.append(pa.nulls(starts[index] - end, kind))
+        pieces.append(values)
+        end = starts[index + 1]
+    if starts[-1] > end:
+        pieces.append(pa.nulls(starts[-1] - end, kind))
+    return pa.concat_arrays(pieces)
 
 
 def _assemble(path: Path, kind: pa.DataType, columns: Mapping[Path, pa.Array], length: int) -> pa.Array:
@@ -238,9 +251,8 @@ def _convert_lists(values: pa.Array, target: pa.DataType) -> pa.Array:
     return pc.if_else(keep, values, None).cast(target)
 
 
-def _lost_rows(values: pa.Array, fitting: pa.Array | None) -> list[int]:
-    lost = values.is_valid() if fitting is None else pc.and_(values.is_valid(), fitting.is_null())
-    rows: list[int] = pc.indices_nonzero(lost).to_pylist()
+def _indices(chosen: pa.Array) -> list[int]:
+    rows: list[int] = pc.indices_nonzero(chosen).to_pylist()
     return rows
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from helpers.batches import START, labels, predictions
 from helpers.waiting import wait_until
+from lapwing_collector.app import writing
 from lapwing_collector.app.accounts import Accounts
 from lapwing_collector.app.pending import LogEntry, Pending
 from lapwing_collector.app.poison import DeadLetters, find_refused, is_refusal
@@ -221,6 +222,26 @@ def test_a_full_disk_is_waited_for(
     assert not (bench.folder / "dead-letters").exists()
     actions = [getattr(record, "action", None) for record in caplog.records]
     assert actions == ["flush_failed", "flush_recovered"]
+
+
+def test_what_is_too_much_at_once_is_written_in_parts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory does not do for all that waits, half of it is tried, and so on down to one entry."""
+    real, tried = bench.lake.flush, []
+
+    def flush(batches: Any, *arguments: Any) -> None:
+        tried.append(len(batches))
+        if len(batches) > 1:
+            raise MemoryError
+        real(batches, *arguments)
+
+    monkeypatch.setattr(bench.lake, "flush", flush)
+    monkeypatch.setattr(writing, "_RETRY_S", (0.0,))
+    for position in range(1, 9):
+        bench.put(position, predictions("a", ids(str(position))))
+    bench.writer.start()
+    bench.wait_for(8)
+    assert tried[:4] == [8, 4, 2, 1]
+    assert bench.stored("SELECT count(*), count(DISTINCT prediction_id) FROM predictions.a") == [(8, 8)]
 
 
 def test_rows_that_follow_each_other_gather(tmp_path: Path) -> None:

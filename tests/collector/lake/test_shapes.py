@@ -5,12 +5,17 @@ import math
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.batches import Json, predictions
 from lapwing_collector.lake.shapes import EXACT_INTEGER, MAX_FIELDS, MAX_NAME, Reconciled, reconcile
 from lapwing_collector.model.records import Batch
+
+ORDINARY = pa.default_memory_pool()
+MEASURED = pa.proxy_memory_pool(ORDINARY)
+"""Lives as long as anything that was made with it."""
 
 
 def bring(*batches: Batch, known: Any = None, exact: bool = True) -> Reconciled:
@@ -114,6 +119,27 @@ def test_columns_do_not_explode() -> None:
     assert len(extras(many)[0]) == 5
     again = bring(predictions("m", [{"inputs.f0": 1, "inputs.new": 2}]), known=many.shape)
     assert extras(again) == [{"inputs.new": 2}]
+
+
+def test_thousands_of_names_take_memory_for_columns_only() -> None:
+    """What fields beyond the cap cost depends on their values, not on the rows of others; none is lost."""
+    batches = [
+        predictions("m", [{f"inputs.f{batch}_{i}": i for i in range(10)}] * 4) for batch in range(1_000)
+    ]
+    pa.set_memory_pool(MEASURED)
+    try:
+        reconciled = bring(*batches)
+    finally:
+        pa.set_memory_pool(ORDINARY)
+    column_bytes = 4_000 * 8
+    assert MEASURED.max_memory() < 3 * MAX_FIELDS * column_bytes  # 10 000 names as columns would be 320 MB
+    in_columns = sum(
+        int(pc.sum(child.is_valid()).as_py())
+        for child in reconciled.rows.column("inputs").combine_chunks().flatten()
+    )
+    kept = extras(reconciled)
+    assert (in_columns, sum(map(len, kept))) == (4 * MAX_FIELDS, 4 * (10_000 - MAX_FIELDS))
+    assert kept[-1] == {f"inputs.f999_{i}": i for i in range(10)}
 
 
 def test_extra_of_the_record_is_kept() -> None:
