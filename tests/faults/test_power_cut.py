@@ -1,16 +1,20 @@
 """A power cut: pages and names that nobody synced are gone."""
 
 import random
+import time
 from pathlib import Path
 
 import pytest
 
+from helpers.collector import ask, prediction, project, request, running
 from helpers.faults_claims import Claims
 from helpers.faults_forgetful_disk import missing, mounted
 from helpers.faults_judge import judge, require_well
 from helpers.faults_plan import LONG, SEED, as_root
 from helpers.faults_producer import Producer
 from helpers.faults_victim import Victim, wait_until
+from lapwing_collector.app.keeping import backup, restore
+from lapwing_collector.app.maintenance import tell_nobody
 
 pytestmark = [as_root, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
@@ -36,3 +40,20 @@ def test_what_was_promised_survives_a_power_cut(turn: int, tmp_path: Path, claim
         require_well(judge(revived, claims))
     finally:
         revived.clear()
+
+
+def test_a_backup_and_what_is_made_of_it_survive_a_power_cut(tmp_path: Path) -> None:
+    """Once the command has said that it is done, all of it is on the medium."""
+    data = tmp_path / "source"
+    with running(project(data)) as collector:
+        records = [prediction("m", f"p-{n}", time.time_ns(), inputs={"n": n}) for n in range(20)]
+        assert collector.post(request(records))[0] == 200
+    with mounted(tmp_path) as disk:
+        backup(None, {"data": data}, tell_nobody, disk.data / "backup")
+        restore(None, {"data": disk.data / "restored"}, tell_nobody, disk.data / "backup")
+        disk.cut_power()
+    again = disk.found / "again"
+    restore(None, {"data": again}, tell_nobody, disk.found / "backup")
+    for revived in (again, disk.found / "restored"):
+        with running(project(revived)):
+            assert ask(revived, "SELECT count(*) AS n FROM predictions.m") == [{"n": 20}]

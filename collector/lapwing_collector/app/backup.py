@@ -18,10 +18,12 @@ from typing import Any, Final
 import lapwing
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.errors import DataDirectoryError
+from lapwing_collector.folders import PRIVATE, make_folder, sync_folder
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.catalog_file import CatalogFileError, check_catalog, copy_catalog
 from lapwing_collector.lake.files import all_files
 from lapwing_collector.lake.scrub import damage_of
+from lapwing_collector.wal import sync_data, write_durably
 
 MANIFEST: Final = "backup.json"
 _ATTEMPTS: Final = 10
@@ -43,7 +45,7 @@ def take_backup(directory: DataDirectory, target: Path, now: datetime, tell: Tel
         raise DataDirectoryError(f"{target}: a backup inside the data directory would be lost with it")
     try:
         backup = DataDirectory(target)
-        backup.lake.mkdir(parents=True)
+        make_folder(backup.lake)
         _copy_log(directory, backup)
         if directory.state.exists():
             _copy_database(directory.state, backup.state)
@@ -62,10 +64,13 @@ def take_backup(directory: DataDirectory, target: Path, now: datetime, tell: Tel
             "files": len(files),
             "bytes": size_bytes,
         }
-        (target / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    except (OSError, CatalogFileError, sqlite3.Error) as error:
+        _sync(target)  # the manifest says that all of it is there
+        write_durably(target / MANIFEST, f"{json.dumps(manifest, indent=1)}\n".encode())
+    except BaseException as error:
         shutil.rmtree(target, ignore_errors=True)
-        raise DataDirectoryError(f"{target}: the backup could not be written: {error}") from error
+        if isinstance(error, (OSError, CatalogFileError, sqlite3.Error)):
+            raise DataDirectoryError(f"{target}: the backup could not be written: {error}") from error
+        raise
     return manifest
 
 
@@ -87,16 +92,32 @@ def restore_backup(source: Path, directory: DataDirectory, tell: Tell) -> dict[s
     unfinished = root.with_name(root.name + ".restoring")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
+        make_folder(root.parent)
         shutil.copytree(source, unfinished, ignore=shutil.ignore_patterns(MANIFEST))
         _verify(DataDirectory(unfinished), tell)
+        unfinished.chmod(PRIVATE)
+        _sync(unfinished)
         if root.exists():
             root.rmdir()
         unfinished.rename(root)
+        sync_folder(root.parent)
     except OSError as error:
         raise DataDirectoryError(f"{root}: the backup could not be restored: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return manifest
+
+
+def _sync(root: Path) -> None:
+    """Wait until everything below a folder is on the medium, and the names of it all."""
+    for folder, _, names in os.walk(root, topdown=False):
+        for name in names:
+            descriptor = os.open(Path(folder, name), os.O_RDONLY)
+            try:
+                sync_data(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_folder(Path(folder))
 
 
 def _verify(directory: DataDirectory, tell: Tell) -> None:

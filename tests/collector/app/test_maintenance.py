@@ -315,6 +315,22 @@ def test_a_backup_is_refused_where_something_is(data: Path, tmp_path: Path) -> N
     assert not (tmp_path / "new").exists()
 
 
+def test_half_a_backup_never_stays(data: Path, tmp_path: Path) -> None:
+    """Whatever ends it, a backup that is not whole is gone, and the folder can be used again."""
+    with running(project(data)) as collector:
+        send(collector, 0, 4)
+        until(lambda: len(numbers(data)) == 4)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        backup(None, {"data": data}, interrupt, tmp_path / "backup")
+    assert not (tmp_path / "backup").exists()
+    backup(None, {"data": data}, tell_nobody, tmp_path / "backup")
+    assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
+
+
 def wrong(findings: list[Any]) -> set[str]:
     return {each.subject for each in findings if each.wrong}
 
