@@ -33,14 +33,13 @@ class _Bucket:
 
     def contain(self, hashes: Hashes) -> Bools:
         """Which of `hashes`, which are sorted, are here."""
-        words, bits = self._bits(hashes)
-        found: Bools = (self._filter[words] & bits) == bits
+        found = self._may_contain(hashes)
         if found.any():
             likely = np.flatnonzero(found)
             wanted = hashes[likely]
             here = np.zeros(len(wanted), np.bool_)
             for run in self.runs:
-                here |= _contained(run, wanted)
+                here |= _places(run, wanted) >= 0
             found[likely] = here
         return found
 
@@ -52,9 +51,21 @@ class _Bucket:
             run = _sorted(np.concatenate((self.runs.pop(), run)))
         self.runs.append(run)
 
-    def forget(self, gone: "Keys") -> None:
-        """Take out hashes; the filter need not know."""
-        self.runs = [run[~gone.contain(run)] for run in self.runs]
+    def forget(self, hashes: Hashes) -> None:
+        """Take out hashes, which are sorted; the filter need not know."""
+        gone = hashes[self._may_contain(hashes)]
+        if not len(gone):
+            return
+        for number in range(len(self.runs)):
+            # Again and again: what shares its first half with others may stand there more than once.
+            while (places := _places(self.runs[number], gone)).max() >= 0:
+                self.runs[number] = np.delete(self.runs[number], places[places >= 0], axis=0)
+
+    def _may_contain(self, hashes: Hashes) -> Bools:
+        """Which of `hashes` the filter does not rule out."""
+        words, bits = self._bits(hashes)
+        likely: Bools = (self._filter[words] & bits) == bits
+        return likely
 
     def _bits(self, hashes: Hashes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint64]]:
         """Where in the filter each hash leaves its bits, and which."""
@@ -115,8 +126,9 @@ class Keys:
 
     def forget(self, hashes: Hashes) -> None:
         """Remember `hashes` no longer."""
-        gone = Keys(0, len(hashes) + 1)
-        gone.add(hashes, 0)
+        if not len(hashes):
+            return
+        gone = _sorted(hashes)
         for bucket in self._buckets:
             bucket.forget(gone)
 
@@ -137,17 +149,17 @@ def _sorted(hashes: Hashes) -> Hashes:
     return first
 
 
-def _contained(run: Hashes, wanted: Hashes) -> Bools:
-    """Which of `wanted` are in `run`; both are sorted by the first of the two numbers."""
+def _places(run: Hashes, wanted: Hashes) -> npt.NDArray[np.intp]:
+    """Where in `run` each of `wanted` is, -1 if nowhere; both are sorted by the first of the two numbers."""
     at = np.searchsorted(run[:, 0], wanted[:, 0])
-    found = np.zeros(len(wanted), np.bool_)
+    places = np.full(len(wanted), -1, np.intp)
     looking = np.flatnonzero(at < len(run))
     while len(looking):
         here = run[at[looking]]
         alike = here[:, 0] == wanted[looking, 0]
         same = alike & (here[:, 1] == wanted[looking, 1])
-        found[looking[same]] = True
+        places[looking[same]] = at[looking[same]]
         looking = looking[alike & ~same]  # two hashes may share their first half
         at[looking] += 1
         looking = looking[at[looking] < len(run)]
-    return found
+    return places

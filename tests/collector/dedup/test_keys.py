@@ -1,10 +1,11 @@
 """Sets of hashes that are remembered for a while."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapwing_collector.dedup.keys import Hashes, Keys
+from lapwing_collector.dedup.keys import Hashes, Keys, _places
 
 HALVES = st.one_of(st.integers(0, 3), st.sampled_from([2**64 - 1, 2**63]))
 HASHES = st.lists(st.tuples(HALVES, HALVES), max_size=30)
@@ -69,3 +70,36 @@ def test_the_newest_are_kept_when_there_is_no_room() -> None:
         assert len(keys) <= 12_000
     assert all(keys.contain(batch).all() for batch in batches[-20:])
     assert not keys.contain(np.concatenate(batches[:30])).any()
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2000])
+def test_forgetting_reads_little_of_what_is_remembered(monkeypatch: pytest.MonkeyPatch, gone: int) -> None:
+    """What a failed append takes back is looked for where it may be; nothing else is read, or copied."""
+    keys = Keys(window_ns=10**9, capacity=1_000_000)
+    for seed in range(20):
+        keys.add(random(50_000, seed), seed)
+    newest = random(gone, 99)
+    keys.add(newest, 30)
+    before = keys.dump()
+    asked = []
+
+    def places(run: Hashes, wanted: Hashes) -> np.ndarray:
+        asked.append(len(wanted))
+        return _places(run, wanted)
+
+    monkeypatch.setattr("lapwing_collector.dedup.keys._places", places)
+    keys.forget(newest)
+    assert sum(asked) <= 3 * gone
+    assert len(keys) == 1_000_000
+    assert not keys.contain(newest).any()
+    changed = [run for _, run in keys.dump() if not any(run is other for _, other in before)]
+    assert len(changed) == (gone > 0)
+
+
+def test_forgetting_hashes_that_are_not_there() -> None:
+    """Hashes that were never added, or are too old by now, are forgotten without harm."""
+    keys = Keys(window_ns=10**9, capacity=10_000)
+    keys.add(random(100, 1), 0)
+    keys.forget(random(100, 2))
+    keys.forget(np.concatenate((random(3, 1), random(3, 1))))
+    assert keys.contain(random(100, 1)).tolist() == [False] * 3 + [True] * 97
