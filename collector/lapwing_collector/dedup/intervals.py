@@ -1,13 +1,16 @@
 """Sets of integers as sorted, disjoint intervals that never touch; both ends of an interval belong to it."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+_LOWEST: Final = -(2**63)
+_HIGHEST: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,8 @@ class Intervals:
     @property
     def count(self) -> int:
         """How many integers it holds."""
-        # In Python's integers: the width of the widest intervals does not fit in 64 bits.
-        total: int = sum(self.ends.tolist()) - sum(self.starts.tolist()) + len(self)
-        return total
+        # Without a sign the widths fit in 64 bits, and so does their sum: it is less than 2^64.
+        return int((self.ends.view(np.uint64) - self.starts.view(np.uint64)).sum()) + len(self)
 
     def contain(self, values: Int64s) -> Bools:
         """Which of `values` are in the set."""
@@ -75,18 +77,22 @@ class Intervals:
 
     def __sub__(self, other: "Intervals") -> "Intervals":
         """What is in this one and not in the other."""
-        starts, ends = self.starts, self.ends
-        for start, end in zip(other.starts.tolist(), other.ends.tolist(), strict=True):
-            first = np.searchsorted(ends, start)
-            behind = np.searchsorted(starts, end, side="right")
-            if first == behind:
-                continue
-            left, right = int(starts[first]), int(ends[behind - 1])
-            rest = [[left, start - 1]] * (left < start) + [[end + 1, right]] * (end < right)
-            middle = np.array(rest, dtype=np.int64).reshape(-1, 2)
-            starts = np.concatenate((starts[:first], middle[:, 0], starts[behind:]))
-            ends = np.concatenate((ends[:first], middle[:, 1], ends[behind:]))
-        return Intervals(starts, ends)
+        rest = other._gaps()
+        # Of each interval of this set the gaps of the other that it reaches into, one after another.
+        first = np.searchsorted(rest.ends, self.starts)
+        reached = np.maximum(np.searchsorted(rest.starts, self.ends, side="right") - first, 0)
+        own = np.repeat(np.arange(len(self)), reached)
+        gap = np.arange(len(own)) + np.repeat(first - (np.cumsum(reached) - reached), reached)
+        return Intervals(
+            np.maximum(self.starts[own], rest.starts[gap]), np.minimum(self.ends[own], rest.ends[gap])
+        )
+
+    def _gaps(self) -> "Intervals":
+        """All that is not in the set."""
+        at_lowest = bool(len(self)) and int(self.starts[0]) == _LOWEST
+        at_highest = bool(len(self)) and int(self.ends[-1]) == _HIGHEST
+        gaps = slice(int(at_lowest), len(self) + 1 - int(at_highest))
+        return Intervals(np.append(_LOWEST, self.ends + 1)[gaps], np.append(self.starts - 1, _HIGHEST)[gaps])
 
 
 NOTHING = Intervals(np.zeros(0, np.int64), np.zeros(0, np.int64))
