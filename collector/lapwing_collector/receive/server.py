@@ -124,10 +124,11 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Cuts off clients that do not get a request's head across or take no answer, and those of too many.
+    """Cuts off clients that do not get a request across or take no answer, and those of too many.
 
     Attributes:
-        head_bytes: How long the head of a request may be.
+        head_bytes: How long the head of a request may be, and what comes between or after the pieces of its
+            body; the parser keeps trailers like headers.
     """
 
     head_bytes: ClassVar[int] = 64 * 1024
@@ -139,7 +140,9 @@ class _Protocol(HttpToolsProtocol):
         self._waiting = waiting
         self._received = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._rest_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._complete = True
         self._closing = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -149,22 +152,42 @@ class _Protocol(HttpToolsProtocol):
             next(iter(self._waiting)).transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        self._received += len(data)
         super().data_received(data)
-        if self._head_timer is not None:
-            self._received += len(data)
-            if self._received > self.head_bytes:
-                self.transport.close()
+        if self._received > self.head_bytes and not self._complete:
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._complete = False
         self._begin_head()
+
+    def on_body(self, body: bytes) -> None:
+        self._received = 0
+        super().on_body(body)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_timer is not None:  # else it is a trailer, of which nobody asks
+            super().on_header(name, value)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._complete = True
+        self._received = 0
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
+            self.timeout_keep_alive_task = self.loop.call_later(_KEEP_ALIVE_S, self.transport.close)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if not self.pipeline and self._head_timer is None:
+        if self.cycle.response_complete and self._head_timer is None:
             self._waiting[self] = None
+            if not self._complete and not self.transport.is_closing():
+                self._rest_timer = self.loop.call_later(self._limits.message_s, self.transport.close)
 
     def on_headers_complete(self) -> None:
+        self._received = 0
         self._end_head()
         super().on_headers_complete()
         if self._closing:
@@ -183,27 +206,26 @@ class _Protocol(HttpToolsProtocol):
         self._write_timer = self.loop.call_later(self._limits.idle_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        self._cancel_write_timer()
+        _cancel(self._write_timer)
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
-        self._cancel_write_timer()
+        _cancel(self._write_timer)
+        _cancel(self._rest_timer)
         super().connection_lost(exc)
 
     def _begin_head(self) -> None:
         if self._head_timer is None:
-            self._received = 0
             self._waiting.setdefault(self)
             self._head_timer = self.loop.call_later(self._limits.idle_s, self.transport.close)
 
     def _end_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        _cancel(self._head_timer)
+        self._head_timer = None
         self._waiting.pop(self, None)
 
-    def _cancel_write_timer(self) -> None:
-        if self._write_timer is not None:
-            self._write_timer.cancel()
-            self._write_timer = None
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from opentelemetry._logs import LogRecord
@@ -200,6 +200,74 @@ def test_an_endless_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(Recorder()) as server, server.connect() as connection:
         connection.sendall(REQUEST + b"X: " + b"x" * 1000)
         assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        REQUEST + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n",
+        REQUEST.replace(b"protobuf", b"nonsense") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+    ],
+    ids=["in hand", "refused", "answered"],
+)
+@pytest.mark.parametrize("trailer", [b"X: " + b"x" * 1000 + b"\r\n", b"x" * 1000], ids=["many", "endless"])
+def test_trailers_without_end_are_cut_off(before: bytes, trailer: bytes) -> None:
+    """Who sends more trailers than a head may have is cut off, whether or not it was answered before."""
+    sent = 0
+    with serving(Recorder()) as server, server.connect() as connection:
+        connection.sendall(before)
+        with suppress(ConnectionError):
+            while sent < 64 * 1024 * 1024:
+                connection.sendall(trailer)
+                sent += len(trailer)
+    assert sent < 16 * 1024 * 1024, "no more than what the two ends buffer between them"
+
+
+def test_trailers_are_dropped(shared: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body with trailers is taken, and they do not become headers of the request."""
+    seen: list[int] = []
+    complete = _Protocol.on_message_complete
+    monkeypatch.setattr(
+        _Protocol, "on_message_complete", lambda self: (seen.append(len(self.headers)), complete(self))
+    )
+    recorder = Recorder()
+    with shared.ingesting(recorder) as server, server.connect() as connection:
+        connection.sendall(REQUEST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(b"2\r\nhi\r\n0\r\nX: a\r\nY: b\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
+    assert (recorder.bodies, seen) == ([b"hi"], [4])
+
+
+def test_a_large_chunked_body_of_small_pieces_is_taken(shared: Running) -> None:
+    """What pieces cost on the way counts only between them, however many there are."""
+    recorder = Recorder()
+    with shared.ingesting(recorder) as server:
+        assert server.post(iter([b"ab"] * 50_000)).status == 200
+    assert recorder.bodies == [b"ab" * 50_000]
+
+
+def test_the_rest_of_an_answered_request_must_come() -> None:
+    """A client that was answered before its body's end, and never sends that, does not stay for ever."""
+    with serving(Recorder(), Limits(message_s=0.2)) as server, server.connect() as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"a")
+        assert read_all(connection) == b""
+
+
+def test_after_the_rest_the_connection_goes_on() -> None:
+    """Once the rest of an answered request has come, the connection carries another."""
+    with serving(Recorder(), Limits(message_s=0.2)) as server, server.connect() as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"ab")
+        connection.settimeout(0.4)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(20)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
 
 
 def test_a_port_in_use_is_told_in_one_line() -> None:
