@@ -33,6 +33,7 @@ class Catalog:
         self._folder = folder
         self._connection = connection
         self._lock = threading.RLock()
+        self._doubtful: set[Path] = set()
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -85,17 +86,31 @@ class Catalog:
             yield
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit what happens inside, or roll it back if anything raises; exclusive meanwhile."""
+    def transaction(self, files: Sequence[Path] = ()) -> Iterator[None]:
+        """Commit what happens inside, or roll it back if anything raises; exclusive meanwhile.
+
+        Args:
+            files: Those that the transaction makes known. They are deleted if it fails, but not at once if
+                it fails in committing: SQLite may have it in its log all the same, and recover it after a
+                crash. Then they go after the next commit, which settles what the catalog knows.
+        """
         with self._lock:
-            self._connection.execute("BEGIN")
+            committing = False
             try:
+                self._connection.execute("BEGIN")
                 yield
+                committing = True
                 self._connection.execute("COMMIT")
             except BaseException:
                 with suppress(duckdb.Error):  # a failed COMMIT has ended it already, here or in SQLite
                     self._connection.execute("ROLLBACK")
+                if committing:
+                    self._doubtful.update(files)
+                else:
+                    for file in files:
+                        file.unlink(missing_ok=True)
                 raise
+            self._delete_doubtful()
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
@@ -142,6 +157,17 @@ class Catalog:
         """Where the files of a table are; None if there is no such table."""
         found = self.rows(statement("table_folder", schema=literal(schema), table=literal(name)))
         return engine.data_folder(self._folder) / found[0][0] / found[0][1] if found else None
+
+    def _delete_doubtful(self) -> None:
+        """Delete files of commits that failed, unless they took place; never fails what was committed."""
+        if not self._doubtful:
+            return
+        names = ", ".join(literal(file.name) for file in self._doubtful)
+        with suppress(duckdb.Error, OSError):  # the next commit tries again; opening clears what is left
+            known = {Path(path).name for (path,) in self.rows(statement("known_files", names=names))}
+            for file in [each for each in self._doubtful if each.name not in known]:
+                file.unlink(missing_ok=True)
+            self._doubtful.clear()
 
     def close(self) -> None:
         """Let go of the catalog; closing twice is harmless."""

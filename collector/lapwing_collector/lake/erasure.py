@@ -196,7 +196,7 @@ def record_erasure(
     table = Tables(catalog)["main", "erasures"]
     file = table.folder / f"{uuid.uuid4()}.parquet"
     written = write_parquet(file, pa.Table.from_pylist([row], _ERASURE_ROWS), table.columns)
-    with catalog.transaction():
+    with catalog.transaction([file]):
         add_files(catalog, [DataFile(table, file, written)], None)
 
 

@@ -100,13 +100,8 @@ class Rewriter:
         before = int(self.read(f"SELECT count(*) AS n FROM {table.sql} WHERE {among}").column("n")[0].as_py())
         new = self._write(table, f"{among} AND ({keep})", parameters or {}, pause)
         after = new.written.footer.num_rows if new is not None else 0
-        try:
-            reach("maintenance.before_exchange")
-            self._exchange(table, files, deletions, new, carry_progress=carry_progress)
-        except BaseException:
-            if new is not None and not self._catalog.rows(statement("has_file", file=literal(new.path.name))):
-                new.path.unlink(missing_ok=True)
-            raise
+        reach("maintenance.before_exchange")
+        self._exchange(table, files, deletions, new, carry_progress=carry_progress)
         reach("maintenance.after_exchange")
         return Rewritten(len(files), before - after)
 
@@ -204,7 +199,7 @@ class Rewriter:
         *,
         carry_progress: bool,
     ) -> None:
-        with self._catalog.transaction():
+        with self._catalog.transaction([] if new is None else [new.path]):
             progress = self._catalog.rows(statement("commit_progress")) if carry_progress else []
             if self._deletions(files) != deletions:
                 raise ConflictError(f"{table.sql}: rows were deleted while they were read")

@@ -173,11 +173,10 @@ class Lake:
             staged = self._stage(batches, metrics)
             crashpoints.reach("lake.before_commit")
             try:
-                with self._catalog.transaction():
+                with self._catalog.transaction([file.path for file in staged.files]):
                     add_files(self._catalog, staged.files, json.dumps(asdict(progress)))
             except BaseException:
                 if self._committed_progress() != progress:
-                    staged.remove()
                     raise
             crashpoints.reach("lake.after_commit")
             self._names.update(staged.names)

@@ -235,9 +235,9 @@ LIMIT $limit;
 -- name: forget_files
 DELETE FROM __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion WHERE data_file_id IN ($ids);
 
--- name: has_file
--- Whether a commit that seemed to fail took place after all.
-SELECT data_file_id FROM __ducklake_metadata_lake.ducklake_data_file WHERE path = $file;
+-- name: known_files
+-- Which files the catalog knows, of those whose commits seemed to fail.
+SELECT path FROM __ducklake_metadata_lake.ducklake_data_file WHERE path IN ($names);
 
 -- name: known_paths
 -- Every file that the catalog knows: of any snapshot, or waiting to be deleted.
