@@ -135,16 +135,19 @@ def _parse(line: str, resolve: Callable[[str], str]) -> _Token:
         name, scopes, token = line.split(None, 2)
     except ValueError:
         raise ConfigError("expected a name, scopes and a token: scoring write,query TOKEN") from None
+    # No word of the line is told: where the columns are mixed up, any of them may be the token.
     known = {scope.value for scope in Scope}
-    if strange := [scope for scope in scopes.split(",") if scope not in known]:
-        raise ConfigError(f"{strange[0]!r} is no scope; use {', '.join(sorted(known))}, between commas")
+    if not known.issuperset(scopes.split(",")):
+        raise ConfigError(
+            f"its second word must say what the token may do: {', '.join(sorted(known))}, between commas"
+        )
     allowed = frozenset(Scope(scope) for scope in scopes.split(","))
     if hashed := _HASH.fullmatch(token.strip()):
         return _Token(name, allowed, bytes.fromhex(hashed[1]))
     text = resolve(token.strip()).strip()
     if len(text) < _SHORTEST or text.startswith("sha256:"):
         raise ConfigError(
-            f"the token of {name!r} must have {_SHORTEST} characters or more, or be 'sha256:' and 64 "
+            f"a token must have {_SHORTEST} characters or more, or be 'sha256:' and 64 "
             "hexadecimal digits; make one with: python -c 'import secrets; print(secrets.token_urlsafe())'"
         )
     return _Token(name, allowed, _digest(text))
