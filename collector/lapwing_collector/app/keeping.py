@@ -128,13 +128,31 @@ def orders(maintenance: Maintenance, status: Callable[[], Mapping[str, Any]]) ->
 
 
 def _erase(maintenance: Maintenance, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
-    subject = Subject(
-        arguments["table"],
-        tuple(arguments["ids"]),
-        tuple(arguments["request_ids"]),
-        tuple((path, value) for path, value in arguments["values"]),
-    )
-    return maintenance.erase(subject, arguments["by"], tell)
+    match arguments:
+        case {
+            "table": str(table),
+            "ids": [*ids],
+            "request_ids": [*requests],
+            "values": [*values],
+            "by": str(by),
+        } if all(isinstance(each, str) for each in (*ids, *requests)):
+            subject = Subject(table, tuple(ids), tuple(requests), tuple(map(_field_and_value, values)))
+            return maintenance.erase(subject, by, tell)
+    raise ConfigError("erase: expected the texts `table` and `by`, and lists `ids`, `request_ids`, `values`")
+
+
+def _field_and_value(pair: Any) -> tuple[str, str]:
+    match pair:
+        case [str(path), str(value)]:
+            return path, value
+    raise ConfigError("erase: each of `values` must be a field and the text of its value")
+
+
+def _backup(maintenance: Maintenance, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
+    match arguments:
+        case {"target": str(target)} if Path(target).is_absolute():
+            return maintenance.backup(Path(target), tell)
+    raise ConfigError("backup: expected the absolute path of a folder as `target`")
 
 
 _WORK: Mapping[str, _Work] = {
@@ -142,7 +160,7 @@ _WORK: Mapping[str, _Work] = {
     "retain": lambda maintenance, _, tell: maintenance.retain(tell),
     "erase": _erase,
     "scrub": lambda maintenance, _, tell: maintenance.scrub(tell),
-    "backup": lambda maintenance, arguments, tell: maintenance.backup(Path(arguments["target"]), tell),
+    "backup": _backup,
 }
 
 

@@ -14,10 +14,10 @@ import socket
 import socketserver
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 from lapwing_collector.errors import ConfigError, DataDirectoryError, LapwingError, UnavailableError
 
@@ -85,11 +85,11 @@ def ask_owner(data: Path, order: str, arguments: Mapping[str, Any], tell: Tell) 
     connection = _connect(data)
     if connection is None:
         return None
-    with connection, connection.makefile("rwb") as stream:
-        stream.write(json.dumps({"order": order, "arguments": dict(arguments)}).encode() + b"\n")
-        stream.flush()
-        for line in stream:
-            match json.loads(line):
+    with connection, connection.makefile("rb") as stream:
+        with suppress(ConnectionError):  # then there is no answer either
+            connection.sendall(json.dumps({"order": order, "arguments": dict(arguments)}).encode() + b"\n")
+        for said in _said(stream):
+            match said:
                 case {"answer": answer}:
                     return dict(answer)
                 case {"refused": message, "kind": kind}:
@@ -97,6 +97,13 @@ def ask_owner(data: Path, order: str, arguments: Mapping[str, Any], tell: Tell) 
                 case {"doing": what, "done": done, "of": total}:
                     tell(what, done, total)
     raise UnavailableError(f"{data}: the collector went away before it was done; ask again when it is back")
+
+
+def _said(stream: BinaryIO) -> Iterator[Any]:
+    """What the owner says, until it went away, be it within a line."""
+    with suppress(ConnectionError, ValueError):
+        for line in stream:
+            yield json.loads(line)
 
 
 def _connect(data: Path) -> socket.socket | None:
@@ -135,15 +142,21 @@ class _Handler(socketserver.StreamRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        try:
-            self._answer(json.loads(self.rfile.readline(_LINE_BYTES)))
-        except (OSError, ValueError):
-            return  # whoever asked went away, or was no command of ours
+        with suppress(OSError):  # whoever asked went away
+            try:
+                asked = json.loads(self.rfile.readline(_LINE_BYTES))
+            except ValueError:
+                asked = None
+            match asked:
+                case {"order": str(name), "arguments": dict(arguments)}:
+                    self._answer(name, arguments)
+                case _:
+                    self._say(refused='expected a line {"order": NAME, "arguments": {…}}', kind="")
 
-    def _answer(self, asked: Mapping[str, Any]) -> None:
-        order = self.server.orders.get(asked["order"])
+    def _answer(self, name: str, arguments: Mapping[str, Any]) -> None:
+        order = self.server.orders.get(name)
         if order is None:
-            self._say(refused=f"the collector that runs knows no order {asked['order']}", kind="")
+            self._say(refused=f"the collector that runs knows no order {name}", kind="")
             return
 
         def tell(what: str, done: int, total: int) -> None:
@@ -151,12 +164,12 @@ class _Handler(socketserver.StreamRequestHandler):
                 self._say(doing=what, done=done, of=total)
 
         try:
-            answer = order(asked["arguments"], tell)
+            answer = order(arguments, tell)
         except LapwingError as error:
             self._say(refused=str(error), kind=type(error).__name__)
         except Exception as error:
-            logger.exception("%s failed", asked["order"], extra={"action": "order_failed"})
-            self._say(refused=f"{asked['order']} failed: {error}; the collector's log has more", kind="")
+            logger.exception("%s failed", name, extra={"action": "order_failed"})
+            self._say(refused=f"{name} failed: {error}; the collector's log has more", kind="")
         else:
             self._say(answer=dict(answer))
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from lapwing_collector import engine
 from lapwing_collector.app import maintenance
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.doctor import examine
-from lapwing_collector.app.keeping import backup, compact, erase, owning, restore, retain
+from lapwing_collector.app.keeping import backup, compact, erase, orders, owning, restore, retain
 from lapwing_collector.app.maintenance import Maintenance, tell_nobody
 from lapwing_collector.app.owner_socket import OwnerSocket, ask_owner
 from lapwing_collector.app.pacing import Pacing, StoppedError
@@ -491,6 +492,64 @@ def test_orders_are_for_the_owner_of_the_files(data: Path) -> None:
         server.close()
         assert ask_owner(folder, "echo", {}, tell_nobody) is None
         assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "line", [b"\n", b"none\n", b"[1]\n", b"{}\n", b'{"order": "echo"}\n', b'{"order": [], "arguments": {}}\n']
+)
+def test_what_is_no_order_is_refused(data: Path, line: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line that is no order is answered as such, and nothing of it shows in the collector's output."""
+    data.mkdir()
+    server = OwnerSocket.open(data, {"echo": lambda arguments, _: arguments})
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect(str(data / "owner.sock"))
+            connection.sendall(line)
+            with connection.makefile("rb") as answers:
+                assert "expected" in json.loads(answers.readline())["refused"]
+                assert answers.read() == b""
+    finally:
+        server.close()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("said", [b"", b'{"doing": "work", "done": 1, "of": 2}\n{"ans'])
+def test_an_owner_that_dies_is_told(data: Path, said: bytes) -> None:
+    """Whether it resets the connection at once or dies within a line, the command says what to do."""
+    data.mkdir()
+    with socket.socket(socket.AF_UNIX) as owner:
+        owner.bind(str(data / "owner.sock"))
+        owner.listen()
+        (data / "owner.socket").write_text(f"{data / 'owner.sock'}\n")
+
+        def die() -> None:
+            connection, _ = owner.accept()
+            connection.sendall(said)
+            connection.close()  # with the order unread: the command's side is reset
+
+        dying = threading.Thread(target=die)
+        dying.start()
+        with pytest.raises(UnavailableError, match="went away"):
+            ask_owner(data, "echo", {"much": "x" * 5_000_000}, tell_nobody)
+        dying.join()
+
+
+def test_an_order_that_lacks_something_says_what(data: Path) -> None:
+    """An order with arguments missing, or of another kind, is a mistake of who asks, and nothing is done."""
+    subject = {"table": "m", "ids": [], "request_ids": [], "values": [], "by": "me"}
+    with running(project(data)):
+        pass
+    with alone(data) as own:
+        for order, arguments in (
+            ("erase", {}),
+            ("erase", subject | {"ids": [1]}),
+            ("erase", subject | {"values": [["tags.user"]]}),
+            ("backup", {}),
+            ("backup", {"target": "somewhere"}),
+        ):
+            with pytest.raises(ConfigError, match=f"{order}: "):
+                orders(own, dict)[order](arguments, tell_nobody)
 
 
 def test_over_http_nothing_is_taken_away(data: Path) -> None:
