@@ -17,6 +17,15 @@ _CHECKSUM: Final = struct.Struct("<I")
 HEADER_BYTES: Final = _CHECKED.size + _CHECKSUM.size
 MAGIC: Final = b"\xffLW\x02"
 
+_FREE_BYTES: Final = 16 << 20
+_CHECKED_PER_BYTE: Final = 8
+"""What is checksummed at most in search of the next record: so much, and this for each byte gone through."""
+_CHECK_BYTES: Final = 256
+"""Each checksum takes as long as if it were over so many bytes more."""
+
+_Claim = tuple[int, int, int, int]
+"""Position, start and end of the body, and its checksum."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -85,12 +94,13 @@ def scan(data: bytes, seal: int, lowest: int, highest: int, unread: int = -1) ->
     view = memoryview(data)
     offset = 0
     while offset < len(data):
-        found = _head_at(data, offset, seal, lowest, highest)
-        if found is None:
+        claim = _claim_at(data, offset, lowest, highest)
+        if claim is None or not _is_sealed(view, offset, claim, seal):
             end = _next_record(data, offset + 1, seal, lowest, highest)
             yield Gap(offset, end)
         else:
-            position, head, start, end, checksum = found
+            position, start, end, checksum = claim
+            head = data[offset + HEADER_BYTES : start]
             lowest = position + 1
             if position <= unread:
                 yield Entry(position, head, view[:0], end - start)
@@ -101,28 +111,42 @@ def scan(data: bytes, seal: int, lowest: int, highest: int, unread: int = -1) ->
         offset = end
 
 
-def _head_at(
-    data: bytes, offset: int, seal: int, lowest: int, highest: int
-) -> tuple[int, bytes, int, int, int] | None:
-    """Position, head, start and end of the body, and its checksum, of the record at `offset`."""
-    head_start = offset + HEADER_BYTES
-    if head_start > len(data):
+def _claim_at(data: bytes, offset: int, lowest: int, highest: int) -> _Claim | None:
+    """What the bytes at `offset` say that they are, if that can be."""
+    if len(data) < offset + HEADER_BYTES:
         return None
     magic, head_size, body_size, position, body_checksum = _CHECKED.unpack_from(data, offset)
-    start = head_start + head_size
-    end = start + body_size
-    if magic != MAGIC or not lowest <= position <= highest or end > len(data):
+    start = offset + HEADER_BYTES + head_size
+    if magic != MAGIC or not lowest <= position <= highest or start + body_size > len(data):
         return None
-    (checksum,) = _CHECKSUM.unpack_from(data, offset + _CHECKED.size)
-    head = data[head_start:start]
-    if zlib.crc32(head, zlib.crc32(data[offset : offset + _CHECKED.size], seal)) != checksum:
-        return None
-    return position, head, start, end, body_checksum
+    return position, start, start + body_size, body_checksum
+
+
+def _is_sealed(view: memoryview, offset: int, claim: _Claim, seal: int) -> bool:
+    """Whether what stands at `offset` was written to this file."""
+    checked = offset + _CHECKED.size
+    sealed = zlib.crc32(view[offset:checked], seal)
+    sealed = zlib.crc32(view[offset + HEADER_BYTES : claim[1]], sealed)
+    return _CHECKSUM.unpack_from(view, checked) == (sealed,)
 
 
 def _next_record(data: bytes, offset: int, seal: int, lowest: int, highest: int) -> int:
+    """Where the next record after damage begins.
+
+    Bytes that somebody logged may look like the beginnings of a great many records with long heads. Checking
+    takes no longer than in proportion to the bytes that are gone through; what asks for more is passed over.
+    """
+    view = memoryview(data)
+    highest = min(highest, lowest + len(data) // HEADER_BYTES)
+    patience = _FREE_BYTES
+    came_from = offset
     while (offset := data.find(MAGIC, offset)) >= 0:
-        if _head_at(data, offset, seal, lowest, highest) is not None:
-            return offset
+        patience += _CHECKED_PER_BYTE * (offset - came_from)
+        came_from = offset
+        claim = _claim_at(data, offset, lowest, highest)
+        if claim is not None and (cost := _CHECK_BYTES + claim[1] - offset) <= patience:
+            if _is_sealed(view, offset, claim, seal):
+                return offset
+            patience -= cost
         offset += 1
     return len(data)

@@ -1,6 +1,9 @@
 """Reading back: replay, release, positions over restarts, and what damage costs."""
 
+import struct
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -166,6 +169,42 @@ def test_a_logged_record_is_not_taken_for_one(tmp_path: Path) -> None:
     write_log(tmp_path, [segments(tmp_path / "other")[0].read_bytes(), b"two"])
     damage(segments(tmp_path)[0], lambda content: b"?" + content[1:])
     assert read_log(tmp_path) == [(2, b"two")]
+
+
+def hostile(size: int) -> bytes:
+    """That many bytes full of beginnings of records, each with a head that goes nearly to the end."""
+    return b"".join(
+        struct.pack("<4sIIQII", MAGIC, size - at - 2 * HEADER_BYTES, 0, 2, 0, 0)
+        for at in range(0, size - 2 * HEADER_BYTES, HEADER_BYTES)
+    )
+
+
+@pytest.mark.parametrize("torn", ["the header before", "the end"])
+def test_bytes_made_to_look_like_records_cost_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: str
+) -> None:
+    """After damage beside a body full of forged records reading takes its length, and finds what follows."""
+    body = hostile(1 << 20)
+    if torn == "the end":
+        write_log(tmp_path, [b"one", body], segment_bytes=4 << 20)
+        damage(segments(tmp_path)[0], lambda content: content[:-1])
+        expected = [(1, b"one")]
+    else:
+        write_log(tmp_path, [body, b"two", b"three"], segment_bytes=4 << 20)
+        damage(segments(tmp_path)[0], lambda content: b"?" + content[1:])
+        expected = [(2, b"two"), (3, b"three")]
+    size = segments(tmp_path)[0].stat().st_size
+    checked = 0
+
+    def crc32(data: bytes | memoryview, value: int = 0) -> int:
+        nonlocal checked
+        checked += len(data)
+        return zlib.crc32(data, value)
+
+    monkeypatch.setattr("lapwing_collector.wal.record.zlib", SimpleNamespace(crc32=crc32))
+    monkeypatch.setattr("lapwing_collector.wal.record._FREE_BYTES", 1 << 18)
+    assert read_log(tmp_path) == expected
+    assert checked <= 2 * ((1 << 18) + 10 * size)  # once when it is opened, once when it is read
 
 
 def test_an_empty_log_replays_nothing(tmp_path: Path) -> None:
