@@ -24,12 +24,14 @@ _TRIES: Final = 60
 _PASSING: Final = (
     OSError,
     MemoryError,
+    RuntimeError,
+    duckdb.ConnectionException,
     duckdb.OperationalError,
     duckdb.InternalError,
     duckdb.FatalException,
     duckdb.InterruptException,
 )
-"""Errors that say nothing of the rows: the disk is full, the catalog is locked, memory is short."""
+"""Errors that say nothing of the rows: the disk is full, the catalog is locked, memory is short, we stop."""
 
 _PASSING_WORDS: Final = re.compile(r"disk|I/O|locked|busy|read-?only|unable to open|memory", re.IGNORECASE)
 """What such an error says where DuckLake passes it on as one without a kind."""

@@ -4,8 +4,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Self
 
 import pyarrow as pa
 
@@ -58,6 +58,26 @@ class Flushes:
     bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Entries on their way into the lake.
+
+    Attributes:
+        entries: The oldest that wait.
+        batches: Their rows, without those that the lake refuses.
+        refused: Rows that are kept as dead letters already.
+    """
+
+    entries: list[LogEntry]
+    batches: list[Batch]
+    refused: list[Refused] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, entries: list[LogEntry]) -> Self:
+        """All rows of `entries`."""
+        return cls(entries, [batch for entry in entries for batch in entry.batches])
+
+
 class Writer:
     """Flushes `pending` into the lake until closed, then once more until nothing is left.
 
@@ -100,6 +120,7 @@ class Writer:
         self._on_flushed = on_flushed
         self.flushes = Flushes()
         self._flush_bytes = _FLUSH_BYTES
+        self._unfinished: _Work | None = None
         self._failing = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lapwing-writer", daemon=True)
@@ -158,41 +179,46 @@ class Writer:
 
     def _flush(self) -> None:
         """Write what waits."""
-        entries = self._pending.peek(self._flush_bytes)
-        metrics = self._metrics.waiting(self._lake.progress.metrics, _METRICS_AT_ONCE)
-        if not entries and not metrics:
+        covered = self._lake.confirmed_progress()
+        work = self._unfinished or _Work.of(self._pending.peek(self._flush_bytes))
+        stored = [entry for entry in work.entries if entry.position <= covered.log]
+        if stored:  # by a commit that seemed to fail
+            work = work if stored == work.entries else _Work.of(stored)
+            self._settle(work, covered)
+            return
+        metrics = self._metrics.waiting(covered.metrics, _METRICS_AT_ONCE)
+        if not work.entries and not metrics:
             return
         began_s = time.monotonic()
         progress = Progress(
-            log=entries[-1].position if entries else self._lake.progress.log,
-            metrics=metrics[-1].number if metrics else self._lake.progress.metrics,
+            log=work.entries[-1].position if work.entries else covered.log,
+            metrics=metrics[-1].number if metrics else covered.metrics,
         )
-        batches = [batch for entry in entries for batch in entry.batches]
-        refused: list[Refused] = []
         try:
-            self._lake.flush(batches, metrics, progress)
+            self._lake.flush(work.batches, metrics, progress)
         except Exception as error:
             if not is_refusal(error):
                 raise
-            batches, refused = find_refused(batches, self._lake.try_out)
+            batches, refused = find_refused(work.batches, self._lake.try_out)
             if not refused:
                 raise
             self._dead_letters.keep(refused, position=progress.log)
-            self._lake.flush(batches, metrics, progress)
+            work = self._unfinished = _Work(work.entries, batches, [*work.refused, *refused])
+            self._lake.flush(work.batches, metrics, progress)
         self.flushes.committed += 1
         self.flushes.seconds += time.monotonic() - began_s
-        self.flushes.bytes += sum(entry.size_bytes for entry in entries)
-        self._settle(entries, batches, refused, progress)
+        self.flushes.bytes += sum(entry.size_bytes for entry in work.entries)
+        self._settle(work, progress)
 
-    def _settle(
-        self, entries: list[LogEntry], stored: list[Batch], refused: list[Refused], progress: Progress
-    ) -> None:
+    def _settle(self, work: _Work, progress: Progress) -> None:
         """Let go of what the lake has now, and tell who waits for it."""
-        self._accounts.add(stored=row_count(stored), dead_lettered=row_count([batch for batch, _ in refused]))
-        self._pending.drop(entries)
-        self._on_flushed(self._times(stored))
+        self._unfinished = None
+        refused = row_count([batch for batch, _ in work.refused])
+        self._accounts.add(stored=row_count(work.batches), dead_lettered=refused)
+        self._pending.drop(work.entries)
+        self._on_flushed(self._times(work.batches))
         self._metrics.forget(progress.metrics)
-        self._settled(progress.log)
+        self._settled(min(progress.log, work.entries[-1].position) if work.entries else progress.log)
 
     def _times(self, batches: list[Batch]) -> dict[str, pa.Array]:
         times: dict[str, list[pa.Array]] = {}

@@ -122,6 +122,7 @@ class Lake:
         self._versions: set[tuple[str, str | None]] = set()
         self._progress = Progress()
         self._shapes_kept = 0
+        self._in_doubt = False
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -150,8 +151,20 @@ class Lake:
 
     @property
     def progress(self) -> Progress:
-        """What the newest commit covers."""
+        """What the newest commit covers that is known to have taken place."""
         return self._progress
+
+    def confirmed_progress(self) -> Progress:
+        """What the newest commit covers; asks the catalog where nobody knows how the last commit went.
+
+        Raises:
+            duckdb.Error: The catalog does not answer.
+        """
+        with self._catalog.exclusive():
+            if self._in_doubt:
+                self._load()
+                self._in_doubt = False
+            return self._progress
 
     def table_name(self, model: str) -> str:
         """The table of a model that has rows."""
@@ -168,16 +181,23 @@ class Lake:
         Raises:
             OSError: The disk is full, or refuses.
             duckdb.Error: The catalog refuses.
+            RuntimeError: A commit that seemed to fail took place: the lake is further than was known.
         """
         with self._catalog.exclusive():
+            known = self._progress
+            if self.confirmed_progress() != known:
+                raise RuntimeError("a flush that seemed to fail took place; ask for the progress again")
             staged = self._stage(batches, metrics)
             crashpoints.reach("lake.before_commit")
+            self._in_doubt = True
             try:
                 with self._catalog.transaction([file.path for file in staged.files]):
                     add_files(self._catalog, staged.files, json.dumps(asdict(progress)))
             except BaseException:
                 if self._committed_progress() != progress:
+                    self._in_doubt = False
                     raise
+            self._in_doubt = False
             crashpoints.reach("lake.after_commit")
             self._names.update(staged.names)
             self._versions |= staged.versions
@@ -312,22 +332,24 @@ class Lake:
         if not missing and not reshaped:
             return
         new_columns = []
-        with self._catalog.transaction():
-            for each in missing:
-                self._catalog.rows(f"CREATE TABLE {_sql_name(each.key)} ({_columns(each.rows.schema)})")
-            for each in reshaped:
-                known = tables[each.key].shape
-                new_columns += [each for root in each.shape if root not in known]
-                for root, kind in each.shape.items():
-                    if root not in known:
-                        change = f"ADD COLUMN {root} {sql_type(kind)}"
-                    elif kind != known[root]:
-                        change = f"ALTER {root} SET DATA TYPE {sql_type(kind)}"
-                    else:
-                        continue
-                    self._catalog.rows(f"ALTER TABLE {_sql_name(each.key)} {change}")
-            self._replace_views([*missing, *new_columns])
-        self._tables.forget(each.key for each in reshaped)
+        try:
+            with self._catalog.transaction():
+                for each in missing:
+                    self._catalog.rows(f"CREATE TABLE {_sql_name(each.key)} ({_columns(each.rows.schema)})")
+                for each in reshaped:
+                    known = tables[each.key].shape
+                    new_columns += [each for root in each.shape if root not in known]
+                    for root, kind in each.shape.items():
+                        if root not in known:
+                            change = f"ADD COLUMN {root} {sql_type(kind)}"
+                        elif kind != known[root]:
+                            change = f"ALTER {root} SET DATA TYPE {sql_type(kind)}"
+                        else:
+                            continue
+                        self._catalog.rows(f"ALTER TABLE {_sql_name(each.key)} {change}")
+                self._replace_views([*missing, *new_columns])
+        finally:  # a commit that seems to fail may have taken place
+            self._tables.forget(each.key for each in reshaped)
         self._shapes_kept += len(self._names)
         if self._shapes_kept > _SHAPES_KEPT:
             self._catalog.forget_shapes()

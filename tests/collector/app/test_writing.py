@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from helpers.batches import START, labels, predictions
+from helpers.flaky import make_flaky
 from helpers.waiting import wait_until
 from lapwing_collector.app import writing
 from lapwing_collector.app.accounts import Accounts
@@ -173,6 +174,8 @@ def test_a_sea_of_poison_is_given_up_soon() -> None:
     [
         OSError(28, "No space left on device"),
         MemoryError(),
+        RuntimeError("cannot schedule new futures after shutdown"),
+        duckdb.ConnectionException("Connection already closed"),
         duckdb.TransactionException("Failed to commit: database or disk is full"),
         duckdb.Error('Failed to query most recent snapshot: Failed to execute "PRAGMA …": disk I/O error'),
         duckdb.Error("Failed to commit DuckLake transaction: database is locked"),
@@ -242,6 +245,71 @@ def test_what_is_too_much_at_once_is_written_in_parts(bench: Bench, monkeypatch:
     bench.wait_for(8)
     assert tried[:4] == [8, 4, 2, 1]
     assert bench.stored("SELECT count(*), count(DISTINCT prediction_id) FROM predictions.a") == [(8, 8)]
+
+
+def test_a_commit_that_nobody_knows_of_is_not_written_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where COMMIT and the look after it both fail, the catalog is asked before anything is written again."""
+    monkeypatch.setattr(writing, "_RETRY_S", (0.0,))
+    bench.put(1, predictions("a", ids("0")))
+    bench.writer.start()
+    bench.wait_for(1)
+    wait_until(lambda: bench.writer.flushes.committed == 1)
+    looks = []
+
+    def flush_blindly(*arguments: Any) -> None:
+        real_look = bench.lake._committed_progress
+
+        def look() -> Progress:
+            looks.append(1)
+            if len(looks) == 1:
+                raise duckdb.TransactionException("disk I/O error")
+            return real_look()
+
+        monkeypatch.setattr(bench.lake, "_committed_progress", look)
+        monkeypatch.setattr(bench.lake, "flush", real)
+        make_flaky(bench.lake, "COMMIT", takes_place=True)
+        real(*arguments)
+
+    real = bench.lake.flush
+    with bench.lake.catalog.exclusive():
+        monkeypatch.setattr(bench.lake, "flush", flush_blindly)
+        for position in (2, 3):
+            bench.put(position, predictions("a", ids(str(position))))
+    bench.wait_for(3)
+    bench.put(4, predictions("a", ids("4")))
+    bench.wait_for(4)
+    assert len(looks) == 2
+    assert bench.stored("SELECT prediction_id FROM predictions.a ORDER BY ALL") == [
+        ("0",),
+        ("2",),
+        ("3",),
+        ("4",),
+    ]
+    assert bench.accounts.read() == Accounts(stored=4)
+
+
+def test_dead_letters_are_kept_once(
+    bench: Bench, refuse: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the flush without the refused rows fails too, trying again keeps no second copy of them."""
+    refuse("poison")
+    monkeypatch.setattr(writing, "_RETRY_S", (0.0,))
+    real, calls = bench.lake.flush, []
+
+    def flush(*arguments: Any) -> None:
+        calls.append(1)
+        if 2 <= len(calls) <= 4:
+            raise OSError(28, "No space left on device")
+        real(*arguments)
+
+    monkeypatch.setattr(bench.lake, "flush", flush)
+    bench.put(1, predictions("a", ids("1", "poison")))
+    bench.writer.start()
+    bench.wait_for(1)
+    assert bench.accounts.read() == Accounts(stored=1, dead_lettered=1)
+    assert len(list((bench.folder / "dead-letters").glob("*.arrow"))) == 1
 
 
 def test_rows_that_follow_each_other_gather(tmp_path: Path) -> None:

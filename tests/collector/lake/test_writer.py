@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.batches import START, labels, logs, predictions
+from helpers.flaky import make_flaky
 from lapwing_collector import engine
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.lake import Lake, Progress, QueuedMetric, writer
@@ -81,32 +82,6 @@ def test_a_failed_flush_leaves_nothing(lake: Lake, folder: Path, monkeypatch: py
     assert read(folder, "SELECT count(*) FROM predictions.b") == [(2,)]
 
 
-class Flaky:
-    """A connection where statements that hold certain words fail, each once and in this order.
-
-    A COMMIT that fails took place, or did not.
-    """
-
-    def __init__(self, real: duckdb.DuckDBPyConnection, *words: str, takes_place: bool) -> None:
-        self._real, self._words, self._takes_place = real, list(words), takes_place
-
-    def execute(self, sql: str, *arguments: Any) -> duckdb.DuckDBPyConnection:
-        if not self._words or self._words[0] not in sql:
-            return self._real.execute(sql, *arguments)
-        del self._words[0]
-        if sql == "COMMIT" and self._takes_place:
-            self._real.execute(sql)
-        raise duckdb.TransactionException("Failed to commit: disk I/O error")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-
-def make_flaky(lake: Lake, *words: str, takes_place: bool) -> None:
-    flaky: Any = Flaky(lake.catalog._connection, *words, takes_place=takes_place)
-    lake.catalog._connection = flaky
-
-
 def test_files_outlive_a_commit_that_failed(lake: Lake, folder: Path) -> None:
     """What COMMIT was asked for may be recovered after a crash, so its files stay until the next commit."""
     lake.flush([predictions("m", [{"inputs.x": 1}])], [], Progress(1, 0))
@@ -128,6 +103,17 @@ def test_files_of_a_commit_that_took_place_stay(lake: Lake, folder: Path) -> Non
     lake.flush([predictions("m", [{"inputs.x": 2}])], [], Progress(2, 0))
     lake.flush([predictions("m", [{"inputs.x": 3}])], [], Progress(3, 0))
     assert read(folder, "SELECT inputs.x FROM predictions.m ORDER BY 1") == [(1,), (2,), (3,)]
+
+
+def test_a_change_of_a_table_that_took_place_is_seen(lake: Lake, folder: Path) -> None:
+    """A new column whose commit only seemed to fail does not stand in the way of rows that have it."""
+    lake.flush([predictions("m", [{"inputs.x": 1}])], [], Progress(1, 0))
+    make_flaky(lake, "COMMIT", takes_place=True)
+    more = [predictions("m", [{"inputs.x": 2, "output.y": "new"}])]
+    with pytest.raises(duckdb.TransactionException):
+        lake.flush(more, [], Progress(2, 0))
+    lake.flush(more, [], Progress(2, 0))
+    assert read(folder, "SELECT inputs.x, output.y FROM predictions.m ORDER BY 1") == [(1, None), (2, "new")]
 
 
 def test_files_of_an_unfinished_flush_are_cleared(lake: Lake, folder: Path) -> None:
