@@ -59,7 +59,16 @@ class RefusedQueryError(QueryError):
 
 
 class DamagedFileError(QueryError):
-    """It needs a file of the lake that is damaged or gone."""
+    """It needs a file of the lake that is damaged or gone.
+
+    Attributes:
+        file: Which, from the folder of the lake's files on; None where DuckDB does not tell.
+    """
+
+    def __init__(self, message: str, *, file: str | None = None) -> None:
+        """Keep the message and the file."""
+        super().__init__(message)
+        self.file = file
 
 
 class QueryLimitError(QueryError):

@@ -92,7 +92,7 @@ async def run_collector(
         parts.callback(ingestion.close)
         store = Store.open(directory.state)
         parts.callback(store.close)
-        mending = Mending(lambda: len(todo["scrub"]({}, tell_nobody)["damaged"]))
+        mending = Mending(lambda only: len(todo["scrub"]({"only": only}, tell_nobody)["damaged"]))
         rule_queries, queries = _query_pools(parts, directory, settings, mending)
 
         completeness = Completeness(

@@ -159,7 +159,7 @@ _WORK: Mapping[str, _Work] = {
     "compact": lambda maintenance, _, tell: maintenance.compact(tell),
     "retain": lambda maintenance, _, tell: maintenance.retain(tell),
     "erase": _erase,
-    "scrub": lambda maintenance, _, tell: maintenance.scrub(tell),
+    "scrub": lambda maintenance, arguments, tell: maintenance.scrub(tell, arguments.get("only")),
     "backup": _backup,
 }
 

@@ -181,13 +181,18 @@ class Maintenance:
         with self._at_once():
             return take_backup(self._directory, target, self._now(), tell)
 
-    def scrub(self, tell: Tell = tell_nobody) -> dict[str, Any]:
-        """Read every page of every file, and set damaged ones aside, so that queries answer from the rest."""
+    def scrub(self, tell: Tell = tell_nobody, only: str | None = None) -> dict[str, Any]:
+        """Read every page of every file, and set damaged ones aside, so that queries answer from the rest.
+
+        Args:
+            tell: Is told how far it is.
+            only: Reads no file but this, from the folder of the lake's files on.
+        """
         quarantine = self._directory.lake_quarantine
         damaged = []
         total = 0
         with self._at_once():
-            for done, total, found in scrub(self._lake.catalog, self._upkeep.rewriter, quarantine):
+            for done, total, found in scrub(self._lake.catalog, self._upkeep.rewriter, quarantine, only):
                 tell("files", done, total)
                 if found is not None:
                     logger.error(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lapwing_collector import engine
 from lapwing_collector.folders import make_folder, sync_folder
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.files import StoredFile, TableName, all_files
@@ -36,14 +37,23 @@ class Damaged:
 
 
 def scrub(
-    catalog: Catalog, rewriter: Rewriter, quarantine: Path
+    catalog: Catalog, rewriter: Rewriter, quarantine: Path, only: str | None = None
 ) -> Iterator[tuple[int, int, Damaged | None]]:
     """Read every page of every file of the newest snapshot; set damaged ones aside in `quarantine`.
+
+    Args:
+        catalog: Knows the files.
+        rewriter: Puts others in their place.
+        quarantine: Where damaged ones go.
+        only: Reads no file but this, from the folder of the lake's files on.
 
     Yields:
         Files done, files in all, and the last one's damage.
     """
     held = all_files(catalog)
+    if only is not None:
+        path = engine.data_folder(catalog.folder) / only
+        held = {path: held[path]} if path in held else {}
     for done, (table, file) in enumerate(held.values(), 1):
         problem = damage_of(file.path, file.size_bytes)
         yield (

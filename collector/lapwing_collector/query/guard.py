@@ -90,6 +90,16 @@ def tables_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[tupl
     )
 
 
+def functions_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[str]:
+    """The functions that a SELECT calls.
+
+    Raises:
+        QueryError: The SQL does not parse.
+    """
+    nodes = _nodes(_syntax_tree(connection, sql))
+    return frozenset(str(node["function_name"]).lower() for node in nodes if "function_name" in node)
+
+
 def _check(tree: Any) -> None:
     for node in _nodes(tree):
         for name in _with_names(node):

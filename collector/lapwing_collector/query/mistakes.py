@@ -20,27 +20,32 @@ _NOT_SEEN: Final = re.compile(
 _OUT_OF_MEMORY: Final = re.compile(
     r"out of memory|could not allocate|failed to allocate|bad_?alloc", re.IGNORECASE
 )
+_FILE: Final = r"(?:[A-Z][A-Za-z ]* )?[Ff]ile ['\"]{files}([^'\"]+)['\"]"
+"""How DuckDB begins what it says about a file that it cannot read."""
 _SHOWN: Final = 80
 """Characters of the line in which a mistake is."""
 
 
-def query_error(error: Exception, sql: str, files: str = "") -> QueryError:
+def query_error(error: Exception, sql: str, files: str = "", *, raises: bool = False) -> QueryError:
     """Say what `error` means for who wrote a query.
 
     Args:
         error: Raised while it was checked or run.
         sql: The query.
         files: The folder of the lake's files, with a slash; no message names it.
+        raises: Whether the query calls `error`, so that it may have worded this itself.
     """
     details = _details(str(error))
     message = str(details.get("exception_message", error))
-    if files and _is_damage(error, details, message, files):
-        named = re.search(re.escape(files) + r"[^'\"]*", message)
-        which = f" ({named[0].removeprefix(files)})" if named else ""
-        return DamagedFileError(
-            f"a file of the lake{which} is damaged or gone: {message.replace(files, '')}. "
-            "`lapwing doctor` says what can be done"
-        )
+    if files and not (raises and isinstance(error, duckdb.InvalidInputException)):
+        file = _damaged_file(error, message, files)
+        if file is not None or details.get("exception_type") == "Invalid":  # what broken headers end in
+            which = f" ({file})" if file else ""
+            return DamagedFileError(
+                f"a file of the lake{which} is damaged or gone: {message.replace(files, '')}. "
+                "`lapwing doctor` says what can be done",
+                file=file,
+            )
     message = message.replace(files, "") if files else message
     if isinstance(error, (duckdb.OutOfMemoryException, MemoryError)) or _OUT_OF_MEMORY.search(message):
         return QueryLimitError(
@@ -57,11 +62,12 @@ def query_error(error: Exception, sql: str, files: str = "") -> QueryError:
     return kind(f"{label}{message}{_pointer(sql, position)}", position=position, candidates=candidates)
 
 
-def _is_damage(error: Exception, details: dict[str, Any], message: str, files: str) -> bool:
-    """Whether an error is about what is in a file; users do not know where files are, and cannot feign it."""
-    if isinstance(error, (duckdb.InvalidInputException, duckdb.IOException, OSError)) and files in message:
-        return True
-    return details.get("exception_type") == "Invalid"  # what reading broken headers ends in
+def _damaged_file(error: Exception, message: str, files: str) -> str | None:
+    """The file that DuckDB says it cannot read; whatever else names one was put there by the query."""
+    if not isinstance(error, (duckdb.InvalidInputException, duckdb.IOException, OSError)):
+        return None
+    named = re.match(_FILE.replace("{files}", re.escape(files)), message)
+    return named[1] if named else None
 
 
 def _details(text: str) -> dict[str, Any]:

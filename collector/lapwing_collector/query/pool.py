@@ -40,8 +40,11 @@ class PoolStats:
     waiting: int = 0
 
 
-Mend = Callable[[], bool]
-"""Sets damaged files of the lake aside, so that queries answer from the rest; tells whether it did any."""
+Mend = Callable[[str | None], bool]
+"""Sets a damaged file aside, or all that are damaged if None, so that queries answer from the rest.
+
+It tells whether it did any.
+"""
 
 
 class QueryPool:
@@ -56,7 +59,8 @@ class QueryPool:
             spare: Where processes come from.
             size: Queries at a time.
             queue: Queries that may wait beyond those; without a bound if None.
-            mend: Called when a query meets a damaged file; where it helped, the query is asked once more.
+            mend: Called when a query meets a damaged file; where it helped, the query is asked again, twice
+                at most: without the file that it met, then without all that are damaged.
         """
         self._mend = mend
         self._spare = spare
@@ -89,10 +93,15 @@ class QueryPool:
         cancellation = cancellation or Cancellation()
         try:
             return self._ask(ask, timeout_s, cancellation)
-        except DamagedFileError:
-            if self._mend is None or not self._mend():
+        except DamagedFileError as error:
+            if self._mend is None or not self._mend(error.file):
                 raise
-        answer = self._ask(ask, timeout_s, cancellation)
+        try:
+            answer = self._ask(ask, timeout_s, cancellation)
+        except DamagedFileError:
+            if not self._mend(None):
+                raise
+            answer = self._ask(ask, timeout_s, cancellation)
         answer.incomplete = True
         return answer
 

@@ -41,8 +41,7 @@ serve(int(descriptor), Path(lake), landlock)
 """Nothing that could start a thread is imported before the sandbox is entered."""
 
 _ERRORS: Final[dict[str, type[QueryError]]] = {
-    kind.__name__: kind
-    for kind in (QueryError, NotSeenYetError, RefusedQueryError, QueryLimitError, DamagedFileError)
+    kind.__name__: kind for kind in (QueryError, NotSeenYetError, RefusedQueryError, QueryLimitError)
 }
 
 
@@ -177,6 +176,8 @@ class QueryProcess:
 def _error(head: dict[str, Any]) -> Exception:
     if head["error"] == DataDirectoryError.__name__:
         return DataDirectoryError(head["message"])
+    if head["error"] == DamagedFileError.__name__:
+        return DamagedFileError(head["message"], file=head.get("file"))
     kind = _ERRORS.get(head["error"], QueryError)
     return kind(head["message"], position=head.get("position"), candidates=tuple(head.get("candidates", ())))
 

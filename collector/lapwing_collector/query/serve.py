@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import duckdb
 
 from lapwing_collector import sandbox
-from lapwing_collector.errors import LapwingError, QueryError
+from lapwing_collector.errors import DamagedFileError, LapwingError, QueryError
 from lapwing_collector.model.queries import Ask
 from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.render import Rendered, render
@@ -98,6 +98,8 @@ def _told(error: LapwingError) -> dict[str, Any]:
     told: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
     if isinstance(error, QueryError):
         told |= {"position": error.position, "candidates": error.candidates}
+    if isinstance(error, DamagedFileError):
+        told["file"] = error.file
     return told
 
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from lapwing_collector import engine
 from lapwing_collector.engine import literal
-from lapwing_collector.errors import DataDirectoryError
-from lapwing_collector.query.guard import check_select
+from lapwing_collector.errors import DataDirectoryError, QueryError
+from lapwing_collector.query.guard import check_select, functions_in
 from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.mistakes import query_error
 
@@ -87,7 +87,7 @@ class Session:
             try:
                 return self._take(sql, parameters, take)
             except (duckdb.IOException, OSError) as error:
-                raise query_error(error, sql, self._files) from error
+                raise self._mistake(error, sql) from error
 
     def close(self) -> None:
         """Let go of the lake."""
@@ -103,4 +103,10 @@ class Session:
         except (duckdb.IOException, OSError):
             raise
         except (duckdb.Error, pa.ArrowException, MemoryError) as error:
-            raise query_error(error, sql, self._files) from error
+            raise self._mistake(error, sql) from error
+
+    def _mistake(self, error: Exception, sql: str) -> QueryError:
+        raises = isinstance(error, duckdb.InvalidInputException) and "error" in functions_in(
+            self._connection, sql
+        )
+        return query_error(error, sql, self._files, raises=raises)

@@ -30,22 +30,35 @@ def test_what_could_not_be_mended_waits() -> None:
     """Once nothing was found, the files are not looked through again at each query, but after a while."""
     clock = Clock()
     found = iter([0, 1, 0])
-    mending = Mending(lambda: next(found), clock)
-    answers = [mending()]
+    mending = Mending(lambda _: next(found), clock)
+    answers = [mending("a")]
     clock.now_s += 1
-    answers.append(mending())
+    answers.append(mending("a"))
     clock.now_s += PAUSE_S
-    answers.append(mending())
+    answers.append(mending("a"))
     assert answers == [False, False, True]
+
+
+def test_files_are_looked_at_one_by_one() -> None:
+    """A file that is whole after all does not keep another from being set aside at once."""
+    looked: list[str | None] = []
+
+    def scrub(file: str | None) -> int:
+        looked.append(file)
+        return int(file == "b")
+
+    mending = Mending(scrub, Clock())
+    assert [mending(file) for file in ("a", "b", None, "a")] == [False, True, False, False]
+    assert looked == ["a", "b", None]
 
 
 def test_a_scrub_that_cannot_be_done_helps_nobody() -> None:
     """While the owner shuts down, queries keep the error that they had."""
 
-    def scrub() -> int:
+    def scrub(_: str | None) -> int:
         raise UnavailableError("shutting down")
 
-    assert not Mending(scrub, Clock())()
+    assert not Mending(scrub, Clock())("a")
 
 
 def test_all_who_meet_damage_at_once_share_one_look() -> None:
@@ -53,7 +66,7 @@ def test_all_who_meet_damage_at_once_share_one_look() -> None:
     clock, begun, go_on = Clock(), threading.Event(), threading.Event()
     looks: list[int] = []
 
-    def scrub() -> int:
+    def scrub(_: str | None) -> int:
         looks.append(1)
         begun.set()
         assert go_on.wait(20)
@@ -62,9 +75,9 @@ def test_all_who_meet_damage_at_once_share_one_look() -> None:
 
     mending = Mending(scrub, clock)
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(mending)
+        first = threads.submit(mending, "a")
         assert begun.wait(20)
-        second = threads.submit(mending)
+        second = threads.submit(mending, "a")
         go_on.set()
         assert (first.result(20), second.result(20)) == (True, True)
     assert looks == [1]

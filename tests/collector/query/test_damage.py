@@ -67,10 +67,49 @@ def test_damage_is_told_apart_and_hides_where_files_are(shared: Readers) -> None
 def test_errors_of_people_are_no_damage(shared: Readers) -> None:
     """Nobody can have files set aside by what their SQL says."""
     with shared.pool() as pool:
-        for sql in ("SELECT error('x.parquet')", "SELECT 'data/x.parquet'::INT", "SELECT chr(-1)"):
+        file = first_file(shared.folder)
+        for sql in (
+            "SELECT error('x.parquet')",
+            "SELECT 'data/x.parquet'::INT",
+            "SELECT chr(-1)",
+            f"SELECT error('{file}')",
+            f"""SELECT "error"('Cannot open file "{file}": No such file or directory')""",
+            f"""SELECT list_transform(['File "{file}" is bad'], x -> x.error())""",
+            f"SELECT strptime('{file}', '%Y')",
+            f"SELECT strptime('2026', '{file} %Y')",
+            f"SELECT regexp_matches('a', '({file}')",
+            f"SELECT json('{file}')",
+            f"SELECT '{file}'::TIMESTAMP",
+        ):
             with pytest.raises(QueryError) as told:
                 pool.run(sql, {}, 30)
             assert not isinstance(told.value, DamagedFileError)
+
+
+def test_all_that_is_damaged_is_set_aside_where_a_query_meets_more(shared: Readers) -> None:
+    """One file first, which takes a moment; where that was not all, every file is looked through."""
+    whole = {
+        file: file.read_bytes() for file in (shared.folder / "data" / "predictions_all").rglob("*.parquet")
+    }
+    for file in whole:
+        file.write_bytes(b"")
+    mended: list[str | None] = []
+
+    def mend(met: str | None) -> bool:
+        mended.append(met)
+        for file, content in whole.items():
+            if met is None or file.name in met:
+                file.write_bytes(content)
+        return True
+
+    pool = QueryPool(shared.spare, 1, mend=mend)
+    try:
+        with pool.ask(Ask(COUNT), 30) as answer:
+            assert (answer.incomplete, answer.table().column("n").to_pylist()) == (True, [11])
+    finally:
+        pool.close()
+    assert len(mended) == 2
+    assert mended[1] is None
 
 
 def test_the_rest_answers_once_the_damage_is_set_aside(shared: Readers) -> None:
@@ -78,10 +117,10 @@ def test_the_rest_answers_once_the_damage_is_set_aside(shared: Readers) -> None:
     file = first_file(shared.folder)
     whole = file.read_bytes()
     file.write_bytes(whole[:100])
-    mended: list[bool] = []
+    mended: list[str | None] = []
 
-    def mend() -> bool:
-        mended.append(True)
+    def mend(met: str | None) -> bool:
+        mended.append(met)
         if len(mended) == 1:
             return False
         file.write_bytes(whole)
@@ -95,6 +134,6 @@ def test_the_rest_answers_once_the_damage_is_set_aside(shared: Readers) -> None:
             assert (answer.incomplete, answer.table().column("n").to_pylist()) == (True, [11])
         with pool.ask(Ask(COUNT), 30) as answer:
             assert not answer.incomplete
-        assert len(mended) == 2
+        assert mended == [str(file.relative_to(shared.folder / "data"))] * 2
     finally:
         pool.close()
