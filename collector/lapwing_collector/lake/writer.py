@@ -18,7 +18,7 @@ from lapwing_collector import crashpoints
 from lapwing_collector.engine import identifier
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.lake.catalog import Catalog
-from lapwing_collector.lake.names import table_name
+from lapwing_collector.lake.names import TableNames
 from lapwing_collector.lake.parquet import write_parquet
 from lapwing_collector.lake.shapes import EXACT_INTEGER, reconcile
 from lapwing_collector.lake.shapes import Path as FieldPath
@@ -119,6 +119,8 @@ class Lake:
         self._tables = Tables(catalog)
         self._files = ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="lapwing-parquet")
         self._names: dict[str, str] = {}
+        self._table_names = TableNames()
+        self._inexact: set[tuple[int, FieldPath]] = set()
         self._versions: set[tuple[str, str | None]] = set()
         self._progress = Progress()
         self._shapes_kept = 0
@@ -269,6 +271,7 @@ class Lake:
     def _load(self) -> None:
         for model, version, name in self._catalog.rows("SELECT model, version, table_name FROM models"):
             self._names[model] = name
+            self._table_names.keep(model, name)
             self._versions.add((model, version))
         self._progress = self._committed_progress()
 
@@ -292,14 +295,7 @@ class Lake:
         return _Staged(self._write(rows), names, versions)
 
     def _name_models(self, destinations: Iterable[Destination]) -> dict[str, str]:
-        taken = {name.lower() for name in self._names.values()}
-        names = {}
-        for kind, model in destinations:
-            if kind is Kind.LOG or model in names:
-                continue
-            names[model] = self._names.get(model) or table_name(model, taken)
-            taken.add(names[model].lower())
-        return names
+        return {model: self._table_names.of(model) for kind, model in destinations if kind is not Kind.LOG}
 
     def _reconcile(
         self, by_destination: Mapping[Destination, Sequence[Batch]], names: Mapping[str, str]
@@ -369,13 +365,18 @@ class Lake:
             self._catalog.rows(statement(labeled, table=identifier(name)))
 
     def _integers_exact(self, table: Table, path: FieldPath) -> bool:
+        """Whether a DOUBLE could hold all of a field's integers; once it could not, nobody looks again."""
+        if (table.number, path) in self._inexact:
+            return False
         column = ".".join(identifier(part) for part in path)
         column = f"unnest({column})" if pa.types.is_list(_type_at(table.shape, path)) else column
         [(inexact,)] = self._catalog.rows(
             f"SELECT count(*) FROM (SELECT {column} AS n FROM {table.sql_name}) "
             f"WHERE n NOT BETWEEN -{EXACT_INTEGER} AND {EXACT_INTEGER}"
         )
-        return bool(inexact == 0)
+        if inexact:
+            self._inexact.add((table.number, path))
+        return not inexact
 
     def _new_versions(self, models: Mapping[Destination, _Rows], names: Mapping[str, str]) -> pa.Table:
         """Rows for `models`: versions that were never seen, and models of which only labels are known."""

@@ -1,7 +1,9 @@
 """The lake on a real disk: what one flush makes visible, what a crash leaves, what labels mean."""
 
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from helpers.flaky import make_flaky
 from lapwing_collector import engine
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.lake import Lake, Progress, QueuedMetric, writer
+from lapwing_collector.lake.names import TableNames
 from lapwing_collector.lake.upkeep import Upkeep
 from lapwing_collector.metrics import REFERENCE_BINS, reference_bins
 from lapwing_collector.model.alerts import MetricRow
@@ -174,6 +177,39 @@ def test_models_that_differ_by_case_get_tables_of_their_own(lake: Lake, folder: 
         ("churn", "churn~2"),
     ]
     assert read(folder, 'SELECT inputs.x FROM predictions."churn~2" ORDER BY 1') == [(2,), (3,)]
+
+
+def test_many_models_that_differ_by_case_are_named_soon() -> None:
+    """Naming a model takes no longer for all those before it; each keeps its name, also after a restart."""
+    models = ["".join(letters) for letters in product(*["xX"] * 14)]
+    names = TableNames()
+    started = time.process_time()
+    given = {model: names.of(model) for model in models}
+    assert time.process_time() - started < 5  # counting from the start each time takes a minute
+    assert len({name.lower() for name in given.values()}) == len(models)
+    again = TableNames()
+    for model, name in given.items():
+        again.keep(model, name)
+    assert {model: again.of(model) for model in models} == given
+
+
+def test_stored_integers_are_looked_through_once(
+    lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A field that cannot be widened without loss is not read again with every flush that has fractions."""
+    lake.flush([predictions("m", [{"inputs.x": 2**53 + 1}])], [], Progress(1, 0))
+    real, looks = lake.catalog.rows, []
+
+    def rows(sql: str, *arguments: Any) -> Any:
+        looks.extend([sql] if "NOT BETWEEN" in sql else [])
+        return real(sql, *arguments)
+
+    monkeypatch.setattr(lake.catalog, "rows", rows)
+    for number in (2, 3):
+        lake.flush([predictions("m", [{"inputs.x": 0.5}])], [], Progress(number, 0))
+    assert len(looks) == 1
+    found = read(folder, "SELECT inputs.x, extra ->> '$.\"inputs.x\"' FROM predictions.m ORDER BY ALL")
+    assert found == [(2**53 + 1, None), (None, "0.5"), (None, "0.5")]
 
 
 @pytest.mark.parametrize("name", ["a b/c", '"quoted"; DROP', "été", "..", "x" * 128, "模" * 128])
