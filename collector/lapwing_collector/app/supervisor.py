@@ -34,6 +34,8 @@ WORKER_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _PATIENCE_S: Final = 4.5
 """For a worker that was asked to end: less than the 5 s in which Ctrl-C must be over."""
+_RELIEF_S: Final = 60.0
+"""For a new worker to read its settings and hold clients; the one before it runs on meanwhile."""
 _FIRST_TRIES: Final = 3
 """So often a worker that never was ready may die, before that is called hopeless."""
 _LONGEST_WAIT_S: Final = 30.0
@@ -76,6 +78,7 @@ class Supervisor:
     _deaths: int = 0
     _start_at: float | None = None
     _kill_at: float | None = None
+    _relief_until: float | None = None
     _stopping: bool = False
     _exit_code: int = 0
 
@@ -105,7 +108,8 @@ class Supervisor:
     def _wait(self, wakeups: socket.socket) -> None:
         """Wait for the next thing to happen, and see to it."""
         channels = {w.channel.fileno(): w for w in self._workers() if not w.channel.closed}
-        times = [moment for moment in (self._start_at, self._kill_at) if moment is not None]
+        moments = (self._start_at, self._kill_at, self._relief_until)
+        times = [moment for moment in moments if moment is not None]
         timeout_s = max(0.0, min(times) - time.monotonic()) if times else None
         happened, _, _ = select.select([wakeups.fileno(), *channels], [], [], timeout_s)
         if wakeups.fileno() in happened:
@@ -122,6 +126,11 @@ class Supervisor:
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at = None
             self._kill("did not finish in time; what it acknowledged is in the log")
+        if self._relief_until is not None and now >= self._relief_until:
+            self._relief_until = None
+            if self._next is not None and not self._next.holding:
+                self._next.why = f"it did not read its settings and open its ports within {_RELIEF_S:g} s"
+                os.kill(self._next.pid, signal.SIGKILL)
 
     def _launch(self, *, hurry: bool) -> _Worker:
         ours, theirs = Pipe()
@@ -294,6 +303,7 @@ class Supervisor:
             logger.info("restarting with the settings as they are now", extra={"action": "restart"})
             tell_restarting()
             self._next = self._launch(hurry=False)
+            self._relief_until = time.monotonic() + _RELIEF_S
 
     def _stop(self) -> None:
         if self._stopping:
