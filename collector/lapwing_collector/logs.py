@@ -46,10 +46,10 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Make the line of `record`."""
-        line = f"{_time(record)} {record.levelname:7} {record.name}: {_escaped(record.getMessage())}"
-        fields = " ".join(f"{_escaped(name)}={_value(value)}" for name, value in _extra(record))
+        line = f"{_time(record)} {record.levelname:7} {record.name}: {escaped(record.getMessage())}"
+        fields = " ".join(f"{escaped(name)}={_value(value)}" for name, value in _extra(record))
         lines = [f"{line} [{fields}]" if fields else line]
-        lines += [f"    {_escaped(part)}" for part in _traceback(self, record).splitlines()]
+        lines += [f"    {escaped(part)}" for part in _traceback(self, record).splitlines()]
         return "\n".join(lines)
 
 
@@ -87,8 +87,12 @@ def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     return "\n".join(parts)
 
 
-def _escaped(text: str) -> str:
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+def escaped(text: str, keep: str = "") -> str:
+    """`text` without what ends a line, steers a terminal or turns the reading direction, but for `keep`."""
+    return _CONTROL.sub(
+        lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode("ascii"),
+        text,
+    )
 
 
 def _value(value: Any) -> str:

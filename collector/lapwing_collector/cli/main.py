@@ -12,7 +12,7 @@ import typer
 import lapwing
 from lapwing_collector.cli.keeping import add_commands
 from lapwing_collector.cli.models import models_app
-from lapwing_collector.cli.output import Output
+from lapwing_collector.cli.output import Output, printable
 from lapwing_collector.errors import LapwingError
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def main() -> None:
     try:
         app()
     except LapwingError as error:
-        print(f"lapwing: {error}", file=sys.stderr)  # noqa: T201  # this is where errors are told
+        print(f"lapwing: {printable(str(error))}", file=sys.stderr)  # noqa: T201  # this is where errors are told
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -44,9 +44,10 @@ def show(
 
 
 def _print(rows: pa.Table, *, as_json: bool) -> None:
-    from lapwing_collector.cli.output import write_table
+    from lapwing_collector.cli.output import write_table, write_text
 
     if as_json:
-        typer.echo(json.dumps(rows.to_pylist(), default=str, ensure_ascii=False))
+        text = json.dumps(rows.to_pylist(), default=str, ensure_ascii=False)
+        write_text(f"{text}\n", as_json=True)
     else:
         write_table(rows)

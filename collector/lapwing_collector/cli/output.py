@@ -1,9 +1,15 @@
-"""Rows for people and for scripts."""
+"""Rows for people and for scripts.
 
+What users logged never steers the terminal of who looks at it: it is escaped there, while files and pipes get
+it as it is.
+"""
+
+import re
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from lapwing_collector.logs import escaped
 from lapwing_collector.model.queries import Answer, Format
 
 if TYPE_CHECKING:
@@ -11,6 +17,10 @@ if TYPE_CHECKING:
 
 _MOST_ROWS: Final = 100
 """Rows a table on a terminal shows."""
+_KEPT: Final = "\\\n\t"
+"""What harms no terminal, and is easier to read as it is."""
+_UNESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What JSON need not escape, but terminals had better not get."""
 
 
 class Output(StrEnum):
@@ -32,6 +42,8 @@ def write_answer(answer: Answer, output: Output) -> None:
     """Write the rows of `answer` to standard output; that there are more is said on standard error."""
     if output is Output.TABLE:
         write_table(answer.table())
+    elif sys.stdout.isatty() and output in {Output.CSV, Output.JSON}:
+        write_text(b"".join(answer).decode(errors="replace"), as_json=output is Output.JSON)
     else:
         for piece in answer:
             sys.stdout.buffer.write(piece)
@@ -42,6 +54,22 @@ def write_answer(answer: Answer, output: Output) -> None:
             "query.max_rows and query.max_bytes",
             file=sys.stderr,
         )
+
+
+def write_text(text: str, *, as_json: bool = False) -> None:
+    """Write text to standard output; on a terminal, JSON stays JSON and anything else is escaped."""
+    if sys.stdout.isatty():
+        if as_json:
+            text = _UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        else:
+            text = printable(text.replace("\r\n", "\n"))
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def printable(text: str) -> str:
+    """`text` that a terminal shows and does not obey; lines stay lines."""
+    return escaped(text, keep=_KEPT)
 
 
 def write_table(rows: "pa.Table") -> None:
@@ -57,11 +85,11 @@ def write_table(rows: "pa.Table") -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for field in rows.schema:
         numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        table.add_column(Text(field.name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(printable(field.name)), justify="right" if numeric else "left", overflow="fold")
     for batch in rows.slice(0, _MOST_ROWS).to_batches():
         for row in cells(batch):
             # Text, not markup: whatever users log is shown as it is.
-            table.add_row(*(Text(str(cell)) for cell in row))
+            table.add_row(*(Text(printable(str(cell))) for cell in row))
     console = Console()
     console.print(table)
     if rows.num_rows > _MOST_ROWS:

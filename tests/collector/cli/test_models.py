@@ -1,6 +1,10 @@
 """`lapwing models`, over a real lake, as people and scripts meet it."""
 
 import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +29,55 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lake.flush([labels("only labels", [{"label": 3}])], [], Progress(3, 0))
     lake.close()
     return folder
+
+
+STEERING = "\x1b]0;x\x07 \x1b[2J \x9b2J \u202e"
+"""Sets a terminal's title, clears it twice, and turns the reading direction."""
+
+
+def on_terminal(*arguments: str) -> str:
+    """What a command writes to a terminal."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lapwing_collector.cli", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # how Linux ends it once nobody holds the other end
+        while piece := os.read(ours, 65536):
+            shown += piece
+    process.wait()
+    os.close(ours)
+    return shown.decode()
+
+
+@pytest.mark.parametrize("fmt", ["table", "csv", "json"])
+def test_nothing_logged_steers_a_terminal(data: Path, fmt: str) -> None:
+    """A table's cells and names, CSV, JSON and errors show escapes where a terminal would obey."""
+    name = STEERING.replace("\x1b]", "")
+    failing = [f"SELECT '{STEERING}'::INT"] if fmt == "table" else []
+    for query in [f"SELECT '{STEERING}' AS \"{name}\"", *failing]:
+        shown = on_terminal("sql", query, "--data", str(data), "--format", fmt)
+        for harm in ("\x1b]0", "\x1b[2J", "\x07", "\x9b", "\u202e"):
+            assert harm not in shown
+        assert any(escape in shown for escape in (r"\x1b]0;x", r"\u001b]0;x"))
+
+
+def test_names_of_models_steer_no_terminal(tmp_path: Path) -> None:
+    """A model is listed with its name escaped, as a table and as JSON."""
+    lake = Lake.open(tmp_path / "lake")
+    lake.flush([predictions(STEERING, [{"inputs.x": 1.5}])], [], Progress(1, 0))
+    lake.close()
+    for arguments in (["models"], ["models", "--json"]):
+        shown = on_terminal(*arguments, "--data", str(tmp_path))
+        assert not set("\x07\x9b\u202e").intersection(shown)
+        assert "\x1b]0" not in shown
+        assert "\x1b[2J" not in shown
+    assert json.loads(said(tmp_path, "--json"))[0]["model"] == STEERING
 
 
 def said(data: Path, *arguments: str) -> str:
