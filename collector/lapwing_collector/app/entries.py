@@ -74,7 +74,9 @@ class Requests:
 
     @classmethod
     def read_legacy(cls, entry: Entry) -> tuple[int, bytes]:
-        """When the one request of an entry came that has no head, and its body."""
+        """When the one request of an entry came that has no head, and its body; all of one cut too short."""
+        if len(entry.body) < _LEGACY_HEAD.size:
+            return 0, bytes(entry.body)
         return _LEGACY_HEAD.unpack_from(entry.body)[0], bytes(entry.body[_LEGACY_HEAD.size :])
 
 

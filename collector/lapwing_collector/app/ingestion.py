@@ -126,8 +126,8 @@ class Ingestion:
 
     @property
     def problem(self) -> str | None:
-        """Why nothing can be made durable at present, for a person; None while it can."""
-        return self.log.problem
+        """Why nothing can be made durable, or read back, at present, for a person; None while it can."""
+        return self.log.problem or self.recovery.problem
 
     def stats(self, worst: int = 0) -> IntakeStats:
         """How things are now.
@@ -138,7 +138,7 @@ class Ingestion:
         return IntakeStats(
             self.memory.ledger.loss(worst),
             self.log.bytes_held,
-            self.problem is not None,
+            self.log.problem is not None,
             len(self.log.damage),
             self.recovery.replaying,
         )

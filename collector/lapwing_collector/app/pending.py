@@ -78,6 +78,11 @@ class Pending:
             self._changed.wait_for(lambda: self._size_bytes < self._capacity_bytes or self._closed)
             return not self._closed
 
+    def wait_until_closed(self, timeout_s: float) -> bool:
+        """Wait until the queue is closed; False if it is not after `timeout_s` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed, timeout_s)
+
     def wait_for_work(self, timeout_s: float | None) -> bool:
         """Wait until something is queued or the queue is closed; tells whether something is queued."""
         with self._changed:

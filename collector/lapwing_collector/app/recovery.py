@@ -27,7 +27,14 @@ logger = logging.getLogger(__name__)
 _AHEAD_BYTES: Final = 32 << 20
 """How much may be accepted while nothing was read back yet; half as much again as is read back follows."""
 
+_RETRY_S: Final = 1.0
+"""Between tries to keep a request that cannot be read as a file."""
+
 Decode = Callable[[Sequence[bytes], int], DecodedGroup]
+
+
+class _ClosedError(Exception):
+    """The queue was closed while something had to be waited for."""
 
 
 class Recovery:
@@ -64,6 +71,7 @@ class Recovery:
         self._legacy: dict[int, Admission] = {}
         self._owed: dict[int, int] = {}
         self._lock = threading.Lock()
+        self._problem: str | None = None
         self._done = False
         self._last = log.durable_position
         self._ahead_bytes = 0
@@ -78,8 +86,6 @@ class Recovery:
         after = min(self._memory.covers, self._lake_covers)
         for entry in self._log.replay(after, unread=self._lake_covers):
             requests = Requests.read(entry, bodies=False) or self._read_legacy(entry)
-            if requests is None:
-                continue
             if entry.position > self._memory.covers:
                 self._memory.ledger.add(requests.admission, requests.received_at_ns)
                 self._memory.add(entry.position, requests.received_at_ns, requests.admission)
@@ -100,7 +106,11 @@ class Recovery:
             for entry in self._log.replay(through, through=last):
                 if not self._pending.wait_for_room():
                     return
-                self._pending.put(self._read(entry))
+                try:
+                    rows = self._read(entry)
+                except _ClosedError:
+                    return
+                self._pending.put(rows)
                 self._read_bytes += entry.size
                 queued += 1
             through = last
@@ -124,12 +134,21 @@ class Recovery:
         return not self._done
 
     @property
+    def problem(self) -> str | None:
+        """Why reading back does not go on at present, for a person; None while it does."""
+        return self._problem
+
+    @property
     def has_room(self) -> bool:
         """Whether requests may be accepted: while reading back, only so many that it comes to its end."""
         return self._done or self._ahead_bytes < _AHEAD_BYTES + self._read_bytes // 2
 
     def _read(self, entry: Entry) -> LogEntry:
-        """The rows of an entry that it accepted; what cannot be read any more is kept as a file."""
+        """The rows of an entry that it accepted; what cannot be read any more is kept as a file.
+
+        Raises:
+            _ClosedError: It could not be kept until the queue was closed.
+        """
         requests = Requests.read(entry)
         if requests is None:
             received_at_ns, payload = Requests.read_legacy(entry)
@@ -137,10 +156,7 @@ class Recovery:
             requests = Requests(
                 received_at_ns, (payload,), self._owed[entry.position], admission, keeps_all=True
             )
-        try:
-            decoded = self._decode(requests.payloads, requests.received_at_ns)
-        except Exception as error:  # noqa: BLE001  # one entry must not stop all others at every start
-            decoded = DecodedGroup((), tuple(Outcome(error=_unreadable(error)) for _ in requests.payloads))
+        decoded = self._decode_what_can_be(requests.payloads, requests.received_at_ns)
         judge = Replaying(requests.admission)
         batches, _ = split_new(decoded.batches, judge, keep_all=requests.keeps_all)
         for number, (payload, outcome) in enumerate(zip(requests.payloads, decoded.outcomes, strict=True)):
@@ -150,10 +166,29 @@ class Recovery:
         self._accounts.add(dead_lettered=requests.rows - row_count(batches))
         return LogEntry(entry.position, utc_datetime(requests.received_at_ns), batches)
 
-    def _read_legacy(self, entry: Entry) -> Requests | None:
-        """What an entry accepted that does not say so itself; None if it cannot be read any more."""
+    def _decode_what_can_be(self, payloads: Sequence[bytes], received_at_ns: int) -> DecodedGroup:
+        """What requests hold; one over which decoding fails as it never should is told as one with an error.
+
+        Raises:
+            MemoryError: There is too little for one request alone, which says nothing about the request.
+        """
+        try:
+            return self._decode(payloads, received_at_ns)
+        except Exception as error:
+            if len(payloads) == 1:
+                if isinstance(error, MemoryError):
+                    raise
+                return DecodedGroup((), (Outcome(error=_unreadable(error)),))
+        parts = [self._decode_what_can_be((payload,), received_at_ns) for payload in payloads]
+        return DecodedGroup(
+            tuple(batch for part in parts for batch in part.batches),
+            tuple(outcome for part in parts for outcome in part.outcomes),
+        )
+
+    def _read_legacy(self, entry: Entry) -> Requests:
+        """What an entry accepted that does not say so itself: nothing, if it cannot be read any more."""
         received_at_ns, payload = Requests.read_legacy(entry)
-        decoded = self._decode((payload,), received_at_ns)
+        decoded = self._decode_what_can_be((payload,), received_at_ns)
         with self._memory.ledger.admitting(received_at_ns) as admitting:
             batches, _ = split_new(decoded.batches, admitting, keep_all=True)
             admission = admitting.done()
@@ -162,10 +197,27 @@ class Recovery:
         return Requests(received_at_ns, (), row_count(batches), admission, keeps_all=True)
 
     def _set_aside(self, name: str, payload: bytes, error: Exception) -> None:
-        make_folder(self._dead_letters)
+        """Keep a request as a file, however long the disk refuses: the log lets go of it after that."""
         file = self._dead_letters / name
-        write_durably(file, payload)  # the log lets go of it
+        while not self._is_kept(file, payload):
+            if self._pending.wait_until_closed(_RETRY_S):
+                raise _ClosedError
         logger.error("a request in the log cannot be read any more; kept as %s: %s", file, error)
+
+    def _is_kept(self, file: Path, payload: bytes) -> bool:
+        try:
+            make_folder(self._dead_letters)
+            write_durably(file, payload)
+        except OSError as error:
+            problem = f"{file}: a request that cannot be read any more cannot be kept: {error.strerror}"
+            if self._problem is None:
+                logger.error(  # noqa: TRY400  # the message says it all
+                    "%s; it is tried until it works", problem, extra={"action": "recovery_waits"}
+                )
+            self._problem = problem
+            return False
+        self._problem = None
+        return True
 
 
 def _unreadable(error: Exception) -> DecodeError:

@@ -1,7 +1,7 @@
 """Reading the log back after a start."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -207,25 +207,78 @@ def test_an_entry_that_cannot_be_read_is_set_aside(tmp_path: Path, monkeypatch: 
         assert second.accounts == Accounts(received=4, dead_lettered=1)
 
 
-def test_an_entry_that_breaks_the_decoder_is_set_aside(
+def breaks_over(broken: bytes, error: Exception) -> Callable[[Process, Sequence[bytes], int], DecodedGroup]:
+    """A decoder that fails as it never should over a request."""
+
+    def decode(self: Process, payloads: Sequence[bytes], received_at_ns: int) -> DecodedGroup:
+        if broken in payloads:
+            raise error
+        return decode_group(payloads, received_at_ns)
+
+    return decode
+
+
+def test_a_request_that_breaks_the_decoder_is_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An entry over which decoding fails as it never should stops no start; it is kept as files."""
+    """A request over which decoding fails as it never should stops no start, nor others of its entry."""
+    with process(tmp_path) as first:
+        first.accept(body(1), body(2), plain(7), plain(7))
+        first.accept(body(3))
+    monkeypatch.setattr(Process, "decode", breaks_over(body(2), ZeroDivisionError()))
+    with process(tmp_path) as second:
+        second.recovery.replay()
+        assert second.queued() == [(1, [1, 7]), (2, [3])]
+        assert [file.read_bytes() for file in (tmp_path / "dead").iterdir()] == [body(2)]
+        assert second.accounts == Accounts(received=4, dead_lettered=1)
+
+
+def test_too_little_memory_sets_nothing_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests for which there is no memory together are read one by one; one alone is left in the log."""
     with process(tmp_path) as first:
         first.accept(body(1), body(2))
-        first.accept(body(3))
 
     def decode(self: Process, payloads: Sequence[bytes], received_at_ns: int) -> DecodedGroup:
         if len(payloads) > 1:
-            raise ZeroDivisionError
+            raise MemoryError
         return decode_group(payloads, received_at_ns)
 
+    with monkeypatch.context() as patch:
+        patch.setattr(Process, "decode", breaks_over(body(2), MemoryError()))
+        with process(tmp_path) as second, pytest.raises(MemoryError):
+            second.recovery.replay()
     monkeypatch.setattr(Process, "decode", decode)
+    with process(tmp_path) as third:
+        third.recovery.replay()
+        assert third.queued() == [(1, [1, 2])]
+    assert not (tmp_path / "dead").exists()
+
+
+def test_what_cannot_be_set_aside_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a request that cannot be read cannot be kept either, the log keeps it, and readiness says why."""
+    monkeypatch.setattr(Process, "decode", breaks_over(body(1), ZeroDivisionError()))
+    with process(tmp_path) as first:
+        first.accept(body(1))
+        first.accept(body(2))
+    (tmp_path / "dead").touch()
     with process(tmp_path) as second:
+        monkeypatch.setattr(second.pending, "wait_until_closed", lambda _: True)
         second.recovery.replay()
-        assert second.queued() == [(1, []), (2, [3])]
-        assert len(list((tmp_path / "dead").iterdir())) == 2
-        assert second.accounts == Accounts(received=3, dead_lettered=2)
+        assert "cannot be kept: File exists" in (second.recovery.problem or "")
+        assert second.queued() == []
+        assert second.recovery.replaying
+    with process(tmp_path) as third:
+
+        def wait(_: float) -> bool:
+            assert third.recovery.problem
+            (tmp_path / "dead").unlink()
+            return False
+
+        monkeypatch.setattr(third.pending, "wait_until_closed", wait)
+        third.recovery.replay()
+        assert third.recovery.problem is None
+        assert third.queued() == [(1, []), (2, [2])]
+        assert [file.read_bytes() for file in (tmp_path / "dead").iterdir()] == [body(1)]
 
 
 def test_what_is_damaged_after_the_start_is_booked(tmp_path: Path) -> None:
@@ -251,6 +304,19 @@ def test_a_log_from_before_heads_is_taken_over(tmp_path: Path) -> None:
             assert started.accept(body(3)) == 0
             started.recovery.replay()
             assert started.queued() == [(1, [1, 2]), (2, [3]), (3, [4])]
+
+
+def test_a_broken_entry_from_before_heads_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry of an earlier Lapwing over which decoding fails, or that is too short, stops no start."""
+    monkeypatch.setattr(Process, "decode", breaks_over(body(1), ZeroDivisionError()))
+    write_legacy_log(tmp_path / "log", [legacy_frame(AT, body(1)), b"\xff", legacy_frame(AT, body(2))])
+    with process(tmp_path) as started:
+        assert started.accounts == Accounts(received=1)
+        started.recovery.replay()
+        assert started.queued() == [(1, []), (2, []), (3, [2])]
+        assert sorted(file.read_bytes() for file in (tmp_path / "dead").iterdir()) == [body(1), b"\xff"]
 
 
 def test_a_ledger_from_before_the_journal_is_taken_over(tmp_path: Path) -> None:
