@@ -133,7 +133,7 @@ class Maintenance:
         """Remove what is kept no longer, now, and every state of the lake that still shows it."""
         with self._at_once():
             started = asdict(self.tally)
-            plan = self._upkeep.plan_retention(self._retention, self._newest_allowed())
+            plan = self._plan_retention()
             total = len(plan)
             while plan:
                 del plan[: self._upkeep.remove(plan, self._pacing.pause)]
@@ -278,7 +278,7 @@ class Maintenance:
             if self._retained_at is not None and time.monotonic() - self._retained_at < _RETAIN_EVERY_S:
                 return False
             self._retained_at = time.monotonic()
-            self._removals = self._upkeep.plan_retention(self._retention, self._newest_allowed())
+            self._removals = self._plan_retention()
         if self._removals:
             del self._removals[: self._upkeep.remove(self._removals, self._pacing.pause)]
         return bool(self._removals)
@@ -332,6 +332,16 @@ class Maintenance:
             return utc_datetime(self._directory.catalog_copy.stat().st_mtime_ns)
         except FileNotFoundError:
             return None
+
+    def _plan_retention(self) -> list[Removal]:
+        plan = self._upkeep.plan_retention(self._retention, self._newest_allowed())
+        if self.tally.files_untimed:
+            logger.warning(
+                "retention by age skips %d files whose times the catalog does not tell",
+                self.tally.files_untimed,
+                extra={"action": "retention_skipped"},
+            )
+        return plan
 
     def _newest_allowed(self) -> datetime | None:
         """From when ages are counted back; None, in a replay, for the newest row."""

@@ -48,14 +48,14 @@ class TimedFile:
     Attributes:
         table: Whose.
         file: Which.
-        first: Time of its earliest row; naive UTC.
-        last: Time of its latest row.
+        first: Time of its earliest row, naive UTC; None where the catalog does not tell times of the file.
+        last: Time of its latest row, likewise.
     """
 
     table: TableName
     file: StoredFile
-    first: datetime
-    last: datetime
+    first: datetime | None
+    last: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,10 @@ def table_files(catalog: Catalog, table: TableName) -> list[StoredFile]:
 
 
 def timed_files(catalog: Catalog) -> list[TimedFile]:
-    """Every file of predictions, labels and logs, the oldest first: one pass over the catalog."""
+    """Every file of predictions, labels and logs, the oldest first, those of unknown times last.
+
+    One pass over the catalog.
+    """
     return [
         TimedFile(
             TableName(schema, name),

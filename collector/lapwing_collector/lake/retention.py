@@ -70,7 +70,7 @@ def plan(files: Sequence[TimedFile], retention: Retention, now: datetime) -> lis
     """What is to be removed, the oldest first.
 
     Args:
-        files: All there are, the oldest first.
+        files: All there are, the oldest first. Those of unknown times go for their size only.
         retention: What is kept.
         now: Naive UTC.
     """
@@ -95,7 +95,7 @@ def cutoff(age: timedelta, now: datetime) -> datetime:
 
 def _too_old(timed: TimedFile, retention: Retention, now: datetime) -> Removal | None:
     age = retention.of(timed.table).age
-    if age is None:
+    if age is None or timed.first is None or timed.last is None:
         return None
     before = cutoff(age, now)
     if timed.last < before:

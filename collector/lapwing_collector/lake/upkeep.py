@@ -31,6 +31,7 @@ class Tally:
         files_removed: Files that retention took out of a table, or wrote anew without their old rows.
         snapshots_expired: Old states of the lake that cannot be read any more.
         files_deleted: Files that no state of the lake referred to.
+        files_untimed: Files that retention by age had to skip when it last looked: their times are unknown.
     """
 
     files_merged: int = 0
@@ -38,6 +39,7 @@ class Tally:
     files_removed: int = 0
     snapshots_expired: int = 0
     files_deleted: int = 0
+    files_untimed: int = 0
 
 
 class Upkeep:
@@ -88,7 +90,11 @@ class Upkeep:
             now: From when ages are counted back; from the newest row if None.
         """
         files = timed_files(self._catalog) if retention.limits_anything else []
-        return plan(files, retention, now or files[-1].last) if files else []
+        times = [each.last for each in files if each.last is not None]
+        self.tally.files_untimed = len(files) - len(times)
+        if now is None and not times:
+            return []
+        return plan(files, retention, now or max(times))
 
     def remove(self, removals: Sequence[Removal], pause: Pause = no_pause) -> int:
         """Remove a few of what was planned, the first ones; their number, at least one.

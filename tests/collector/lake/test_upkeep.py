@@ -277,6 +277,22 @@ def test_rows_beyond_their_age_go(lake: Lake, folder: Path, upkeep: Upkeep) -> N
     assert upkeep.plan_retention(retention, now) == []
 
 
+def test_files_of_unknown_times_stay(lake: Lake, folder: Path, upkeep: Upkeep) -> None:
+    """A file whose times the catalog does not tell is skipped and counted; old rows of others go."""
+    flush_some(lake, 3)
+    odd = table_files(lake.catalog, M)[0].number
+    lake.catalog.rows(
+        "UPDATE __ducklake_metadata_lake.ducklake_file_column_stats SET min_value = NULL, max_value = NULL "
+        f"WHERE data_file_id = {odd}"
+    )
+    now = START + timedelta(days=400)
+    removed(upkeep, Retention(Keep(timedelta(days=30))), now)
+    assert upkeep.tally.files_untimed == 1
+    assert [each.number for each in table_files(lake.catalog, M)] == [odd]
+    removed(upkeep, Retention(Keep(size_bytes=1)), now)
+    assert table_files(lake.catalog, M) == []
+
+
 def test_the_oldest_go_where_there_are_too_many(lake: Lake, folder: Path, upkeep: Upkeep) -> None:
     """A limit of size drops the oldest files of a model, or of all models together."""
     flush_some(lake, 6)

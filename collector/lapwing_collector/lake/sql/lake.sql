@@ -184,7 +184,8 @@ WHERE f.end_snapshot IS NULL;
 -- Files of predictions, labels and logs with the span of their times, the oldest first.
 SELECT
     s.schema_name, t.table_name, f.data_file_id, f.path, CASE WHEN f.path_is_relative THEN s.path || t.path END,
-    f.record_count, f.file_size_bytes, c.min_value::TIMESTAMP, c.max_value::TIMESTAMP
+    f.record_count, f.file_size_bytes,
+    TRY_CAST(c.min_value AS TIMESTAMP), TRY_CAST(c.max_value AS TIMESTAMP)
 FROM __ducklake_metadata_lake.ducklake_data_file AS f
 JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
 JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
@@ -194,7 +195,7 @@ JOIN __ducklake_metadata_lake.ducklake_file_column_stats AS c
     ON c.data_file_id = f.data_file_id AND c.column_id = k.column_id
 WHERE f.end_snapshot IS NULL
     AND (s.schema_name IN ('predictions_all', 'labels') OR (s.schema_name = 'main' AND t.table_name = 'logs'))
-ORDER BY c.max_value, f.data_file_id;
+ORDER BY c.max_value NULLS LAST, f.data_file_id;
 
 -- name: new_files
 -- SQLite finds the files that came after one by its primary key, however many there are.
