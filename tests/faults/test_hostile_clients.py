@@ -69,7 +69,7 @@ def test_running_out_of_descriptors_is_survived(victim: Victim, claims: Claims) 
     """When no more connections can be accepted, it waits for some to end and goes on."""
     victim.start(["prlimit", "--nofile=200:200"])
     with connections(victim, 300, HEAD):
-        time.sleep(1)
+        victim.run_for(1)
     wait_until(lambda: victim.ready, "it accepts again")
     assert slowest_answer_s(victim, claims, 5) < 5
     require_well(judge(victim, claims))

@@ -91,9 +91,10 @@ def test_overload_is_bounded_and_told(victim: Victim) -> None:
         sender.start()
     worker = victim.worker()
     memory = []
+    pause = threading.Event()
     while any(sender.is_alive() for sender in senders):
         memory.append(resident_bytes(worker))
-        time.sleep(SECONDS / 40)
+        pause.wait(SECONDS / 40)
     for sender in senders:
         sender.join()
     told = counters(victim)

@@ -52,10 +52,7 @@ def served(victim: Victim, claims: Claims) -> Victim:
 
 @as_root
 def test_a_folder_that_cannot_be_used_is_told_and_left_alone(served: Victim, claims: Claims) -> None:
-    """Read-only, or another user's: one line that names the folder, no acknowledgement, no change.
-
-    Afterwards it starts as if nothing had been, although the killed process left its lock file.
-    """
+    """Read-only, or another user's: one line that names the folder, no change; then it starts."""
     before = contents(served.data)
     with write_protected(served.data):
         assert str(served.data) in refused(served)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,9 +27,10 @@ LISTENERS = ("http", "grpc", "web")
 def wait_until(found: Callable[[], T], what: str, timeout_s: float = TIMEOUT_S) -> T:
     """Ask until the answer is true, and give it."""
     deadline = time.monotonic() + timeout_s
+    pause = threading.Event()
     while not (answer := found()):
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
-        time.sleep(_POLL_S)
+        pause.wait(_POLL_S)
     return answer
 
 
