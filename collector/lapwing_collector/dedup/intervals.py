@@ -66,13 +66,19 @@ class Intervals:
 
     def __or__(self, other: "Intervals") -> "Intervals":
         """What is in either."""
-        starts = np.concatenate((self.starts, other.starts))
-        ends = np.concatenate((self.ends, other.ends))
+        if not len(other):
+            return self
+        # What lies before all of the other, or behind it, stays as it is, however much that is.
+        first = np.searchsorted(self.ends, max(int(other.starts[0]) - 1, _LOWEST))
+        behind = np.searchsorted(self.starts, min(int(other.ends[-1]) + 1, _HIGHEST), side="right")
+        starts = np.concatenate((self.starts[first:behind], other.starts))
+        ends = np.concatenate((self.ends[first:behind], other.ends))
         order = np.argsort(starts, kind="stable")
         starts, reach = starts[order], np.maximum.accumulate(ends[order])
         apart = (starts[1:] > reach[:-1]) & (starts[1:] - 1 != reach[:-1])
         return Intervals(
-            starts[np.append(True, apart)[: len(starts)]], reach[np.append(apart, True)[: len(starts)]]
+            np.concatenate((self.starts[:first], starts[np.append(True, apart)], self.starts[behind:])),
+            np.concatenate((self.ends[:first], reach[np.append(apart, True)], self.ends[behind:])),
         )
 
     def __sub__(self, other: "Intervals") -> "Intervals":

@@ -108,6 +108,7 @@ class Ledger:
         with self._lock:
             for process_id, numbers in admission.numbers.items():
                 self._senders.add(process_id, numbers, at_ns)
+                self._senders.close_gaps(process_id)
             self._records.add(admission.records, at_ns)
             self._requests.add(admission.requests, at_ns)
 
@@ -115,6 +116,9 @@ class Ledger:
         """What was accepted is durable."""
         with self._lock:
             del self._uncertain[id(admission)]
+            # Not earlier: gaps that only what fails would leave are none.
+            for process_id in admission.numbers:
+                self._senders.close_gaps(process_id)
 
     def forget(self, admission: Admission) -> None:
         """Take back what was accepted and then not stored, so that a retry is new again."""

@@ -3,7 +3,7 @@
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
@@ -15,6 +15,12 @@ MAX_PROCESSES: Final = 200_000
 
 MAX_RUNS: Final = 4_000_000
 """Intervals of all processes together, about 64 MB."""
+
+MAX_GAPS: Final = 100_000
+"""Gaps between the numbers of one process; of more, the oldest count as missing for good.
+
+What is accepted of a process with gaps copies their list, a millisecond or two with so many.
+"""
 
 _COUNTS: Final = struct.Struct("<IQQqq")
 """Processes, bytes of their ids, intervals, processes and missing records that were forgotten."""
@@ -111,6 +117,18 @@ class Senders:
             del self._known[process_id]
         else:
             self._keep(process_id, left)
+
+    def close_gaps(self, process_id: str) -> None:
+        """Where a process has too many gaps, take what is missing in the oldest for missing for good.
+
+        The numbers in them are known from then on: if they come after all, they are not accepted.
+        """
+        known = self._known.get(process_id)
+        excess = len(known.below) - MAX_GAPS if known else 0
+        if known and excess > 0:
+            below = known.below
+            starts = np.append(below.starts[:1], below.starts[excess + 1 :])
+            self._keep(process_id, replace(known, below=Intervals(starts, below.ends[excess:].copy())))
 
     def items(self) -> list[tuple[str, Sender]]:
         """All processes as they are now."""

@@ -259,3 +259,39 @@ def test_what_is_missing_of_forgotten_processes_never_outgrows_a_snapshot(
         admit(ledger, process_id, [HIGHEST])
     again = Ledger.restore(ledger.snapshot())
     assert (again.loss(0).forgotten, again.loss(0).missing) == (3, HIGHEST + HIGHEST - 1)
+
+
+def test_the_oldest_of_too_many_gaps_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a process with more gaps than are remembered the oldest stay missing; nothing else is mistaken."""
+    monkeypatch.setattr("lapwing_collector.dedup.senders.MAX_GAPS", 3)
+    ledger = Ledger()
+    with ledger.admitting(0) as admitting:
+        admitting.admit("p", int64(list(range(10, 90, 2))))
+        failed = admitting.done()
+    ledger.forget(failed)
+    admit(ledger, "p", [2, 5])
+    admit(ledger, "p", [8, 11, 14, 17])
+    for _ in range(2):
+        assert (ledger.loss(1).missing, ledger.loss(1).worst[0].accepted) == (11, 6)
+        ledger = Ledger.restore(ledger.snapshot())
+    assert admit(ledger, "p", [2, 3, 6, 8]) == [False] * 4
+    assert admit(ledger, "p", [1]) == [True]
+    assert admit(ledger, "p", [9, 12, 15, 16]) == [True] * 4
+    assert ledger.loss(1).missing == 6
+
+
+def test_a_replay_gives_up_no_more_than_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What entries of the log say was accepted is known after a restart, however many gaps it leaves."""
+    monkeypatch.setattr("lapwing_collector.dedup.senders.MAX_GAPS", 3)
+    ledger = Ledger()
+    admissions = []
+    for numbers in ([1, 3, 5, 7, 9, 11, 13], [15, 17], [16]):
+        with ledger.admitting(0) as admitting:
+            admitting.admit("p", int64(numbers))
+            admissions.append(admitting.done())
+        ledger.keep(admissions[-1])
+    again = Ledger()
+    for admission in admissions:
+        again.add(admission, 0)
+    assert again.loss(1) == ledger.loss(1)
+    assert admit(again, "p", [10, 12, 17, 18]) == admit(ledger, "p", [10, 12, 17, 18])
