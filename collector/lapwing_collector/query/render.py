@@ -20,6 +20,8 @@ Number = int | float
 
 _RISKY: Final = ("=", "+", "-", "@", "\t", "\r")
 """Text that begins so is a formula to a spreadsheet."""
+_INFINITE: Final = frozenset(sign * (2**bits - 1) for sign in (1, -1) for bits in (31, 63))
+"""DuckDB's dates and times that never come, or never were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class _Json:
 
     def write(self, batch: pa.RecordBatch) -> bytes:
         columns = [
-            [convert(value) for value in column.to_pylist()]
+            [convert(value) for value in _values(column)]
             for convert, column in zip(self._converters, batch.columns, strict=True)
         ]
         lines = [
@@ -196,8 +198,38 @@ def cells(batch: pa.RecordBatch) -> Iterator[tuple[str | Number, ...]]:
     columns = []
     for field, column in zip(batch.schema, batch.columns, strict=True):
         convert = _converter(field.type)
-        columns.append([_cell(value, convert) for value in column.to_pylist()])
+        columns.append([_cell(value, convert) for value in _values(column)])
     return zip(*columns, strict=True)
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """The values of a column in Python; times beyond its range, which ends with the year 9999, as text."""
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except (OverflowError, ValueError):
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        if pa.types.is_map(scalar.type):
+            return [(_value(entry["key"]), _value(entry["value"])) for entry in scalar.values]
+        if pa.types.is_struct(scalar.type):
+            return {name: _value(part) for name, part in scalar.items()}
+        if pa.types.is_nested(scalar.type):
+            return [_value(item) for item in scalar.values]
+        return _far(scalar)
+
+
+def _far(time: pa.Scalar) -> str:
+    """A date or time that Python does not have."""
+    if time.value in _INFINITE:
+        return "infinity" if time.value > 0 else "-infinity"
+    if pa.types.is_timestamp(time.type) and time.type.tz:  # no zones are known in the sandbox
+        return f"{pa.scalar(time.value, pa.timestamp(time.type.unit)).cast(pa.string())}Z"
+    return str(time.cast(pa.string()))
 
 
 def _cell(value: Any, convert: "_Convert") -> str | Number:

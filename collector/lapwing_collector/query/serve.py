@@ -76,11 +76,22 @@ def _taken(connection: Connection, kind: type[Sent]) -> Sent:
 def _answer(connection: Connection, session: Session, ask: Ask) -> bool:
     """Answer one query; False if this process had better be replaced."""
     try:
+        # DuckDB says no more of text that cannot be encoded than that it is no text.
+        json.dumps([ask.sql, dict(ask.parameters)], ensure_ascii=False, default=str).encode()
         rendered = session.stream(ask.sql, ask.parameters, lambda rows: render(rows, ask))
     except QueryError as error:
         spoilt = isinstance(error.__cause__, _SPOILS)
         _send_head(connection, _told(error) | {"last": spoilt})
         return not spoilt
+    except UnicodeEncodeError as error:
+        half = f"the query or a parameter of it has half a character, which is no text: {error}"
+        _send_head(connection, _told(QueryError(half)))
+        return True
+    except Exception as error:  # noqa: BLE001
+        # Whoever asked is told what it was, and not that a process died.
+        unforeseen = f"this query cannot be answered: {type(error).__name__}: {error}"
+        _send_head(connection, _told(QueryError(unforeseen)) | {"last": True})
+        return False
     _send_head(connection, {"rows": rendered.rows, "truncated": rendered.truncated})
     for piece in _pieces(rendered):
         connection.send_bytes(piece)

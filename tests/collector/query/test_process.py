@@ -1,5 +1,7 @@
 """The query process as the operating system sees it: what it has, and when it ends."""
 
+import csv
+import json
 import os
 import signal
 import subprocess
@@ -12,9 +14,9 @@ import pytest
 from helpers.query_lake import LIMITS, Readers, make_lake, readers
 from helpers.waiting import wait_until
 from lapwing_collector import sandbox
-from lapwing_collector.errors import QueryLimitError
-from lapwing_collector.model.queries import Ask
-from lapwing_collector.query import QueryProcess
+from lapwing_collector.errors import QueryError, QueryLimitError
+from lapwing_collector.model.queries import Ask, Format
+from lapwing_collector.query import QueryProcess, cells
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -80,7 +82,7 @@ def test_processor_time_is_bounded_by_the_kernel_too(shared: Readers) -> None:
 PARENT = """
 import sys
 from pathlib import Path
-from lapwing_collector.model.queries import Ask
+from lapwing_collector.model.queries import Ask, Format
 from lapwing_collector.query import Limits, QueryProcess
 process = QueryProcess(Path(sys.argv[1]), Limits())
 print(process._process.pid, flush=True)
@@ -107,3 +109,59 @@ def runs(stat: Path) -> bool:
         return stat.read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+FAR = """
+SELECT timestamp 'infinity' AS a, date '20000-01-31' AS b, [timestamp '-infinity', NULL] AS c,
+    {'x': date 'infinity', 'y': 1} AS d, map {'k': date '20000-01-31'} AS e,
+    timestamptz '12000-01-31 12:00:00+00' AS f,
+    map {timestamp 'infinity': 1} AS g, array_value(date '-infinity') AS h, date '0044-03-15 (BC)' AS i,
+    timestamp_s '20000-01-31 12:00:00' AS j, timestamp '2026-01-31 12:00:00' AS k
+"""
+SEEN = {
+    "a": "infinity",
+    "b": "20000-01-31",
+    "c": ["-infinity", None],
+    "d": {"x": "infinity", "y": 1},
+    "e": {"k": "20000-01-31"},
+    "f": "12000-01-31 12:00:00.000000Z",
+    "g": {"infinity": 1},
+    "h": ["-infinity"],
+    "i": "-0043-03-15",
+    "j": "20000-01-31 12:00:00",
+}
+
+
+def test_times_beyond_those_of_python_are_text(process: QueryProcess) -> None:
+    """JSON, CSV and tables have times that never come, and years without four digits; the process goes on."""
+    with process.ask(Ask(FAR, {}, Format.JSON), 30) as answer:
+        assert json.loads(b"".join(answer)) == [SEEN | {"k": "2026-01-31T12:00:00Z"}]
+    with process.ask(Ask(FAR, {}, Format.CSV), 30) as answer:
+        [row] = csv.DictReader(b"".join(answer).decode().splitlines())
+    with process.ask(Ask(FAR), 30) as answer:
+        [table] = cells(answer.table().to_batches()[0])
+    for name, shown in zip(row, table, strict=True):
+        wanted = SEEN.get(name, "2026-01-31 12:00:00")
+        text = wanted if isinstance(wanted, str) else json.dumps(wanted)
+        assert (name, shown) == (name, text)
+        assert row[name].removeprefix("'") == text
+
+
+def test_half_a_character_is_told(process: QueryProcess) -> None:
+    """A lone surrogate in SQL or a parameter is a mistake of who asks, and the process goes on."""
+    for ask in (Ask("SELECT '\ud800'"), Ask("SELECT $a", {"a": "\ud800"})):
+        with pytest.raises(QueryError, match="half a character"):
+            process.ask(ask, 30)
+    assert process.alive
+
+
+def test_what_nobody_foresaw_is_told(shared: Readers) -> None:
+    """An error of another kind comes as the answer, under its own name, and ends the process."""
+    process = QueryProcess(shared.folder, LIMITS)
+    try:
+        with pytest.raises(QueryError, match="this query cannot be answered: ") as told:
+            process.ask(Ask(["no SQL"]), 30)  # type: ignore[arg-type]
+        assert not isinstance(told.value, QueryLimitError)
+        assert not process.alive
+    finally:
+        process.close()
