@@ -28,11 +28,23 @@ def test_the_unit_uses_flags_that_exist() -> None:
         assert flag in told
 
 
+def test_the_page_names_secrets_as_the_unit_hands_them_over() -> None:
+    """Files that only root may read are found by the collector where the page's settings say."""
+    handed = re.findall(r"^#(LoadCredential=([\w.]+):\S+)$", UNIT.read_text(), re.MULTILINE)
+    page = (UNIT.parents[2] / "docs/security.md").read_text()
+    assert len(handed) == 2
+    for line, name in handed:
+        assert f"\n{line}\n" in page
+        assert f": /run/credentials/{UNIT.name}/{name}\n" in page
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_the_unit_is_valid(tmp_path: Path) -> None:
+@pytest.mark.parametrize("secrets", ["#LoadCredential", "LoadCredential"])
+def test_the_unit_is_valid(secrets: str, tmp_path: Path) -> None:
     """Systemd itself finds nothing wrong with the unit, but for the program that is not installed here."""
     unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/opt/lapwing/bin/lapwing", "/bin/true"))
+    text = UNIT.read_text().replace("/opt/lapwing/bin/lapwing", "/bin/true")
+    unit.write_text(text.replace("#LoadCredential", secrets))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
     )

@@ -37,7 +37,7 @@ class DataDirectory:
 
     @property
     def dead_letters(self) -> Path:
-        """Requests that were acknowledged and can no longer be read."""
+        """Requests that were acknowledged and can no longer be read, and rows that the lake refuses."""
         return self.root / "dead-letters"
 
     @property
