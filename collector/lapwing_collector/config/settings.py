@@ -64,7 +64,7 @@ class HttpSettings(_Section):
     max_in_flight_bytes: int = Field(
         128 << 20,
         gt=0,
-        description="bodies of all requests in hand, those of gRPC included; beyond, clients wait a little",
+        description="bodies of all requests in hand, of gRPC once read; beyond, clients wait a little",
     )
     max_connections: int = Field(
         4096,

@@ -12,7 +12,7 @@ class Budget:
     def __init__(self, total_bytes: int) -> None:
         """Start with all of `total_bytes` free."""
         self._free = total_bytes
-        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._line: deque[tuple[int, asyncio.Future[None], float]] = deque()
 
     async def take(self, size: int, within_s: float) -> None:
         """Take `size` bytes.
@@ -23,7 +23,8 @@ class Budget:
         if size <= self._free and not self._line:
             self._free -= size
             return
-        turn = (size, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        turn = (size, loop.create_future(), loop.time())
         self._line.append(turn)
         try:
             await asyncio.wait([turn[1]], timeout=within_s)
@@ -34,6 +35,10 @@ class Budget:
         if not turn[1].done():
             raise UnavailableError("the collector is busy with other requests; try again")
 
+    def longest_wait_s(self) -> float:
+        """How long the first in line has waited; 0 if nobody waits."""
+        return asyncio.get_running_loop().time() - self._line[0][2] if self._line else 0.0
+
     def give_back(self, size: int) -> None:
         """Make `size` bytes free for who waits."""
         self._free += size
@@ -41,7 +46,7 @@ class Budget:
 
     def _serve_line(self) -> None:
         while self._line and self._line[0][0] <= self._free:
-            size, turn = self._line.popleft()
+            size, turn, _ = self._line.popleft()
             self._free -= size
             turn.set_result(None)
 

@@ -2,8 +2,10 @@
 
 Messages are not parsed here: who takes them gets the bytes that came, as over HTTP, and a client that sends
 something else hears INVALID_ARGUMENT instead of an internal error. The call is served as one that streams in
-(on the wire the same), because only so whose token it carries is known, and room for it found, before its
-message is read.
+(on the wire the same), because only so whose token it carries is known before its message is read.
+
+How long a message is, decompressed, is known only when it is there. So few are read at once, until there is
+room for them; the others wait on the wire, where they hold no more than their stream's window.
 """
 
 import asyncio
@@ -16,14 +18,16 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from lapwing_collector.errors import ConfigError, DecodeError, LapwingError
+from lapwing_collector.errors import ConfigError, DecodeError, LapwingError, UnavailableError
 from lapwing_collector.listening import reserve
+from lapwing_collector.receive.budget import Budget, Claim
 from lapwing_collector.receive.intake import Accepted, Guard, Intake, Readiness, refused
+from lapwing_collector.receive.limits import Limits
 from lapwing_collector.receive.status import response_of, retry_after_s, status_of
 
 SERVICE: Final = "opentelemetry.proto.collector.logs.v1.LogsService"
-_DEPOSIT_BYTES: Final = 64 * 1024
-"""What a call holds of the room before its message is read, as how long that is nobody says before."""
+_STREAMS: Final = 1000
+"""Calls of one connection at the same time; clients keep others back."""
 _LONGEST_MESSAGE: Final = 600
 """Bytes; it travels several times in trailers, of which clients take some 8 KiB."""
 _LONGEST_ANSWER: Final = 4 * 1024 * 1024
@@ -137,13 +141,17 @@ class GrpcServer:
         self._guard(metadata.get("authorization"))
         limits = self._intake.limits
         claim = self._intake.claim()
+        turn = Claim(self._intake.turns, limits.room_wait_s)
         try:
-            await claim.cover(min(_DEPOSIT_BYTES, limits.in_flight_bytes))
-            message = await _read(context, limits.message_s)
+            await turn.cover(1)
+            claim.waited_s = turn.waited_s
+            message = await _read(context, limits, self._intake.turns)
             await claim.cover(len(message))
         except BaseException:
             claim.release()
             raise
+        finally:
+            turn.release()
         return await self._intake.take(message, claim)
 
 
@@ -169,12 +177,22 @@ class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # it ships no t
             await self.set(service, status)
 
 
-async def _read(context: Any, within_s: float) -> bytes:
+async def _read(context: Any, limits: Limits, turns: Budget) -> bytes:
+    """The message; who does not send while others wait for their turn must come again."""
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + limits.message_s
+    fair_s = limits.room_wait_s / 3
+    reading = asyncio.ensure_future(context.read())
     try:
-        async with asyncio.timeout(within_s):
-            message: bytes = await context.read()
-    except TimeoutError:
-        raise DecodeError(f"the message did not come in {within_s:g} seconds", 408) from None
+        while not reading.done():
+            await asyncio.wait([reading], timeout=min(fair_s, end_s - loop.time()))
+            if not reading.done() and loop.time() >= end_s:
+                raise DecodeError(f"the message did not come in {limits.message_s:g} seconds", 408)
+            if not reading.done() and turns.longest_wait_s() >= fair_s:
+                raise UnavailableError("the message takes long to come, and others wait; try again")
+    finally:
+        reading.cancel()
+    message: bytes = reading.result()
     if message is grpc.aio.EOF:
         raise DecodeError("the call carries no message")
     return message
@@ -197,6 +215,7 @@ def _options(intake: Intake) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 1),  # a restart begins before the process before it has left
         ("grpc.max_receive_message_length", intake.limits.body_bytes),
+        ("grpc.max_concurrent_streams", _STREAMS),
         ("grpc.max_send_message_length", _LONGEST_ANSWER),
         ("grpc.max_allowed_incoming_connections", intake.limits.connections),
         ("grpc.server_handshake_timeout_ms", round(intake.limits.idle_s * 1000)),

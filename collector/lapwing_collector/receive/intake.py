@@ -43,7 +43,14 @@ Guard = Callable[[str | None], object]
 
 
 class Intake:
-    """What all servers of one event loop share: the room for bodies, and who takes them."""
+    """What all servers of one event loop share: the room for bodies, and who takes them.
+
+    Attributes:
+        limits: What requests may use.
+        tally: What requests were answered.
+        turns: For messages of which nobody knows how long they are before they are read whole: as many at
+            once as could all be of full size.
+    """
 
     def __init__(self, ingest: Ingest, limits: Limits) -> None:
         """Hand bodies to `ingest`.
@@ -56,6 +63,7 @@ class Intake:
         self.limits = limits
         self.tally = Tally()
         self._ingest = ingest
+        self.turns = Budget(limits.in_flight_bytes // limits.body_bytes)
         self._budget = Budget(limits.in_flight_bytes)
         self._running: set[asyncio.Task[Accepted]] = set()
 

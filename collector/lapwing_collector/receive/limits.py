@@ -20,7 +20,8 @@ class Limits:
         answer_s: How long the collector's own work on a request, waiting for room included, may take before
             it is answered 503; stock clients give up after 10 seconds.
         idle_s: How long a client may send nothing of a request, or read nothing of an answer.
-        message_s: How long the message of a gRPC call may take to arrive, and what is left of a request that
+        message_s: How long the message of a gRPC call may take to arrive (a third of `room_wait_s` is enough
+            when others wait to be read), and what is left of a request that
             was answered before its end.
         connections: How many may be open, over HTTP and over gRPC each.
         drain_bytes: How much of a refused body is read, so that a client that is still sending gets to read

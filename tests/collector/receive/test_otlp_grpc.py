@@ -18,6 +18,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from helpers.receive_grpc import EXPORT, Reply, call
 from helpers.receive_server import GatedIngest, Recorder
+from helpers.waiting import wait_until
 from lapwing_collector.errors import (
     AccessError,
     AddressInUseError,
@@ -42,8 +43,9 @@ class Running:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._thread = threading.Thread(target=self._runner.get_loop().run_forever, daemon=True)
         self._thread.start()
+        self._intake = Intake(self._ingest, limits)
         self.server = GrpcServer(
-            Intake(self._ingest, limits),
+            self._intake,
             "127.0.0.1",
             0,
             readiness=lambda: Readiness(ready=self.ready, replaying=False),
@@ -56,6 +58,16 @@ class Running:
 
     async def _ingest(self, body: bytes) -> Accepted:
         return await self.ingest(body)
+
+    @property
+    def free_turns(self) -> int:
+        """How many messages more could be read now."""
+        return self._intake.turns._free
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """How many calls wait to be read, and how many were read and wait for room."""
+        return {"turn": len(self._intake.turns._line), "room": len(self._intake._budget._line)}
 
     def _guard(self, header: str | None) -> None:
         self.guard(header)
@@ -256,6 +268,38 @@ def test_without_room_it_is_unavailable() -> None:
         ingest.open()
         assert first.result().code is OK
         assert [server.call(bytes(99_000)).code for _ in range(3)] == [OK] * 3
+
+
+def test_messages_are_read_only_as_many_at_once_as_have_room() -> None:
+    """Of calls that come together, two are in hand and two are read, which is what fits; the others wait."""
+    ingest = GatedIngest()
+    limits = Limits(body_bytes=100_000, in_flight_bytes=200_000, room_wait_s=20, answer_s=20)
+    with serving(limits) as server:
+        server.ingest = ingest
+        export = server.channel.unary_unary(EXPORT)
+        calls = [export.future(bytes(99_000), timeout=30) for _ in range(24)]
+        wait_until(lambda: server.waiting == {"turn": 20, "room": 2})
+        assert len(ingest.bodies) == 2
+        ingest.open()
+        assert [call_.code() for call_ in calls] == [OK] * 24
+
+
+def test_calls_that_send_nothing_do_not_keep_others_out() -> None:
+    """Calls that never send their message make room for those that do, and are told to try again."""
+    limits = Limits(body_bytes=100_000, in_flight_bytes=200_000, room_wait_s=0.6)
+    done = threading.Event()
+
+    def never() -> Iterator[bytes]:
+        done.wait(20)
+        yield b""
+
+    with serving(limits) as server, ThreadPoolExecutor() as clients:
+        stream = server.channel.stream_unary(EXPORT)
+        silent = [stream.future(never(), timeout=20) for _ in range(2)]
+        wait_until(lambda: server.free_turns == 0)
+        assert [clients.submit(server.call, bytes(90_000)).result().code for _ in range(5)] == [OK] * 5
+        assert grpc.StatusCode.UNAVAILABLE in {call_.code() for call_ in silent if call_.done()}
+        done.set()
 
 
 def test_a_client_that_leaves_frees_its_room() -> None:
