@@ -1,6 +1,7 @@
 """A connection that reads the lake and nothing else."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -15,6 +16,9 @@ from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.mistakes import query_error
 
 _ROWS_AT_ONCE: Final = 8192
+_REMEMBERED: Final = 256
+_SHORT: Final = 16 * 1024
+"""How many checked queries are remembered, and up to which length."""
 
 Taken = TypeVar("Taken")
 
@@ -27,7 +31,7 @@ class Session:
         self._connection = connection
         self._files = files
         # Rules bring the same SQL for every slot; only its parameters differ.
-        self._checked: set[str] = set()
+        self._check_once = lru_cache(_REMEMBERED)(partial(check_select, connection))
 
     @classmethod
     def open(cls, lake: Path, limits: Limits | None = None) -> Self:
@@ -77,9 +81,10 @@ class Session:
             NotSeenYetError: It names a table or field that no record has brought yet.
             DamagedFileError: A file of the lake that it needs cannot be read.
         """
-        if sql not in self._checked:
+        if len(sql) <= _SHORT:
+            self._check_once(sql)
+        else:
             check_select(self._connection, sql)
-            self._checked.add(sql)
         try:
             return self._take(sql, parameters, take)
         except (duckdb.IOException, OSError):

@@ -1,5 +1,6 @@
 """Reading the lake: what SQL gives, what it may do and what it may not."""
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,3 +136,17 @@ def test_tables_are_known_before_they_exist() -> None:
         )
         assert found == {("predictions", "Big Model"), ("labeled", "churn")}
         check_select(parser, "SELECT 1")
+
+
+def test_what_was_asked_is_not_kept(session: Session) -> None:
+    """However many queries a process answers, and however long they are, it holds few of their texts."""
+    texts = ("x" * (15_000 if number % 10 else 150_000) for number in range(350))
+    session.run("SELECT 1")
+    tracemalloc.start()
+    try:
+        for number, text in enumerate(texts):
+            session.run(f"SELECT {number} AS n, length('{text}') AS l")
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 6_000_000
