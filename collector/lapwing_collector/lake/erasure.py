@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -221,9 +221,8 @@ def _erase_from(
 ) -> tuple[int, int]:
     rows = files = 0
     for _ in range(_ATTEMPTS):
-        holding = _files_with(catalog, rewriter, table, condition, parameters)
-        for file in holding:
-            try:
+        try:
+            for file in _files_with(catalog, rewriter, table, condition, parameters):
                 done = rewriter.rewrite(
                     table,
                     [file],
@@ -231,21 +230,23 @@ def _erase_from(
                     parameters=parameters,
                     carry_progress=True,
                 )
-            except ConflictError:
-                break
-            rows += done.rows_removed
-            files += 1
-        else:
-            return rows, files
+                rows += done.rows_removed
+                files += 1
+        except ConflictError:
+            continue
+        return rows, files
     raise ConflictError(f"{table.sql} kept changing while rows were being erased; try again")
 
 
 def _files_with(
     catalog: Catalog, rewriter: Rewriter, table: TableName, condition: str, parameters: dict[str, Any]
-) -> Iterator[StoredFile]:
-    by_path = {each.path: each for each in table_files(catalog, table)}
+) -> list[StoredFile]:
     found = rewriter.read(f"SELECT DISTINCT filename FROM {table.sql} WHERE {condition}", parameters)
-    return (by_path[Path(name)] for name in found.column("filename").to_pylist())
+    by_path = {each.path: each for each in table_files(catalog, table)}
+    try:
+        return [by_path[Path(name)] for name in found.column("filename").to_pylist()]
+    except KeyError as error:
+        raise ConflictError(f"{table.sql}: {error} left it while rows were looked for") from error
 
 
 def _read(rewriter: Rewriter, table: TableName, condition: str, parameters: dict[str, Any]) -> pa.Table:

@@ -109,6 +109,12 @@ def all_files(catalog: Catalog) -> Mapping[Path, tuple[TableName, StoredFile]]:
     return found
 
 
+def delete_files(catalog: Catalog, file: StoredFile) -> list[Path]:
+    """The files that say which rows of a file are deleted."""
+    found = catalog.rows(statement("delete_files", file=str(file.number)))
+    return [_absolute(catalog, relative, path) for path, relative in found]
+
+
 def known_paths(catalog: Catalog) -> set[Path]:
     """Every file that the catalog knows: of any snapshot, or waiting to be deleted."""
     return {_absolute(catalog, relative, path) for path, relative in catalog.rows(statement("known_paths"))}

@@ -13,12 +13,14 @@ from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from lapwing_collector import engine
 from lapwing_collector.crashpoints import reach
 from lapwing_collector.engine import literal
 from lapwing_collector.lake.catalog import Catalog
-from lapwing_collector.lake.files import StoredFile, TableName
+from lapwing_collector.lake.files import StoredFile, TableName, delete_files
 from lapwing_collector.lake.parquet import ROW_GROUP_ROWS, write_parquet_parts
 from lapwing_collector.lake.snapshots import DataFile, add_files, end_files
 from lapwing_collector.lake.statements import statement
@@ -98,6 +100,8 @@ class Rewriter:
         deletions = self._deletions(files)
         among = f"filename IN ({', '.join(literal(str(each.path)) for each in files)})"
         before = int(self.read(f"SELECT count(*) AS n FROM {table.sql} WHERE {among}").column("n")[0].as_py())
+        if before != sum(file.rows for file in files) - sum(rows for _, _, rows in deletions):
+            raise ConflictError(f"{table.sql}: a query sees {before} rows of its files, the catalog others")
         new = self._write(table, f"{among} AND ({keep})", parameters or {}, pause)
         after = new.written.footer.num_rows if new is not None else 0
         reach("maintenance.before_exchange")
@@ -118,25 +122,42 @@ class Rewriter:
         self._exchange(table, files, deletions, None, carry_progress=carry_progress)
         return Rewritten(len(files), sum(file.rows for file in files))
 
-    def replace(self, table: TableName, file: StoredFile, parts: Iterator[pa.Table]) -> int:
+    def replace(self, table: TableName, file: StoredFile, parts: Iterator[tuple[int, pa.Table]]) -> int:
         """Let a new file with the rows of `parts`, columns as the old one has them, take the place of one.
 
+        Args:
+            table: Whose.
+            file: Of its newest snapshot.
+            parts: Rows of the file, each with the position that the first of them has in it. Those that are
+                deleted stay so.
+
         Returns:
-            Rows of the new file.
+            Rows that are lost.
 
         Raises:
             ConflictError: Somebody changed the table meanwhile; nothing happened.
             OSError: The disk is full, or refuses.
             duckdb.Error: The catalog refuses.
         """
-        first = next(parts, None)
+        deletions = self._deletions([file])
+        deleted = pa.chunked_array(
+            [
+                part
+                for each in delete_files(self._catalog, file)
+                for part in pq.read_table(each, columns=["pos"])["pos"].chunks
+            ],
+            pa.int64(),
+        )
+        left = (_without(rows, start, deleted) for start, rows in parts)
+        kept = (rows for rows in left if rows.num_rows)
+        first = next(kept, None)
         new = None
         if first is not None:
             described = Tables(self._catalog)[table]
             path = described.folder / f"{uuid.uuid4()}.parquet"
-            new = DataFile(described, path, write_parquet_parts(path, chain([first], parts)))
-        self._exchange(table, [file], self._deletions([file]), new, carry_progress=False)
-        return 0 if new is None else int(new.written.footer.num_rows)
+            new = DataFile(described, path, write_parquet_parts(path, chain([first], kept)))
+        self._exchange(table, [file], deletions, new, carry_progress=False)
+        return file.rows - len(deleted) - (0 if new is None else int(new.written.footer.num_rows))
 
     def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Answer a query about the newest snapshot, without keeping anyone from writing.
@@ -212,6 +233,14 @@ class Rewriter:
     def _deletions(self, files: Sequence[StoredFile]) -> list[tuple[Any, ...]]:
         numbers = ", ".join(str(file.number) for file in files)
         return self._catalog.rows(statement("deletions", files=numbers))
+
+
+def _without(rows: pa.Table, start: int, deleted: pa.ChunkedArray) -> pa.Table:
+    """The rows, of which the first is at `start`, but for those at deleted positions."""
+    if not len(deleted):
+        return rows
+    positions = pa.array(range(start, start + rows.num_rows), pa.int64())
+    return rows.filter(pc.invert(pc.is_in(positions, value_set=deleted)))
 
 
 def _paced(parts: Iterator[pa.Table], pause: Pause) -> Iterator[pa.Table]:

@@ -6,6 +6,7 @@ still be read: queries then answer from what there is.
 
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def _set_aside(
 ) -> Damaged | None:
     """Put what can be read of a file in its place, and move it; None where it left the table meanwhile."""
     try:
-        kept = rewriter.replace(table, file, _readable(file.path))
+        lost = rewriter.replace(table, file, _readable(file.path))
     except ConflictError:
         return None
     aside = None
@@ -94,17 +95,17 @@ def _set_aside(
         make_folder(aside.parent)
         file.path.replace(aside)
         sync_folder(aside.parent)
-    return Damaged(table, aside, problem, file.rows - kept)
+    return Damaged(table, aside, problem, lost)
 
 
-def _readable(file: Path) -> Iterator[pa.Table]:
-    """The row groups of a file that can be read."""
+def _readable(file: Path) -> Iterator[tuple[int, pa.Table]]:
+    """The row groups of a file that can be read, each with its first row's position."""
     try:
         with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+            start = 0
             for number in range(parquet.num_row_groups):
-                try:
-                    yield parquet.read_row_group(number)
-                except (OSError, pa.ArrowException):
-                    continue
+                with suppress(OSError, pa.ArrowException):
+                    yield start, parquet.read_row_group(number)
+                start += parquet.metadata.row_group(number).num_rows
     except (OSError, pa.ArrowException):
         return  # not even its footer

@@ -108,7 +108,7 @@ class Upkeep:
             done = self._try_to_rewrite(first, pause)
         else:
             taken = _together(removals)
-            done = self.rewriter.drop(table, [each.timed.file for each in taken])
+            done = self._try_to_drop(table, [each.timed.file for each in taken])
         if done is not None:
             self.tally.rows_removed += done.rows_removed
             self.tally.files_removed += done.files
@@ -137,6 +137,12 @@ class Upkeep:
             return False
         self.tally.files_merged += len(group)
         return True
+
+    def _try_to_drop(self, table: TableName, files: Sequence[StoredFile]) -> Rewritten | None:
+        try:
+            return self.rewriter.drop(table, files)
+        except ConflictError:
+            return None  # the next plan has them again
 
     def _try_to_rewrite(self, removal: Removal, pause: Pause) -> Rewritten | None:
         try:

@@ -7,11 +7,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -217,6 +219,42 @@ def test_rows_removed_meanwhile_do_not_come_back(lake: Lake, folder: Path) -> No
     assert read(folder, "SELECT prediction_id FROM predictions.m") == [("p2",)]
 
 
+def test_files_of_which_a_query_sees_too_little_are_not_merged(lake: Lake, folder: Path) -> None:
+    """Where reading gives other rows than the catalog counts, nothing is exchanged, and no row is lost."""
+    flush_some(lake, 2)
+    rewriter = Rewriter(lake.catalog)
+    first, second = table_files(lake.catalog, M)
+    before = files(folder)
+    with pytest.raises(ConflictError):
+        rewriter.rewrite(M, [first, replace(second, path=folder / "elsewhere.parquet")])
+    rewriter.close()
+    assert files(folder) == before
+    assert read(folder, "SELECT prediction_id FROM predictions.m ORDER BY ALL") == [("p1",), ("p2",)]
+
+
+def test_a_file_that_is_replaced_keeps_its_deletions(lake: Lake, folder: Path) -> None:
+    """Rows that were deleted do not come back with what can be read of a file; a conflict leaves no file."""
+    row = [{"prediction_id": f"p{number}", "inputs.x": number} for number in range(6)]
+    lake.flush([predictions("m", row)], [], Progress(1, 0))
+    lake.catalog.rows("DELETE FROM predictions_all.m WHERE inputs.x IN (1, 4)")
+    [file] = table_files(lake.catalog, M)
+    rows = pq.read_table(file.path)
+    rewriter = Rewriter(lake.catalog)
+    before = files(folder)
+
+    def conflicting() -> Iterator[tuple[int, pa.Table]]:
+        yield 3, rows.slice(3)
+        lake.catalog.rows("DELETE FROM predictions_all.m WHERE inputs.x = 5")
+
+    with pytest.raises(ConflictError):
+        rewriter.replace(M, file, conflicting())
+    assert {each for each in files(folder) - before if "delete" not in each.name} == set()
+    lost = rewriter.replace(M, file, iter([(0, rows.slice(0, 2)), (3, rows.slice(3))]))
+    rewriter.close()
+    assert lost == 1
+    assert read(folder, "SELECT inputs.x FROM predictions.m ORDER BY ALL") == [(0,), (3,)]
+
+
 def test_old_snapshots_go_and_the_progress_stays(lake: Lake, folder: Path, upkeep: Upkeep) -> None:
     """Expiry leaves the newest snapshot, and the one that says how far the lake covers the log."""
     flush_some(lake, 20)
@@ -352,6 +390,28 @@ def test_a_subject_is_erased_from_every_file(lake: Lake, folder: Path, upkeep: U
     reopened = Lake.open(folder)
     assert reopened.progress == Progress(23, 0)
     reopened.close()
+
+
+def test_an_erasure_goes_on_while_rows_come(
+    lake: Lake, upkeep: Upkeep, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that come, or are merged away, while the subject's rows are looked for do not stop an erasure."""
+    flush_some(lake, 16)
+    real, looks = upkeep.rewriter.read, []
+
+    def read_while_writing(sql: str, *arguments: Any) -> pa.Table:
+        found = real(sql, *arguments)
+        if "DISTINCT filename" in sql:
+            looks.append(sql)
+            if len(looks) == 1:
+                merge(Upkeep(lake.catalog))
+            flush_some(lake, 1, first=16 + len(looks))
+        return found
+
+    monkeypatch.setattr(upkeep.rewriter, "read", read_while_writing)
+    assert erase(lake.catalog, upkeep.rewriter, Subject("m", ids=("p3",))).predictions == 1
+    assert len(looks) == 2
+    assert read(folder, "SELECT count(*) FROM predictions.m WHERE prediction_id != 'p3'") == [(17,)]
 
 
 def test_erasure_by_id_takes_the_labels_with_it(lake: Lake, folder: Path, upkeep: Upkeep) -> None:

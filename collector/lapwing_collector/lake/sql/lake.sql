@@ -288,8 +288,16 @@ SET
     commit_message = 'upkeep'
 WHERE snapshot_id = (SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot);
 
+-- name: delete_files
+-- Where the files are that say which rows of a file are deleted.
+SELECT d.path, CASE WHEN d.path_is_relative THEN s.path || t.path END
+FROM __ducklake_metadata_lake.ducklake_delete_file AS d
+JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = d.table_id AND t.end_snapshot IS NULL
+JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+WHERE d.data_file_id = $file AND d.end_snapshot IS NULL;
+
 -- name: deletions
 -- Files that say which rows of some files are deleted.
-SELECT d.data_file_id, d.delete_file_id FROM __ducklake_metadata_lake.ducklake_delete_file AS d
+SELECT d.data_file_id, d.delete_file_id, d.delete_count FROM __ducklake_metadata_lake.ducklake_delete_file AS d
 WHERE d.data_file_id IN ($files) AND d.end_snapshot IS NULL
 ORDER BY ALL;
