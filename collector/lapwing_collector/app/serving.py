@@ -1,6 +1,5 @@
 """The port of people: SQL over HTTP, metrics, health, and commands to the owner."""
 
-import ipaddress
 import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -8,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from lapwing_collector.auth import TlsFiles
+from lapwing_collector.auth import TlsFiles, is_loopback
 from lapwing_collector.config import Settings
 from lapwing_collector.query import QueryPool
-from lapwing_collector.receive import Server
+from lapwing_collector.receive import Limits, Server
 from lapwing_collector.web import Authorize, Duty, Threads, create_app
 
 GRACE_S: Final = 1.0
@@ -57,6 +56,7 @@ class Serving:
         host, _, port = settings.web.listen.rpartition(":")
         host = host.strip("[]")
         timeout_s = query.timeout.total_seconds()
+        idle_s = settings.http.idle_timeout.total_seconds()
         app = create_app(
             ask=lambda ask, cancellation: queries.ask(ask, timeout_s, cancellation),
             max_rows=query.max_rows,
@@ -67,9 +67,13 @@ class Serving:
             authorize=authorize or (lambda _header, _scope: 200),
             threads=self._threads,
             # Whoever has a token is let in under any name; without tokens, only this machine knows its own.
-            hosts=_LOOPBACK if authorize is None and _is_loopback(host) else None,
+            hosts=_LOOPBACK | {host.lower()}
+            if authorize is None and is_loopback(settings.web.listen)
+            else None,
+            idle_s=idle_s,
         )
-        self._server = Server(app, host, int(port), tls=None if tls is None else tls.context())
+        limits = Limits(idle_s=idle_s)
+        self._server = Server(app, host, int(port), limits=limits, tls=None if tls is None else tls.context())
 
     @property
     def address(self) -> str:
@@ -93,10 +97,3 @@ class Serving:
         await self._server.stop(GRACE_S)
         self._threads.queries.shutdown(wait=False, cancel_futures=True)
         self._threads.duties.shutdown(wait=False)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,11 +1,11 @@
 """Request bodies: read and decompressed piece by piece, within the limits."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from starlette.requests import ClientDisconnect, Request
 
+from lapwing_collector.bodies import Pieces
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.receive.budget import Claim
 from lapwing_collector.receive.encodings import PIECE_BYTES, decompressor
@@ -19,9 +19,7 @@ class Body:
         """Read nothing yet."""
         self._request = request
         self._limits = limits
-        self._begun = False
-        self._over = False
-        self._stalled = False
+        self._pieces = Pieces(request, limits.idle_s)
 
     async def read(self, claim: Claim) -> bytes:
         """Read and decompress all of it, holding `claim` for what has arrived.
@@ -35,7 +33,7 @@ class Body:
         self._check_size(int(self._request.headers.get("content-length", "0")))
         received = 0
         body = bytearray()
-        async for chunk in self._chunks():
+        async for chunk in self._pieces.read():
             received += len(chunk)
             self._check_size(received)
             for piece in unpack.feed(chunk) if unpack else (chunk,):
@@ -54,34 +52,18 @@ class Body:
         Returns:
             Whether the end was reached, so that the connection can carry another request.
         """
-        if self._stalled:
+        if self._pieces.stalled:
             return False
-        if not self._begun and asks_first(self._request):
+        if not self._pieces.begun and asks_first(self._request):
             return False
         dropped = 0
         with suppress(DecodeError, ClientDisconnect):
-            async for chunk in self._chunks():
+            async for chunk in self._pieces.read():
                 dropped += len(chunk)
                 if dropped > self._limits.drain_bytes:
                     return False
             return True
         return False
-
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        while not self._over:
-            self._begun = True
-            try:
-                async with asyncio.timeout(self._limits.idle_s):
-                    message = await self._request.receive()
-            except TimeoutError:
-                self._stalled = True
-                raise DecodeError(
-                    f"nothing of the body came for {self._limits.idle_s:g} seconds", 408
-                ) from None
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            self._over = not message.get("more_body", False)
-            yield message.get("body", b"")
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.body_bytes:

@@ -46,6 +46,7 @@ def create_app(
     authorize: Authorize,
     threads: Threads,
     hosts: frozenset[str] | None,
+    idle_s: float,
 ) -> Starlette:
     """The application on the port of people.
 
@@ -60,9 +61,10 @@ def create_app(
         threads: Where work is done that blocks; the caller ends them.
         hosts: Names under which this port may be addressed; any if None. Without this, a page of a foreign
             site whose name was made to point here could read answers.
+        idle_s: How long a client may send nothing of a request.
     """
-    sql = SqlEndpoint(ask, threads.queries, max_rows=max_rows, max_bytes=max_bytes)
-    admin = AdminEndpoint(duties, threads.duties)
+    sql = SqlEndpoint(ask, threads.queries, max_rows=max_rows, max_bytes=max_bytes, idle_s=idle_s)
+    admin = AdminEndpoint(duties, threads.duties, idle_s)
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})

@@ -5,19 +5,21 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
+from lapwing_collector.bodies import Pieces
 from lapwing_collector.errors import DecodeError
 
 _LARGEST_BYTES: Final = 1024 * 1024
 
 
-async def read_body(request: Request) -> bytes:
-    """The body.
+async def read_body(request: Request, idle_s: float) -> bytes:
+    """The body, of which nothing may come for `idle_s` seconds at a time.
 
     Raises:
-        DecodeError: It is too large.
+        DecodeError: It is too large, or does not arrive.
+        ClientDisconnect: The client is gone.
     """
     body = bytearray()
-    async for chunk in request.stream():
+    async for chunk in Pieces(request, idle_s).read():
         body += chunk
         if len(body) > _LARGEST_BYTES:
             raise DecodeError(f"the body is larger than {_LARGEST_BYTES} bytes", 413)

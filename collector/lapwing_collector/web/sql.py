@@ -29,6 +29,8 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = {
 
 _KEYS: Final = frozenset({"sql", "parameters", "format", "limit", "overflow"})
 _LOGGER: Final = logging.getLogger(__name__)
+_LONGEST_LIMIT: Final = 18
+"""Digits."""
 READING_S: Final = 60.0
 """Who reads an answer slower than this holds a query process for nothing."""
 
@@ -36,8 +38,14 @@ READING_S: Final = 60.0
 class SqlEndpoint:
     """Answers queries, each in a thread of its own while it runs."""
 
-    def __init__(self, ask: AskLake, threads: Executor, *, max_rows: int, max_bytes: int) -> None:
-        """Ask with `ask`, in `threads`; an answer has `max_rows` rows and `max_bytes` bytes at most."""
+    def __init__(
+        self, ask: AskLake, threads: Executor, *, max_rows: int, max_bytes: int, idle_s: float
+    ) -> None:
+        """Ask with `ask`, in `threads`; an answer has `max_rows` rows and `max_bytes` bytes at most.
+
+        Of a request, nothing may come for `idle_s` seconds at a time.
+        """
+        self._idle_s = idle_s
         self._ask = ask
         self._threads = threads
         self._max_rows = max_rows
@@ -51,7 +59,7 @@ class SqlEndpoint:
             QueryError: The SQL is refused, fails or runs over its limits.
             UnavailableError: Too many others run.
         """
-        ask = self._read(await _told(request), request)
+        ask = self._read(await _told(request, self._idle_s), request)
         cancellation = Cancellation()
         running: asyncio.Future[Answer] = asyncio.get_running_loop().run_in_executor(
             self._threads, self._ask, ask, cancellation
@@ -120,12 +128,12 @@ class _Rows(StreamingResponse):
             yield piece
 
 
-async def _told(request: Request) -> Mapping[str, Any]:
+async def _told(request: Request, idle_s: float) -> Mapping[str, Any]:
     """What is asked: in the address, or in a body of JSON, of a form, or of SQL alone."""
     asked: dict[str, Any] = dict(request.query_params)
     if request.method != "POST":
         return asked
-    body = await read_body(request)
+    body = await read_body(request, idle_s)
     match media_type(request):
         case "application/json":
             return asked | read_object(body)
@@ -161,13 +169,14 @@ def _format(told: object, accept: str) -> Format:
 def _limit(told: object) -> int | None:
     if told is None:
         return None
-    if not str(told).isdecimal() or int(str(told)) < 1:
-        raise DecodeError(f"limit: expected a number of rows, not {told!r}")
-    return int(str(told))
+    text = str(told)
+    if not (text.isascii() and text.isdecimal()) or len(text) > _LONGEST_LIMIT or int(text) < 1:
+        raise DecodeError(f"limit: expected a number of rows, not {text[:40]!r}")
+    return int(text)
 
 
 def _overflow(told: object) -> bool:
-    if told not in {None, "truncate", "error"}:
+    if told is not None and told not in ("truncate", "error"):  # a set would hash it
         raise DecodeError(f"overflow: expected truncate or error, not {told!r}")
     return told == "error"
 

@@ -161,6 +161,20 @@ def test_a_client_that_stops_sending_is_cut_off() -> None:
         assert read_all(connection).startswith(b"HTTP/1.1 408")
 
 
+def test_a_client_that_sends_too_slowly_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body of which something comes all the time, but little, is 408 in the end."""
+    monkeypatch.setattr("lapwing_collector.bodies.ANY_PACE_S", 0.3)
+    with serving(Recorder()) as server, server.connect() as connection:
+        connection.sendall(REQUEST + b"Content-Length: 1000\r\n\r\n")
+        connection.settimeout(0.02)
+        told = b""
+        while not told:
+            connection.sendall(b"a")
+            with suppress(TimeoutError):
+                told = connection.recv(65536)
+    assert told.startswith(b"HTTP/1.1 408")
+
+
 def test_a_client_that_leaves_early_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     """A connection closed in the middle of a body reaches nobody and frees its room."""
     recorder = Recorder()

@@ -151,7 +151,10 @@ def test_requests_that_are_none_are_told(web: Web) -> None:
         ({"forma": "csv"}, "'forma' is not known"),
         ({"format": "xml"}, "use json, csv, arrow, parquet"),
         ({"limit": "-1"}, "limit"),
+        ({"limit": "9" * 5000}, "limit"),
+        ({"limit": "²"}, "limit"),
         ({"overflow": "x"}, "truncate or error"),
+        ({"overflow": []}, "truncate or error"),
         ({"parameters": []}, "JSON object"),
         ({"parameters": {"a": {"x": 1}}}, "parameter a"),
     ):
@@ -291,6 +294,22 @@ def test_without_tokens_only_this_machine_is_addressed(web: Web) -> None:
         ("127.0.0.1", 200),
     ):
         assert web.get("/api/v1/sql?sql=SELECT+1", Host=host).status == status
+
+
+def test_another_loopback_address_is_its_own_name(shared: Readers, tmp_path: Path) -> None:
+    """A server on 127.0.0.2 answers those that address it so."""
+    with web_server(shared, tmp_path, **{"web.listen": "127.0.0.2:0"}) as web:
+        for host, status in (("evil.example", 421), ("127.0.0.2", 200), ("localhost", 200)):
+            assert web.get("/healthz", Host=host).status == status
+
+
+def test_a_body_that_stops_coming_is_given_up(shared: Readers, tmp_path: Path) -> None:
+    """A query of which nothing comes for a while is 408."""
+    with web_server(shared, tmp_path, **{"http.idle_timeout": "50ms"}) as web:
+        host, _, port = web.address.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(b"POST /api/v1/sql HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 408")
 
 
 def test_the_description_names_what_there_is(web: Web) -> None:
