@@ -20,7 +20,7 @@ MAGIC: Final = b"\xffLW\x02"
 _FREE_BYTES: Final = 16 << 20
 _CHECKED_PER_BYTE: Final = 8
 """What is checksummed at most in search of the next record: so much, and this for each byte gone through."""
-_CHECK_BYTES: Final = 256
+_CHECK_BYTES: Final = 1024
 """Each checksum takes as long as if it were over so many bytes more."""
 
 _Claim = tuple[int, int, int, int]
