@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from lapwing._version import __version__
 
 if TYPE_CHECKING:
+    import ssl
     from contextlib import AbstractContextManager
 
     import pandas as pd
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ARROW: Final = "application/vnd.apache.arrow.stream"
+_HOST_AND_PORT: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d+(/.*)?")
 _CONNECT_S: Final = 10.0
 _ANSWER_S: Final = 600.0
 """The server has a limit of its own, and says so when it is reached."""
@@ -109,7 +112,14 @@ class Connection:
         self.close()
 
 
-def connect(where: str | os.PathLike[str], token: str | None = None) -> Connection:
+def connect(
+    where: str | os.PathLike[str],
+    token: str | None = None,
+    *,
+    ca: str | os.PathLike[str] | None = None,
+    certificate: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
+) -> Connection:
     """Connect to a lake.
 
         lake = lapwing.connect("http://localhost:4319")
@@ -117,17 +127,36 @@ def connect(where: str | os.PathLike[str], token: str | None = None) -> Connecti
 
     Args:
         where: The address of a collector (`web.listen` in its settings), or a data directory on this machine,
-            which needs `pip install 'lapwing[collector]'` and no collector that runs.
+            which needs `pip install 'lapwing[collector]'`, and is read whether a collector runs or not.
         token: A bearer token with the scope `query`, where the collector asks for one.
+        ca: File of the authorities to trust with an address of https; those of the system if None.
+        certificate: File of the certificate to show, where the collector asks its clients for one.
+        key: File of its key, where that is not in the same file.
 
     Raises:
         QueryError: There is no lake in the folder.
+        OSError: A file of certificates or keys cannot be used.
+        ValueError: There are certificates for what is no address of https.
         ModuleNotFoundError: What is needed is not installed; the message says what to install.
     """
     address = os.fspath(where)
-    if urlsplit(address).scheme in {"http", "https"}:
-        return Connection(_Http(address, token))
+    scheme = urlsplit(address).scheme
+    files = [None if file is None else os.fspath(file) for file in (ca, certificate, key)]
+    if scheme != "https" and any(files):
+        raise ValueError(f"ca, certificate and key are for addresses that begin with https://, not {address}")
+    if scheme in {"http", "https"}:
+        return Connection(_Http(address, token, _tls(*files) if any(files) else None))
+    if _HOST_AND_PORT.fullmatch(address) and not Path(address).exists():
+        raise QueryError(
+            f"there is no folder {address}; a collector is asked at http://{address}", "unreachable"
+        )
     return Connection(_Folder(Path(address)))
+
+
+def _tls(*files: str | None) -> "ssl.SSLContext":
+    from lapwing._tls import tls_context  # noqa: PLC0415  # whoever only logs need not load it
+
+    return tls_context(*files)
 
 
 class _Lake(Protocol):
@@ -139,7 +168,7 @@ class _Lake(Protocol):
 class _Http:
     """A collector that is asked over HTTP."""
 
-    def __init__(self, address: str, token: str | None) -> None:
+    def __init__(self, address: str, token: str | None, tls: "ssl.SSLContext | None") -> None:
         import urllib3  # noqa: PLC0415  # whoever only logs need not load it
 
         self._url = address.rstrip("/") + "/api/v1/sql"
@@ -150,7 +179,7 @@ class _Http:
         }
         if token is not None:
             self._headers["authorization"] = f"Bearer {token}"
-        self._connections = urllib3.PoolManager()
+        self._connections = urllib3.PoolManager(ssl_context=tls)
 
     def answer(self, query: str, parameters: Mapping[str, Any]) -> "pa.Table":
         import urllib3  # noqa: PLC0415
@@ -197,7 +226,7 @@ class _Folder:
             ) from missing
         self._failed: type[Exception] = LapwingError
         try:
-            self._asking = Asking.over(None, {"data": folder})
+            self._asking = Asking.over_folder(folder)
         except LapwingError as error:
             raise QueryError(str(error), "unreachable") from error
         self._answer: Callable[..., AbstractContextManager[Any]] = self._asking.answer

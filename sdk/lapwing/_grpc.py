@@ -109,7 +109,8 @@ def _target(endpoint: str, *, insecure: bool) -> tuple[str, bool]:
 
 
 def credentials(settings: Settings) -> grpc.ChannelCredentials:
-    tls_context(settings)  # says which file is wrong, where gRPC would only fail to connect
+    # This says which file is wrong, where gRPC would only fail to connect.
+    tls_context(settings.certificate, settings.client_certificate, settings.client_key)
 
     def read(file: str | None) -> bytes | None:
         return Path(file).read_bytes() if file else None

@@ -94,7 +94,9 @@ class HttpTransport:
             OSError: A file of certificates or keys cannot be used.
         """
         endpoint = urlsplit(self._settings.endpoint)
-        context = tls_context(self._settings) if endpoint.scheme == "https" else None
+        settings = self._settings
+        files = (settings.certificate, settings.client_certificate, settings.client_key)
+        context = tls_context(*files) if endpoint.scheme == "https" else None
         proxies = getproxies()
         proxy = proxies.get(endpoint.scheme) or proxies.get("all")
         if not proxy or proxy_bypass(endpoint.netloc):

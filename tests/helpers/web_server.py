@@ -12,6 +12,7 @@ from typing import Any
 
 from helpers.query_lake import Readers
 from lapwing_collector.app.serving import Serving
+from lapwing_collector.auth import TlsFiles
 from lapwing_collector.config import Settings, load_settings
 from lapwing_collector.query import QueryPool
 from lapwing_collector.web import Authorize, Duty
@@ -71,6 +72,7 @@ def web_server(
     metrics: Callable[[], bytes] = lambda: b"",
     duties: Mapping[str, Duty] | None = None,
     authorize: Authorize | None = None,
+    tls: TlsFiles | None = None,
     **flags: Any,
 ) -> Iterator[Web]:
     """Serve the lake of `shared` on a free port of loopback until the block ends."""
@@ -87,7 +89,7 @@ def web_server(
                 metrics=metrics,
                 duties=duties or {},
                 authorize=authorize,
-                tls=None,
+                tls=tls,
                 address_file=folder / "web.address",
             )
             asyncio.run_coroutine_threadsafe(serving.start(), loop).result(20)

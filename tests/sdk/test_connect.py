@@ -19,7 +19,9 @@ import pytest
 
 import lapwing
 from helpers.query_lake import Readers, make_lake, readers
+from helpers.sdk_receiver import Certificates
 from helpers.web_server import Web, web_server
+from lapwing_collector.auth import TlsFiles
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +173,46 @@ def test_who_is_no_collector_is_told() -> None:
         port = closed.getsockname()[1]
     with pytest.raises(lapwing.QueryError, match=f"127.0.0.1:{port}/api/v1/sql gives no answer"):
         lapwing.connect(f"http://127.0.0.1:{port}").sql("SELECT 1")
+
+
+def test_certificates_are_shown_and_asked_for(shared: Readers, tmp_path: Path) -> None:
+    """With the authority and a certificate of its own, a client is served over https; without, it is not."""
+    ours = Certificates(tmp_path)
+    tls = TlsFiles(Path(ours.server), Path(ours.server_key), Path(ours.authority))
+    with web_server(shared, tmp_path, tls=tls) as web:
+        url = f"https://{web.address}"
+        for files in (
+            {"certificate": ours.client, "key": ours.client_key},
+            {"certificate": Path(ours.client_with_key)},
+        ):
+            with lapwing.connect(url, ca=ours.authority, **files) as lake:
+                assert list(lake.sql("SELECT 1 AS one")) == [{"one": 1}]
+        for lacking in ({}, {"ca": ours.authority}):
+            with lapwing.connect(url, **lacking) as lake, pytest.raises(lapwing.QueryError) as told:
+                lake.sql("SELECT 1")
+            assert told.value.kind == "unreachable"
+    with pytest.raises(OSError, match=r"cannot use .*gone\.pem"):
+        lapwing.connect(url, ca=tmp_path / "gone.pem")
+    with pytest.raises(ValueError, match="https"):
+        lapwing.connect(f"http://{web.address}", ca=ours.authority)
+
+
+@pytest.mark.parametrize("address", ["localhost:4319", "127.0.0.1:4319/", "[::1]:4319"])
+def test_an_address_without_a_scheme_is_told(address: str) -> None:
+    """What looks like a host and a port is no folder: the message says how to write it."""
+    with pytest.raises(lapwing.QueryError, match="no folder") as told:
+        lapwing.connect(address)
+    assert f"http://{address}" in str(told.value)
+
+
+def test_a_settings_file_around_does_not_matter(
+    shared: Readers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder is read although the current one has a lapwing.yaml with a mistake."""
+    (tmp_path / "lapwing.yaml").write_text("no: such key\n")
+    monkeypatch.chdir(tmp_path)
+    with lapwing.connect(shared.folder.parent) as lake:
+        assert list(lake.sql("SELECT 1 AS one")) == [{"one": 1}]
 
 
 def test_a_folder_without_a_lake_is_told(tmp_path: Path) -> None:

@@ -163,10 +163,9 @@ ASK = """
 import pty, sys
 sys.exit(pty.spawn([sys.executable, "-c", '''
 import sys
-from lapwing._config import resolve
 from lapwing._tls import tls_context
 try:
-    tls_context(resolve({"client_certificate": sys.argv[1], "client_key": sys.argv[2]}, {}, print))
+    tls_context(None, sys.argv[1], sys.argv[2])
 except OSError as error:
     print(error)
 ''', *sys.argv[1:]]))

@@ -46,6 +46,15 @@ class Asking:
         # Rules and notify file stay unread, and what they need is not imported: people wait for this.
         return cls(load_settings(settings_file(file), flags=flags))
 
+    @classmethod
+    def over_folder(cls, folder: Path) -> Self:
+        """Open the lake of the data directory `folder`, whatever settings file is around.
+
+        Raises:
+            LapwingError: A variable of the environment is wrong, or there is no lake.
+        """
+        return cls(load_settings(None, flags={"data": folder}))
+
     @contextmanager
     def answer(
         self,
