@@ -12,7 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, partial, reduce
 from itertools import accumulate
 from typing import Any, Final
 
@@ -84,8 +84,9 @@ def reconcile(
                     leftovers[row][name] = _jsonable(values[row])
     shape = typing.shape()
     rows = _with_extra(rows, leftovers)
+    absent = cache(partial(pa.nulls, rows.num_rows))
     for root, kind in shape.items():
-        rows = rows.append_column(pa.field(root, kind), _assemble((root,), kind, columns, rows.num_rows))
+        rows = rows.append_column(pa.field(root, kind), _assemble((root,), kind, columns, absent))
     return Reconciled(rows, shape)
 
 
@@ -221,12 +222,20 @@ def _over_all_rows(parts: Parts, kind: pa.DataType, starts: Sequence[int]) -> pa
     return pa.concat_arrays(pieces)
 
 
-def _assemble(path: Path, kind: pa.DataType, columns: Mapping[Path, pa.Array], length: int) -> pa.Array:
-    """The column at `path`; a struct is null where all it holds is null."""
+def _assemble(
+    path: Path,
+    kind: pa.DataType,
+    columns: Mapping[Path, pa.Array],
+    absent: Callable[[pa.DataType], pa.Array],
+) -> pa.Array:
+    """The column at `path`; a struct is null where all it holds is null.
+
+    Fields that have no values share those of `absent`: a table may have many more than come at once.
+    """
     if not type_.is_struct(kind):
         values = columns.get(path)
-        return pa.nulls(length, kind) if values is None else values
-    children = [_assemble((*path, field.name), field.type, columns, length) for field in kind]
+        return absent(kind) if values is None else values
+    children = [_assemble((*path, field.name), field.type, columns, absent) for field in kind]
     empty = reduce(pc.and_, (child.is_null() for child in children))
     return pa.StructArray.from_arrays(children, fields=list(kind), mask=empty)
 

@@ -14,8 +14,18 @@ from lapwing_collector.lake.shapes import EXACT_INTEGER, MAX_FIELDS, MAX_NAME, R
 from lapwing_collector.model.records import Batch
 
 ORDINARY = pa.default_memory_pool()
-MEASURED = pa.proxy_memory_pool(ORDINARY)
-"""Lives as long as anything that was made with it."""
+MEASURED: list[pa.MemoryPool] = []
+"""Each lives as long as anything that was made with it."""
+
+
+def bring_measured(*batches: Batch, known: Any = None) -> tuple[Reconciled, int]:
+    """What `bring` does, and the most memory that Arrow held for it."""
+    MEASURED.append(pa.proxy_memory_pool(ORDINARY))
+    pa.set_memory_pool(MEASURED[-1])
+    try:
+        return bring(*batches, known=known), MEASURED[-1].max_memory()
+    finally:
+        pa.set_memory_pool(ORDINARY)
 
 
 def bring(*batches: Batch, known: Any = None, exact: bool = True) -> Reconciled:
@@ -126,13 +136,9 @@ def test_thousands_of_names_take_memory_for_columns_only() -> None:
     batches = [
         predictions("m", [{f"inputs.f{batch}_{i}": i for i in range(10)}] * 4) for batch in range(1_000)
     ]
-    pa.set_memory_pool(MEASURED)
-    try:
-        reconciled = bring(*batches)
-    finally:
-        pa.set_memory_pool(ORDINARY)
+    reconciled, most_bytes = bring_measured(*batches)
     column_bytes = 4_000 * 8
-    assert MEASURED.max_memory() < 3 * MAX_FIELDS * column_bytes  # 10 000 names as columns would be 320 MB
+    assert most_bytes < 3 * MAX_FIELDS * column_bytes  # 10 000 names as columns would be 320 MB
     in_columns = sum(
         int(pc.sum(child.is_valid()).as_py())
         for child in reconciled.rows.column("inputs").combine_chunks().flatten()
@@ -140,6 +146,17 @@ def test_thousands_of_names_take_memory_for_columns_only() -> None:
     kept = extras(reconciled)
     assert (in_columns, sum(map(len, kept))) == (4 * MAX_FIELDS, 4 * (10_000 - MAX_FIELDS))
     assert kept[-1] == {f"inputs.f999_{i}": i for i in range(10)}
+
+
+def test_columns_without_values_take_no_memory_each() -> None:
+    """Rows of a table with thousands of columns cost what their own fields do."""
+    known = {"inputs": pa.struct([(f"f{number}", pa.float64()) for number in range(MAX_FIELDS)])}
+    batch = predictions("m", [{"inputs.f7": 0.5}] * 5_000)
+    reconciled, most_bytes = bring_measured(batch, known=known)
+    assert most_bytes < 8 << 20  # all columns by themselves would be 80 MB
+    assert reconciled.shape == known
+    assert reconciled.rows.column("inputs").combine_chunks().field("f7").to_pylist() == [0.5] * 5_000
+    assert reconciled.rows.column("inputs").combine_chunks().field("f8").null_count == 5_000
 
 
 def test_extra_of_the_record_is_kept() -> None:
