@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lapwing_collector.config import Settings
+
 UNIT = Path(__file__).parents[2] / "deploy/systemd/lapwing.service"
 
 
@@ -36,6 +38,12 @@ def test_the_page_names_secrets_as_the_unit_hands_them_over() -> None:
     for line, name in handed:
         assert f"\n{line}\n" in page
         assert f": /run/credentials/{UNIT.name}/{name}\n" in page
+
+
+def test_the_unit_allows_as_many_files_as_connections() -> None:
+    """The service may have open what the default limits of connections ask for, and files beside."""
+    (files,) = re.findall(r"^LimitNOFILE=(\d+)$", UNIT.read_text(), re.MULTILINE)
+    assert int(files) > 2 * Settings().http.max_connections + 1024
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")

@@ -8,6 +8,7 @@ import asyncio
 import faulthandler
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -52,8 +53,16 @@ def main(descriptor: int) -> int:
     os.set_inheritable(descriptor, False)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     faulthandler.enable()
+    allow_open_files()
     sys.meta_path.insert(0, _NoPandas())
     return uvloop.run(_Worker(Connection(descriptor)).run())
+
+
+def allow_open_files() -> None:
+    """Let this process have as many connections and files open as it may; the usual 1024 are soon used up."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # what is allowed now must do
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class _Worker:

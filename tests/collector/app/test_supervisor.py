@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -151,6 +152,16 @@ def test_planned_restarts_under_load_refuse_nobody(service: Service, transport: 
     assert clients.given_up == 0
     assert [text for text in heard if not any(words in text for words in TOO_BUSY)] == []
     service.holds_each_once(clients, model)
+
+
+def test_a_worker_may_have_as_many_files_open_as_it_is_allowed(service: Service) -> None:
+    """Where few open files are the rule and more are allowed, a worker takes what is allowed."""
+    supervisor = service.process.pid
+    before = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (512, before[1]))
+    service.restart()
+    assert resource.prlimit(service.process.worker_pid, resource.RLIMIT_NOFILE) == (before[1], before[1])
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, before)
 
 
 def test_a_restart_reads_the_settings_anew(service: Service) -> None:
