@@ -101,10 +101,16 @@ class Senders:
         if known is None:
             self._keep(process_id, Sender.of(numbers, numbers.count, seen_ns))
             return
+        seen_ns = max(seen_ns, known.seen_ns)
+        if len(numbers) == 1 and int(numbers.starts[0]) == known.end + 1:
+            last = int(numbers.ends[0])
+            accepted = known.accepted + last - known.end
+            self._keep(process_id, Sender(known.start, last, known.below, accepted, seen_ns))
+            return
         held = known.numbers
         every = held | numbers
         accepted = known.accepted + every.count - held.count
-        self._keep(process_id, Sender.of(every, accepted, max(seen_ns, known.seen_ns)))
+        self._keep(process_id, Sender.of(every, accepted, seen_ns))
 
     def remove(self, process_id: str, numbers: Intervals) -> None:
         """Take back `numbers`, so that they are new again."""
