@@ -1,4 +1,4 @@
-"""Gives up what a process does not need: files, network, programs, its environment's secrets.
+"""Gives up what a process does not need: files, TCP, programs, its environment's secrets.
 
 A process enters by itself, before it imports or opens anything that starts threads: Landlock holds for the
 thread that asks and for those that it starts later.
@@ -65,9 +65,11 @@ def landlock_version() -> int:
 def enter(readable: Iterable[Path]) -> int:
     """Keep only the reading of `readable`, of the interpreter with its packages, and of system libraries.
 
-    From then on this process cannot write, make or remove a file, connect or listen anywhere, run a program
-    or gain rights, and it dies when the thread that started it does. Where the kernel has no Landlock, files
-    that its user may read stay readable, and the network stays open.
+    From then on this process cannot write, make or remove a file, run a program or gain rights, and it dies
+    when the thread that started it does. From version 4 of Landlock on it can neither connect nor listen
+    over TCP, and from 6 on it reaches no abstract socket and no process outside. Landlock has no rights over
+    UDP, nor over connecting to sockets that are files: these stay open. Where the kernel has no Landlock,
+    files that its user may read stay readable, and the network stays open.
 
     Returns:
         The version of Landlock that holds; 0 for none.
