@@ -3,6 +3,7 @@
 import os
 import re
 import textwrap
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 import lapwing
+from helpers.collector import prediction, project, request, running
 from helpers.contract_docs import Block, blocks
 from helpers.sdk_receiver import receiver
 from lapwing.testing import Record, capture
@@ -29,7 +31,15 @@ QUERIES = [
 ] + blocks("sql")
 
 
-def run_python(page: str, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a collector answers SQL that has a prediction of the model on the pages."""
+    with running(project(tmp_path_factory.mktemp("asked"))) as collector:
+        assert collector.post(request([prediction("churn", "p", 10**18)]))[0] == 200
+        yield f"http://{collector.web}"
+
+
+def run_python(page: str, asked: str, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
     """Run a page's Python, its blocks one after the other; gives what examples that really send have sent."""
     with receiver() as collector, capture():
         for name in [name for name in os.environ if name.startswith("OTEL_")]:
@@ -38,9 +48,8 @@ def run_python(page: str, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
         names: dict[str, object] = {"__name__": "page"}
         try:
             for block in PYTHON[page]:
-                code = "\n" * (block.line - 1) + block.code.replace(
-                    "http://localhost:4318", collector.endpoint
-                )
+                code = block.code.replace("http://localhost:4318", collector.endpoint)
+                code = "\n" * (block.line - 1) + code.replace("http://localhost:4319", asked)
                 exec(compile(code, page, "exec"), names)
         finally:
             lapwing.shutdown()
@@ -48,14 +57,14 @@ def run_python(page: str, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
 
 
 @pytest.mark.parametrize("page", PYTHON)
-def test_the_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_of_a_page_runs(page: str, asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page, one after the other, run as they stand."""
-    run_python(page, monkeypatch)
+    run_python(page, asked, monkeypatch)
 
 
-def test_opentelemetrys_own_sdk_can_send(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opentelemetrys_own_sdk_can_send(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example without Lapwing's SDK sends the prediction that is shown above it."""
-    (sent,) = run_python("docs/conventions.md", monkeypatch)
+    (sent,) = run_python("docs/conventions.md", asked, monkeypatch)
     assert (sent.event, sent.model, sent.attributes["lapwing.sequence"]) == ("ml.prediction", "churn", 1)
     assert sent.inputs == {"age": 31, "plan": "free", "referrer": None}
     assert sent.output == {"score": 0.25}
