@@ -37,7 +37,8 @@ def query_error(error: Exception, sql: str, files: str = "", *, raises: bool = F
     """
     details = _details(str(error))
     message = str(details.get("exception_message", error))
-    if files and not (raises and isinstance(error, duckdb.InvalidInputException)):
+    # What `error` says is of the kind Invalid Input, whichever exception brings it while rows are read.
+    if files and (not raises or details.get("exception_type") in {"IO", "Invalid"}):
         file = _damaged_file(error, message, files)
         if file is not None or details.get("exception_type") == "Invalid":  # what broken headers end in
             which = f" ({file})" if file else ""

@@ -111,7 +111,5 @@ class Session:
             raise self._mistake(error, sql) from error
 
     def _mistake(self, error: Exception, sql: str) -> QueryError:
-        raises = isinstance(error, duckdb.InvalidInputException) and "error" in functions_in(
-            self._connection, sql
-        )
+        raises = self._files in str(error) and "error" in functions_in(self._connection, sql)
         return query_error(error, sql, self._files, raises=raises)

@@ -75,6 +75,8 @@ def test_errors_of_people_are_no_damage(shared: Readers) -> None:
             f"SELECT error('{file}')",
             f"""SELECT "error"('Cannot open file "{file}": No such file or directory')""",
             f"""SELECT list_transform(['File "{file}" is bad'], x -> x.error())""",
+            f"""SELECT CASE i WHEN 99999 THEN error('File "{file}" is bad') ELSE i::VARCHAR END
+                FROM range(100000) AS t(i)""",
             f"SELECT strptime('{file}', '%Y')",
             f"SELECT strptime('2026', '{file} %Y')",
             f"SELECT regexp_matches('a', '({file}')",
