@@ -34,7 +34,7 @@ _GROUP_S: Final = 0.25
 _QUEUE_S: Final = 1.5
 """How long a request waits for its turn before it is refused: later, reading it would often be in vain."""
 _PATIENCE_S: Final = 2.8
-"""How long a request may take before it is answered 503; clients give a collector 10 s in all."""
+"""How long a request may take here before it is answered 503: less than the receiver gives it in all."""
 _ROOM_POLL_S: Final = 0.02
 _NUMBERED: Final = semconv.PROCESS_ID.encode()
 

@@ -54,7 +54,7 @@ class Receiving:
             idle_s=settings.http.idle_timeout.total_seconds(),
             connections=settings.http.max_connections,
         )
-        intake = Intake(self._ingest_once_open, limits)
+        intake = Intake(self._ingest_once_open, limits, starting=lambda: not self._opened.is_set())
         self.tally = intake.tally
         app = create_app(
             intake,

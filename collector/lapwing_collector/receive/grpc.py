@@ -181,7 +181,7 @@ async def _read(context: Any, limits: Limits, turns: Budget) -> bytes:
     """The message; who does not send while others wait for their turn must come again."""
     loop = asyncio.get_running_loop()
     end_s = loop.time() + limits.message_s
-    fair_s = limits.room_wait_s / 3
+    fair_s = limits.room_wait_s / 2
     reading = asyncio.ensure_future(context.read())
     try:
         while not reading.done():

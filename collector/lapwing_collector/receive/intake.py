@@ -52,14 +52,16 @@ class Intake:
             once as could all be of full size.
     """
 
-    def __init__(self, ingest: Ingest, limits: Limits) -> None:
+    def __init__(self, ingest: Ingest, limits: Limits, starting: Callable[[], bool] = lambda: False) -> None:
         """Hand bodies to `ingest`.
 
         Args:
             ingest: Called with the body of each request. It runs to its end, never cancelled, even when
                 its client was told to try again because it took too long.
             limits: What requests may use.
+            starting: Whether requests are held, as nobody takes them yet.
         """
+        self._starting = starting
         self.limits = limits
         self.tally = Tally()
         self._ingest = ingest
@@ -89,7 +91,8 @@ class Intake:
         task = asyncio.create_task(run())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        await asyncio.wait([task], timeout=self.limits.answer_s - claim.waited_s)
+        patience_s = self.limits.held_s if self._starting() else self.limits.answer_s
+        await asyncio.wait([task], timeout=patience_s - claim.waited_s)
         if task.done():
             return task.result()
         task.add_done_callback(_tell_late_failure)

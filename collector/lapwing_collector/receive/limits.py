@@ -18,9 +18,10 @@ class Limits:
             a request that finds no room waits, and its client with it.
         room_wait_s: How long a request waits for room among those before it is answered 503.
         answer_s: How long the collector's own work on a request, waiting for room included, may take before
-            it is answered 503; stock clients give up after 10 seconds.
+            it is answered 503; stock clients give up after 10 seconds, and try again until then.
+        held_s: The same for a request that comes while the collector starts.
         idle_s: How long a client may send nothing of a request, or read nothing of an answer.
-        message_s: How long the message of a gRPC call may take to arrive (a third of `room_wait_s` is enough
+        message_s: How long the message of a gRPC call may take to arrive (half of `room_wait_s` is enough
             when others wait to be read), and what is left of a request that
             was answered before its end.
         connections: How many may be open, over HTTP and over gRPC each.
@@ -33,8 +34,9 @@ class Limits:
 
     body_bytes: int = 64 * _MIB
     in_flight_bytes: int = 256 * _MIB
-    room_wait_s: float = 3.0
-    answer_s: float = 5.0
+    room_wait_s: float = 2.0
+    answer_s: float = 3.0
+    held_s: float = 5.0
     idle_s: float = 10.0
     message_s: float = 60.0
     connections: int = 4096

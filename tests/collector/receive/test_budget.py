@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from lapwing_collector.app import ingest
 from lapwing_collector.errors import ConfigError, UnavailableError
-from lapwing_collector.receive import Limits
+from lapwing_collector.receive import Accepted, Intake, Limits
 from lapwing_collector.receive.budget import Budget, Claim
 
 
@@ -83,6 +84,43 @@ def test_a_claim_grows_and_is_given_back_whole() -> None:
         await Claim(budget, patience_s=0).cover(10)
 
     asyncio.run(scenario())
+
+
+def test_waiting_for_room_and_for_an_answer_share_one_deadline() -> None:
+    """A request that waited for room has only the rest of its time until it is told to try again."""
+
+    async def never(_: bytes) -> Accepted:
+        await asyncio.Event().wait()
+        return Accepted()
+
+    async def scenario() -> None:
+        intake = Intake(never, Limits(answer_s=600))
+        claim = intake.claim()
+        claim.waited_s = 599.99
+        with pytest.raises(UnavailableError, match="too long"):
+            await intake.take(b"", claim)
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_while_the_collector_starts_requests_are_held_longer() -> None:
+    """A request that comes before anybody can take it waits for that as long as it may be held."""
+
+    async def soon(_: bytes) -> Accepted:
+        await settle()
+        return Accepted()
+
+    async def scenario() -> Accepted:
+        intake = Intake(soon, Limits(answer_s=0, held_s=20), starting=lambda: True)
+        return await intake.take(b"", intake.claim())
+
+    assert asyncio.run(scenario()) == Accepted()
+
+
+def test_nothing_is_waited_for_longer_than_three_seconds() -> None:
+    """By default, room and the log are each given up before the whole of a request's time is over."""
+    assert Limits().room_wait_s < Limits().answer_s == 3
+    assert Limits().answer_s > ingest._PATIENCE_S
 
 
 def test_all_requests_together_may_use_no_less_than_one() -> None:
