@@ -17,8 +17,10 @@ from helpers.faults_producer import HttpClient
 from helpers.faults_victim import Victim
 
 SENDERS = 200
-MOST_BYTES = 900 << 20
-"""With the bodies of all senders in hand."""
+MOST_BYTES = 720 << 20
+"""With the bodies of all senders in hand; 145 MiB of it are libraries, mapped from their files."""
+SPREAD_BYTES = 200 << 20
+"""Between the least and the most, once it is busy: a group of requests or two, as rows."""
 SECONDS = 300 if LONG else 4
 REFUSED_WITHIN_S = 3.0
 PATIENCE = 2
@@ -110,7 +112,7 @@ def test_overload_is_bounded_and_told(victim: Victim) -> None:
         early = sum(moment < SECONDS / 2 for moment in accepted.values())
         assert len(accepted) - early > early / 2, "the rate at which it accepts collapses"
     settled = memory[len(memory) // 4 :]
-    assert max(settled) - min(settled) < 150 << 20
+    assert max(settled) - min(settled) < SPREAD_BYTES
     assert max(memory) < MOST_BYTES
     victim.start()
     assert victim.stop() == 0
