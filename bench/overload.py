@@ -6,19 +6,21 @@ and every accepted row is there at the end, once. The baseline is the rate witho
 
 import os
 
-from bench.collector import PER_REQUEST, Peak, collector, requests
+from bench.collector import Peak, collector, requests
 from bench.load import Load, drive
 
 SECONDS = float(os.environ.get("LAPWING_BENCH_OVERLOAD_SECONDS", "300"))
 SLICE_S = 30.0
-CLIENTS = 48
+CLIENTS = 240
+PER_REQUEST = 4096
+"""Large requests of many clients at once: with small ones, the wait for answers is back-pressure enough."""
 
 
 def main() -> None:
     """Print a line for the rate without overload, and one for each half minute with it."""
-    bodies = requests(100 * PER_REQUEST)
+    bodies = requests(30 * PER_REQUEST, per_request=PER_REQUEST)
     with collector() as target:
-        calm = drive(bodies, Load(target.http, seconds=10, clients=4))
+        calm = drive(bodies, Load(target.http, seconds=10, clients=8))
         capacity = len(calm.latencies) / calm.seconds
         total = len(calm.latencies)
         print(f"without overload {capacity * PER_REQUEST:10,.0f} predictions/s", flush=True)
