@@ -18,7 +18,7 @@ from lapwing_collector.model.records import Batch, Kind
 
 logger = logging.getLogger(__name__)
 
-_FLUSH_BYTES: Final = 48 << 20
+_FLUSH_BYTES: Final = 32 << 20
 """As much as is written at once: larger flushes cost less a row and more memory. Half as much is tried after
 each failure, down to one entry, and twice as much again after each success."""
 

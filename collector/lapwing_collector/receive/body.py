@@ -2,14 +2,18 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
 from lapwing_collector.bodies import Pieces
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.receive.budget import Claim
-from lapwing_collector.receive.encodings import PIECE_BYTES, decompressor
+from lapwing_collector.receive.encodings import PIECE_BYTES, Decompressor, decompressor
 from lapwing_collector.receive.limits import Limits
+
+_IN_ADVANCE_S: Final = 1.0
+"""How long the room for a body is held before it has come; stock clients send one in some milliseconds."""
 
 
 class Body:
@@ -24,15 +28,28 @@ class Body:
     async def read(self, claim: Claim) -> bytes:
         """Read and decompress all of it, holding `claim` for what has arrived.
 
+        For a moment it holds what is announced, too: bodies that have come in part, and wait for room that
+        the others hold, would never become whole. A client that is slow gives the rest back.
+
         Raises:
             DecodeError: It is too large, not what its headers say, or does not arrive.
             UnavailableError: There was no room for it in time.
             ClientDisconnect: The client is gone.
         """
         unpack = decompressor(self._request.headers.get("content-encoding", "identity"))
-        self._check_size(int(self._request.headers.get("content-length", "0")))
-        received = 0
+        announced = int(self._request.headers.get("content-length", "0"))
+        self._check_size(announced)
         body = bytearray()
+        await claim.cover(announced)
+        slow = asyncio.get_running_loop().call_later(_IN_ADVANCE_S, lambda: claim.reduce(len(body)))
+        try:
+            await self._read_into(body, unpack, claim)
+        finally:
+            slow.cancel()
+        return bytes(body)
+
+    async def _read_into(self, body: bytearray, unpack: Decompressor | None, claim: Claim) -> None:
+        received = 0
         async for chunk in self._pieces.read():
             received += len(chunk)
             self._check_size(received)
@@ -44,7 +61,6 @@ class Body:
                     await asyncio.sleep(0)  # others get their turn while a large body is decompressed
         if unpack:
             unpack.finish()
-        return bytes(body)
 
     async def drain(self) -> bool:
         """Read what the client still sends and drop it; a client that sees a reset would try again.

@@ -64,6 +64,7 @@ class Claim:
         self._budget = budget
         self._patience_s = patience_s
         self._held = 0
+        self._is_waiting = False
 
     async def cover(self, size: int) -> None:
         """Hold at least `size` bytes.
@@ -75,11 +76,19 @@ class Claim:
             return
         loop = asyncio.get_running_loop()
         start_s = loop.time()
+        self._is_waiting = True
         try:
             await self._budget.take(size - self._held, self._patience_s - self.waited_s)
         finally:
+            self._is_waiting = False
             self.waited_s += loop.time() - start_s
         self._held = size
+
+    def reduce(self, size: int) -> None:
+        """Hold no more than `size` bytes, unless more are being waited for."""
+        if self._held > size and not self._is_waiting:
+            self._budget.give_back(self._held - size)
+            self._held = size
 
     def release(self) -> None:
         """Give back what is held."""

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 from opentelemetry._logs import LogRecord
@@ -125,6 +125,29 @@ def test_a_request_waits_for_room() -> None:
         assert len(ingest.bodies) <= 2, "not all three fit"
         ingest.open()
         assert [answer.result().status for answer in answers] == [200, 200, 200]
+
+
+def test_bodies_that_came_in_part_do_not_wait_for_each_other() -> None:
+    """Of many large bodies that arrive at once some are read whole, while the others hold nothing yet."""
+    recorder = Recorder()
+    limits = Limits(body_bytes=200_000, in_flight_bytes=400_000, room_wait_s=20)
+    with serving(recorder, limits) as server, ExitStack() as stack:
+        connections = [stack.enter_context(server.connect()) for _ in range(12)]
+        for connection in connections:
+            connection.sendall(REQUEST + b"Content-Length: 200000\r\n\r\n" + bytes(100_000))
+        with ThreadPoolExecutor(12) as clients:
+            rests = [clients.submit(connection.sendall, bytes(100_000)) for connection in connections]
+            answers = [clients.submit(connection.recv, 65_536) for connection in connections]
+            assert all(rest.result() is None for rest in rests)
+            assert [answer.result()[:15] for answer in answers] == [b"HTTP/1.1 200 OK"] * 12
+
+
+def test_a_slow_client_gives_back_the_room_that_it_announced() -> None:
+    """Clients that announce large bodies and send little of them leave the room to others before long."""
+    limits = Limits(body_bytes=1000, in_flight_bytes=1500, room_wait_s=20)
+    with serving(Recorder(), limits) as server, server.connect() as slow:
+        slow.sendall(REQUEST + b"Content-Length: 1000\r\n\r\n" + bytes(10))
+        assert server.post(bytes(1000)).status == 200
 
 
 def test_without_room_it_is_503() -> None:
