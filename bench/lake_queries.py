@@ -23,8 +23,13 @@ import pyarrow.parquet as pq
 from bench.decode import START_NS, request_of
 from bench.flush import flush, joined
 
+from lapwing._request import Envelope
 from lapwing._time import new_prediction_id
+from lapwing.testing import capture
 from lapwing_collector.decode import decode_logs
+from lapwing_collector.demo.flights import events, load_flights, replayed, training
+from lapwing_collector.demo.model import compile_service, train
+from lapwing_collector.demo.replay import replay
 from lapwing_collector.lake import Lake
 from lapwing_collector.lake.shapes import reconcile
 from lapwing_collector.model.records import Batch
@@ -34,11 +39,13 @@ FILES = 20
 ROWS_PER_FILE = 500_000
 PER_REQUEST = 1000
 DISTINCT = 50
+FLIGHTS = 60_000
 ASKED = 40
 
 
 def main() -> None:
     """Print bytes a row and the median and 95th percentile of each question in milliseconds."""
+    tell_flights()
     draw = Random(11)
     payloads = [request_of(draw, PER_REQUEST, n * PER_REQUEST) for n in range(DISTINCT)]
     batches = [batch for payload in payloads for batch in decode_logs(payload, START_NS).batches]
@@ -76,6 +83,27 @@ def main() -> None:
         tell("one row by its id", lambda n: session.run(f"{LOOK_UP} '{ids[n % FILES]}'"))
         session.close()
         lake.close()
+
+
+def tell_flights() -> None:
+    """Print what real flights and their labels take on the wire and in the lake, a file for each table."""
+    flights = load_flights()
+    service = compile_service(train(training(flights).head(5000)))
+    with capture() as recorded:
+        replay(events(replayed(flights).head(FLIGHTS)), service)
+        entries = recorded._entries  # noqa: SLF001  # as the exporter sees them
+    resource = {"service.name": "departures", "lapwing.process.id": "bench"}
+    envelope = Envelope(resource)
+    payloads = [envelope.request(entries[at : at + 512]) for at in range(0, len(entries), 512)]
+    batches = [batch for payload in payloads for batch in decode_logs(payload, START_NS).batches]
+    with tempfile.TemporaryDirectory() as folder:
+        lake = Lake.open(Path(folder) / "lake")
+        flush(lake, batches)
+        lake.close()
+        files = [each for each in (Path(folder) / "lake").rglob("*.parquet") if "models" not in each.parts]
+        stored = sum(each.stat().st_size for each in files)
+    sent = sum(map(len, payloads))
+    print(f"{len(entries):,} flights and labels, {sent / stored:.2f} times smaller than as OTLP")
 
 
 AGGREGATE = "SELECT avg(output.score) FROM {}"

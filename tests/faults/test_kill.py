@@ -20,7 +20,7 @@ from lapwing_collector.demo.process import CollectorProcess
 from lapwing_collector.demo.replay import Replayed, replay
 from lapwing_collector.demo.run import example_folder
 
-FLIGHTS = 25_000
+FLIGHTS = 15_000
 KILLS = 6
 
 

@@ -62,7 +62,7 @@ class HttpSettings(_Section):
         64 << 20, gt=0, description="largest request, before and after decompression; holds for gRPC, too"
     )
     max_in_flight_bytes: int = Field(
-        64 << 20,
+        96 << 20,
         gt=0,
         description="bodies of all requests in hand, of gRPC once read; beyond, clients wait a little",
     )
@@ -160,7 +160,7 @@ class WriteSettings(_Section):
         description="how long rows gather before they are written",
     )
     max_pending_bytes: int = Field(
-        64 << 20,
+        96 << 20,
         gt=0,
         description="durable rows waiting to be written; beyond, clients are told to try again",
     )

@@ -9,9 +9,11 @@ from starlette.requests import ClientDisconnect, Request
 from lapwing_collector.bodies import Pieces
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.receive.budget import Claim
-from lapwing_collector.receive.encodings import PIECE_BYTES, Decompressor, decompressor
+from lapwing_collector.receive.encodings import PIECE_BYTES, decompressor
 from lapwing_collector.receive.limits import Limits
 
+_EARNEST_BYTES: Final = 16 * 1024
+"""Of a body that so much has come of, the rest is expected at once."""
 _IN_ADVANCE_S: Final = 1.0
 """How long the room for a body is held before it has come; stock clients send one in some milliseconds."""
 
@@ -28,8 +30,8 @@ class Body:
     async def read(self, claim: Claim) -> bytes:
         """Read and decompress all of it, holding `claim` for what has arrived.
 
-        For a moment it holds what is announced, too: bodies that have come in part, and wait for room that
-        the others hold, would never become whole. A client that is slow gives the rest back.
+        Of a body that comes in earnest it holds what is announced, too: many that have come in part, and wait
+        for room that the others hold, would never become whole. A client that is slow gives the rest back.
 
         Raises:
             DecodeError: It is too large, not what its headers say, or does not arrive.
@@ -39,28 +41,30 @@ class Body:
         unpack = decompressor(self._request.headers.get("content-encoding", "identity"))
         announced = int(self._request.headers.get("content-length", "0"))
         self._check_size(announced)
-        body = bytearray()
-        await claim.cover(announced)
-        slow = asyncio.get_running_loop().call_later(_IN_ADVANCE_S, lambda: claim.reduce(len(body)))
+        received = size = 0
+        pieces: list[bytes] = []
+        slow: asyncio.TimerHandle | None = None
         try:
-            await self._read_into(body, unpack, claim)
+            async for chunk in self._pieces.read():
+                received += len(chunk)
+                self._check_size(received)
+                if received >= _EARNEST_BYTES and slow is None:
+                    await claim.cover(announced)
+                    loop = asyncio.get_running_loop()
+                    slow = loop.call_later(_IN_ADVANCE_S, lambda: claim.reduce(size))  # noqa: B023  # of then
+                for piece in unpack.feed(chunk) if unpack else (chunk,):
+                    self._check_size(size + len(piece))
+                    await claim.cover(size + len(piece))
+                    size += len(piece)
+                    pieces.append(piece)
+                    if len(piece) >= PIECE_BYTES:
+                        await asyncio.sleep(0)  # others get their turn while a large body is decompressed
         finally:
-            slow.cancel()
-        return bytes(body)
-
-    async def _read_into(self, body: bytearray, unpack: Decompressor | None, claim: Claim) -> None:
-        received = 0
-        async for chunk in self._pieces.read():
-            received += len(chunk)
-            self._check_size(received)
-            for piece in unpack.feed(chunk) if unpack else (chunk,):
-                self._check_size(len(body) + len(piece))
-                await claim.cover(len(body) + len(piece))
-                body += piece
-                if len(piece) >= PIECE_BYTES:
-                    await asyncio.sleep(0)  # others get their turn while a large body is decompressed
+            if slow is not None:
+                slow.cancel()
         if unpack:
             unpack.finish()
+        return b"".join(pieces)
 
     async def drain(self) -> bool:
         """Read what the client still sends and drop it; a client that sees a reset would try again.

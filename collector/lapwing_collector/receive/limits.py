@@ -33,7 +33,7 @@ class Limits:
     """
 
     body_bytes: int = 64 * _MIB
-    in_flight_bytes: int = 64 * _MIB
+    in_flight_bytes: int = 96 * _MIB
     room_wait_s: float = 2.0
     answer_s: float = 3.0
     held_s: float = 5.0

@@ -144,10 +144,10 @@ def test_bodies_that_came_in_part_do_not_wait_for_each_other() -> None:
 
 def test_a_slow_client_gives_back_the_room_that_it_announced() -> None:
     """Clients that announce large bodies and send little of them leave the room to others before long."""
-    limits = Limits(body_bytes=1000, in_flight_bytes=1500, room_wait_s=20)
+    limits = Limits(body_bytes=100_000, in_flight_bytes=150_000, room_wait_s=20)
     with serving(Recorder(), limits) as server, server.connect() as slow:
-        slow.sendall(REQUEST + b"Content-Length: 1000\r\n\r\n" + bytes(10))
-        assert server.post(bytes(1000)).status == 200
+        slow.sendall(REQUEST + b"Content-Length: 100000\r\n\r\n" + bytes(20_000))
+        assert server.post(bytes(100_000)).status == 200
 
 
 def test_without_room_it_is_503() -> None:
