@@ -21,6 +21,7 @@ from helpers.receive_server import PROTOBUF, Answer
 from helpers.supervisor_clients import Clients, Exporter, complaints, sending
 from helpers.waiting import wait_until
 from lapwing_collector.demo.process import COMMAND, CollectorProcess
+from lapwing_collector.errors import NotSeenYetError
 from lapwing_collector.listening import listen
 
 SETTINGS = "write:\n  flush_interval: 50ms\n"
@@ -82,7 +83,10 @@ class Service:
 
     def stored(self, model: str) -> tuple[int, set[str]]:
         """How many rows there are, and the ids in them."""
-        rows = ask(self.data, f"SELECT prediction_id FROM predictions.{model}")
+        try:
+            rows = ask(self.data, f"SELECT prediction_id FROM predictions.{model}")
+        except NotSeenYetError:
+            rows = []
         return len(rows), {row["prediction_id"] for row in rows}
 
     def holds_each_once(self, clients: Clients, model: str) -> None:
