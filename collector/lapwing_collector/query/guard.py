@@ -4,15 +4,17 @@ READ_ONLY does not suffice: `SELECT * FROM ducklake_cleanup_old_files(…)` is a
 views of DuckDB's own tell where files lie.
 """
 
-import json
-from collections.abc import Iterator
+import difflib
 from typing import Any, Final
 
 import duckdb
 
 from lapwing_collector import engine
-from lapwing_collector.errors import QueryError, RefusedQueryError
+from lapwing_collector.errors import RefusedQueryError
+from lapwing_collector.query.calls import calls_of
+from lapwing_collector.query.library import METRICS, PRIVATE
 from lapwing_collector.query.mistakes import query_error
+from lapwing_collector.query.syntax import nodes, syntax_tree
 
 _TABLE_FUNCTIONS: Final = frozenset({"generate_series", "range", "repeat", "unnest"})
 
@@ -70,9 +72,10 @@ def check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     if kind != duckdb.StatementType.SELECT:
         raise RefusedQueryError(f"expected a SELECT, not {kind.name}: queries can only read")
     try:
-        tree = _syntax_tree(connection, sql)
+        tree = syntax_tree(connection, sql)
         _check(tree)
         _check_columns(connection, tree)
+        list(calls_of(tree))  # they name their models
     except RecursionError as error:
         raise RefusedQueryError("this SQL is nested too deeply; use WITH to take it apart") from error
 
@@ -80,14 +83,19 @@ def check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 def tables_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[tuple[str, str]]:
     """The tables that a SELECT names with their schema, as (schema, table), whether they exist or not.
 
+    A metric that it calls for a model names the model's `predictions`.
+
     Raises:
         QueryError: The SQL does not parse.
     """
-    return frozenset(
+    tree = syntax_tree(connection, sql)
+    named = {
         (node["schema_name"], node["table_name"])
-        for node in _nodes(_syntax_tree(connection, sql))
+        for node in nodes(tree)
         if node.get("type") == "BASE_TABLE" and node["schema_name"]
-    )
+    }
+    measured = {("predictions", model) for call in calls_of(tree) for model in call.models}
+    return frozenset(named | measured)
 
 
 def functions_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[str]:
@@ -96,12 +104,12 @@ def functions_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[s
     Raises:
         QueryError: The SQL does not parse.
     """
-    nodes = _nodes(_syntax_tree(connection, sql))
-    return frozenset(str(node["function_name"]).lower() for node in nodes if "function_name" in node)
+    found = nodes(syntax_tree(connection, sql))
+    return frozenset(str(node["function_name"]).lower() for node in found if "function_name" in node)
 
 
 def _check(tree: Any) -> None:
-    for node in _nodes(tree):
+    for node in nodes(tree):
         for name in _with_names(node):
             _check_no_file(name)
         match node.get("type"):
@@ -113,19 +121,20 @@ def _check(tree: Any) -> None:
                 if node["query"] is None and node["table_name"] not in _LISTS:
                     raise RefusedQueryError(f"SHOW {node['table_name']} is not allowed in queries")
             case _:
-                if (name := str(node.get("function_name", "")).lower()) in _FUNCTIONS:
+                name = str(node.get("function_name", "")).lower()
+                if name in _FUNCTIONS or name.startswith(PRIVATE):
                     raise RefusedQueryError(f"the function {name} is not allowed in queries")
 
 
 def _check_columns(connection: duckdb.DuckDBPyConnection, tree: Any) -> None:
     """Refuse DuckLake's virtual columns; fields, and what a SELECT names itself, may be called the same."""
-    named = [parts for node in _nodes(tree) for parts in _columns(node) if _VIRTUAL.intersection(parts)]
+    named = [parts for node in nodes(tree) for parts in _columns(node) if _VIRTUAL.intersection(parts)]
     if not named:
         return
-    own = {name for node in _nodes(tree) for name in _with_names(node)} - _schemaless(connection)
+    own = {name for node in nodes(tree) for name in _with_names(node)} - _schemaless(connection)
     tables = {
         str(node["alias"] or node["table_name"]).lower()
-        for node in _nodes(tree)
+        for node in nodes(tree)
         if node.get("type") == "BASE_TABLE"
         and str(node["schema_name"]).lower() not in _VIEWS
         and (node["schema_name"] or str(node["table_name"]).lower() not in own)
@@ -156,10 +165,14 @@ def _schemaless(connection: duckdb.DuckDBPyConnection) -> set[str]:
 
 
 def _check_table_function(function: str) -> None:
-    if function not in _TABLE_FUNCTIONS:
+    if function not in _TABLE_FUNCTIONS and function not in METRICS:
         allowed = ", ".join(sorted(_TABLE_FUNCTIONS))
+        near = difflib.get_close_matches(function, METRICS, n=3)
+        meant = f"; did you mean {' or '.join(near)}?" if near else ""
         raise RefusedQueryError(
-            f"the table function {function} is not allowed in queries (allowed: {allowed})"
+            f"the table function {function} is not allowed in queries (allowed: {allowed}, "
+            f"and metrics, which `lapwing metrics` lists){meant}",
+            candidates=tuple(near),
         )
 
 
@@ -190,21 +203,3 @@ def _check_no_file(table: str) -> None:
 def _with_names(node: dict[str, Any]) -> list[str]:
     entries = node.get("cte_map")
     return [str(entry["key"]).lower() for entry in entries["map"]] if isinstance(entries, dict) else []
-
-
-def _syntax_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
-    row = connection.execute("SELECT json_serialize_sql($sql)", {"sql": sql}).fetchone()
-    tree = json.loads(row[0]) if row else {"error": True}
-    if tree.get("error"):
-        raise QueryError(f"this SQL can not be checked: {tree.get('error_message', 'no syntax tree')}")
-    return tree
-
-
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(tree, dict):
-        yield tree
-        for child in tree.values():
-            yield from _nodes(child)
-    elif isinstance(tree, list):
-        for child in tree:
-            yield from _nodes(child)

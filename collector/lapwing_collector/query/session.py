@@ -1,7 +1,8 @@
 """A connection that reads the lake and nothing else."""
 
-from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -11,9 +12,12 @@ import pyarrow as pa
 from lapwing_collector import engine
 from lapwing_collector.engine import literal
 from lapwing_collector.errors import DataDirectoryError, QueryError
+from lapwing_collector.query.calls import Call, calls_in
 from lapwing_collector.query.guard import check_select, functions_in
+from lapwing_collector.query.library import load
 from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.mistakes import query_error
+from lapwing_collector.query.subjects import prepare
 
 _ROWS_AT_ONCE: Final = 8192
 _REMEMBERED: Final = 256
@@ -31,7 +35,8 @@ class Session:
         self._connection = connection
         self._files = files
         # Rules bring the same SQL for every slot; only its parameters differ.
-        self._check_once = lru_cache(_REMEMBERED)(partial(check_select, connection))
+        self._check_once = lru_cache(_REMEMBERED)(self._check)
+        self._has_library = False
 
     @classmethod
     def open(cls, lake: Path, limits: Limits | None = None) -> Self:
@@ -81,16 +86,13 @@ class Session:
             NotSeenYetError: It names a table or field that no record has brought yet.
             DamagedFileError: A file of the lake that it needs cannot be read.
         """
-        if len(sql) <= _SHORT:
-            self._check_once(sql)
-        else:
-            check_select(self._connection, sql)
+        calls = self._check_once(sql) if len(sql) <= _SHORT else self._check(sql)
         try:
-            return self._take(sql, parameters, take)
+            return self._take(sql, parameters, take, calls)
         except (duckdb.IOException, OSError):
             # A file may vanish under a reader when small files were merged; the newer snapshot has its rows.
             try:
-                return self._take(sql, parameters, take)
+                return self._take(sql, parameters, take, calls)
             except (duckdb.IOException, OSError) as error:
                 raise self._mistake(error, sql) from error
 
@@ -98,17 +100,43 @@ class Session:
         """Let go of the lake."""
         self._connection.close()
 
+    def _check(self, sql: str) -> Sequence[Call]:
+        """Let `sql` pass if it may run; the metrics that it calls."""
+        check_select(self._connection, sql)
+        return calls_in(self._connection, sql)
+
     def _take(
-        self, sql: str, parameters: Mapping[str, Any], take: Callable[[pa.RecordBatchReader], Taken]
+        self,
+        sql: str,
+        parameters: Mapping[str, Any],
+        take: Callable[[pa.RecordBatchReader], Taken],
+        calls: Sequence[Call],
     ) -> Taken:
         try:
-            result = self._connection.execute(sql, dict(parameters))
-            with result.to_arrow_reader(_ROWS_AT_ONCE) as rows:
-                return take(rows)
+            with self._measuring(calls):
+                result = self._connection.execute(sql, dict(parameters))
+                with result.to_arrow_reader(_ROWS_AT_ONCE) as rows:
+                    return take(rows)
         except (duckdb.IOException, OSError):
             raise
         except (duckdb.Error, pa.ArrowException, MemoryError) as error:
             raise self._mistake(error, sql) from error
+
+    @contextmanager
+    def _measuring(self, calls: Sequence[Call]) -> Iterator[None]:
+        """Have what metrics read; the views and the query see one state of the lake."""
+        if not calls:
+            yield
+            return
+        if not self._has_library:
+            load(self._connection)
+            self._has_library = True
+        self._connection.begin()
+        try:
+            prepare(self._connection, calls)
+            yield
+        finally:
+            self._connection.rollback()  # nothing is to be kept
 
     def _mistake(self, error: Exception, sql: str) -> QueryError:
         raises = self._files in str(error) and "error" in functions_in(self._connection, sql)

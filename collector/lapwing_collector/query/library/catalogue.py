@@ -1,0 +1,176 @@
+"""Reads the metrics out of the `.sql` files beside this module: their headers, as values, and their SQL.
+
+A metric is a table macro under a header of comments:
+
+    -- name: accuracy
+    -- summary: Share of predictions whose class is the true one.
+    --   A line that is further indented goes on with the one before.
+    CREATE TEMP MACRO accuracy(model, since, until, …) AS TABLE …
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Final
+
+_CORE: Final = "core"
+"""How the names of files begin that hold pieces of metrics, and none themselves; they are loaded first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """An argument that a metric takes.
+
+    Attributes:
+        name: As it is given, `k := 10`.
+        default: SQL of its default; None where it must be given.
+        meaning: What it does; empty for those that all metrics share.
+    """
+
+    name: str
+    default: str | None
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A table function that people call.
+
+    Attributes:
+        name: Its name in SQL.
+        group: What it is about: the name of the file it is in.
+        needs: Roles, and the task, that the model's description must tell.
+        summary: What it says, in a sentence.
+        formula: How it is computed.
+        source: What it agrees with, and where it comes from.
+        parameters: What it takes, in order.
+        models: Which of its parameters name a model.
+        example: A query that calls it.
+        sql: The statement that makes it.
+    """
+
+    name: str
+    group: str
+    needs: tuple[str, ...]
+    summary: str
+    formula: str
+    source: str
+    parameters: tuple[Parameter, ...]
+    models: tuple[str, ...]
+    example: str
+    sql: str
+
+
+def _read() -> tuple[Mapping[str, Metric], str]:
+    """Every metric by its name, and the SQL that makes the whole library."""
+    found: dict[str, Metric] = {}
+    statements: list[str] = []
+    sources = [file for file in files(__package__).iterdir() if file.name.endswith(".sql")]
+    for file in sorted(sources, key=lambda each: (not each.name.startswith(_CORE), each.name)):
+        text = file.read_text(encoding="utf-8")
+        statements.append(text)
+        if not file.name.startswith(_CORE):
+            found |= {metric.name: metric for metric in metrics_in(text, file.name.removesuffix(".sql"))}
+    return MappingProxyType(found), "\n".join(statements)
+
+
+def metrics_in(text: str, group: str) -> Iterator[Metric]:
+    """The metrics of one file, in its order.
+
+    Raises:
+        ValueError: A header is not as it has to be.
+    """
+    for part in re.split(r"^(?=-- name: )", text, flags=re.MULTILINE)[1:]:
+        if not part.startswith("-- name: lapwing_"):
+            yield _metric(part, group)
+
+
+_KEYS: Final = ("name", "group", "needs", "summary", "formula", "source", "example")
+
+
+def _metric(part: str, group: str) -> Metric:
+    header, statement = _split(part)
+    values, meanings = _values(header)
+    name = values["name"]
+    if set(values) - {"models"} != set(_KEYS) or values["group"] != group:
+        raise ValueError(f"{name}: a header has the keys {', '.join(_KEYS)}, and its file's name as group")
+    parameters = tuple(_parameters(name, statement, meanings))
+    if unknown := set(meanings) - {parameter.name for parameter in parameters}:
+        raise ValueError(f"{name}: the header tells of {', '.join(sorted(unknown))}, which is no parameter")
+    return Metric(
+        name=name,
+        group=group,
+        needs=_names(values["needs"]),
+        summary=values["summary"],
+        formula=values["formula"],
+        source=values["source"],
+        parameters=parameters,
+        models=_names(values.get("models", "model")),
+        example=values["example"],
+        sql=statement,
+    )
+
+
+def _split(part: str) -> tuple[list[str], str]:
+    lines = part.splitlines()
+    end = next((at for at, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    statement = "\n".join(lines[end:]).partition(";\n")[0].strip().removesuffix(";")
+    return [line.removeprefix("--")[1:] for line in lines[:end]], statement
+
+
+def _values(header: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What a header says by its keys, and of the parameters."""
+    values: dict[str, str] = {}
+    meanings: dict[str, str] = {}
+    told, key = values, "name"
+    for line in header:
+        if line.startswith(" "):
+            told[key] += " " + line.strip()
+            continue
+        key, _, value = line.partition(":")
+        told = values
+        if key.startswith("parameter "):
+            key, told = key.removeprefix("parameter ").strip(), meanings
+        told[key] = value.strip()
+    return values, meanings
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+_HEAD: Final = r"CREATE TEMP MACRO {name}\s*\("
+
+
+def _parameters(name: str, statement: str, meanings: Mapping[str, str]) -> Iterator[Parameter]:
+    head = re.match(_HEAD.replace("{name}", re.escape(name)), statement)
+    if head is None:
+        raise ValueError(f"{name}: its header stands over another statement")
+    for argument in _arguments(statement[head.end() :]):
+        parameter, assigned, default = (part.strip() for part in argument.partition(":="))
+        yield Parameter(parameter, default if assigned else None, meanings.get(parameter, ""))
+
+
+def _arguments(text: str) -> Iterator[str]:
+    """What stands between commas, up to the bracket that closes."""
+    depth, start, quoted = 0, 0, False
+    for at, character in enumerate(text):
+        if character == "'":
+            quoted = not quoted
+        elif quoted:
+            continue
+        elif character in "([{":
+            depth += 1
+        elif character in ")]}" and depth:
+            depth -= 1
+        elif character in ",)" and not depth:
+            yield text[start:at]
+            start = at + 1
+            if character == ")":
+                return
+
+
+METRICS, LIBRARY = _read()
+"""Metrics by name, and the SQL that makes them all, with their pieces."""

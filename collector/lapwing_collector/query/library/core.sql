@@ -1,0 +1,219 @@
+-- Pieces that metrics are made of. Their names begin with lapwing_, and queries cannot call them.
+-- A parameter stands for its argument wherever its bare name stands, so columns of the same name are qualified.
+-- What a piece calls stands before it.
+
+-- name: lapwing_scored
+-- Every prediction of a model, with the columns `prediction`, `score`, `scores` and `items` by its roles.
+CREATE TEMP MACRO lapwing_scored(model) AS TABLE
+SELECT * FROM query_table('temp.main."scored:' || replace(model, '"', '""') || '"');
+
+-- name: lapwing_all_truths
+-- Every label of a model, with the column `truth` by its role.
+CREATE TEMP MACRO lapwing_all_truths(model) AS TABLE
+SELECT * FROM query_table('temp.main."truths:' || replace(model, '"', '""') || '"');
+
+-- name: lapwing_described
+-- One row: task, positive_class, threshold, label_delay, newest (the newest event time of the model).
+CREATE TEMP MACRO lapwing_described(model) AS TABLE
+SELECT * FROM query_table('temp.main."described:' || replace(model, '"', '""') || '"');
+
+-- name: lapwing_predictions
+-- Predictions of a span: of one stage (all if NULL), received by `as_of` (whenever if NULL).
+CREATE TEMP MACRO lapwing_predictions(model, since, until, as_of, stage) AS TABLE
+SELECT p.*
+FROM lapwing_scored(model) AS p
+WHERE p.time >= since::TIMESTAMP AND p.time < until::TIMESTAMP
+    AND (stage IS NULL OR p.stage = stage)
+    AND (as_of IS NULL OR p.received_at <= as_of::TIMESTAMP);
+
+-- name: lapwing_truths
+-- Labels of predictions of a span, or of an unknown time; corrected ones with each of their values.
+-- The two parts are apart so that each is a filter that files can be skipped by.
+CREATE TEMP MACRO lapwing_truths(model, since, until, as_of) AS TABLE
+SELECT t.*
+FROM lapwing_all_truths(model) AS t
+WHERE t.label IS NOT NULL AND t.prediction_time >= since::TIMESTAMP AND t.prediction_time < until::TIMESTAMP
+    AND (as_of IS NULL OR t.received_at <= as_of::TIMESTAMP)
+UNION ALL
+SELECT t.*
+FROM lapwing_all_truths(model) AS t
+WHERE t.label IS NOT NULL AND t.prediction_time IS NULL
+    AND (as_of IS NULL OR t.received_at <= as_of::TIMESTAMP);
+
+-- name: lapwing_candidate
+-- What decides between labels of one prediction, and what it decides: the greatest holds.
+CREATE TEMP MACRO lapwing_candidate(moment, label, truth, received_at) AS
+{'time': moment, 'digest': md5(label::VARCHAR), 'truth': truth, 'received_at': received_at};
+
+-- name: lapwing_slack
+-- How far from a prediction its partner of another stage, made for the same request, may be in time.
+CREATE TEMP MACRO lapwing_slack(stage) AS
+CASE WHEN stage = 'production' THEN INTERVAL 0 SECONDS ELSE INTERVAL 1 HOUR END;
+
+-- name: lapwing_labeled
+-- Predictions of a span with `truth`, `truth_time` and `truth_received_at`, NULL while unknown, and `mature`:
+-- whether the label can be expected by now. A label finds its prediction as in the view `labeled`; what is
+-- known of a production prediction holds for those of other stages with its request, too.
+CREATE TEMP MACRO lapwing_labeled(model, since, until, as_of, stage) AS TABLE
+WITH labels_of_span AS (
+    SELECT
+        t.prediction_id, t.prediction_time, t.request_id,
+        lapwing_candidate(t.time, t.label, t.truth, t.received_at) AS candidate
+    FROM lapwing_truths(
+        model, since::TIMESTAMP - lapwing_slack(stage), until::TIMESTAMP + lapwing_slack(stage), as_of
+    ) AS t
+),
+by_time AS (
+    SELECT l.prediction_time, l.prediction_id, max(l.candidate) AS candidate
+    FROM labels_of_span AS l
+    WHERE l.prediction_id IS NOT NULL AND l.prediction_time IS NOT NULL
+    GROUP BY ALL
+),
+by_id AS (
+    SELECT l.prediction_id, max(l.candidate) AS candidate
+    FROM labels_of_span AS l
+    WHERE l.prediction_id IS NOT NULL AND l.prediction_time IS NULL
+    GROUP BY ALL
+),
+by_request AS (
+    SELECT l.request_id, max(l.candidate) AS candidate
+    FROM labels_of_span AS l
+    WHERE l.prediction_id IS NULL
+    GROUP BY ALL
+),
+by_partner AS (
+    SELECT q.request_id, max(greatest(t.candidate, i.candidate)) AS candidate
+    FROM lapwing_predictions(
+        model, since::TIMESTAMP - lapwing_slack(stage), until::TIMESTAMP + lapwing_slack(stage), as_of,
+        'production'
+    ) AS q
+    LEFT JOIN by_time AS t ON q.time = t.prediction_time AND q.prediction_id = t.prediction_id
+    LEFT JOIN by_id AS i ON q.prediction_id = i.prediction_id
+    WHERE stage IS DISTINCT FROM 'production' AND q.request_id IS NOT NULL
+    GROUP BY ALL
+)
+SELECT
+    p.*,
+    greatest(t.candidate, i.candidate, r.candidate, s.candidate).truth AS truth,
+    greatest(t.candidate, i.candidate, r.candidate, s.candidate).time AS truth_time,
+    greatest(t.candidate, i.candidate, r.candidate, s.candidate).received_at AS truth_received_at,
+    p.time + d.label_delay <= least(as_of::TIMESTAMP, d.newest) AS mature
+FROM lapwing_predictions(model, since, until, as_of, stage) AS p
+CROSS JOIN lapwing_described(model) AS d
+LEFT JOIN by_time AS t ON p.time = t.prediction_time AND p.prediction_id = t.prediction_id
+LEFT JOIN by_id AS i ON p.prediction_id = i.prediction_id
+LEFT JOIN by_request AS r ON p.request_id = r.request_id
+LEFT JOIN by_partner AS s ON p.request_id = s.request_id AND p.stage <> 'production';
+
+-- name: lapwing_window_start
+-- Where the window that a time is in begins: windows of length `every` from `since` on; those of months and
+-- years begin with them, the first of all with the span. The whole span is one window if `every` is NULL.
+CREATE TEMP MACRO lapwing_window_start(every, moment, since) AS
+CASE
+    WHEN every::INTERVAL IS NULL THEN since::TIMESTAMP
+    ELSE greatest(time_bucket(every::INTERVAL, moment, since::TIMESTAMP), since::TIMESTAMP)
+END;
+
+-- name: lapwing_window_end
+-- Where the window that begins at `start` ends; the last ends with the span.
+CREATE TEMP MACRO lapwing_window_end(every, start, since, until) AS
+CASE
+    WHEN every::INTERVAL IS NULL THEN until::TIMESTAMP
+    ELSE least(
+        time_bucket(every::INTERVAL, start, since::TIMESTAMP) + every::INTERVAL, until::TIMESTAMP
+    )
+END;
+
+-- name: lapwing_weight
+-- How much a row counts: what sampling left of it, times what the caller gives.
+CREATE TEMP MACRO lapwing_weight(row_weight, weights) AS coalesce(row_weight, 1.0) * weights::DOUBLE;
+
+-- name: lapwing_number
+-- A number, NULL where it is none or infinite.
+CREATE TEMP MACRO lapwing_number(x) AS CASE WHEN isfinite(x::DOUBLE) THEN x::DOUBLE END;
+
+-- name: lapwing_ratio
+-- A quotient that is NULL where there is nothing to divide by, and where it is no number.
+CREATE TEMP MACRO lapwing_ratio(part, whole) AS lapwing_number(part::DOUBLE / nullif(whole::DOUBLE, 0));
+
+-- name: lapwing_effective_count
+-- How many rows of equal weight tell as much as those of a group with weights `w` (Kish, 1965). Aggregates.
+CREATE TEMP MACRO lapwing_effective_count(w) AS lapwing_ratio(sum(w) * sum(w), sum(w * w));
+
+-- name: lapwing_polynomial
+-- The polynomial with these coefficients, the one of the highest power first, at `x`.
+CREATE TEMP MACRO lapwing_polynomial(coefficients, x) AS
+list_reduce(coefficients, lambda so_far, coefficient: so_far * x + coefficient);
+
+-- name: lapwing_normal_quantile
+-- Quantile of the standard normal distribution: algorithm AS 241, PPND16 (Wichura, 1988), good to 1e-15.
+-- Python's function costs the first query half a second, since DuckDB imports pandas for it.
+CREATE TEMP MACRO lapwing_normal_quantile(p) AS
+CASE
+    WHEN abs(p - 0.5) <= 0.425 THEN (p - 0.5) * lapwing_polynomial(
+        [2509.0809287301227, 33430.57558358813, 67265.7709270087, 45921.95393154987,
+         13731.69376550946, 1971.5909503065513, 133.14166789178438, 3.3871328727963665]::DOUBLE[],
+        0.180625 - (p - 0.5) * (p - 0.5)
+    ) / lapwing_polynomial(
+        [5226.495278852854, 28729.085735721943, 39307.89580009271, 21213.794301586597,
+         5394.196021424751, 687.1870074920579, 42.31333070160091, 1.0]::DOUBLE[],
+        0.180625 - (p - 0.5) * (p - 0.5)
+    )
+    WHEN p <= 0 OR p >= 1 THEN NULL
+    WHEN sqrt(-ln(least(p, 1 - p))) <= 5 THEN sign(p - 0.5) * lapwing_polynomial(
+        [0.0007745450142783414, 0.022723844989269184, 0.2417807251774506, 1.2704582524523684,
+         3.6478483247632045, 5.769497221460691, 4.630337846156546, 1.4234371107496835]::DOUBLE[],
+        sqrt(-ln(least(p, 1 - p))) - 1.6
+    ) / lapwing_polynomial(
+        [1.0507500716444169e-09, 0.0005475938084995345, 0.015198666563616457, 0.14810397642748008,
+         0.6897673349851, 1.6763848301838038, 2.053191626637759, 1.0]::DOUBLE[],
+        sqrt(-ln(least(p, 1 - p))) - 1.6
+    )
+    ELSE sign(p - 0.5) * lapwing_polynomial(
+        [2.0103343992922881e-07, 2.7115555687434876e-05, 0.0012426609473880784, 0.026532189526576124,
+         0.29656057182850487, 1.7848265399172913, 5.463784911164114, 6.657904643501103]::DOUBLE[],
+        sqrt(-ln(least(p, 1 - p))) - 5
+    ) / lapwing_polynomial(
+        [2.0442631033899397e-15, 1.421511758316446e-07, 1.8463183175100548e-05, 0.0007868691311456133,
+         0.014875361290850615, 0.1369298809227358, 0.599832206555888, 1.0]::DOUBLE[],
+        sqrt(-ln(least(p, 1 - p))) - 5
+    )
+END;
+
+-- name: lapwing_two_sided_z
+-- How many standard errors on either side make an interval of this confidence.
+CREATE TEMP MACRO lapwing_two_sided_z(confidence) AS
+CASE WHEN confidence > 0 AND confidence < 1 THEN lapwing_normal_quantile((1 + confidence::DOUBLE) / 2) END;
+
+-- name: lapwing_wilson_by_z
+-- The interval of a share that is `z` standard errors wide on either side; `greatest` passes over NULL.
+CREATE TEMP MACRO lapwing_wilson_by_z(share, n, z) AS
+CASE WHEN share + n + z IS NOT NULL THEN {
+    'low': greatest(0.0, (share + z * z / (2 * n) - z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))) / (1 + z * z / n)),
+    'high': least(1.0, (share + z * z / (2 * n) + z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))) / (1 + z * z / n))
+} END;
+
+-- name: lapwing_wilson
+-- Interval of a share: `successes` of `n`, either may be a fraction (Wilson, 1927). NULL if confidence is 0.
+CREATE TEMP MACRO lapwing_wilson(successes, n, confidence) AS
+lapwing_wilson_by_z(
+    least(1.0, greatest(0.0, lapwing_ratio(successes, n))),
+    nullif(n::DOUBLE, 0),
+    lapwing_two_sided_z(confidence)
+);
+
+-- name: lapwing_normal
+-- Interval of an estimate by its standard error. NULL if confidence is 0.
+CREATE TEMP MACRO lapwing_normal(estimate, error, confidence) AS
+{
+    'low': lapwing_number(estimate - lapwing_two_sided_z(confidence) * error),
+    'high': lapwing_number(estimate + lapwing_two_sided_z(confidence) * error)
+};
+
+-- name: lapwing_coverage
+-- Share of predictions that have a label. Aggregates.
+CREATE TEMP MACRO lapwing_coverage(truth) AS count(truth) / count(*);
+
+-- name: lapwing_maturity
+-- Share of predictions whose label can be expected by now; NULL where nobody said when. Aggregates.
+CREATE TEMP MACRO lapwing_maturity(mature) AS avg(mature::INTEGER);

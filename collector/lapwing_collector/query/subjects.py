@@ -1,0 +1,129 @@
+"""Finds out what a model is that metrics are called for: its description, and the fields that have come."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from lapwing_collector.engine import LAKE, identifier
+from lapwing_collector.errors import NotSeenYetError, QueryError
+from lapwing_collector.model.description import ModelDescription, Source, Task, dotted, infer, merged
+from lapwing_collector.query.calls import Call
+from lapwing_collector.query.mistakes import query_error
+from lapwing_collector.query.views import Fields, Subject, known_roles, views
+
+_DECLARED: Final = f"""
+    SELECT description FROM {LAKE}.main.model_descriptions WHERE lower(table_name) = lower($table)
+    ORDER BY described_at DESC LIMIT 1
+"""  # the newest holds
+
+
+def prepare(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> None:
+    """Make the views that metrics read, for every model that they are called for.
+
+    Raises:
+        NotSeenYetError: Nothing has come of a model or of what has to play a role.
+        QueryError: Nobody told what plays a role that a metric needs.
+    """
+    subjects = {model: subject_of(connection, model) for call in calls for model in call.models}
+    for call in calls:
+        for model in call.models:
+            _check_roles(call, subjects[model])
+    for subject in subjects.values():
+        connection.execute(views(subject))
+
+
+def subject_of(connection: duckdb.DuckDBPyConnection, table: str) -> Subject:
+    """What is known of the model whose tables are called `table`.
+
+    Raises:
+        NotSeenYetError: Nothing has come of it.
+    """
+    fields = _fields(connection, "predictions_all", table)
+    if fields is None:
+        raise _unknown(connection, table)
+    labels = _fields(connection, "labels", table)
+    declared = _declared(connection, table)
+    inferred = infer(fields, labels or {}, declared)
+    description = merged({Source.SDK: declared, Source.INFERRED: inferred})
+    return Subject(table, description, fields, labels)
+
+
+def _fields(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> Fields | None:
+    try:
+        rows = connection.execute(f"SELECT * FROM {LAKE}.{schema}.{identifier(table)} LIMIT 0")
+    except duckdb.CatalogException:
+        return None
+    return dict(_leaves((), rows.to_arrow_table().schema))
+
+
+def _leaves(path: tuple[str, ...], fields: Sequence[pa.Field]) -> Iterator[tuple[str, pa.DataType]]:
+    for each in fields:
+        if pa.types.is_struct(each.type):
+            yield from _leaves(
+                (*path, each.name), [each.type.field(at) for at in range(each.type.num_fields)]
+            )
+        else:
+            yield dotted((*path, each.name)), each.type
+
+
+def _declared(connection: duckdb.DuckDBPyConnection, table: str) -> ModelDescription:
+    try:
+        row = connection.execute(_DECLARED, {"table": table}).fetchone()
+    except duckdb.CatalogException:
+        return ModelDescription()
+    return ModelDescription() if row is None else ModelDescription.from_json(row[0])
+
+
+def _unknown(connection: duckdb.DuckDBPyConnection, table: str) -> QueryError:
+    sql = f"SELECT 1 FROM {LAKE}.predictions_all.{identifier(table)}"
+    try:
+        connection.execute(sql)
+    except duckdb.Error as error:
+        meant = query_error(error, sql).candidates
+    else:  # it came this moment
+        meant = ()
+    near = f"; did you mean {' or '.join(meant)}?" if meant else "; `lapwing models` lists those that have"
+    return NotSeenYetError(f"no prediction of a model {table!r} has come yet{near}", candidates=meant)
+
+
+_ROLES: Final = {
+    "prediction": "the predicted class or number (`prediction: output.value`)",
+    "score": "the probability of the positive class (`score: output.score`, and `positive_class`)",
+    "scores": "a probability per class, or a score per item (`scores: output.scores`)",
+    "items": "the list of ranked items (`items: output.items`)",
+    "truth": "the field of the label that holds the truth (`label: label.value`)",
+    "positive_class": "which class is the positive one (`positive_class: churned`)",
+    "threshold": "the score from which on the positive class is predicted (`threshold: 0.5`)",
+    "label_delay": "when labels can be expected (`label_delay: 7d`)",
+}
+"""What plays a role, and how it is declared."""
+_TASKS: Final = frozenset(Task)
+
+
+def _check_roles(call: Call, subject: Subject) -> None:
+    known = known_roles(subject)
+    role = next((role for role in call.metric.needs if role not in known), None)
+    if role is None:
+        return
+    described = subject.description
+    show = f"`lapwing models show {subject.table}` shows what is known and where from"
+    if role in _TASKS:
+        told = (
+            f"that of {subject.table} is {described.task}" if described.task else "nothing tells which it is"
+        )
+        raise QueryError(
+            f"{call.metric.name} is for models whose task is {role}, and {told}: "
+            f"`task: {role}` in models/*.yaml declares it; {show}"
+        )
+    declared = described.label if role == "truth" else getattr(described, role)
+    if declared is not None:
+        raise NotSeenYetError(
+            f"{call.metric.name} needs {_ROLES[role]} of {subject.table}: that is {declared}, "
+            f"of which nothing has come yet; {show}"
+        )
+    raise QueryError(
+        f"{call.metric.name} needs {_ROLES[role]} of {subject.table}, and nothing tells it: "
+        f"declare it in models/*.yaml; {show}"
+    )

@@ -1,0 +1,33 @@
+"""SQL as DuckDB's parser sees it, as a tree of dicts and lists."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+
+from lapwing_collector.errors import QueryError
+
+
+def syntax_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
+    """Parse one SELECT without running it.
+
+    Raises:
+        QueryError: It does not parse, or is no SELECT.
+    """
+    row = connection.execute("SELECT json_serialize_sql($sql)", {"sql": sql}).fetchone()
+    tree = json.loads(row[0]) if row else {"error": True}
+    if tree.get("error"):
+        raise QueryError(f"this SQL can not be checked: {tree.get('error_message', 'no syntax tree')}")
+    return tree
+
+
+def nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every node of a tree."""
+    if isinstance(tree, dict):
+        yield tree
+        for child in tree.values():
+            yield from nodes(child)
+    elif isinstance(tree, list):
+        for child in tree:
+            yield from nodes(child)
