@@ -32,7 +32,8 @@ class Table:
         folder: Where its files are.
         columns: The catalog's number of each column, and of what is inside structs, lists (`element`) and
             maps (`key`, `value`).
-        shape: Types of the root columns that the users' fields make up.
+        types: Types of the root columns, in order.
+        shape: Those of them that the users' fields make up.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Table:
     name: str
     folder: Path
     columns: Mapping[FieldPath, int]
+    types: Mapping[str, pa.DataType]
     shape: Mapping[str, pa.DataType]
 
     @property
@@ -112,4 +114,4 @@ def _table(number: int, key: Key, folder: Path, columns: Iterable[_Column]) -> T
 
     types = {name: read((name,), column, kind) for column, name, kind in inside[None]}
     shape = {root: kind for root, kind in types.items() if root in ROOTS and key[0] != "main"}
-    return Table(number, *key, folder, numbers, shape)
+    return Table(number, *key, folder, numbers, types, shape)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lapwing_collector import crashpoints
-from lapwing_collector.engine import identifier
+from lapwing_collector.engine import identifier, literal
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.names import TableNames
@@ -204,6 +204,39 @@ class Lake:
             self._names.update(staged.names)
             self._versions |= staged.versions
             self._progress = progress
+
+    def add_rows(self, rows: Mapping[str, pa.Table]) -> None:
+        """Add rows to the lake's own tables (`models`, `metric_values`, …) in one transaction: all, or none.
+
+        What the lake covers of the log stays as it is. An error means that nothing was added.
+
+        Args:
+            rows: By table; columns by name, in any order. Tables without rows are passed over.
+
+        Raises:
+            OSError: The disk is full, or refuses.
+            duckdb.Error: The catalog refuses.
+            pyarrow.ArrowInvalid: A value does not fit its column.
+            KeyError: There is no such table, or a column is missing or unknown.
+        """
+        with self._catalog.exclusive():
+            staged = [
+                _Rows(("main", name), _fitted(self._tables["main", name], table), {})
+                for name, table in rows.items()
+                if table.num_rows
+            ]
+            if not staged:
+                return
+            files = self._write(staged)
+            crashpoints.reach("lake.before_commit")
+            try:
+                with self._catalog.transaction([file.path for file in files]):
+                    add_files(self._catalog, files, None)
+            except duckdb.Error:
+                name = literal(files[0].path.name)
+                if not self._catalog.rows(statement("known_files", names=name)):
+                    raise
+            crashpoints.reach("lake.after_commit")
 
     def try_out(self, batches: Sequence[Batch]) -> None:
         """Do what `flush` would do with `batches`, except for the commit.
@@ -424,6 +457,14 @@ def _sql_name(key: Key) -> str:
 
 def _columns(schema: pa.Schema) -> str:
     return ", ".join(f"{identifier(field.name)} {sql_type(field.type)}" for field in schema)
+
+
+def _fitted(table: Table, rows: pa.Table) -> pa.Table:
+    """The rows with exactly the columns that a table has."""
+    if unknown := set(rows.column_names) - set(table.types):
+        raise KeyError(f"{table.sql_name} has no column {', '.join(sorted(unknown))}")
+    schema = pa.schema([pa.field(name, kind) for name, kind in table.types.items()])
+    return rows.select(schema.names).cast(schema).combine_chunks()
 
 
 def _write_file(table: Table, rows: pa.Table) -> DataFile:

@@ -1,7 +1,11 @@
 """The lake on a real disk: what one flush makes visible, what a crash leaves, what labels mean."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -341,6 +345,84 @@ def test_a_reference_replaces_its_namesake(lake: Lake, folder: Path) -> None:
         REFERENCE_BINS.names
         == [name for (name,) in read(folder, "SELECT column_name FROM (DESCRIBE reference_bins)")][2:]
     )
+
+
+def described(model: str, description: str = "{}") -> pa.Table:
+    return pa.table(
+        {"table_name": [model], "model": [model], "described_at": [START], "description": [description]}
+    )
+
+
+def metric_rows() -> pa.Table:
+    row = {"metric": "m", "model": "a", "window_start": START, "window_end": START, "as_of": START}
+    rows = pa.Table.from_pylist([row | {"value": 1.0, "sample_count": 1, "label_coverage": None}])
+    return rows.append_column("series", pa.array([[("k", "v")]], pa.map_(pa.string(), pa.string())))
+
+
+def test_rows_of_several_tables_are_added_at_once(lake: Lake, folder: Path) -> None:
+    """They are there for other processes, columns by name, and the lake covers as much as before."""
+    lake.flush([predictions("m", [{"inputs.x": 1}])], [], Progress(7, 0))
+    lake.add_rows(
+        {"model_descriptions": described("m", '{"task": "ranking"}'), "metric_values": metric_rows()}
+    )
+    lake.add_rows({"model_descriptions": described("n"), "metric_values": metric_rows().slice(1)})
+    assert read(folder, "SELECT model, description->>'task' FROM model_descriptions ORDER BY 1") == [
+        ("m", "ranking"),
+        ("n", None),
+    ]
+    assert read(folder, "SELECT metric, series, value FROM metric_values") == [("m", {"k": "v"}, 1.0)]
+    lake.close()
+    reopened = Lake.open(folder)
+    assert reopened.progress == Progress(7, 0)
+    reopened.close()
+
+
+def test_rows_that_do_not_fit_are_refused(lake: Lake, folder: Path) -> None:
+    """A column too many, one too few, or a value that is none: nothing is added, to no table."""
+    before = files(folder)
+    with pytest.raises(KeyError, match="no column mood"):
+        lake.add_rows({"model_descriptions": described("m").append_column("mood", pa.array(["good"]))})
+    with pytest.raises(KeyError, match="described_at"):
+        lake.add_rows(
+            {"metric_values": metric_rows(), "model_descriptions": described("m").drop(["described_at"])}
+        )
+    bad = described("m").set_column(2, "described_at", pa.array(["yesterday"]))
+    with pytest.raises(pa.ArrowInvalid):
+        lake.add_rows({"metric_values": metric_rows(), "model_descriptions": bad})
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("takes_place", [True, False])
+def test_whoever_adds_rows_knows_whether_they_were_added(lake: Lake, folder: Path, takes_place: bool) -> None:
+    """A commit that fails is an error only if it did not take place, so that trying again doubles nothing."""
+    make_flaky(lake, "COMMIT", takes_place=takes_place)
+    with nullcontext() if takes_place else pytest.raises(duckdb.TransactionException):
+        lake.add_rows({"model_descriptions": described("m")})
+    assert read(folder, "SELECT count(*) FROM model_descriptions") == [(int(takes_place),)]
+
+
+DIES = """
+import sys
+from datetime import datetime
+from pathlib import Path
+import pyarrow as pa
+from lapwing_collector.lake import Lake
+
+lake = Lake.open(Path(sys.argv[1]))
+row = {"model": "m", "table_name": "m", "described_at": datetime(2026, 1, 1), "description": "{}"}
+lake.add_rows({"model_descriptions": pa.Table.from_pylist([row])})
+"""
+
+
+@pytest.mark.parametrize(("moment", "rows"), [("lake.before_commit", 0), ("lake.after_commit", 1)])
+def test_dying_while_rows_are_added_leaves_all_or_none(folder: Path, moment: str, rows: int) -> None:
+    """Killed before the commit nothing is there, and the next start clears the file; after it, all is."""
+    command = [sys.executable, "-c", DIES, str(folder)]
+    dying = subprocess.run(command, env={**os.environ, "LAPWING_CRASH_AT": moment}, check=False)
+    assert dying.returncode == 137
+    Lake.open(folder).close()
+    assert read(folder, "SELECT count(*) FROM model_descriptions") == [(rows,)]
+    assert len(files(folder)) == rows
 
 
 def test_a_folder_that_is_no_lake_is_refused(tmp_path: Path) -> None:

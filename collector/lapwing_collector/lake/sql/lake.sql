@@ -10,6 +10,10 @@ CREATE SCHEMA IF NOT EXISTS labeled;
 CREATE TABLE IF NOT EXISTS models (
     model VARCHAR, version VARCHAR, table_name VARCHAR, first_seen TIMESTAMP
 );
+-- What is known of each model; the newest row of a model holds.
+CREATE TABLE IF NOT EXISTS model_descriptions (
+    model VARCHAR, table_name VARCHAR, described_at TIMESTAMP, description JSON
+);
 -- Results of `record:` rules; where a window was computed again, the newest as_of holds.
 CREATE TABLE IF NOT EXISTS metric_values (
     metric VARCHAR, model VARCHAR, series MAP(VARCHAR, VARCHAR), window_start TIMESTAMP, window_end TIMESTAMP,
