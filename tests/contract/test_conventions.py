@@ -24,6 +24,7 @@ OTHER = {  # a value of each setting that is not its default
     "data": "elsewhere",
     "clock": "data",
     "rules": "a.yaml,b.yaml",
+    "models": "c.yaml",
     "notify": "whom.yaml",
     "redact": "what.yaml",
     "http.listen": "127.0.0.1:1",

@@ -16,7 +16,8 @@ from helpers.collector import prediction, project, request, running
 from helpers.contract_docs import Block, blocks
 from helpers.sdk_receiver import receiver
 from lapwing.testing import Record, capture
-from lapwing_collector.config import load_settings
+from lapwing_collector.config import load_model, load_settings
+from lapwing_collector.lake import declared_type
 from lapwing_collector.notify import read_notify_file
 from lapwing_collector.query import check_select
 from lapwing_collector.redact import read_policy
@@ -79,6 +80,8 @@ def test_the_yaml_of_a_page_is_read(block: Block, tmp_path: Path, monkeypatch: p
         read_rules(block, whole="groups" in content)
     elif "route" in content:
         read_notify_file(with_secrets(block, tmp_path, monkeypatch))
+    elif "model" in content:
+        load_model(block.code, str(block), declared_type)
     elif "models" in content:
         file = tmp_path / "redact.yaml"
         file.write_text(re.sub(r"\$\{.+?\}", "0123456789abcdef", block.code))

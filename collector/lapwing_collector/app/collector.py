@@ -22,7 +22,7 @@ from lapwing_collector.app.owner_socket import Order, OwnerSocket
 from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.poison import DeadLetters
-from lapwing_collector.app.project import Project
+from lapwing_collector.app.project import Project, declared_types
 from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.redaction import redaction
 from lapwing_collector.app.serving import Serving
@@ -82,7 +82,7 @@ async def run_collector(
         parts.push_async_callback(receiving.stop)
         directory = DataDirectory(settings.data)
         parts.callback(Ownership.take(directory.root, holder).release)
-        lake = Lake.open(directory.lake)
+        lake = Lake.open(directory.lake, declared_types(project))
         parts.callback(lake.close)
         parts.callback(CatalogKeeper.start(directory.lake).close)
         accounts = receiving.accounts

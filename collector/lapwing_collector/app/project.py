@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import pyarrow as pa
 
-from lapwing_collector.config import Settings, load_settings, settings_file
+from lapwing_collector.config import Settings, load_model, load_settings, merge_models, settings_file
 from lapwing_collector.errors import ConfigError
+from lapwing_collector.lake import declared_type
 from lapwing_collector.model.alerts import RuleId
+from lapwing_collector.model.description import ModelDescription, parts
 from lapwing_collector.notify import Target, read_notify_file
 from lapwing_collector.query import check_select, tables_in
 from lapwing_collector.redact import Policy, read_policy
@@ -29,6 +32,7 @@ class Project:
         settings: From file, environment and flags.
         rules: From all rule files.
         tables: The models' tables that each rule's SQL names, in lower case.
+        models: What files say of models, by name.
         targets: Who is told about alerts; empty without a notify file.
         policy: What is taken out of requests; None where there is no rule.
     """
@@ -36,6 +40,7 @@ class Project:
     settings: Settings
     rules: tuple[Rule, ...]
     tables: Mapping[RuleId, frozenset[str]]
+    models: Mapping[str, ModelDescription]
     targets: tuple[Target, ...]
     policy: Policy | None
 
@@ -53,14 +58,24 @@ def load_project(file: Path | None, flags: Mapping[str, Any]) -> Project:
     file = settings_file(file)
     settings = load_settings(file, flags=flags)
     folder = file.parent if file is not None else Path()
-    rules = _read_rules(folder, settings)
+    rules = read_rule_files(_found(folder, settings.rules, "rule file"))
     with duckdb.connect(":memory:") as parser:
         tables = {rule.id: _model_tables(parser, rule) for rule in rules}
+    models = read_model_files(_found(folder, settings.models, "model file"))
     notify = folder / (settings.notify or NOTIFY_FILE)
     targets = read_notify_file(notify) if settings.notify or notify.exists() else ()
     redact = folder / (settings.redact or REDACTION_FILE)
     policy = read_policy(redact) if settings.redact or redact.exists() else None
-    return Project(settings, rules, tables, targets, policy)
+    return Project(settings, rules, tables, models, targets, policy)
+
+
+def declared_types(project: Project) -> dict[str, dict[tuple[str, ...], pa.DataType]]:
+    """The types that files declare for fields, by model."""
+    return {
+        model: {parts(field): declared_type(kind) for field, kind in described.types.items()}
+        for model, described in project.models.items()
+        if described.types
+    }
 
 
 def settings_for(file: Path | None, flags: Mapping[str, Any]) -> Settings:
@@ -86,6 +101,17 @@ def read_rule_files(files: Sequence[Path]) -> tuple[Rule, ...]:
     return merge_rules(rules)
 
 
+def read_model_files(files: Sequence[Path]) -> dict[str, ModelDescription]:
+    """Read files that describe models, each another one.
+
+    Raises:
+        ConfigError: One line for every mistake.
+    """
+    return merge_models(
+        {str(file): load_model(_text(file), str(file), check_type=declared_type) for file in files}
+    )
+
+
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
@@ -93,14 +119,15 @@ def _text(file: Path) -> str:
         raise ConfigError(f"{file}: cannot be read: {error}") from error
 
 
-def _read_rules(folder: Path, settings: Settings) -> tuple[Rule, ...]:
+def _found(folder: Path, patterns: Sequence[str], what: str) -> list[Path]:
+    """The files that patterns beside the settings file lead to."""
     files = []
-    for pattern in settings.rules:
+    for pattern in patterns:
         found = [Path(pattern)] if Path(pattern).is_absolute() else sorted(folder.glob(pattern))
         if not found and "*" not in pattern:
-            raise ConfigError(f"{folder / pattern}: this rule file, named in the settings, does not exist")
+            raise ConfigError(f"{folder / pattern}: this {what}, named in the settings, does not exist")
         files += found
-    return read_rule_files(files)
+    return files
 
 
 def _model_tables(parser: duckdb.DuckDBPyConnection, rule: Rule) -> frozenset[str]:

@@ -43,6 +43,15 @@ def show(
     _print(describe_model(config, {"data": data}, model), as_json=as_json)
 
 
+@models_app.command("check")
+def check(files: Annotated[list[Path], typer.Argument(help="Files that describe models.")]) -> None:
+    """Check files that describe models; every mistake is named with file, line, key and what was expected."""
+    from lapwing_collector.app.project import read_model_files
+
+    models = read_model_files(files)
+    typer.echo(f"{len(models)} models in {len(files)} files are fine")
+
+
 def _print(rows: pa.Table, *, as_json: bool) -> None:
     from lapwing_collector.cli.output import write_table, write_text
 

@@ -230,6 +230,10 @@ class Settings(_Section):
         "wall", description="what closes rule slots: `wall`, or `data` for replays, where only newer rows do"
     )
     rules: Patterns = Field(("rules/*.yaml",), description="rule files, as patterns beside the settings file")
+    models: Patterns = Field(
+        ("models/*.yaml",),
+        description="files that describe models, as patterns beside the settings file",
+    )
     notify: str | None = Field(
         None,
         description="whom to notify, beside the settings file; without it notify.yaml, if there is one",

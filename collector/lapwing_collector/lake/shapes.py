@@ -52,7 +52,11 @@ class Reconciled:
 
 
 def reconcile(
-    batches: Sequence[Batch], known: Shape, *, stored_integers_exact: Callable[[Path], bool]
+    batches: Sequence[Batch],
+    known: Shape,
+    *,
+    stored_integers_exact: Callable[[Path], bool],
+    declared: Mapping[Path, pa.DataType] | None = None,
 ) -> Reconciled:
     """Bring `batches` (of one table, at least one) to one shape that includes the `known` one.
 
@@ -61,9 +65,10 @@ def reconcile(
         known: Types of the root columns that the table has.
         stored_integers_exact: Tells whether all integers stored in a field are at most `EXACT_INTEGER` in
             magnitude; asked only when such a field is about to be widened to DOUBLE.
+        declared: Types that fields get when they appear, whatever their first values are.
     """
     rows = pa.Table.from_batches([batch.rows for batch in batches]).combine_chunks()
-    typing = _Typing(known, stored_integers_exact)
+    typing = _Typing(known, stored_integers_exact, declared or {})
     leftovers: dict[int, dict[str, Any]] = defaultdict(dict)
     columns: dict[Path, pa.Array] = {}
     starts = list(accumulate((batch.rows.num_rows for batch in batches), initial=0))
@@ -115,7 +120,12 @@ def convert(values: pa.Array, target: pa.DataType) -> pa.Array:
 class _Typing:
     """The types of a table's fields while rows are brought to them."""
 
-    def __init__(self, known: Shape, stored_integers_exact: Callable[[Path], bool]) -> None:
+    def __init__(
+        self,
+        known: Shape,
+        stored_integers_exact: Callable[[Path], bool],
+        declared: Mapping[Path, pa.DataType],
+    ) -> None:
         self._leaves = dict(_leaves((), known))
         self._spellings = {
             tuple(part.lower() for part in path[:depth]): path[:depth]
@@ -123,6 +133,7 @@ class _Typing:
             for depth in range(1, len(path) + 1)
         }
         self._stored_integers_exact = stored_integers_exact
+        self._declared = declared
 
     def settle(self, path: Path, arriving: Mapping[pa.DataType, Parts]) -> pa.DataType | None:
         """The column type of the field at `path`; None if it can not be a column."""
@@ -131,7 +142,12 @@ class _Typing:
         known = self._leaves.get(path)
         if known is None and not self._has_place(path):
             return None
-        settled = _inferred(arriving) if known is None else self._widened(path, known, arriving)
+        if known is None:
+            settled = self._declared.get(path) or _inferred(arriving)
+        elif path in self._declared:
+            settled = known
+        else:
+            settled = self._widened(path, known, arriving)
         self._leaves[path] = settled
         return settled
 

@@ -38,6 +38,32 @@ def sql_type(kind: pa.DataType) -> str:
     return _NAMES[kind]
 
 
+_DECLARABLE: Final = {
+    "BOOLEAN": pa.bool_(),
+    "BIGINT": pa.int64(),
+    "DOUBLE": pa.float64(),
+    "VARCHAR": pa.string(),
+    "BLOB": pa.binary(),
+    "BOOLEAN[]": pa.list_(pa.bool_()),
+    "BIGINT[]": pa.list_(pa.int64()),
+    "FLOAT[]": pa.list_(pa.float32()),
+    "DOUBLE[]": pa.list_(pa.float64()),
+    "VARCHAR[]": pa.list_(pa.string()),
+}
+
+
+def declared_type(name: str) -> pa.DataType:
+    """The Arrow type of a field that people declare.
+
+    Raises:
+        ValueError: It is none that fields have; says which they have.
+    """
+    try:
+        return _DECLARABLE[name.strip().upper()]
+    except KeyError:
+        raise ValueError(f"one of {', '.join(_DECLARABLE)}, not {name!r}") from None
+
+
 _CATALOG_NAMES: Final = {
     "boolean": pa.bool_(),
     "int32": pa.int32(),

@@ -61,6 +61,9 @@ _METRIC_ROWS: Final = pa.schema(
 Destination = tuple[Kind, str]
 """Kind of rows and model: what decides on the table."""
 
+DeclaredTypes = Mapping[str, Mapping[FieldPath, pa.DataType]]
+"""Types of fields, by model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -113,9 +116,10 @@ class Lake:
     Every method may be called from any thread; commits and maintenance exclude each other.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, declared: DeclaredTypes) -> None:
         """Use `open` instead."""
         self._catalog = catalog
+        self._declared = declared
         self._tables = Tables(catalog)
         self._files = ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="lapwing-parquet")
         self._names: dict[str, str] = {}
@@ -127,8 +131,12 @@ class Lake:
         self._in_doubt = False
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: Path, declared: DeclaredTypes | None = None) -> Self:
         """Open the lake in `folder`, making it where there is none, and clear what a crash left behind.
+
+        Args:
+            folder: Where it is.
+            declared: Types that fields of models get when they appear, whatever their first values are.
 
         Raises:
             DataDirectoryError: The folder holds something else, or cannot be written.
@@ -137,7 +145,7 @@ class Lake:
         try:
             catalog.rows(statement("schemas"))
             catalog.rows(statement("system_tables"))
-            lake = cls(catalog)
+            lake = cls(catalog, declared or {})
             lake._load()
             catalog.rows("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
         except (OSError, duckdb.Error) as error:
@@ -350,6 +358,7 @@ class Lake:
             batches,
             {} if table is None else table.shape,
             stored_integers_exact=lambda path: table is None or self._integers_exact(table, path),
+            declared=self._declared.get(batches[0].model),
         )
         return _Rows(key, reconciled.rows, reconciled.shape)
 

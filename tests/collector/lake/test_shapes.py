@@ -28,8 +28,8 @@ def bring_measured(*batches: Batch, known: Any = None) -> tuple[Reconciled, int]
         pa.set_memory_pool(ORDINARY)
 
 
-def bring(*batches: Batch, known: Any = None, exact: bool = True) -> Reconciled:
-    return reconcile(batches, known or {}, stored_integers_exact=lambda _: exact)
+def bring(*batches: Batch, known: Any = None, exact: bool = True, declared: Any = None) -> Reconciled:
+    return reconcile(batches, known or {}, stored_integers_exact=lambda _: exact, declared=declared)
 
 
 def field(reconciled: Reconciled, *path: str) -> list[Any]:
@@ -237,3 +237,15 @@ def same(stored: Any, logged: Any) -> bool:
     if isinstance(stored, str) and isinstance(logged, bool | int) and not isinstance(logged, str):
         return stored == json.dumps(logged)
     return bool(stored == logged)
+
+
+def test_a_declared_type_wins_over_what_arrives() -> None:
+    """A field that is declared as text is one from its first number on; what does not fit goes to `extra`."""
+    declared = {("inputs", "zip"): pa.string(), ("inputs", "n"): pa.int64(), ("inputs", "never"): pa.bool_()}
+    first = bring(predictions("m", [{"inputs.zip": 1011, "inputs.n": 1.5, "inputs.x": 1}]), declared=declared)
+    assert first.shape["inputs"] == pa.struct([("zip", pa.string()), ("n", pa.int64()), ("x", pa.int64())])
+    assert (field(first, "inputs", "zip"), field(first, "inputs", "n")) == (["1011"], [None])
+    assert extras(first) == [{"inputs.n": 1.5}]
+    later = bring(predictions("m", [{"inputs.n": 0.5}]), known=first.shape, declared=declared)
+    assert later.shape == first.shape  # a declared integer is not widened
+    assert extras(later) == [{"inputs.n": 0.5}]

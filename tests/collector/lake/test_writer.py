@@ -347,6 +347,17 @@ def test_a_reference_replaces_its_namesake(lake: Lake, folder: Path) -> None:
     )
 
 
+def test_declared_types_hold_for_their_model(folder: Path) -> None:
+    """A field gets the type that was declared for it, in the tables of that model only."""
+    lake = Lake.open(folder, {"m": {("inputs", "zip"): pa.string(), ("label",): pa.float64()}})
+    rows = [predictions(model, [{"inputs.zip": 1011}]) for model in ("m", "n")]
+    lake.flush([*rows, labels("m", [{"prediction_id": "a", "label": 1}])], [], Progress(1, 0))
+    lake.close()
+    assert read(folder, "SELECT inputs.zip FROM predictions.m") == [("1011",)]
+    assert read(folder, "SELECT inputs.zip FROM predictions.n") == [(1011,)]
+    assert read(folder, "SELECT typeof(label) FROM labels.m") == [("DOUBLE",)]
+
+
 def described(model: str, description: str = "{}") -> pa.Table:
     return pa.table(
         {"table_name": [model], "model": [model], "described_at": [START], "description": [description]}
