@@ -100,9 +100,12 @@ class Intake:
 
 
 def refused(error: BaseException) -> LapwingError:
-    """What a client is told of an error: its own if it is meant for people, else to try again."""
+    """What a client is told of an error: its own if it is meant for people, else to try again.
+
+    The error lets go of where it happened: a task that keeps it would keep the body of the request, too.
+    """
     if isinstance(error, LapwingError):
-        return error
+        return error.with_traceback(None)
     if isinstance(error, asyncio.CancelledError):
         return UnavailableError("the collector is shutting down")
     _LOGGER.error(

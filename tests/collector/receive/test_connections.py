@@ -1,10 +1,12 @@
 """Connections, back-pressure, time limits, starting and stopping of the receiver."""
 
 import asyncio
+import gc
 import http.client
 import logging
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
@@ -20,9 +22,9 @@ from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from helpers.receive_server import PROTOBUF, Answer, GatedIngest, Recorder, Running, serving
 from helpers.waiting import wait_until
 from lapwing_collector.decode import from_json
-from lapwing_collector.errors import AddressInUseError, ConfigError
+from lapwing_collector.errors import AddressInUseError, ConfigError, UnavailableError
 from lapwing_collector.listening import listen
-from lapwing_collector.receive import Intake, Limits, Readiness, Server, create_app
+from lapwing_collector.receive import Accepted, Intake, Limits, Readiness, Server, create_app
 from lapwing_collector.receive.server import _Protocol
 
 REQUEST = b"POST /v1/logs HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-protobuf\r\n"
@@ -33,6 +35,14 @@ def shared() -> Iterator[Running]:
     """A server with the default limits, for tests that need no other."""
     with serving(Recorder()) as server:
         yield server
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """Python's own garbage collector, which finds what holds itself some time later, is off."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -162,6 +172,23 @@ def test_without_room_it_is_503() -> None:
         ingest.open()
         assert first.result().status == 200
         assert [server.post(bytes(1000)).status for _ in range(5)] == [200] * 5
+
+
+def test_a_refused_request_leaves_nothing_behind(without_collector: None) -> None:
+    """What was done with a request that is refused in the end, its body included, is gone once it is told."""
+    left = []
+
+    class Work:
+        """Something that whoever ingests holds beside the body."""
+
+    async def ingest(body: bytes) -> Accepted:
+        work = Work()
+        left.append(weakref.ref(work))
+        raise UnavailableError("not now")
+
+    with serving(ingest) as server:
+        assert server.post(b"").status == 503
+        wait_until(lambda: left[0]() is None)
 
 
 def test_a_slow_ingest_is_503_but_not_cancelled() -> None:
