@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lapwing_collector.listening import BACKLOG, listen
@@ -18,6 +19,11 @@ from lapwing_collector.receive.limits import Limits
 
 _KEEP_ALIVE_S: Final = 75
 """Longer than exporters pause between batches, so that they need not connect anew for each."""
+
+_READ_BYTES: Final = 64 * 1024
+"""At once, of one connection."""
+_AHEAD_BYTES: Final = 32 * 1024
+"""Of a body, before more of it is asked for: so much is held beside the room of each that waits for room."""
 
 _LAST_CALL_S: Final = 0.1
 """For requests on their way when the server stops."""
@@ -53,7 +59,9 @@ class Server:
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 app,
-                http=functools.partial(_Protocol, limits=self._limits, waiting={}),  # type: ignore[arg-type]
+                http=functools.partial(  # type: ignore[arg-type]
+                    _connection, buffer=bytearray(_READ_BYTES), limits=self._limits, waiting={}
+                ),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -123,6 +131,35 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
+class _OneBuffer(asyncio.BufferedProtocol):
+    """Reads for a protocol into a buffer that all connections share, and hands over what came at once."""
+
+    def __init__(self, protocol: "_Protocol", buffer: bytearray) -> None:
+        self._buffer = memoryview(buffer)
+        self._protocol = protocol
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._protocol.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._protocol.connection_lost(exc)
+
+    def eof_received(self) -> None:
+        self._protocol.eof_received()
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the signature of protocols
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._protocol.data_received(self._buffer[:nbytes])
+
+
 class _Protocol(HttpToolsProtocol):
     """Cuts off clients that do not get a request across or take no answer, and those of too many.
 
@@ -147,13 +184,14 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _Flow(self)
         self._begin_head()
         if len(self.connections) > self._limits.connections:
             next(iter(self._waiting)).transport.abort()
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         self._received += len(data)
-        super().data_received(data)
+        super().data_received(data)  # type: ignore[arg-type]  # the parser takes either
         if self._received > self.head_bytes and not self._complete:
             self.transport.close()
 
@@ -165,6 +203,8 @@ class _Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._received = 0
         super().on_body(body)
+        if not self.cycle.response_complete and len(self.cycle.body) >= _AHEAD_BYTES:
+            self.flow.pause_reading()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_timer is not None:  # else it is a trailer, of which nobody asks
@@ -224,6 +264,23 @@ class _Protocol(HttpToolsProtocol):
         _cancel(self._head_timer)
         self._head_timer = None
         self._waiting.pop(self, None)
+
+
+class _Flow(FlowControl):
+    """Reads nothing more of a body while what was read of it before is not asked for."""
+
+    def __init__(self, protocol: _Protocol) -> None:
+        super().__init__(protocol.transport)
+        self._protocol = protocol
+
+    def resume_reading(self) -> None:
+        cycle = self._protocol.cycle
+        if cycle is None or cycle.response_complete or not cycle.body:
+            super().resume_reading()
+
+
+def _connection(*, buffer: bytearray, **options: Any) -> _OneBuffer:
+    return _OneBuffer(_Protocol(**options), buffer)
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

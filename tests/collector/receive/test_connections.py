@@ -6,6 +6,7 @@ import http.client
 import logging
 import socket
 import threading
+import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -172,6 +173,26 @@ def test_without_room_it_is_503() -> None:
         ingest.open()
         assert first.result().status == 200
         assert [server.post(bytes(1000)).status for _ in range(5)] == [200] * 5
+
+
+def test_what_waits_for_room_holds_little() -> None:
+    """Of the bodies of many clients that find no room, next to nothing is read while they wait for it."""
+    ingest = GatedIngest()
+    limits = Limits(body_bytes=500_000, in_flight_bytes=500_000, room_wait_s=0.5, answer_s=20)
+    body = bytes(500_000)
+    with serving(ingest, limits) as server, ThreadPoolExecutor(41) as clients:
+        first = clients.submit(server.post, body)
+        ingest.entered.acquire()
+        tracemalloc.start()
+        try:
+            refused = [clients.submit(server.post, body) for _ in range(40)]
+            assert {answer.result().status for answer in refused} == {503}
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        ingest.open()
+        assert first.result().status == 200
+    assert most < 40 * 150_000
 
 
 def test_a_refused_request_leaves_nothing_behind(without_collector: None) -> None:
