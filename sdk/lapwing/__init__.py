@@ -12,6 +12,7 @@ Every call becomes an OpenTelemetry log record, sent in the background to a coll
 
 from lapwing._connect import Connection, QueryError, Rows, connect
 from lapwing._log import log_label, log_labels, log_prediction
+from lapwing._model import log_model
 from lapwing._prediction import Prediction, prediction
 from lapwing._process import flush, init, shutdown, stats
 from lapwing._queue import Stats
@@ -35,6 +36,7 @@ __all__ = [
     "last_prediction_ids",
     "log_label",
     "log_labels",
+    "log_model",
     "log_prediction",
     "prediction",
     "scope",

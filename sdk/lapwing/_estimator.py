@@ -6,6 +6,7 @@ from copyreg import __newobj__  # type: ignore[attr-defined]
 from inspect import Signature, getattr_static, isclass, isroutine
 from typing import TYPE_CHECKING, Any, Final
 
+from lapwing._model import of_estimator
 from lapwing._observe import Observer, Options
 from lapwing._scope import restore
 from lapwing._table import has_table
@@ -42,6 +43,10 @@ def watch_estimator(target: Any, options: Options) -> Any:
         TypeError: There can be no twin, or a method is none of the class's own.
         ValueError: An option is wrong.
     """
+    known = of_estimator(target)
+    if options.get("rename"):
+        known.pop("features", None)  # which have other names then
+    options = {**known, **options}
     kind = type(target)
     namespace: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     for name in methods_of(target):

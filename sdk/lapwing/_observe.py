@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
 from lapwing import _process, _time, semconv
 from lapwing._encode import EntryEncoder, Field, encode_fields
 from lapwing._export import Sink
+from lapwing._model import Description, declared
 from lapwing._policy import read_rate, weight_of
 from lapwing._record import (
     Stage,
@@ -41,7 +42,7 @@ class _Model(TypedDict):
     model: str
 
 
-class Options(_Model, total=False):
+class Options(_Model, Description, total=False):
     """Options of `watch`, which documents them."""
 
     version: str | None
@@ -52,8 +53,6 @@ class Options(_Model, total=False):
     capture: Callable[[dict[str, Any]], Mapping[str, object]] | None
     capture_output: Callable[[Any], object] | None
     reduce: Callable[[list[Any]], object] | None
-    prediction: str | None
-    score: str | None
     prediction_id: str | None
     request_id: str | None
     fallback: bool | str | None
@@ -145,11 +144,8 @@ class Observer:
         self._capture = options.get("capture")
         self._capture_output = options.get("capture_output")
         self._reduce = options.get("reduce") or _joined
-        self._roles = {
-            role: f"output.{name.removeprefix('output.')}"
-            for role, name in (("prediction", options.get("prediction")), ("score", options.get("score")))
-            if name is not None
-        }
+        self._declared = declared({name: options.get(name) for name in Description.__annotations__})
+        self._told: Sink | None = None
         rate = options.get("sample")
         self._rate = None if rate is None else read_rate(rate)
         self._batch = options.get("batch", True)
@@ -163,7 +159,7 @@ class Observer:
         self._fields = [argument(name) for name in inputs.values()]
         self._named = named
         self._answers_plainly = self._output is ALL and not (
-            self._capture_output or self._roles or self._fallback_field or self._rate
+            self._capture_output or self._fallback_field or self._rate
         )
         chooses_columns = not (self._inputs.include or frozenset()).issubset(names)
         self._is_simple = not (self._capture or self._id_path or self._request_path or chooses_columns)
@@ -237,7 +233,7 @@ class Observer:
             return
         if self._answers_plainly and state[3] is _ORDINARY and annotations() is None:
             sink = _process.sink()  # again: the function may have forked, or taken its time
-            if not sink.policy.sample:
+            if not sink.policy.sample and (not self._declared or self._told is sink):
                 self._put_ordinary(sink, state, result)
                 return
         self._end(state, result, None)
@@ -262,6 +258,12 @@ class Observer:
             set_annotations(state[3].outer)
         else:
             self._end(state, None, error)
+
+    def _tell(self, sink: Sink, redaction: "RecordRedactor | None") -> None:
+        """Say what is declared of the model, unless it was said."""
+        self._told = sink
+        if _process.is_news((self._model, self._version, repr(self._declared))):
+            sink.put(encode_model(self._model, self._version, self._declared, redaction))
 
     def _put_ordinary(self, sink: Sink, state: State, result: Any) -> None:
         """Record a call about which nothing special is to be done, as most are: this is where time counts."""
@@ -291,8 +293,8 @@ class Observer:
             said = annotations()
             if said is not call.outer:
                 set_annotations(call.outer)
-            if self._roles and _process.is_news((self._model, self._version)):
-                sink.put(encode_model(self._model, self._version, {"roles": self._roles}, call.redaction))
+            if self._declared and self._told is not sink:
+                self._tell(sink, call.redaction)
             if error is None and self._capture_output is not None:
                 result = self._capture_output(result)
             outcome = _Outcome(result, error, duration_s, said)
@@ -386,7 +388,7 @@ class Observer:
 _EXPECTED: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     **dict.fromkeys(("capture", "capture_output", "reduce"), (callable, "a function")),
     **dict.fromkeys(
-        ("prediction", "score", "prediction_id", "request_id"),
+        ("prediction_id", "request_id"),
         (lambda value: isinstance(value, str), "the name of a field, as text"),
     ),
     "fallback": (lambda value: isinstance(value, (bool, str)), "True, False or the name of a field"),

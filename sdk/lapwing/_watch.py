@@ -53,6 +53,9 @@ def watch(target: Any = None, /, **options: Unpack[Options]) -> Any:
             prediction (str): The output's field that is the prediction, where it is not `value`.
             score (str): The output's field that is the probability of the positive class, where it is not
                 `score`.
+            task, scores, items, label, positive_class, classes, threshold, label_delay, features, segments:
+                What else there is to know of the model, sent once; `log_model` says what each is. An
+                estimator's task, classes and importances of features are found by themselves.
             prediction_id (str): The argument, or the field of one (`request.id`), that is the prediction's
                 id; with a table its column. Default: an id is made.
             request_id (str): Likewise, the request's id: pairs predictions of several models.

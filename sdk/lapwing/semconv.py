@@ -50,5 +50,8 @@ STAGE_CANDIDATE: Final = "candidate"
 BODY_INPUTS: Final = "inputs"
 BODY_OUTPUT: Final = "output"
 BODY_LABEL: Final = "label"
+BODY_ROLES: Final = "roles"
+"""On a model: which field plays which of `MODEL_ROLES`."""
+MODEL_ROLES: Final = ("prediction", "score", "scores", "items", "label")
 OUTPUT_VALUE: Final = "value"
 """Where a scalar result goes: `output.value`."""

@@ -55,6 +55,38 @@ def test_probabilities_are_scores_by_class(recorded: Recorded) -> None:
         assert record.output == {"scores": {"no": no, "yes": yes}, "score": yes}
 
 
+def test_an_estimator_says_what_it_is(recorded: Recorded) -> None:
+    """Task, classes and importances of a fitted estimator are told once, whichever method is called first."""
+    plain = forest()
+    watched = lapwing.watch(plain, model="churn", threshold=0.7)
+    watched.predict_proba(ROWS)
+    watched.predict(ROWS)
+    (said,) = recorded.models
+    age, fee = plain.feature_importances_
+    assert said.body == {
+        "task": "classification",
+        "classes": ["no", "yes"],
+        "positive_class": "yes",
+        "threshold": 0.7,
+        "features": {"inputs.age": {"importance": age}, "inputs.fee": {"importance": fee}},
+    }
+
+
+def test_a_pipeline_and_a_regression_say_what_they_are(recorded: Recorded) -> None:
+    """A pipeline knows the classes of its last step, as SQL writes them; a regression has none."""
+    late = [False, True, False, True]
+    pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(n_estimators=3)).fit(ROWS, late)
+    lapwing.watch(pipeline, model="late").predict(ROWS)
+    regression = LinearRegression().fit(ROWS, [1.0, 2, 3, 4])
+    lapwing.watch(regression, model="price", task=None, rename={"age": "years"}).predict(ROWS)
+    bodies = {said.model: said.body for said in recorded.models}
+    assert bodies == {
+        "late": {"task": "classification", "classes": ["false", "true"], "positive_class": "true"}
+    }
+    lapwing.watch(regression, model="cost").predict(ROWS)
+    assert recorded.models[-1].body == {"task": "regression"}
+
+
 @pytest.mark.parametrize(
     "rows",
     [ROWS.to_numpy(), ROWS.to_numpy().tolist(), csr_matrix(ROWS.to_numpy())],

@@ -1,8 +1,10 @@
 """What is said about predictions: which fields, ids, scopes, annotations, samples, and by hand."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from math import sqrt
 from typing import Any
 
@@ -92,6 +94,71 @@ def test_roles_are_declared_once_a_process(recorded: Recorded) -> None:
     predict()
     (model,) = recorded.models
     assert model.body == {"roles": {"prediction": "output.label", "score": "output.proba"}}
+
+
+def test_all_there_is_to_know_of_a_model_is_told_once(recorded: Recorded) -> None:
+    """What `watch` and `log_model` say has the names of columns, and is sent when it is new."""
+    said: Any = {
+        "task": "classification",
+        "score": "p",
+        "label": "left",
+        "positive_class": True,
+        "classes": [True, False],
+        "threshold": 1,
+        "label_delay": timedelta(days=2),
+        "features": {"age": "number", "fee": 0.5, "output.v": {"type": "embedding", "importance": 2}},
+        "segments": ["plan", "tags.region", "version"],
+    }
+    predict = lapwing.watch(lambda n: {"p": n / 4}, model="m", version="3", **said)
+    assert recorded.models == []
+    predict(1)
+    predict(2)
+    lapwing.log_model(model="m", version="3", **said)
+    (told,) = recorded.models
+    assert (told.model, told.attributes["ml.model.version"]) == ("m", "3")
+    assert told.body == {
+        "roles": {"score": "output.p", "label": "label.left"},
+        "task": "classification",
+        "positive_class": "true",
+        "classes": ["true", "false"],
+        "threshold": 1.0,
+        "label_delay": 172_800.0,
+        "features": {
+            "inputs.age": {"type": "number"},
+            "inputs.fee": {"importance": 0.5},
+            "output.v": {"type": "embedding", "importance": 2.0},
+        },
+        "segments": ["inputs.plan", "tags.region", "version"],
+    }
+    lapwing.log_model(model="m", version="3", task="regression")
+    assert recorded.models[-1].body == {"task": "regression"}
+    assert len(recorded.predictions) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ({"task": "clustering"}, "task: expected classification, regression, ranking, not 'clustering'"),
+        ({"score": 1}, "score: expected the name of a field"),
+        ({"threshold": "0.5"}, "threshold: expected a number"),
+        ({"label_delay": -1}, "label_delay: expected a time of 0 or more"),
+        ({"classes": "ab"}, "classes is a list"),
+        ({"segments": "plan"}, "segments is a list"),
+        ({"features": {"age": "float"}}, "features: age: expected number, category"),
+        ({"features": {"age": {"kind": "text"}}}, "features: age: expected type and importance, not kind"),
+        ({"features": {"age": {"importance": "high"}}}, "features: age: importance: expected a number"),
+    ],
+)
+def test_a_wrong_description_is_told_where_it_stands(recorded: Recorded, said: Any, error: str) -> None:
+    """`watch` refuses it when it decorates; `log_model` only counts it, but in tests raises."""
+    with pytest.raises((TypeError, ValueError), match=re.escape(error)):
+        lapwing.watch(model="m", **said)
+    with pytest.raises((TypeError, ValueError), match=re.escape(error)):
+        lapwing.log_model(model="m", **said)
+    assert recorded.models == []
+    with capture(loud=False) as quiet:
+        lapwing.log_model(model="m", **said)
+    assert not quiet.flush(0)
 
 
 def test_ids_come_from_arguments(recorded: Recorded) -> None:
