@@ -269,9 +269,12 @@ def _refusal(url: str, status: int, body: bytes) -> QueryError:
 
 
 def _plain(value: Any) -> Any:
-    """A parameter as SQL knows it: times in UTC without a zone, NumPy's values as Python's."""
+    """A parameter as SQL knows it: times in UTC without a zone, values of NumPy and pandas as Python's."""
     if isinstance(value, datetime):
-        return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+        if str(value) == "NaT":
+            return None
+        utc = value if value.tzinfo is None else value.astimezone(UTC)
+        return datetime.combine(utc.date(), utc.time())
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day)  # noqa: DTZ001  # UTC, as everywhere
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 import lapwing
+from helpers.ports import free_port
 from helpers.query_lake import Readers, make_lake, readers
 from helpers.sdk_receiver import Certificates
 from helpers.web_server import Web, web_server
@@ -103,11 +103,14 @@ def test_what_does_not_fit_stays_exact(lake: lapwing.Connection) -> None:
             "2026-01-01 10:00:00",
         ),
         (pd.Timestamp("2026-01-01T12:00"), "TIMESTAMP", "2026-01-01 12:00:00"),
+        (pd.NaT, '"NULL"', None),
         (dt.date(2026, 1, 1), "TIMESTAMP", "2026-01-01 00:00:00"),
         ([1, 2], "INTEGER[]", "[1, 2]"),
     ],
 )
-def test_parameters_keep_their_type(lake: lapwing.Connection, value: object, kind: str, text: str) -> None:
+def test_parameters_keep_their_type(
+    lake: lapwing.Connection, value: object, kind: str, text: str | None
+) -> None:
     """A value given to a query is the same value, of the same type, in SQL."""
     (row,) = lake.sql("SELECT typeof($x) AS kind, $x::VARCHAR AS text", x=value)
     assert (row["kind"].replace("BIGINT", "INTEGER"), row["text"]) == (kind, text)
@@ -169,8 +172,7 @@ def test_who_is_no_collector_is_told() -> None:
         with pytest.raises(lapwing.QueryError, match="is this a collector"):
             lapwing.connect(f"http://127.0.0.1:{server.server_port}").sql("SELECT 1")
         thread.join()
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     with pytest.raises(lapwing.QueryError, match=f"127.0.0.1:{port}/api/v1/sql gives no answer"):
         lapwing.connect(f"http://127.0.0.1:{port}").sql("SELECT 1")
 

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.machinery import ModuleSpec
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from socket import socket
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING
 from lapwing_collector.app.orders import Failed, Holding, Listen, Own, Ready, Report, Start, Wanted
 from lapwing_collector.errors import LapwingError
 from lapwing_collector.logs import set_up_logging, tell_failed_thread
+from lapwing_collector.omissions import leave_out_pandas
 
 if TYPE_CHECKING:
     from lapwing_collector.app.project import Project
@@ -30,20 +30,6 @@ if TYPE_CHECKING:
     from lapwing_collector.config import Settings
 
 logger = logging.getLogger(__name__)
-
-
-class _NoPandas:
-    """Tells who looks for pandas that there is none.
-
-    Arrow imports it wherever it is installed, for conversions that nobody asks for here: 60 MB and a third of
-    the start.
-    """
-
-    @staticmethod
-    def find_spec(name: str, *_: object) -> ModuleSpec | None:
-        if name == "pandas":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return None
 
 
 def main(descriptor: int) -> int:
@@ -54,7 +40,7 @@ def main(descriptor: int) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     faulthandler.enable()
     allow_open_files()
-    sys.meta_path.insert(0, _NoPandas())
+    leave_out_pandas()
     return uvloop.run(_Worker(Connection(descriptor)).run())
 
 

@@ -62,6 +62,12 @@ def serve(descriptor: int, lake: Path, landlock: int) -> None:
             task = _taken(connection, Task)
         except EOFError:
             return
+        except (ImportError, AttributeError) as error:
+            unknown = (
+                f"a parameter is nothing that SQL has: give text, numbers, times or lists of these ({error})"
+            )
+            _send_head(connection, _told(QueryError(unknown)))
+            continue
         sandbox.limit_cpu(task.timeout_s * limits.threads + 1)
         if not _answer(connection, session, task.ask):
             return

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from helpers.query_lake import LIMITS, Readers, make_lake, readers
@@ -61,6 +62,21 @@ def test_it_is_bounded_by_the_kernel(process: QueryProcess) -> None:
     mapped = int(of(process, "statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
     assert 0 < int(limits["Max address space"][0]) <= mapped + LIMITS.address_space_bytes
     assert process.landlock == sandbox.landlock_version()
+
+
+def test_it_loads_nothing_that_it_does_not_need(process: QueryProcess) -> None:
+    """It can do without pandas, which Arrow would load wherever it is installed."""
+    loaded = of(process, "maps").read_text()
+    assert "/pyarrow/" in loaded
+    assert "/pandas/" not in loaded
+
+
+def test_a_parameter_that_it_cannot_know_is_told(process: QueryProcess) -> None:
+    """A value of a package that it does not load is an error in words, and the next query is answered."""
+    with pytest.raises(QueryError, match="a parameter is nothing that SQL has"):
+        process.ask(Ask("SELECT $x", {"x": pd.Period("2026-01")}), 10)
+    with process.ask(Ask("SELECT 1 AS one"), 10) as answer:
+        assert answer.table().to_pylist() == [{"one": 1}]
 
 
 def test_it_leaves_the_terminal_alone(process: QueryProcess) -> None:
