@@ -5,7 +5,6 @@ The points are drawn from a seed, which the test's name shows; LAPWING_FAULT_RUN
 
 import os
 import random
-import socket
 import threading
 from pathlib import Path
 
@@ -14,14 +13,15 @@ import pytest
 
 import lapwing
 from helpers.collector import ask
+from helpers.faults_plan import LONG
+from helpers.ports import free_port
 from lapwing_collector.demo.flights import events, load_flights, replayed, training
 from lapwing_collector.demo.model import Service, compile_service, train
 from lapwing_collector.demo.process import CollectorProcess
 from lapwing_collector.demo.replay import Replayed, replay
 from lapwing_collector.demo.run import example_folder
 
-FLIGHTS = 15_000
-KILLS = 6
+FLIGHTS, KILLS = (15_000, 6) if LONG else (5_000, 3)
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +32,6 @@ def flights() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def service(flights: pd.DataFrame) -> Service:
     return compile_service(train(training(flights).head(5000)))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Victim:

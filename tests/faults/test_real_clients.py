@@ -8,7 +8,8 @@ import pytest
 
 from helpers.collector import ask
 from helpers.faults_clients import TIME_MS, Sample, Send, detour, samples, send_by_javascript, send_by_python
-from helpers.faults_victim import Victim, free_port
+from helpers.faults_victim import Victim
+from helpers.ports import free_port
 
 CLIENTS: dict[str, tuple[Send, str]] = {
     "python_http": (send_by_python, "http"),

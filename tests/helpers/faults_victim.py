@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import yaml
+
+from helpers.ports import free_port
 
 T = TypeVar("T")
 
@@ -32,14 +33,6 @@ def wait_until(found: Callable[[], T], what: str, timeout_s: float = TIMEOUT_S) 
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
         pause.wait(_POLL_S)
     return answer
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

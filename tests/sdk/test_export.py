@@ -1,7 +1,6 @@
 """From a call to a real HTTP receiver and back: nothing is lost, nothing is hidden."""
 
 import logging
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ import pytest
 from opentelemetry import context
 
 import lapwing
+from helpers.ports import free_port
 from helpers.sdk_receiver import Answer, Receiver, partial_success, receiver
 from lapwing import _process
 from lapwing._config import resolve
@@ -41,13 +41,6 @@ def when_unavailable() -> Iterator[list[Callable[[], Any]]]:
     logger.addHandler(handler)
     yield actions
     logger.removeHandler(handler)
-
-
-def free_port() -> int:
-    """Give a port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def predict(*numbers: int) -> None:

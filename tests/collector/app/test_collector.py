@@ -1,5 +1,6 @@
 """The collector as a whole: what it acknowledged is in the lake once, through restarts and repeats."""
 
+import asyncio
 import json
 import shutil
 import signal
@@ -14,8 +15,9 @@ from google.rpc.status_pb2 import Status
 
 from helpers.collector import ask, label, prediction, project, request, running
 from helpers.wal_disk import legacy_frame, write_legacy_log
+from lapwing_collector.app.collector import run_collector
 from lapwing_collector.app.directory import DataDirectory
-from lapwing_collector.clock import epoch_ns
+from lapwing_collector.clock import SystemClock, epoch_ns
 from lapwing_collector.errors import AddressInUseError, DataDirectoryError
 from lapwing_collector.lake import Lake
 from lapwing_collector.state import Store
@@ -191,32 +193,34 @@ def test_rules_fire_resolve_and_are_told(tmp_path: Path) -> None:
     )
     data = tmp_path / "data"
     per_day = [1, 3, 4, 1, 2]
+    runs = [[0], [1, 2], [3, 4]]
     sent = 0
     try:
-        for day, count in enumerate(per_day):
+        for days in runs:
             # A restart between days changes nothing.
             with running(project(data, config)) as collector:
-                records = []
-                for number in range(count):
-                    sent += 1
-                    records.append(
-                        prediction(
-                            "m",
-                            f"p{sent}",
-                            at(days=day, hours=1 + number),
-                            inputs={"kind": "a"},
-                            sequence=sent,
+                for day in days:
+                    records = []
+                    for number in range(per_day[day]):
+                        sent += 1
+                        records.append(
+                            prediction(
+                                "m",
+                                f"p{sent}",
+                                at(days=day, hours=1 + number),
+                                inputs={"kind": "a"},
+                                sequence=sent,
+                            )
                         )
+                    collector.post(request(records, "p"))
+                    last = prediction(
+                        "m", f"e{day}", at(days=day + 1, minutes=1), inputs={"kind": "b"}, sequence=1000 + day
                     )
-                collector.post(request(records, "p"))
-                last = prediction(
-                    "m", f"e{day}", at(days=day + 1, minutes=1), inputs={"kind": "b"}, sequence=1000 + day
-                )
-                collector.post(request([last], "p"))
-                wait_for_slot(data, START + DAY * (day + 1))
-                wanted = sum(slot <= day for slot in (1, 3))
-                with hook.arrived:
-                    assert hook.arrived.wait_for(lambda: len(hook.titles) >= wanted, 30)  # noqa: B023  # waited for here
+                    collector.post(request([last], "p"))
+                    wait_for_slot(data, START + DAY * (day + 1))
+                    wanted = sum(slot <= day for slot in (1, 3))
+                    with hook.arrived:
+                        assert hook.arrived.wait_for(lambda: len(hook.titles) >= wanted, 30)  # noqa: B023  # waited for here
     finally:
         hook.shutdown()
         serving.join()
@@ -247,6 +251,21 @@ def wait_for_slot(data: Path, slot: datetime) -> None:
         store.close()
 
 
-def test_sigint_is_left_alone_in_this_process() -> None:
-    """Running a collector inside another program does not take its signals."""
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+def test_signals_are_left_alone_in_this_process(tmp_path: Path) -> None:
+    """Running a collector inside another program, even in its main thread, does not take its signals."""
+
+    def handlers() -> list[Any]:
+        return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
+    async def run() -> tuple[list[Any], list[Any]]:
+        before, meanwhile, stop = handlers(), [], asyncio.Event()
+
+        def on_ready(_: str) -> None:
+            meanwhile.extend(handlers())
+            stop.set()
+
+        await run_collector(project(tmp_path), clock=SystemClock(), stop=stop, on_ready=on_ready)
+        return before, meanwhile
+
+    before, meanwhile = asyncio.run(run())
+    assert before == meanwhile

@@ -17,6 +17,7 @@ import pytest
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 
 from helpers.collector import ask, prediction, request
+from helpers.ports import free_port
 from helpers.receive_server import PROTOBUF, Answer
 from helpers.supervisor_clients import Clients, Exporter, complaints, sending
 from helpers.waiting import wait_until
@@ -262,8 +263,7 @@ def test_a_restart_can_move_to_another_address(tmp_path: Path) -> None:
                 return
         pytest.fail("it ended")
 
-    with listen("127.0.0.1", 0) as first, listen("127.0.0.1", 0) as second:
-        addresses = ["{}:{}".format(*each.getsockname()) for each in (first, second)]
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     config = tmp_path / "lapwing.yaml"
     written(addresses[0])
     command = [*COMMAND, "up", "--config", str(config)]
@@ -383,7 +383,8 @@ def test_the_end_of_its_terminal_is_its_end(tmp_path: Path) -> None:
 
 
 IN_A_TERMINAL = """
-import os, pty, sys
+import os, pty, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # else nothing ends there under nohup
 pid, terminal = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], sys.argv[1:])
