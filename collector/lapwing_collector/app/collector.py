@@ -13,6 +13,7 @@ import pyarrow as pa
 from lapwing_collector.app.alerting import Alerting
 from lapwing_collector.app.asking import query_limits
 from lapwing_collector.app.completeness import Completeness
+from lapwing_collector.app.describing import Describing
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.ingestion import Ingestion
 from lapwing_collector.app.keeping import HARMLESS, orders
@@ -130,6 +131,13 @@ async def run_collector(
             interval_s=settings.write.flush_interval.total_seconds(),
             on_flushed=on_flushed,
         )
+        describing = Describing(
+            lake,
+            project.models,
+            now=lambda: utc_datetime(clock.now_ns()),
+            busy=lambda: pending.filled > _BUSY_FROM,
+        )
+        parts.callback(describing.close, _GRACE_S)
         todo = _maintain(parts, lake, ingestion, directory, settings, clock, pending, writer)
         telemetry = Telemetry(
             Parts(
@@ -174,6 +182,7 @@ async def run_collector(
         if await _unless_stopped(ingestion.recovery.replay, stop, pending.close):
             # Rules look at rows that were acknowledged long ago only when all of them are there.
             alerting.start()
+            describing.start()
             await stop.wait()
 
 

@@ -10,11 +10,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from lapwing_collector.config.documents import Document, Mistake, parse_document, parse_duration
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.model.description import (
+    SEGMENT_COLUMNS,
     Feature,
     FeatureType,
     ModelDescription,
     Source,
     Task,
+    is_segment,
     merged,
     parts,
 )
@@ -22,7 +24,6 @@ from lapwing_collector.model.description import (
 CheckType = Callable[[str], object]
 """Raises a ValueError unless its argument is a type that columns may have."""
 
-_SEGMENT_COLUMNS: Final = ("version", "stage", "environment", "service", "variant", "upstream", "fallback")
 _CLASSIFICATION_KEYS: Final = ("score", "positive_class", "classes", "threshold")
 _NOT_OF_TASK: Final[Mapping[str, tuple[str, ...]]] = {
     Task.REGRESSION: (*_CLASSIFICATION_KEYS, "scores", "items"),
@@ -51,9 +52,8 @@ def _field(*roots: str) -> Any:
 
 
 def _segment(value: str) -> str:
-    root, *inside = parts(value)
-    if value not in _SEGMENT_COLUMNS and not (inside and root in {"inputs", "output", "tags"}):
-        columns = ", ".join(_SEGMENT_COLUMNS)
+    if not is_segment(value):
+        columns = ", ".join(SEGMENT_COLUMNS)
         raise ValueError(f"a field such as inputs.plan or tags.region, or one of {columns}, not {value!r}")
     return value
 

@@ -70,6 +70,10 @@ class Tables:
             self._known.update(self._read(unknown))
         return {key: self._known[key] for key in keys if key in self._known}
 
+    def known(self, key: Key) -> Table | None:
+        """The table, if it was asked for before."""
+        return self._known.get(key)
+
     def forget(self, keys: Iterable[Key]) -> None:
         """Read the tables anew when they are asked for again."""
         for key in keys:

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -179,6 +179,22 @@ class Lake:
     def table_name(self, model: str) -> str:
         """The table of a model that has rows."""
         return self._names[model]
+
+    @property
+    def table_names(self) -> dict[str, str]:
+        """The table of each model that has rows."""
+        with self._catalog.exclusive():
+            return dict(self._names)
+
+    def shapes(self, keys: Collection[Key]) -> dict[Key, Mapping[str, pa.DataType]]:
+        """Types of the root columns that users' fields make up, for those of the tables that there are.
+
+        They are the very same objects until a table changes, for as long as it receives rows.
+        """
+        with self._catalog.exclusive():
+            received = {key: table for key in keys if (table := self._tables.known(key)) is not None}
+            others = Tables(self._catalog).find([key for key in keys if key not in received])
+            return {key: table.shape for key, table in (received | others).items()}
 
     def flush(self, batches: Sequence[Batch], metrics: Sequence[QueuedMetric], progress: Progress) -> None:
         """Write everything in one transaction that also says what it covers: all becomes visible, or nothing.

@@ -1,5 +1,6 @@
 """What is measured: how far a model's data is complete, and what its distributions are compared with."""
 
+from lapwing_collector.metrics.facts import facts_of
 from lapwing_collector.metrics.reference import REFERENCE_BINS, reference_bins
 from lapwing_collector.metrics.watermark import (
     DATA_CLOCK,
@@ -14,6 +15,7 @@ __all__ = [
     "REFERENCE_BINS",
     "WALL_CLOCK",
     "WatermarkPolicy",
+    "facts_of",
     "newest_credible",
     "reference_bins",
     "watermark",

@@ -6,16 +6,22 @@ dotted paths, `inputs.age`, as SQL names them; a part that holds a dot or a quot
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import pyarrow as pa
 
+from lapwing import semconv
+from lapwing_collector.model.facts import Facts, FieldFacts
+
 type_ = pa.types
+
+_Word = TypeVar("_Word", bound=StrEnum)
 
 
 class Task(StrEnum):
@@ -187,46 +193,79 @@ def infer(
     prediction_fields: Mapping[str, pa.DataType],
     label_fields: Mapping[str, pa.DataType],
     declared: ModelDescription | None = None,
+    facts: Facts | None = None,
 ) -> ModelDescription:
-    """What fields and their types tell, by the conventions for `output` and `label`.
+    """What fields tell, by the conventions for `output` and `label`: their names, their types, their values.
 
     Args:
         prediction_fields: Types of the columns and of what is inside structs, by dotted name; others than
             `inputs.…` and `output.…` are passed over.
         label_fields: Likewise `label`, or `label.…`; empty where no label has come yet.
         declared: What is known from elsewhere; inferred values do not contradict it.
+        facts: What the values look like, where somebody looked.
 
     Returns:
         What was inferred, and nothing of what was declared.
     """
     known = declared or _NOTHING
+    seen = facts or _NO_FACTS
     outputs = {name: kind for name, kind in prediction_fields.items() if name.startswith("output.")}
     items = known.items or _items(outputs, known.task)
     scores = known.scores or _scores(outputs)
     score = known.score or next((name for name in _SCORES if _is_number(outputs.get(name))), None)
     label = known.label or _label(label_fields, known.prediction)
-    truth = label_fields.get(label) if label else None
-    prediction = known.prediction
-    if prediction is None and items is None:
-        prediction = _prediction(outputs, {score, scores}, label, truth)
-    task = known.task or _task(
-        outputs.get(prediction or ""), truth, items=items, scored=bool(score or scores)
-    )
-    if task is Task.CLASSIFICATION and not (score or scores or known.prediction):
-        prediction, score = _or_probability(prediction, outputs)
+    truth = _Role.of(label, label_fields, seen)
+    name = known.prediction
+    if name is None and items is None:
+        name = _prediction(outputs, {score, scores}, label, truth.kind)
+    prediction = _Role.of(name, outputs, seen)
+    task = known.task or _task(prediction, truth, items=items, scored=bool(score or scores))
+    if task is Task.CLASSIFICATION and not (score or scores or known.prediction) and prediction.is_amount:
+        score, prediction = prediction.name, _Role()  # a probability: what is not whole is no class
     binary = task is Task.CLASSIFICATION and score is not None
     inferred = ModelDescription(
         task=task,
-        prediction=prediction if task is not Task.RANKING else None,
+        prediction=prediction.name if task is not Task.RANKING else None,
         score=score if task is Task.CLASSIFICATION else None,
         scores=scores if task is not Task.REGRESSION else None,
         items=items if task is Task.RANKING else None,
         label=label,
-        positive_class=_positive(task, outputs.get(prediction or ""), truth, scored=score is not None),
+        positive_class=_positive(prediction, truth, scored=binary) if task is Task.CLASSIFICATION else None,
+        classes=_classes(prediction, truth) if task is Task.CLASSIFICATION else (),
         threshold=0.5 if binary else None,
-        features=_features(prediction_fields, {items, scores}),
+        label_delay=None if seen.label_delay_s is None else timedelta(seconds=seen.label_delay_s),
+        features=_features(prediction_fields, {items, scores}, seen),
     )
     return without(inferred, known)
+
+
+def said(body: object) -> ModelDescription:
+    """What the body of an `ml.model` record says; what makes no sense in it is passed over."""
+    given = body if isinstance(body, dict) else {}
+    roles = _mapping(given.get(semconv.BODY_ROLES))
+    found: dict[str, Any] = {
+        role: _field(roles.get(role), "label" if role == semconv.BODY_LABEL else "output")
+        for role in semconv.MODEL_ROLES
+    }
+    found |= {
+        "task": _one_of(Task, given.get("task")),
+        "positive_class": _text(given.get("positive_class")),
+        "classes": _texts(given.get("classes")),
+        "threshold": _finite(given.get("threshold")),
+        "label_delay": _delay(given.get("label_delay")),
+        "segments": tuple(each for each in _texts(given.get("segments")) if is_segment(each)),
+        "features": {
+            name: Feature(_one_of(FeatureType, each.get("type")), _finite(each.get("importance")))
+            for name, each in _mapping(given.get("features")).items()
+            if isinstance(each, dict) and _field(name, "inputs", "output")
+        },
+    }
+    return ModelDescription(**found)
+
+
+def is_segment(name: str) -> bool:
+    """Whether rows can be told apart by what the name says: an input, an output, a tag, or a column."""
+    return name in SEGMENT_COLUMNS or _field(name, "inputs", "output", "tags") is not None
 
 
 def without(description: ModelDescription, known: ModelDescription) -> ModelDescription:
@@ -237,7 +276,21 @@ def without(description: ModelDescription, known: ModelDescription) -> ModelDesc
     return _built(left, names, description.sources)
 
 
+SEGMENT_COLUMNS: Final = ("version", "stage", "environment", "service", "variant", "upstream", "fallback")
+"""Columns by whose values rows may be told apart, beside fields."""
+
 _NOTHING: Final = ModelDescription()
+_NO_FACTS: Final = Facts()
+
+_MIN_VALUES: Final = 100
+"""Values from which on they say something."""
+_MOST_NUMBERED: Final = 20
+"""Different numbers up to which they may be the numbers of classes."""
+_MIN_WORDS: Final = 4.0
+_MOST_PHRASES: Final = 50
+"""Texts of several words are categories all the same, if they are as few as this."""
+_ALMOST_ALL: Final = 0.99
+_AFFIRMATIVE: Final = frozenset({"true", "1", "1.0", "yes", "y", "t", "positive", "pos"})
 
 _SCORES: Final = ("output.score", "output.probability", "output.proba")
 _PREDICTIONS: Final = (
@@ -248,6 +301,44 @@ _PREDICTIONS: Final = (
     "output.label",
 )
 _TRUTHS: Final = ("label.value", "label.label", "label.truth", "label.class")
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _field(value: object, *roots: str) -> str | None:
+    """The name of a field below one of the roots, or of the label itself."""
+    try:
+        root, *inside = parts(value) if isinstance(value, str) else [""]
+    except ValueError:
+        return None
+    return str(value) if root in roots and (inside or root == semconv.BODY_LABEL) else None
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _one_of(kind: type[_Word], value: object) -> _Word | None:
+    return kind(value) if isinstance(value, str) and value in list(kind) else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
+
+
+def _finite(value: object) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and math.isfinite(value) else None  # type: ignore[arg-type]
+
+
+def _delay(value: object) -> timedelta | None:
+    seconds = _finite(value)
+    try:
+        return None if seconds is None or seconds < 0 else timedelta(seconds=seconds)
+    except OverflowError:
+        return None
 
 
 def _feature(read: Mapping[str, Any]) -> Feature:
@@ -330,49 +421,109 @@ def _prediction(
     return same[0] if len(same) == 1 else None
 
 
-def _or_probability(
-    prediction: str | None, outputs: Mapping[str, pa.DataType]
-) -> tuple[str | None, str | None]:
-    """A prediction, or else a score: what is not whole is no class."""
-    is_class = prediction is None or not type_.is_floating(outputs[prediction])
-    return (prediction, None) if is_class else (None, prediction)
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """A field that plays a role, as far as there is one."""
+
+    name: str | None = None
+    kind: pa.DataType | None = None
+    values: FieldFacts | None = None
+
+    @classmethod
+    def of(cls, name: str | None, kinds: Mapping[str, pa.DataType], facts: Facts) -> Self:
+        """The field of a name."""
+        return cls() if name is None else cls(name, kinds.get(name), facts.fields.get(name))
+
+    @property
+    def is_class(self) -> bool:
+        """Whether its type says that it is one."""
+        return self.kind is not None and _family(self.kind) == "class"
+
+    @property
+    def is_amount(self) -> bool:
+        """Whether its type says so."""
+        return self.kind is not None and type_.is_floating(self.kind)
+
+    @property
+    def is_few(self) -> bool:
+        """Whether its values are so few that they are classes."""
+        seen = self.values
+        return seen is not None and 0 < seen.distinct <= _MOST_NUMBERED and seen.values >= _MIN_VALUES
+
+    @property
+    def is_many(self) -> bool:
+        """Whether its values are so many that they are none."""
+        return self.values is not None and self.values.distinct > _MOST_NUMBERED
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether its values are 0 and 1."""
+        seen = self.values
+        return self.is_few and seen is not None and set(seen.classes) <= {"0", "1", "0.0", "1.0"}
+
+    @property
+    def is_probability(self) -> bool:
+        """Whether its values could be."""
+        seen = self.values
+        known = seen is not None and seen.least is not None and seen.greatest is not None
+        return known and seen.least >= 0 and seen.greatest <= 1  # type: ignore[union-attr,operator]
 
 
-def _task(
-    prediction: pa.DataType | None, truth: pa.DataType | None, *, items: str | None, scored: bool
-) -> Task | None:
-    """Classes are texts, booleans and, before their values are known, integers; amounts are floats."""
+def _task(prediction: _Role, truth: _Role, *, items: str | None, scored: bool) -> Task | None:
+    """Classes are texts, booleans and, unless they turn out to be many, integers; amounts are floats."""
     if items is not None:
         return Task.RANKING
-    kinds = [kind for kind in (prediction, truth) if kind is not None]
-    if any(_family(kind) == "class" for kind in kinds):
+    is_flagged = truth.is_flag and (prediction.is_flag or prediction.is_probability)
+    if prediction.is_class or truth.is_class or is_flagged:
         return Task.CLASSIFICATION
-    if truth is not None and any(map(type_.is_floating, kinds)):
+    if truth.kind is not None and (prediction.is_amount or truth.is_amount):
         return Task.REGRESSION
-    if scored or (kinds and all(map(type_.is_integer, kinds))):
+    if scored:
         return Task.CLASSIFICATION
-    return Task.REGRESSION if kinds else None
+    if prediction.is_amount or prediction.is_many or truth.is_many:
+        return Task.REGRESSION
+    return Task.CLASSIFICATION if prediction.kind is not None or truth.kind is not None else None
 
 
-def _positive(
-    task: Task | None, prediction: pa.DataType | None, truth: pa.DataType | None, *, scored: bool
-) -> str | None:
-    if task is not Task.CLASSIFICATION:
-        return None
-    kinds = [kind for kind in (prediction, truth) if kind is not None]
+def _positive(prediction: _Role, truth: _Role, *, scored: bool) -> str | None:
+    kinds = [role.kind for role in (prediction, truth) if role.kind is not None]
     if any(map(type_.is_boolean, kinds)):
         return "true"
-    return "1" if scored and any(map(type_.is_integer, kinds)) else None
+    classes = _classes(prediction, truth)
+    affirmative = [each for each in classes if each.lower() in _AFFIRMATIVE]
+    if len(classes) <= 2 and len(affirmative) == 1:  # of more, none is the positive one
+        return affirmative[0]
+    return "1" if scored and not classes and any(map(type_.is_integer, kinds)) else None
 
 
-def _features(prediction_fields: Mapping[str, pa.DataType], roles: set[str | None]) -> dict[str, Feature]:
+def _classes(prediction: _Role, truth: _Role) -> tuple[str, ...]:
+    """All classes that were seen, if they are few; () where they are not known."""
+    seen = [role.values for role in (prediction, truth) if role.values is not None and role.values.distinct]
+    if not all(each.classes for each in seen):
+        return ()
+    return tuple(sorted({each for values in seen for each in values.classes}))
+
+
+def _features(
+    prediction_fields: Mapping[str, pa.DataType], roles: set[str | None], facts: Facts
+) -> dict[str, Feature]:
     found = {}
     for name, kind in prediction_fields.items():
-        inferred = _feature_type(kind)
+        inferred = _text_type(facts.fields.get(name)) if type_.is_string(kind) else _feature_type(kind)
         embedded = inferred is FeatureType.EMBEDDING and name.startswith("output.") and name not in roles
         if inferred is not None and (embedded or name.startswith("inputs.")):
             found[name] = Feature(inferred)
     return found
+
+
+def _text_type(seen: FieldFacts | None) -> FeatureType:
+    """Texts are categories, until their values are seen to be times, or sentences."""
+    if seen is None or seen.values < _MIN_VALUES:
+        return FeatureType.CATEGORY
+    if seen.times is not None and seen.times >= _ALMOST_ALL:
+        return FeatureType.TIME
+    is_prose = seen.words is not None and seen.words >= _MIN_WORDS
+    return FeatureType.TEXT if is_prose and seen.distinct > _MOST_PHRASES else FeatureType.CATEGORY
 
 
 def _feature_type(kind: pa.DataType) -> FeatureType | None:

@@ -360,7 +360,15 @@ def test_declared_types_hold_for_their_model(folder: Path) -> None:
 
 def described(model: str, description: str = "{}") -> pa.Table:
     return pa.table(
-        {"table_name": [model], "model": [model], "described_at": [START], "description": [description]}
+        {
+            "table_name": [model],
+            "model": [model],
+            "described_at": [START],
+            "description": [description],
+            "said": pa.nulls(1, pa.string()),
+            "facts": ["{}"],
+            "logs_seen": [1],
+        }
     )
 
 
@@ -421,6 +429,7 @@ from lapwing_collector.lake import Lake
 
 lake = Lake.open(Path(sys.argv[1]))
 row = {"model": "m", "table_name": "m", "described_at": datetime(2026, 1, 1), "description": "{}"}
+row |= {"said": "{}", "facts": "{}", "logs_seen": 1}
 lake.add_rows({"model_descriptions": pa.Table.from_pylist([row])})
 """
 

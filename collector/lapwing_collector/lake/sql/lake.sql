@@ -10,9 +10,11 @@ CREATE SCHEMA IF NOT EXISTS labeled;
 CREATE TABLE IF NOT EXISTS models (
     model VARCHAR, version VARCHAR, table_name VARCHAR, first_seen TIMESTAMP
 );
--- What is known of each model; the newest row of a model holds.
+-- What is known of each model; the newest row of a model holds. `said`, `facts` and `logs_seen` (a file of the
+-- logs) are what the description is made of, kept for the next one.
 CREATE TABLE IF NOT EXISTS model_descriptions (
-    model VARCHAR, table_name VARCHAR, described_at TIMESTAMP, description JSON
+    model VARCHAR, table_name VARCHAR, described_at TIMESTAMP, description JSON, said JSON, facts JSON,
+    logs_seen BIGINT
 );
 -- Results of `record:` rules; where a window was computed again, the newest as_of holds.
 CREATE TABLE IF NOT EXISTS metric_values (
@@ -305,3 +307,8 @@ WHERE d.data_file_id = $file AND d.end_snapshot IS NULL;
 SELECT d.data_file_id, d.delete_file_id, d.delete_count FROM __ducklake_metadata_lake.ducklake_delete_file AS d
 WHERE d.data_file_id IN ($files) AND d.end_snapshot IS NULL
 ORDER BY ALL;
+
+-- name: descriptions
+-- The newest of each model.
+SELECT model, described_at, description, said, facts, logs_seen FROM model_descriptions
+QUALIFY row_number() OVER (PARTITION BY model ORDER BY described_at DESC) = 1;
