@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from lapwing_collector import engine
 from lapwing_collector.lake.catalog import Catalog
 
 
@@ -53,3 +54,17 @@ def test_folders_of_tables_are_known(catalog: Catalog) -> None:
     assert folder is not None
     assert folder.is_relative_to(catalog.folder)
     assert catalog.table_folder("main", "letters") is None
+
+
+def test_no_other_extension_is_loaded_without_a_signature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own extensions are trusted as their wheels are; what is loaded later has to be signed."""
+    tampered = tmp_path / "sqlite_scanner.duckdb_extension"
+    tampered.write_bytes(engine._extension_file("sqlite_scanner").read_bytes()[:-1] + b"?")
+    monkeypatch.setattr(engine, "EXTENSIONS", ("ducklake",))
+    with engine.connect() as connection:
+        with pytest.raises(duckdb.IOException, match="signature"):
+            connection.execute(f"LOAD {engine.literal(str(tampered))}")
+        with pytest.raises(duckdb.InvalidInputException, match="allow_unsigned_extensions"):
+            connection.execute("SET allow_unsigned_extensions = true")
