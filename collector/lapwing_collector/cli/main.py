@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 it could not be done (the message says why), 2 wrong usage
 """
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -122,11 +123,15 @@ def demo(
     once: Annotated[
         bool, typer.Option("--once", help="End with the summary, exit 0 only if what it shows is true.")
     ] = False,
+    until: Annotated[
+        datetime | None,
+        typer.Option("--until", formats=["%Y-%m-%d"], help="Replay the days before this one, of 2013 only."),
+    ] = None,
 ) -> None:
     """Replay ten months of real flights through a model watched by Lapwing, and show what it finds."""
-    from lapwing_collector.demo import run_demo
+    from lapwing_collector.demo import REPLAY_UNTIL, run_demo
 
-    raise typer.Exit(run_demo(data, once=once))
+    raise typer.Exit(run_demo(data, once=once, until=until or REPLAY_UNTIL))
 
 
 @rules_app.command("check")

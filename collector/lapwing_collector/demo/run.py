@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -43,8 +43,11 @@ from lapwing_collector.errors import DataDirectoryError, LapwingError
 from lapwing_collector.model.alerts import Transition
 from lapwing_collector.state import Delivery, Store
 
-REPLAY_UNTIL: Final = datetime(2014, 1, 1, 12)  # noqa: DTZ001  # naive UTC
-"""When the last flight of 2013 has landed and no rule waits for its label any more."""
+REPLAY_UNTIL: Final = datetime(2014, 1, 1)  # noqa: DTZ001  # naive UTC
+"""The end of the last day of the flights."""
+
+_LANDING: Final = timedelta(hours=12)
+"""After a day's end, until its last flights have landed and no rule waits for their labels any more."""
 
 _FURTHER_QUERIES: Final = (
     "SELECT time, inputs.flight, error_message FROM predictions.flights WHERE error_type IS NOT NULL LIMIT 5",
@@ -58,12 +61,13 @@ _GRACE_S: Final = 1.5
 """For the SDK to send what it has when the demo is interrupted."""
 
 
-def run_demo(data: Path, *, once: bool) -> int:
+def run_demo(data: Path, *, once: bool, until: datetime = REPLAY_UNTIL) -> int:
     """Run the demo over the data directory `data`, which is emptied first.
 
     Args:
         data: New, empty, or left by an earlier demo.
         once: End with the summary; otherwise the collector runs on until Ctrl-C.
+        until: The end of the last day that is replayed, in UTC.
 
     Returns:
         0 if everything the summary says is true, else 1.
@@ -87,7 +91,8 @@ def run_demo(data: Path, *, once: bool) -> int:
             data, config=example_folder() / "lapwing.yaml", environment=environment
         )
         try:
-            checks, found = _replay_and_check(console, collector, data, replayed(flights), service, inbox)
+            flights = replayed(flights[flights["departed_at"] < until + _LANDING])
+            checks, found = _replay_and_check(console, collector, data, flights, service, inbox, until)
             _tell(console, data, checks, found, time.monotonic() - started)
             if not once:
                 console.print("The collector runs on. Stop with Ctrl-C.")
@@ -162,6 +167,7 @@ def _replay_and_check(  # noqa: PLR0917  # the parts of one demo
     flights: pd.DataFrame,
     service: Service,
     inbox: Inbox,
+    until: datetime,
 ) -> tuple[list[Check], list[Episode]]:
     question = _Question(data)
     lapwing.init(endpoint=collector.endpoint, service="flights-demo", environment="demo", on_full="wait")
@@ -183,7 +189,7 @@ def _replay_and_check(  # noqa: PLR0917  # the parts of one demo
         done = replay(events(flights), service, tell)
         acknowledged = lapwing.flush(timeout_s=30)
         progress.update(task, description="Waiting for the last rules")
-        history = _settled(data)
+        history = _settled(data, until)
     checks = [
         Check(f"{done.predictions + done.labels:,} records were sent and acknowledged", acknowledged),
         question.check(done.predictions),
@@ -227,16 +233,15 @@ def _show(progress: Progress, task: TaskID, done: Replayed) -> None:
     progress.update(task, completed=done.predictions, description=when, done=f"{done.predictions:,} flights")
 
 
-def _settled(data: Path) -> list[Transition]:
+def _settled(data: Path, until: datetime) -> list[Transition]:
     """Close the last slots, wait until each was evaluated and told; the whole history, oldest first."""
-    advance_rules(example_folder() / "lapwing.yaml", {"data": data}, REPLAY_UNTIL.isoformat())
+    advance_rules(example_folder() / "lapwing.yaml", {"data": data}, (until + _LANDING).isoformat())
     store = Store.open(DataDirectory(data).state)
     try:
         deadline = time.monotonic() + _CATCH_UP_S
-        last_slot = REPLAY_UNTIL.replace(hour=0)
         while time.monotonic() < deadline:
             slots = [state.slot for state in store.load_rules().values()]
-            if slots and all(slot is not None and slot >= last_slot for slot in slots) and not _unsent(store):
+            if slots and all(slot is not None and slot >= until for slot in slots) and not _unsent(store):
                 return store.history(limit=10_000)[::-1]
             time.sleep(_POLL_S)
     finally:

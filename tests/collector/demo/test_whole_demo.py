@@ -1,4 +1,8 @@
-"""The demo from start to end, held against the raw flights: rows, joined labels, alerts and their values."""
+"""The demo from start to end, held against the raw flights: rows, joined labels, alerts and their values.
+
+It replays five of the ten months. LAPWING_DEMO_DATA names what a demo of all of them left, to be held against
+the flights instead: CI does that with what `make demo` leaves.
+"""
 
 import json
 import math
@@ -8,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,8 @@ from lapwing_collector.query import Session
 from lapwing_collector.state import Delivery, Store
 
 COMMAND = [sys.executable, "-m", "lapwing_collector.cli"]
+LEFT = os.environ.get("LAPWING_DEMO_DATA")
+UNTIL = datetime(2014 if LEFT else 2013, 1 if LEFT else 8, 1)
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Run:
     """What one demo left behind."""
 
     data: Path
-    said: str
+    said: str | None
     flights: pd.DataFrame
     table: pd.DataFrame
 
@@ -43,16 +50,19 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, flights: pd.DataFrame) -> Run:
+    replayed = flights[flights["departed_at"] < UNTIL + timedelta(hours=12)]
+    if LEFT:
+        return Run(Path(LEFT), None, replayed, predicted(replayed))
     data = tmp_path_factory.mktemp("demo") / "data"
     done = subprocess.run(
-        [*COMMAND, "demo", "--once", "--data", str(data)],
+        [*COMMAND, "demo", "--once", "--data", str(data), "--until", f"{UNTIL:%Y-%m-%d}"],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "COLUMNS": "200"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return Run(data, done.stdout, flights, predicted(flights))
+    return Run(data, done.stdout, replayed, predicted(replayed))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +78,7 @@ def test_every_flight_is_a_row_as_it_was(run: Run) -> None:
     stored = run.ask(
         f"SELECT time, inputs.flight AS flight, error_type, output, {columns} FROM predictions.flights"
     )
-    assert len(stored) == len(run.table) >= 200_000
+    assert len(stored) == len(run.table) >= 130_000
     assert stored["flight"].is_unique
     stored = stored.set_index("flight").loc[run.table["flight_id"]]
     assert (stored["time"].to_numpy() == run.table["departed_at"].to_numpy()).all()
@@ -156,17 +166,21 @@ def test_metrics_are_those_of_the_raw_data(run: Run) -> None:
 
 def test_each_transition_was_told_once_to_each_target(run: Run, store: Store) -> None:
     """The outbox holds one sent message per transition and target, none tried twice."""
+    told = len(expected_transitions(run.flights, run.table))
     rows = store.outbox_rows(limit=10_000)
     assert {row.delivery for row in rows} == {Delivery.SENT}
-    assert Counter(row.message.target for row in rows) == {"webhook": 36, "mail": 36}
+    assert Counter(row.message.target for row in rows) == {"webhook": told, "mail": told}
     assert len({row.message.key for row in rows}) == len(rows)
     assert {row.attempts for row in rows} == {1}
-    assert len(store.history(limit=1000)) == 36
-    assert "each was told once by webhook (36) and once by mail (36)" in run.said
+    assert len(store.history(limit=1000)) == told
 
 
 def test_the_summary_says_how_to_go_on(run: Run) -> None:
     """The demo ends with what it found and commands that can be copied."""
+    if run.said is None:
+        pytest.skip("it ran before")
+    told = len(expected_transitions(run.flights, run.table))
+    assert f"each was told once by webhook ({told}) and once by mail ({told})" in run.said
     assert "InputDrift" in run.said
     assert "✗" not in run.said
     assert f'lapwing sql --data {run.data} "SELECT' in run.said
