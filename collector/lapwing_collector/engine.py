@@ -29,8 +29,8 @@ def connect(*, threads: int | None = None, memory_limit: str | None = None) -> d
         "autoload_known_extensions": False,
         "allow_community_extensions": False,
         "allow_persistent_secrets": False,
-        # To check a signature takes 0.2 s of CPU time an extension, in every process. Who could exchange these
-        # files could exchange DuckDB itself, too, and this module: they come from the same folder.
+        # To check a signature takes 0.2 s of CPU time an extension, in every process. Who could exchange the
+        # files could exchange DuckDB itself, too, and this module: all come from the same folder.
         "allow_unsigned_extensions": True,
         "temp_directory": "",
     }
