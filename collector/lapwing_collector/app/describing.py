@@ -22,8 +22,9 @@ from lapwing_collector.lake.files import Newcomers, TableName
 from lapwing_collector.lake.samples import logged, newest_rows
 from lapwing_collector.lake.statements import statement
 from lapwing_collector.metrics import facts_of
-from lapwing_collector.model.description import ModelDescription, Source, dotted, infer, merged, said
+from lapwing_collector.model.description import ModelDescription, Source, dotted, infer, merged
 from lapwing_collector.model.facts import Facts
+from lapwing_collector.model.said import said
 
 logger = logging.getLogger(__name__)
 

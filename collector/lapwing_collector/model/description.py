@@ -6,22 +6,18 @@ dotted paths, `inputs.age`, as SQL names them; a part that holds a dot or a quot
 """
 
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 import pyarrow as pa
 
-from lapwing import semconv
 from lapwing_collector.model.facts import Facts, FieldFacts
 
 type_ = pa.types
-
-_Word = TypeVar("_Word", bound=StrEnum)
 
 
 class Task(StrEnum):
@@ -101,14 +97,18 @@ class ModelDescription:
     references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
 
-    def to_json(self) -> str:
-        """Write it down; what is unknown is left out. The delay is in seconds."""
-        written = {each.name: getattr(self, each.name) for each in fields(self)}
-        written["features"] = {
+    def as_json(self) -> dict[str, Any]:
+        """What is known, as JSON has it; what is unknown is left out. The delay is in seconds."""
+        known = {each.name: getattr(self, each.name) for each in fields(self)}
+        known["features"] = {
             name: {"type": each.type, "importance": each.importance} for name, each in self.features.items()
         }
-        written["label_delay"] = None if self.label_delay is None else self.label_delay.total_seconds()
-        return json.dumps({k: v for k, v in written.items() if v not in (None, (), {})}, ensure_ascii=False)
+        known["label_delay"] = None if self.label_delay is None else self.label_delay.total_seconds()
+        return {name: value for name, value in known.items() if value not in (None, (), {})}
+
+    def to_json(self) -> str:
+        """Write it down."""
+        return json.dumps(self.as_json(), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -239,33 +239,18 @@ def infer(
     return without(inferred, known)
 
 
-def said(body: object) -> ModelDescription:
-    """What the body of an `ml.model` record says; what makes no sense in it is passed over."""
-    given = body if isinstance(body, dict) else {}
-    roles = _mapping(given.get(semconv.BODY_ROLES))
-    found: dict[str, Any] = {
-        role: _field(roles.get(role), "label" if role == semconv.BODY_LABEL else "output")
-        for role in semconv.MODEL_ROLES
-    }
-    found |= {
-        "task": _one_of(Task, given.get("task")),
-        "positive_class": _text(given.get("positive_class")),
-        "classes": _texts(given.get("classes")),
-        "threshold": _finite(given.get("threshold")),
-        "label_delay": _delay(given.get("label_delay")),
-        "segments": tuple(each for each in _texts(given.get("segments")) if is_segment(each)),
-        "features": {
-            name: Feature(_one_of(FeatureType, each.get("type")), _finite(each.get("importance")))
-            for name, each in _mapping(given.get("features")).items()
-            if isinstance(each, dict) and _field(name, "inputs", "output")
-        },
-    }
-    return ModelDescription(**found)
-
-
 def is_segment(name: str) -> bool:
     """Whether rows can be told apart by what the name says: an input, an output, a tag, or a column."""
-    return name in SEGMENT_COLUMNS or _field(name, "inputs", "output", "tags") is not None
+    return name in SEGMENT_COLUMNS or is_field(name, "inputs", "output", "tags")
+
+
+def is_field(name: str, *roots: str) -> bool:
+    """Whether a name is that of a field below one of the roots, or of the label itself."""
+    try:
+        root, *inside = parts(name)
+    except ValueError:
+        return False
+    return root in roots and bool(inside or root == "label")
 
 
 def without(description: ModelDescription, known: ModelDescription) -> ModelDescription:
@@ -301,44 +286,6 @@ _PREDICTIONS: Final = (
     "output.label",
 )
 _TRUTHS: Final = ("label.value", "label.label", "label.truth", "label.class")
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _field(value: object, *roots: str) -> str | None:
-    """The name of a field below one of the roots, or of the label itself."""
-    try:
-        root, *inside = parts(value) if isinstance(value, str) else [""]
-    except ValueError:
-        return None
-    return str(value) if root in roots and (inside or root == semconv.BODY_LABEL) else None
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _one_of(kind: type[_Word], value: object) -> _Word | None:
-    return kind(value) if isinstance(value, str) and value in list(kind) else None
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
-
-
-def _finite(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None  # type: ignore[arg-type]
-
-
-def _delay(value: object) -> timedelta | None:
-    seconds = _finite(value)
-    try:
-        return None if seconds is None or seconds < 0 else timedelta(seconds=seconds)
-    except OverflowError:
-        return None
 
 
 def _feature(read: Mapping[str, Any]) -> Feature:
