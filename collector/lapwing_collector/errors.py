@@ -2,6 +2,7 @@
 
     LapwingError                 anything Lapwing says no to; the message tells what, where and what to do
     ├── ConfigError              a settings, rule or notify file is wrong
+    │   └── UnknownModelError    there is no model of a name
     ├── DataDirectoryError       the data directory cannot be used (permissions, another owner, not a lake)
     ├── AddressInUseError        a port is taken
     ├── QueryError               SQL that is refused, fails, or runs over its limits
@@ -23,6 +24,10 @@ class LapwingError(Exception):
 
 class ConfigError(LapwingError):
     """A settings, rule or notify file is wrong; the message names file, line, key and what is expected."""
+
+
+class UnknownModelError(ConfigError):
+    """There is no model of a name."""
 
 
 class DataDirectoryError(LapwingError):

@@ -150,6 +150,11 @@ def label(  # noqa: PLR0917  # a record has as many parts
     return _record(semconv.EVENT_LABEL, time_ns, attributes, {semconv.BODY_LABEL: value}, sequence)
 
 
+def model_said(model: str, body: dict[str, Any], time_ns: int) -> LogRecord:
+    """What a process says of a model, as an OTLP record."""
+    return _record(semconv.EVENT_MODEL, time_ns, {semconv.MODEL_NAME: model}, body, 0)
+
+
 def _record(event: str, time_ns: int, attributes: dict[str, Any], body: Any, sequence: int) -> LogRecord:
     if sequence:
         attributes = {**attributes, semconv.SEQUENCE: sequence}

@@ -1,15 +1,23 @@
-"""What there is to say of the models: which there are, what their fields became, and what found no column."""
+"""What there is to say of the models: which there are, what is known of them, what became of their fields."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
-from lapwing_collector.app.asking import Asking, ask
+from lapwing_collector.app.asking import Asking
 from lapwing_collector.engine import identifier
-from lapwing_collector.errors import ConfigError, QueryError
+from lapwing_collector.errors import NotSeenYetError, QueryError, UnknownModelError
 from lapwing_collector.lake import ROOTS, sql_type
+from lapwing_collector.model.description import (
+    Feature,
+    ModelDescription,
+    Source,
+    dotted,
+    infer,
+    merged,
+)
 
 _LIST: Final = """
 SELECT
@@ -23,65 +31,145 @@ GROUP BY model, table_name
 ORDER BY model
 """
 
-_FIELDS: Final = pa.schema([("field", pa.string()), ("type", pa.string()), ("rows_in_extra", pa.int64())])
+_TASKS: Final = """
+SELECT model, max_by(description->>'task', described_at) AS task FROM model_descriptions GROUP BY model
+"""
+
+_DESCRIBED: Final = """
+SELECT description::VARCHAR AS description, described_at FROM model_descriptions
+WHERE model = $model ORDER BY described_at DESC LIMIT 1
+"""
 
 
-def list_models(file: Path | None, flags: Mapping[str, Any]) -> pa.Table:
-    """Each model with its table, its versions and the event time of its first row.
+class RowsOf(Protocol):
+    """Answers a query with all its rows."""
+
+    def __call__(self, sql: str, **parameters: Any) -> pa.Table:
+        """Answer.
+
+        Raises:
+            LapwingError: The lake cannot be asked.
+        """
+
+
+def asking_rows(asking: Asking) -> RowsOf:
+    """Ask over the lake of a data directory."""
+
+    def rows_of(sql: str, **parameters: Any) -> pa.Table:
+        with asking.answer(sql, parameters, whole=True) as answer:
+            return answer.table()
+
+    return rows_of
+
+
+def list_models(rows_of: RowsOf) -> pa.Table:
+    """Each model with its table, its task, its versions and the event time of its first row.
 
     Raises:
-        LapwingError: There is no lake, or it cannot be asked.
+        LapwingError: The lake cannot be asked.
     """
-    return ask(file, flags, _LIST)
+    rows = rows_of(_LIST)
+    tasks = dict(
+        zip(*(column.to_pylist() for column in _described_rows(rows_of, _TASKS).columns), strict=True)
+    )
+    told = [tasks.get(model) for model in rows.column("model").to_pylist()]
+    return rows.add_column(2, "task", pa.array(told, pa.string()))
 
 
-def describe_model(file: Path | None, flags: Mapping[str, Any], model: str) -> pa.Table:
-    """Each field of a model: its name, its type, and in how many rows its value is in `extra` instead.
+def jsonable(rows: pa.Table) -> list[dict[str, Any]]:
+    """Rows for JSON, their times as ISO 8601 has them."""
+    return [
+        {name: _iso(value) if isinstance(value, datetime) else value for name, value in row.items()}
+        for row in rows.to_pylist()
+    ]
+
+
+def describe_model(rows_of: RowsOf, model: str) -> dict[str, Any]:
+    """What is known of a model: its description, where each value comes from, and its fields, for JSON.
 
     A field whose every value went to `extra` has no type.
 
     Raises:
-        ConfigError: There is no such model.
-        LapwingError: There is no lake, or it cannot be asked.
+        UnknownModelError: There is no such model.
+        LapwingError: The lake cannot be asked.
     """
-    with Asking.over(file, flags) as asking:
-
-        def rows_of(sql: str, **parameters: Any) -> pa.Table:
-            with asking.answer(sql, parameters, whole=True) as answer:
-                return answer.table()
-
-        names = rows_of("SELECT table_name FROM models WHERE model = $model", model=model)
-        if not names.num_rows:
-            raise ConfigError(f"there is no model {model!r}; `lapwing models` lists those there are")
-        table = identifier(names.column(0)[0].as_py())
-        types: dict[str, str | None] = {}
-        extra: dict[str, int] = {}
-        for schema in ("predictions_all", "labels"):
-            try:
-                columns = rows_of(f"SELECT * FROM {schema}.{table} LIMIT 0").schema
-            except QueryError:
-                continue  # labels without predictions, or the other way round
-            for column in columns:
-                if column.name in ROOTS:
-                    types |= dict(_leaves(column.name, column.type))
-            kept = rows_of(
-                "SELECT field, count(*) FROM "
-                f"(SELECT unnest(json_keys(extra)) AS field FROM {schema}.{table}) GROUP BY field"
-            )
-            extra |= dict(zip(*(column.to_pylist() for column in kept.columns), strict=True))
-    fields = [*types, *sorted(field for field in extra if field not in types)]
-    return pa.Table.from_pylist(
-        [
-            {"field": field, "type": types.get(field), "rows_in_extra": extra.get(field, 0)}
-            for field in fields
-        ],
-        schema=_FIELDS,
-    )
+    names = rows_of("SELECT table_name, version, first_seen FROM models WHERE model = $model", model=model)
+    if not names.num_rows:
+        raise UnknownModelError(f"there is no model {model!r}; `lapwing models` lists those there are")
+    table = names.column("table_name")[0].as_py()
+    types: dict[str, dict[str, pa.DataType]] = {"predictions_all": {}, "labels": {}}
+    extra: dict[str, int] = {}
+    for schema, found in types.items():
+        source = f"{schema}.{identifier(table)}"
+        try:
+            columns = rows_of(f"SELECT * FROM {source} LIMIT 0").schema
+        except QueryError:
+            continue  # labels without predictions, or the other way round
+        for column in columns:
+            if column.name in ROOTS:
+                found |= dict(_leaves((column.name,), column.type))
+        kept = rows_of(
+            "SELECT field, count(*) FROM "
+            f"(SELECT unnest(json_keys(extra)) AS field FROM {source}) GROUP BY field"
+        )
+        extra |= dict(zip(*(column.to_pylist() for column in kept.columns), strict=True))
+    at, described = _described(rows_of, model, types)
+    return {
+        "model": model,
+        "table_name": table,
+        "versions": sorted(filter(None, names.column("version").to_pylist())),
+        "first_seen": _iso(min(names.column("first_seen").to_pylist())),
+        "described_at": _iso(at),
+        **described.as_json(),
+        "fields": _fields(types["predictions_all"] | types["labels"], extra, described),
+    }
 
 
-def _leaves(path: str, kind: pa.DataType) -> Iterator[tuple[str, str]]:
+def _described(
+    rows_of: RowsOf, model: str, types: Mapping[str, Mapping[str, pa.DataType]]
+) -> tuple[datetime | None, ModelDescription]:
+    """The newest description that the lake has, with its time; else what types tell."""
+    rows = _described_rows(rows_of, _DESCRIBED, model=model)
+    if rows.num_rows:
+        text, at = (column[0].as_py() for column in rows.columns)
+        return at, ModelDescription.from_json(text)
+    return None, merged({Source.INFERRED: infer(types["predictions_all"], types["labels"])})
+
+
+def _described_rows(rows_of: RowsOf, sql: str, **parameters: Any) -> pa.Table:
+    """The rows of a query about descriptions; none where no collector that makes any has run yet."""
+    try:
+        return rows_of(sql, **parameters)
+    except NotSeenYetError:
+        return pa.table({"model": [], "task": []})
+
+
+def _fields(
+    types: Mapping[str, pa.DataType], extra: Mapping[str, int], described: ModelDescription
+) -> list[dict[str, Any]]:
+    """Each field: its type, what it is as a feature, and how many rows have its value in `extra`."""
+    names = [*types, *sorted(field for field in extra if field not in types)]
+    features = described.features
+    return [
+        {
+            "field": name,
+            "type": sql_type(types[name]) if name in types else None,
+            "feature": features.get(name, Feature()).type,
+            "importance": features.get(name, Feature()).importance,
+            "source": described.sources.get(f"features.{name}.type"),
+            "rows_in_extra": extra.get(name, 0),
+        }
+        for name in names
+    ]
+
+
+def _leaves(path: tuple[str, ...], kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
     if pa.types.is_struct(kind):
         for inner in kind:
-            yield from _leaves(f"{path}.{inner.name}", inner.type)
+            yield from _leaves((*path, inner.name), inner.type)
     else:
-        yield path, sql_type(kind)
+        yield dotted(path), kind
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")

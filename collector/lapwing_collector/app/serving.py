@@ -7,16 +7,38 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
+
+from lapwing_collector.app.models import describe_model, jsonable, list_models
 from lapwing_collector.auth import TlsFiles, is_loopback
 from lapwing_collector.config import Settings
+from lapwing_collector.model.queries import Ask, Cancellation
 from lapwing_collector.query import QueryPool
 from lapwing_collector.receive import Limits, Server
-from lapwing_collector.web import Authorize, Duty, Threads, create_app
+from lapwing_collector.web import Authorize, Duty, Read, Threads, create_app
 
 GRACE_S: Final = 1.0
 """For answers under way when it stops."""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _reads(queries: QueryPool, settings: Settings) -> dict[str, Read]:
+    """Documents that are made of what queries answer."""
+    query = settings.query
+
+    def rows_of(sql: str, **parameters: Any) -> pa.Table:
+        ask = Ask(sql, parameters, max_rows=query.max_rows, max_bytes=query.max_bytes, whole=True)
+        with queries.ask(ask, query.timeout.total_seconds(), Cancellation()) as answer:
+            return answer.table()
+
+    def models(_: Mapping[str, str]) -> Any:
+        return jsonable(list_models(rows_of))
+
+    return {
+        "models": models,
+        "models/{model:path}": lambda parts: describe_model(rows_of, parts["model"]),
+    }
 
 
 class Serving:
@@ -58,6 +80,7 @@ class Serving:
         timeout_s = query.timeout.total_seconds()
         idle_s = settings.http.idle_timeout.total_seconds()
         app = create_app(
+            reads=_reads(queries, settings),
             ask=lambda ask, cancellation: queries.ask(ask, timeout_s, cancellation),
             max_rows=query.max_rows,
             max_bytes=query.max_bytes,

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from collections.abc import Iterator
+
+_SHOWN: Final = (
+    "task",
+    "prediction",
+    "score",
+    "scores",
+    "items",
+    "label",
+    "positive_class",
+    "classes",
+    "threshold",
+    "label_delay",
+    "segments",
+)
 
 models_app = typer.Typer(help="List models and what became of their fields.")
 
@@ -25,9 +40,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 def models(context: typer.Context, config: Config = None, data: Data = None, as_json: Json = False) -> None:
     """List the models with their tables and versions."""
     if context.invoked_subcommand is None:
-        from lapwing_collector.app.models import list_models
+        from lapwing_collector.app.asking import Asking
+        from lapwing_collector.app.models import asking_rows, jsonable, list_models
+        from lapwing_collector.cli.output import write_table
 
-        _print(list_models(config, {"data": data}), as_json=as_json)
+        with Asking.over(config, {"data": data}) as asking:
+            rows = list_models(asking_rows(asking))
+        if as_json:
+            _write_json(jsonable(rows))
+        else:
+            write_table(rows)
 
 
 @models_app.command("show")
@@ -37,10 +59,20 @@ def show(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Show a model's fields: their types, and how many rows have the value in `extra` instead."""
-    from lapwing_collector.app.models import describe_model
+    """Show what is known of a model, where each value comes from, and what became of its fields."""
+    import pyarrow as pa
 
-    _print(describe_model(config, {"data": data}, model), as_json=as_json)
+    from lapwing_collector.app.asking import Asking
+    from lapwing_collector.app.models import asking_rows, describe_model
+    from lapwing_collector.cli.output import write_table
+
+    with Asking.over(config, {"data": data}) as asking:
+        described = describe_model(asking_rows(asking), model)
+    if as_json:
+        _write_json(described)
+    else:
+        write_table(pa.Table.from_pylist(list(_known(described))))
+        write_table(pa.Table.from_pylist(described["fields"]))
 
 
 @models_app.command("check")
@@ -52,11 +84,23 @@ def check(files: Annotated[list[Path], typer.Argument(help="Files that describe 
     typer.echo(f"{len(models)} models in {len(files)} files are fine")
 
 
-def _print(rows: pa.Table, *, as_json: bool) -> None:
-    from lapwing_collector.cli.output import write_table, write_text
+def _known(described: dict[str, Any]) -> Iterator[dict[str, str | None]]:
+    """A row for each value, those that are not known, too; features stand with the fields."""
+    for name in _SHOWN:
+        value: Any = described.get(name)
+        if isinstance(value, list | tuple):
+            value = ", ".join(value) or None
+        if name == "label_delay" and value is not None:
+            value = timedelta(seconds=value)
+        source = described.get("sources", {}).get(name)
+        yield {"": name, "value": "-" if value is None else str(value), "from": source or "-"}
+    for key in ("types", "references"):
+        for name, value in described.get(key, {}).items():
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield {"": f"{key}.{name}", "value": shown, "from": described["sources"][f"{key}.{name}"]}
 
-    if as_json:
-        text = json.dumps(rows.to_pylist(), default=str, ensure_ascii=False)
-        write_text(f"{text}\n", as_json=True)
-    else:
-        write_table(rows)
+
+def _write_json(document: Any) -> None:
+    from lapwing_collector.cli.output import write_text
+
+    write_text(json.dumps(document, ensure_ascii=False) + "\n", as_json=True)

@@ -17,6 +17,7 @@ from lapwing_collector.errors import DecodeError, LapwingError
 from lapwing_collector.web.admin import AdminEndpoint, Duty
 from lapwing_collector.web.openapi import DOCUMENT
 from lapwing_collector.web.problems import problem, problem_of
+from lapwing_collector.web.reads import Read, ReadEndpoint
 from lapwing_collector.web.sql import AskLake, SqlEndpoint
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def create_app(
     max_bytes: int,
     readiness: Callable[[], tuple[bool, Mapping[str, Any]]],
     metrics: Callable[[], bytes],
+    reads: Mapping[str, Read],
     duties: Mapping[str, Duty],
     authorize: Authorize,
     threads: Threads,
@@ -56,6 +58,7 @@ def create_app(
         max_bytes: Bytes of an answer, as Arrow holds it.
         readiness: Whether requests are acknowledged, and what else /readyz tells.
         metrics: The metrics as text.
+        reads: Documents, by the pattern of their address under /api/v1: `models/{model:path}`.
         duties: What may be called under /api/v1/admin.
         authorize: Asked before anything is read.
         threads: Where work is done that blocks; the caller ends them.
@@ -94,6 +97,14 @@ def create_app(
     app = Starlette(
         routes=[
             Route("/api/v1/sql", guarded(sql.answer, "query"), methods=["GET", "POST"]),
+            *(
+                Route(
+                    f"/api/v1/{address}",
+                    guarded(ReadEndpoint(read, threads.queries).answer, "query"),
+                    methods=["GET"],
+                )
+                for address, read in reads.items()
+            ),
             Route("/api/v1/admin/{duty}", guarded(admin.call, "admin"), methods=["POST"]),
             Route("/metrics", guarded(exposition, "query")),
             Route("/healthz", guarded(healthz, None)),

@@ -70,6 +70,14 @@ def _in_address(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return asked | {"schema": schema}
 
 
+def _read(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Answers of an address that a document is read from."""
+    return {
+        "200": {"description": description, "content": {"application/json": {"schema": schema}}},
+        **dict.fromkeys(("401", "403", "422", "503"), _PROBLEM),
+    }
+
+
 DOCUMENT: Final[dict[str, Any]] = {
     "openapi": "3.1.0",
     "info": {"title": "Lapwing", "version": "1"},
@@ -101,6 +109,23 @@ DOCUMENT: Final[dict[str, Any]] = {
                 },
                 "responses": _QUERY_ANSWERS,
             },
+        },
+        "/api/v1/models": {
+            "get": {
+                "operationId": "listModels",
+                "summary": "The models, with their tables, tasks and versions",
+                "responses": _read("The models", {"type": "array", "items": {"type": "object"}}),
+            }
+        },
+        "/api/v1/models/{model}": {
+            "get": {
+                "operationId": "describeModel",
+                "summary": "What is known of a model, where each value comes from, and its fields",
+                "parameters": [
+                    {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+                ],
+                "responses": _read("The model", {"type": "object"}) | {"404": _PROBLEM},
+            }
         },
         "/api/v1/admin/{duty}": {
             "post": {

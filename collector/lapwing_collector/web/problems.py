@@ -15,6 +15,7 @@ from lapwing_collector.errors import (
     QueryLimitError,
     RefusedQueryError,
     UnavailableError,
+    UnknownModelError,
 )
 
 _STATUS: Final[tuple[tuple[type[LapwingError], int, str], ...]] = (
@@ -24,6 +25,7 @@ _STATUS: Final[tuple[tuple[type[LapwingError], int, str], ...]] = (
     (QueryLimitError, 422, "query-over-limit"),
     (QueryError, 400, "query-failed"),
     (UnavailableError, 503, "busy"),
+    (UnknownModelError, 404, "unknown-model"),
     (ConfigError, 400, "wrong-request"),
     (LapwingError, 409, "not-possible"),
 )

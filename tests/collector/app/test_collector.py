@@ -5,15 +5,19 @@ import json
 import shutil
 import signal
 import threading
+from contextlib import suppress
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from google.rpc.status_pb2 import Status
 
-from helpers.collector import ask, label, prediction, project, request, running
+from helpers.collector import ask, label, model_said, prediction, project, request, running
+from helpers.waiting import wait_until
 from helpers.wal_disk import legacy_frame, write_legacy_log
 from lapwing_collector.app.collector import run_collector
 from lapwing_collector.app.directory import DataDirectory
@@ -269,3 +273,35 @@ def test_signals_are_left_alone_in_this_process(tmp_path: Path) -> None:
 
     before, meanwhile = asyncio.run(run())
     assert before == meanwhile
+
+
+def test_what_is_known_of_a_model_can_be_asked_for(tmp_path: Path) -> None:
+    """A file, the process that predicts and its rows describe a model, over HTTP a moment later."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "churn.yaml").write_text("model: churn\ntypes: {inputs.zip: VARCHAR}\n")
+    settings = tmp_path / "lapwing.yaml"
+    settings.write_text("clock: wall\n")
+    told = model_said("churn", {"threshold": 0.7, "roles": {"score": "output.p"}}, at(days=1))
+    row = prediction("churn", "p1", at(days=1), inputs={"zip": 1011}, output={"p": 0.25})
+    with running(project(tmp_path / "data", settings)) as collector:
+        assert collector.post(request([told, row], "process-1")) == (200, b"")
+        url = f"http://{collector.web}/api/v1/models/churn"
+
+        def churn() -> dict[str, Any]:
+            with suppress(HTTPError), urlopen(url) as answer:
+                return dict(json.load(answer))
+            return {}
+
+        wait_until(lambda: churn().get("described_at") is not None)
+        known = churn()
+    assert (known["threshold"], known["score"], known["types"]) == (
+        0.7,
+        "output.p",
+        {"inputs.zip": "VARCHAR"},
+    )
+    assert {known["sources"][name] for name in ("threshold", "score")} == {"sdk"}
+    assert (known["sources"]["task"], known["sources"]["types.inputs.zip"]) == ("inferred", "file")
+    assert [(field["field"], field["type"]) for field in known["fields"]] == [
+        ("inputs.zip", "VARCHAR"),
+        ("output.p", "DOUBLE"),
+    ]

@@ -5,15 +5,20 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from helpers.batches import labels, predictions
+from helpers.batches import START, labels, predictions
 from lapwing_collector.cli.main import app
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.lake import Lake, Progress
+from lapwing_collector.model.description import Feature, FeatureType, ModelDescription, Source, merged
+
+NUMBER = FeatureType.NUMBER
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +99,13 @@ def test_models_are_listed(data: Path) -> None:
         ("churn", "churn", 2),
         ("only labels", "only labels", 0),
     ]
-    assert rows[1]["first_seen"] == "2026-01-01 00:00:00"
+    assert (rows[1]["first_seen"], rows[1]["task"]) == ("2026-01-01T00:00:00Z", None)
     assert "Churn~2" in said(data)
 
 
 def test_a_model_is_shown_with_what_found_no_column(data: Path) -> None:
     """Fields with their types, and for each the rows whose value is in `extra`."""
-    rows = json.loads(said(data, "show", "churn", "--json"))
+    rows = json.loads(said(data, "show", "churn", "--json"))["fields"]
     assert [(row["field"], row["type"], row["rows_in_extra"]) for row in rows] == [
         ("inputs.age", "BIGINT", 1),
         ("inputs.user.plan", "VARCHAR", 0),
@@ -111,9 +116,54 @@ def test_a_model_is_shown_with_what_found_no_column(data: Path) -> None:
     assert "inputs.Age" in said(data, "show", "churn")
 
 
+def test_a_model_is_shown_with_where_each_value_comes_from(tmp_path: Path) -> None:
+    """What a file, a process and the duty found stands beside its source; what nobody knows, too."""
+    lake = Lake.open(tmp_path / "lake")
+    lake.flush([predictions("m", [{"inputs.age": 41, "output.p": 0.5, "version": "1"}])], [], Progress(1, 0))
+    layers = {
+        Source.FILE: ModelDescription(
+            threshold=0.7, label_delay=timedelta(days=2), types={"inputs.zip": "VARCHAR"}
+        ),
+        Source.SDK: ModelDescription(score="output.p", features={"inputs.age": Feature(importance=0.25)}),
+        Source.INFERRED: ModelDescription(classes=("a", "b"), features={"inputs.age": Feature(NUMBER)}),
+    }
+    row = {"model": "m", "table_name": "m", "described_at": START, "description": merged(layers).to_json()}
+    lake.add_rows(
+        {"model_descriptions": pa.Table.from_pylist([row | {"said": "", "facts": "", "logs_seen": 0}])}
+    )
+    lake.close()
+    told = json.loads(said(tmp_path, "show", "m", "--json"))
+    assert (told["model"], told["versions"], told["label_delay"]) == ("m", ["1"], 172_800.0)
+    assert (told["described_at"], told["sources"]["score"]) == ("2026-01-01T00:00:00Z", "sdk")
+    assert told["fields"][0] == {
+        "field": "inputs.age",
+        "type": "BIGINT",
+        "feature": "number",
+        "importance": 0.25,
+        "source": "inferred",
+        "rows_in_extra": 0,
+    }
+    shown = [line.split() for line in said(tmp_path, "show", "m").splitlines()]
+    for line in (
+        ["task", "-", "-"],
+        ["score", "output.p", "sdk"],
+        ["classes", "a,", "b", "inferred"],
+        ["label_delay", "2", "days,", "0:00:00", "file"],
+        ["types.inputs.zip", "VARCHAR", "file"],
+        ["inputs.age", "BIGINT", "number", "0.25", "inferred", "0"],
+    ):
+        assert line in shown
+
+
+def test_a_model_that_nobody_described_is_inferred(data: Path) -> None:
+    """Before the collector came to it, types alone tell."""
+    told = json.loads(said(data, "show", "churn", "--json"))
+    assert (told["described_at"], told["label"], told["sources"]["label"]) == (None, "label", "inferred")
+
+
 def test_a_model_of_labels_only_is_shown(data: Path) -> None:
     """A model that has no predictions yet shows its label."""
-    [row] = json.loads(said(data, "show", "only labels", "--json"))
+    [row] = json.loads(said(data, "show", "only labels", "--json"))["fields"]
     assert (row["field"], row["type"]) == ("label", "BIGINT")
 
 

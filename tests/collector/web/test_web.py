@@ -317,11 +317,32 @@ def test_the_description_names_what_there_is(web: Web) -> None:
     document = web.get("/openapi.json").json
     assert document["openapi"] == "3.1.0"
     for path, methods in document["paths"].items():
-        allowed = web.request("PUT", path.format(duty="none"), None, {}).headers["Allow"].lower().split(", ")
+        allowed = (
+            web.request("PUT", path.format(duty="none", model="none"), None, {})
+            .headers["Allow"]
+            .lower()
+            .split(", ")
+        )
         assert set(methods) == set(allowed) - {"head"}, path
     references = json.dumps(document).count("#/components/schemas/Problem")
     assert references > 10
     assert "Problem" in document["components"]["schemas"]
+
+
+def test_models_are_described(web: Web) -> None:
+    """The list of models, and what is known of one, are documents; an unknown one is told."""
+    [listed] = web.get("/api/v1/models").json
+    assert (listed["model"], listed["first_seen"]) == ("churn", "2026-01-01T00:00:00Z")
+    churn = web.get("/api/v1/models/churn")
+    assert (churn.status, churn.json["task"], churn.json["prediction"]) == (
+        200,
+        "classification",
+        "output.late",
+    )
+    assert [field["field"] for field in churn.json["fields"]] == ["inputs.age", "output.late", "label"]
+    unknown = web.get("/api/v1/models/team/other")
+    assert (unknown.status, unknown.json["type"]) == (404, "urn:lapwing:problem:unknown-model")
+    assert "team/other" in unknown.json["detail"]
 
 
 def test_many_ask_at_once(web: Web) -> None:
