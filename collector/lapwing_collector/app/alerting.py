@@ -4,13 +4,13 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
-
-import pyarrow as pa
+from typing import Final
 
 from lapwing_collector.app.completeness import Completeness
+from lapwing_collector.app.evaluating import RunQuery, is_complete, outcome_of
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.engine import identifier
 from lapwing_collector.errors import NotSeenYetError, QueryError
@@ -19,19 +19,15 @@ from lapwing_collector.notify import Target, messages_for
 from lapwing_collector.rules import (
     NO_ROWS,
     Outcome,
-    Query,
     QueryFailure,
     Readiness,
     Rule,
     Skipped,
     due_slots,
     evaluate,
-    evaluation_query,
     next_slot,
     readiness,
-    rows_from,
     rule_deleted,
-    wait_query,
 )
 from lapwing_collector.state import SlotCommittedError, Store
 
@@ -40,8 +36,20 @@ logger = logging.getLogger(__name__)
 _TICK_S: Final = 1.0
 _LOOK_UP_S: Final = 30.0
 
-RunQuery = Callable[[str, Mapping[str, Any], float], pa.Table]
-"""Runs SQL with parameters, within seconds."""
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a rule has come.
+
+    Attributes:
+        since: The slots after this one were evaluated.
+        begun: The newest slot whose evaluation has begun.
+        committed: The newest slot whose evaluation is known.
+    """
+
+    since: datetime
+    begun: datetime
+    committed: datetime | None
 
 
 class Alerting:
@@ -84,6 +92,7 @@ class Alerting:
         self._clock = clock
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="lapwing-rule")
         self._states = store.load_rules()
+        self._begun: dict[RuleId, datetime] = {}
         self._counts = dict.fromkeys(("evaluated", "no_data", "failed", "skipped"), 0)
         self._counting = threading.Lock()
         self._caught_up = False
@@ -92,20 +101,46 @@ class Alerting:
         self._thread = threading.Thread(target=self._run, name="lapwing-rules", daemon=True)
 
     def start(self) -> None:
-        """Resolve what deleted rules had announced, give new ones their first slot, and begin."""
+        """Begin."""
+        self.prepare()
+        self._thread.start()
+
+    def prepare(self) -> None:
+        """Resolve what deleted rules had announced, and give new ones their first slot."""
         self._forget_deleted_rules()
         if not self._completeness.replaying:
             self._place_new_rules()
-        self._thread.start()
 
     def look(self) -> None:
         """Look now for slots that are due: the lake has new rows."""
         self._work.set()
 
+    def reached(self, rule: Rule) -> Reached | None:
+        """How far `rule` has come; None before its first slot.
+
+        A slot that begins after this call sees all that is in the lake now.
+        """
+        begun = self._begun.get(rule.id)
+        state = self._states.get(rule.id)
+        committed = None if state is None else state.slot
+        newest = max((slot for slot in (begun, committed) if slot is not None), default=None)
+        if newest is None:
+            return None
+        since = state.since if state is not None and state.since is not None else newest - rule.interval
+        return Reached(since, newest, committed)
+
     def counts(self) -> Mapping[str, int]:
         """Slots committed since the start, by what came out."""
         with self._counting:
             return dict(self._counts)
+
+    def work(self) -> None:
+        """Evaluate what is due."""
+        if not self._caught_up:
+            self._catch_up_with_lake()
+            self._caught_up = True
+        self._completeness.advance()
+        self._evaluate_due()
 
     def close(self, timeout_s: float) -> bool:
         """Finish the slot at hand and stop; tells whether it did in time."""
@@ -121,11 +156,7 @@ class Alerting:
             self._work.wait(_TICK_S)
             self._work.clear()
             try:
-                if not self._caught_up:
-                    self._catch_up_with_lake()
-                    self._caught_up = True
-                self._completeness.advance()
-                self._evaluate_due()
+                self.work()
             except Exception:
                 # What was not committed is evaluated again with the next tick.
                 logger.exception("rules could not be evaluated", extra={"action": "rules_failed"})
@@ -178,18 +209,25 @@ class Alerting:
         return False
 
     def _evaluate(self, rule: Rule, slot: datetime) -> bool:
-        complete = self._is_complete(rule, slot)
+        begun_before = self._begun.get(rule.id)
+        self._begun[rule.id] = slot  # before anything is looked at: what comes after may be missed
+        as_of = self._completeness.as_of()
+        complete = is_complete(self._run_query, rule, slot, as_of)
         marks = self._completeness.marks(self._tables[rule.id]) or [slot]
         outcome: Outcome
         match readiness(rule, slot, self._completeness.now(marks), complete=complete):
             case Readiness.HOLD:
+                if begun_before is None:
+                    del self._begun[rule.id]
+                else:
+                    self._begun[rule.id] = begun_before
                 return False
             case Readiness.SKIP:
                 outcome = Skipped()
             case Readiness.NO_DATA:
                 outcome = NO_ROWS
             case Readiness.EVALUATE:
-                outcome = self._outcome(rule, evaluation_query(rule, slot))
+                outcome = outcome_of(self._run_query, rule, slot, as_of)
         if self._stop.is_set():
             return False  # the query may have been cut off
         before = self._states.get(rule.id, RuleState(rule.definition))
@@ -201,7 +239,13 @@ class Alerting:
             for message in messages_for(transition, self._targets, rule.condition)
         ]
         self._store.commit(
-            rule.id, evaluation.state, evaluation.transitions, messages, evaluation.metrics, self._now()
+            rule.id,
+            evaluation.state,
+            evaluation.transitions,
+            messages,
+            evaluation.metrics,
+            self._now(),
+            as_of=as_of,
         )
         self._states[rule.id] = evaluation.state
         with self._counting:
@@ -212,33 +256,13 @@ class Alerting:
             self._wake(target)
         return True
 
-    def _is_complete(self, rule: Rule, slot: datetime) -> bool | None:
-        query = wait_query(rule, slot)
-        if query is None:
-            return None
-        try:
-            answer = self._run_query(query.sql, query.parameters, rule.timeout.total_seconds())
-        except QueryError:
-            return None
-        return answer.column(0)[0].as_py() if answer.num_rows else None
-
-    def _outcome(self, rule: Rule, query: Query) -> Outcome:
-        try:
-            answer = self._run_query(query.sql, query.parameters, rule.timeout.total_seconds())
-            rows = [tuple(row.values()) for row in answer.to_pylist()]
-        except NotSeenYetError:
-            return NO_ROWS
-        except (QueryError, ValueError, OverflowError) as error:  # or values that Python has no type for
-            return QueryFailure(str(error))
-        return rows_from([(field.name, str(field.type)) for field in answer.schema], rows)
-
     def _place_new_rules(self) -> None:
         """Let rules never seen before start with the present; a restart then does not move their start."""
         now = self._now()
         for rule in self._rules:
             if rule.id not in self._states:
                 current = next_slot(now, rule.interval) - rule.interval
-                self._states[rule.id] = RuleState(rule.definition, slot=current)
+                self._states[rule.id] = RuleState(rule.definition, slot=current, since=current)
                 self._store.commit(rule.id, self._states[rule.id], (), (), (), now)
 
     def _forget_deleted_rules(self) -> None:

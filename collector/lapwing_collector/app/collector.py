@@ -5,17 +5,15 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-import pyarrow as pa
-
-from lapwing_collector.app.alerting import Alerting
 from lapwing_collector.app.asking import query_limits
-from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.describing import Describing
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.ingestion import Ingestion
+from lapwing_collector.app.judging import RULE_WORKERS, Judging
 from lapwing_collector.app.keeping import HARMLESS, orders
 from lapwing_collector.app.maintenance import Maintenance, tell_nobody
 from lapwing_collector.app.mending import Mending
@@ -32,15 +30,9 @@ from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.config import Settings
 from lapwing_collector.lake import CatalogKeeper, Lake, QueuedMetric
-from lapwing_collector.metrics import DATA_CLOCK, WALL_CLOCK
 from lapwing_collector.notify import Deliverer
 from lapwing_collector.query import QueryPool, Spare
 from lapwing_collector.state import Store
-
-_POLICIES: Final = {"wall": WALL_CLOCK, "data": DATA_CLOCK}
-
-RULE_WORKERS: Final = 2
-"""Rules evaluated at the same time, each with a query process of its own."""
 
 _BUSY_FROM: Final = 0.25
 """How full the queue of rows may be while maintenance goes on."""
@@ -94,33 +86,22 @@ async def run_collector(
         store = Store.open(directory.state)
         parts.callback(store.close)
         mending = Mending(lambda only: len(todo["scrub"]({"only": only}, tell_nobody)["damaged"]))
-        rule_queries, queries = _query_pools(parts, directory, settings, mending)
+        rule_queries, late_queries, queries = _query_pools(parts, directory, settings, mending)
 
-        completeness = Completeness(
-            store=store,
-            policy=_POLICIES[settings.clock],
-            clock=clock,
-            oldest_waiting=lambda: pending.oldest_received_at,
-        )
         deliverer = Deliverer(store, project.targets, now=lambda: utc_datetime(clock.now_ns()))
         parts.callback(deliverer.stop, _GRACE_S)
-        alerting = Alerting(
-            rules=project.rules,
-            tables=project.tables,
-            targets=project.targets,
+        judging = Judging(
+            project,
             store=store,
-            completeness=completeness,
-            run_query=rule_queries.run,
+            live_queries=rule_queries.run,
+            late_queries=late_queries.run,
+            # First what is in hand, then what waits: in between, rows go from one to the other.
+            oldest_waiting=lambda: _earliest(ingestion.ingest.oldest_in_hand, pending.oldest_received_at),
             wake=deliverer.wake,
+            busy=lambda: pending.filled > _BUSY_FROM,
             clock=clock,
-            workers=RULE_WORKERS,
         )
-        parts.callback(alerting.close, _GRACE_S)
-
-        def on_flushed(times: Mapping[str, pa.Array]) -> None:
-            completeness.saw(times)
-            alerting.look()
-
+        parts.callback(judging.close, _GRACE_S)
         writer = Writer(
             lake=lake,
             pending=pending,
@@ -129,7 +110,7 @@ async def run_collector(
             dead_letters=DeadLetters(directory.dead_letters),
             metrics=_metric_queue(store),
             interval_s=settings.write.flush_interval.total_seconds(),
-            on_flushed=on_flushed,
+            on_flushed=judging.saw,
         )
         describing = Describing(
             lake,
@@ -148,8 +129,9 @@ async def run_collector(
                 pending=pending,
                 ingestion=ingestion,
                 writer=writer,
-                pools={"people": queries, "rules": rule_queries},
-                alerting=alerting,
+                pools={"people": queries, "rules": rule_queries, "late": late_queries},
+                alerting=judging.alerting,
+                recomputing=judging.recomputing,
                 deliverer=deliverer,
                 store=store,
                 redaction=prepare,
@@ -181,20 +163,22 @@ async def run_collector(
         on_ready(receiving.address)
         if await _unless_stopped(ingestion.recovery.replay, stop, pending.close):
             # Rules look at rows that were acknowledged long ago only when all of them are there.
-            alerting.start()
+            judging.start()
             describing.start()
             await stop.wait()
 
 
 def _query_pools(
     parts: AsyncExitStack, directory: DataDirectory, settings: Settings, mending: Mending
-) -> tuple[QueryPool, QueryPool]:
-    """Processes for queries of rules, and others for those of people, whose pool the caller closes."""
+) -> tuple[QueryPool, QueryPool, QueryPool]:
+    """Processes for live slots, for late ones, and for queries of people, whose pool the caller closes."""
     spare = Spare(directory.lake, query_limits(settings))
     parts.callback(spare.close)
     rules = QueryPool(spare, RULE_WORKERS, mend=mending)
     parts.callback(rules.close)
-    return rules, QueryPool(spare, settings.query.workers, queue=settings.query.queue, mend=mending)
+    late = QueryPool(spare, 1, mend=mending)
+    parts.callback(late.close)
+    return rules, late, QueryPool(spare, settings.query.workers, queue=settings.query.queue, mend=mending)
 
 
 def _maintain(  # noqa: PLR0917  # what is joined
@@ -222,6 +206,10 @@ def _maintain(  # noqa: PLR0917  # what is joined
     parts.callback(OwnerSocket.open(directory.root, todo).close)
     maintenance.start()
     return todo
+
+
+def _earliest(*moments: datetime | None) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _duty(order: Order, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,13 +2,17 @@
 
 import threading
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 import pyarrow as pa
 
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.metrics import WatermarkPolicy, newest_credible, watermark
 from lapwing_collector.state import Store
+
+_MOMENT: Final = timedelta(microseconds=1)
+"""What times are told apart by."""
 
 
 class Completeness:
@@ -32,7 +36,7 @@ class Completeness:
             store: Keeps watermarks over restarts.
             policy: How watermarks follow data and clock; without an `idle_after` only data moves them.
             clock: The wall clock.
-            oldest_waiting: When the oldest request came whose rows are not in the lake; None if all are.
+            oldest_waiting: When the oldest request came whose rows may not be in the lake; None if all are.
         """
         self._store = store
         self._policy = policy
@@ -61,7 +65,7 @@ class Completeness:
     def advance(self) -> None:
         """Move the watermarks to where data, clock and `rules advance` allow."""
         # First what waits, then what is there: a row that moves over in between is then merely seen late.
-        settled = self._settled()
+        settled = self.settled()
         asked = self._asked_for()
         with self._lock:
             newest = dict(self._newest)
@@ -84,20 +88,24 @@ class Completeness:
             marks = [self._marks[table] for table in tables if table in self._marks]
             return marks if len(marks) == len(tables) else None
         if self._policy.idle_after is not None:
-            return [self._settled() - self._policy.idle_after]
+            return [self.settled() - self._policy.idle_after]
         return [min(self._marks.values())] if self._marks else None
 
     def now(self, marks: Collection[datetime]) -> datetime:
         """What time it is for a rule over tables with these watermarks."""
         return min(marks) if self.replaying else self._wall()
 
-    def _wall(self) -> datetime:
-        return utc_datetime(self._clock.now_ns())
-
-    def _settled(self) -> datetime:
-        """Every request that came before is in the lake."""
+    def settled(self) -> datetime:
+        """Every request that came before this is in the lake."""
         now = self._wall()
         return min(now, self._oldest_waiting() or now)
+
+    def as_of(self) -> datetime:
+        """All that was received up to this moment is in the lake."""
+        return self.settled() - _MOMENT
+
+    def _wall(self) -> datetime:
+        return utc_datetime(self._clock.now_ns())
 
     def _asked_for(self) -> datetime | None:
         """Up to when a replay's slots are to be closed, once all that came before the wish is in the lake."""

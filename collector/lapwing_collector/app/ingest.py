@@ -7,10 +7,12 @@ become one entry of the log, and are durable and acknowledged at the same time.
 import asyncio
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Protocol
 
 import numpy as np
@@ -145,6 +147,7 @@ class Ingest:
         self._prepare = prepare
         self._group_bytes = _GROUP_BYTES
         self._unsettled_bytes = 0
+        self._in_hand: Counter[int] = Counter()
         self._unsettled_lock = threading.Lock()
         self._waiting: deque[_Request] = deque()
         self._pump: asyncio.Task[None] | None = None
@@ -176,6 +179,12 @@ class Ingest:
         request.answer.cancel()
         raise UnavailableError("the disk takes too long to make the request durable; try again shortly")
 
+    @property
+    def oldest_in_hand(self) -> datetime | None:
+        """When the oldest request came that was not handed over or refused yet; None while there is none."""
+        with self._unsettled_lock:
+            return utc_datetime(min(self._in_hand)) if self._in_hand else None
+
     def close(self) -> None:
         """Stop the decoder."""
         self._decoder.shutdown()
@@ -187,14 +196,16 @@ class Ingest:
             if not self._has_room(self._unsettled_bytes):
                 await asyncio.sleep(_ROOM_POLL_S)
                 continue
-            received_at_ns, began_s = self._clock.now_ns(), loop.time()
-            group = await self._prepared(self._next_group())
-            if not group:
-                continue
-            parts = await self._read_group(group, received_at_ns)
-            self._adapt(sum(len(request.payload) for request in group), loop.time() - began_s)
-            # Between admitting and appending nothing else may run, so that ledger and log agree on the order.
-            self._begin(parts, received_at_ns)
+            began_s = loop.time()
+            with self._receiving() as received_at_ns:
+                group = await self._prepared(self._next_group())
+                if not group:
+                    continue
+                parts = await self._read_group(group, received_at_ns)
+                self._adapt(sum(len(request.payload) for request in group), loop.time() - began_s)
+                # Between admitting and appending nothing else may run, so that ledger and log agree on the
+                # order.
+                self._begin(parts, received_at_ns)
 
     async def _prepared(self, group: list[_Request]) -> list[_Request]:
         """Prepare the requests of a group, each once; those that can not be prepared are answered."""
@@ -291,9 +302,11 @@ class Ingest:
                 logger.exception("requests could not be compared", extra={"action": "ingest_failed"})
                 _answer_all(part.requests, error)
                 continue
+            self._hold(received_at_ns)
             task = asyncio.create_task(self._finish(part, appended, received_at_ns))
             self._finishing.add(task)
             task.add_done_callback(self._finishing.discard)
+            task.add_done_callback(lambda _: self._let_go(received_at_ns))
 
     async def _finish(self, part: _Part, appended: "Future[int] | None", received_at_ns: int) -> None:
         """Wait until `part` is durable as a whole, and answer its requests."""
@@ -359,6 +372,27 @@ class Ingest:
         self._accounts.add(received=requests.rows)
         entry = LogEntry(appended.result(), utc_datetime(requests.received_at_ns), batches)
         self._on_durable(entry, requests)
+
+    @contextmanager
+    def _receiving(self) -> Iterator[int]:
+        """The present, which counts as the time of requests in hand until the end of the block."""
+        with self._unsettled_lock:  # whoever asks for the oldest after this moment is told of it
+            received_at_ns = self._clock.now_ns()
+            self._in_hand[received_at_ns] += 1
+        try:
+            yield received_at_ns
+        finally:
+            self._let_go(received_at_ns)
+
+    def _hold(self, received_at_ns: int) -> None:
+        with self._unsettled_lock:
+            self._in_hand[received_at_ns] += 1
+
+    def _let_go(self, received_at_ns: int) -> None:
+        with self._unsettled_lock:
+            self._in_hand[received_at_ns] -= 1
+            if not self._in_hand[received_at_ns]:
+                del self._in_hand[received_at_ns]
 
     def _count_unsettled(self, size_bytes: int) -> None:
         with self._unsettled_lock:

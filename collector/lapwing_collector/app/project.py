@@ -31,7 +31,8 @@ class Project:
     Attributes:
         settings: From file, environment and flags.
         rules: From all rule files.
-        tables: The models' tables that each rule's SQL names, in lower case.
+        sources: The models' tables that each rule's SQL names, in lower case, and the schemas that it names
+            each with.
         models: What files say of models, by name.
         targets: Who is told about alerts; empty without a notify file.
         policy: What is taken out of requests; None where there is no rule.
@@ -39,10 +40,15 @@ class Project:
 
     settings: Settings
     rules: tuple[Rule, ...]
-    tables: Mapping[RuleId, frozenset[str]]
+    sources: Mapping[RuleId, Mapping[str, frozenset[str]]]
     models: Mapping[str, ModelDescription]
     targets: tuple[Target, ...]
     policy: Policy | None
+
+    @property
+    def tables(self) -> Mapping[RuleId, frozenset[str]]:
+        """The models' tables that each rule's SQL names, in lower case."""
+        return {rule: frozenset(tables) for rule, tables in self.sources.items()}
 
 
 def load_project(file: Path | None, flags: Mapping[str, Any]) -> Project:
@@ -60,13 +66,13 @@ def load_project(file: Path | None, flags: Mapping[str, Any]) -> Project:
     folder = file.parent if file is not None else Path()
     rules = read_rule_files(_found(folder, settings.rules, "rule file"))
     with duckdb.connect(":memory:") as parser:
-        tables = {rule.id: _model_tables(parser, rule) for rule in rules}
+        sources = {rule.id: _sources(parser, rule) for rule in rules}
     models = read_model_files(_found(folder, settings.models, "model file"))
     notify = folder / (settings.notify or NOTIFY_FILE)
     targets = read_notify_file(notify) if settings.notify or notify.exists() else ()
     redact = folder / (settings.redact or REDACTION_FILE)
     policy = read_policy(redact) if settings.redact or redact.exists() else None
-    return Project(settings, rules, tables, models, targets, policy)
+    return Project(settings, rules, sources, models, targets, policy)
 
 
 def declared_types(project: Project) -> dict[str, dict[tuple[str, ...], pa.DataType]]:
@@ -130,11 +136,11 @@ def _found(folder: Path, patterns: Sequence[str], what: str) -> list[Path]:
     return files
 
 
-def _model_tables(parser: duckdb.DuckDBPyConnection, rule: Rule) -> frozenset[str]:
+def _sources(parser: duckdb.DuckDBPyConnection, rule: Rule) -> dict[str, frozenset[str]]:
     texts = [rule.expr] + ([rule.wait_for.expr] if rule.wait_for else [])
-    return frozenset(
-        table.lower()
-        for text in texts
-        for schema, table in tables_in(parser, text)
-        if schema.lower() in _MODEL_SCHEMAS
-    )
+    found: dict[str, frozenset[str]] = {}
+    for text in texts:
+        for schema, table in tables_in(parser, text):
+            if schema.lower() in _MODEL_SCHEMAS:
+                found[table.lower()] = found.get(table.lower(), frozenset()) | {schema.lower()}
+    return found

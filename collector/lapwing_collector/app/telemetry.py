@@ -20,6 +20,7 @@ from lapwing_collector.app.alerting import Alerting
 from lapwing_collector.app.ingestion import Ingestion
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.receiving import Receiving
+from lapwing_collector.app.recomputing import Recomputing
 from lapwing_collector.app.writing import Writer
 from lapwing_collector.clock import Clock, epoch_ns
 from lapwing_collector.notify import Deliverer
@@ -41,6 +42,7 @@ class Parts:
     writer: Writer
     pools: Mapping[str, QueryPool]
     alerting: Alerting
+    recomputing: Recomputing
     deliverer: Deliverer
     store: Store
     redaction: Redaction | None
@@ -173,6 +175,19 @@ def _rules(parts: Parts) -> Iterator[Metric]:
     for outcome, count in parts.alerting.counts().items():
         evaluations.add_metric([outcome], count)
     yield evaluations
+    again = CounterMetricFamily(
+        "lapwing_late_evaluations",
+        "Slots of rules that were evaluated again, by outcome.",
+        labels=["outcome"],
+    )
+    for outcome, count in parts.recomputing.counts().items():
+        again.add_metric([outcome], count)
+    yield again
+    backlog = parts.store.late_backlog()
+    yield _gauge("lapwing_late_slots_waiting", "Slots that are to be evaluated again.", backlog.waiting)
+    yield _gauge(
+        "lapwing_late_slots_failing", "Of these, slots that failed when last tried.", backlog.failing
+    )
     attempts = CounterMetricFamily(
         "lapwing_notification_attempts", "Attempts to notify, by verdict.", labels=["target", "verdict"]
     )

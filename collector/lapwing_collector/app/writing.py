@@ -41,6 +41,19 @@ class MetricQueue:
     """Those up to this number are in the lake."""
 
 
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """What a commit brought of models.
+
+    Attributes:
+        times: Event times of the predictions, by table.
+        labelled: Tables of the models that labels came for.
+    """
+
+    times: Mapping[str, pa.Array]
+    labelled: frozenset[str]
+
+
 @dataclass(slots=True)
 class Flushes:
     """What was written since the start.
@@ -95,7 +108,7 @@ class Writer:
         dead_letters: DeadLetters,
         metrics: MetricQueue,
         interval_s: float,
-        on_flushed: Callable[[Mapping[str, pa.Array]], None],
+        on_flushed: Callable[[Flushed], None],
     ) -> None:
         """Wire the parts.
 
@@ -108,7 +121,7 @@ class Writer:
             metrics: Results of `record:` rules that wait.
             interval_s: From the beginning of a flush to that of the next, while rows come all the time and
                 neither take longer to write nor fill a flush before.
-            on_flushed: Told, after each commit, the event times of the predictions in it, by table.
+            on_flushed: Told of each commit, before its rows count as waiting no more.
         """
         self._lake = lake
         self._pending = pending
@@ -215,8 +228,8 @@ class Writer:
         self._unfinished = None
         refused = row_count([batch for batch, _ in work.refused])
         self._accounts.add(stored=row_count(work.batches), dead_lettered=refused)
+        self._on_flushed(Flushed(self._times(work.batches), self._labelled(work.batches)))
         self._pending.drop(work.entries)
-        self._on_flushed(self._times(work.batches))
         self._metrics.forget(progress.metrics)
         self._settled(min(progress.log, work.entries[-1].position) if work.entries else progress.log)
 
@@ -227,3 +240,6 @@ class Writer:
                 table = self._lake.table_name(batch.model)
                 times.setdefault(table, []).append(batch.rows.column("time"))
         return {table: pa.concat_arrays(parts) for table, parts in times.items()}
+
+    def _labelled(self, batches: list[Batch]) -> frozenset[str]:
+        return frozenset(self._lake.table_name(batch.model) for batch in batches if batch.kind is Kind.LABEL)

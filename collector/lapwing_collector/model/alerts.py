@@ -90,6 +90,7 @@ class RuleState:
         definition: Hash of what decides the rule's meaning (expr, conditions, identity); a change resolves
             the old instances.
         slot: The newest evaluated slot, None before the first.
+        since: The slots after this one, up to `slot`, were evaluated.
         health: Of the newest evaluation.
         no_data_since: Slot since which evaluations returned no rows at all.
         error_since: Slot since which evaluations failed.
@@ -99,6 +100,7 @@ class RuleState:
 
     definition: str
     slot: datetime | None = None
+    since: datetime | None = None
     health: Health = Health.OK
     no_data_since: datetime | None = None
     error_since: datetime | None = None
@@ -132,6 +134,8 @@ class Transition:
 @dataclass(frozen=True, slots=True)
 class MetricRow:
     """One row that a `record:` rule stores in `metric_values`.
+
+    One that has neither value, nor count, nor coverage says that there is no such series any more.
 
     Attributes:
         series: The label columns of the row over the rule's and the group's static labels.

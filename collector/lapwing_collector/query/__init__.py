@@ -1,6 +1,7 @@
 """Reading the lake: SQL that can only look, in processes that hold nothing else and can be killed."""
 
 from lapwing_collector.query.guard import check_select, tables_in
+from lapwing_collector.query.late import STORED, oldest_time, touched_times
 from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.pool import PoolStats, QueryPool
 from lapwing_collector.query.process import QueryProcess
@@ -9,6 +10,7 @@ from lapwing_collector.query.session import Session
 from lapwing_collector.query.spare import Spare
 
 __all__ = [
+    "STORED",
     "Limits",
     "PoolStats",
     "QueryPool",
@@ -17,5 +19,7 @@ __all__ = [
     "Spare",
     "cells",
     "check_select",
+    "oldest_time",
     "tables_in",
+    "touched_times",
 ]

@@ -83,7 +83,7 @@ def check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 def tables_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[tuple[str, str]]:
     """The tables that a SELECT names with their schema, as (schema, table), whether they exist or not.
 
-    A metric that it calls for a model names the model's `predictions`.
+    A metric that it calls for a model names its `predictions`, or `labeled` if labels have a say in it.
 
     Raises:
         QueryError: The SQL does not parse.
@@ -94,7 +94,11 @@ def tables_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[tupl
         for node in nodes(tree)
         if node.get("type") == "BASE_TABLE" and node["schema_name"]
     }
-    measured = {("predictions", model) for call in calls_of(tree) for model in call.models}
+    measured = {
+        ("labeled" if call.metric.reads_labels else "predictions", model)
+        for call in calls_of(tree)
+        for model in call.models
+    }
     return frozenset(named | measured)
 
 

@@ -107,13 +107,14 @@ def evaluate(
     if state.slot is not None and slot <= state.slot:
         raise ValueError(f"{rule.id}: slot {slot} is not later than {state.slot}, which is evaluated already")
     elapsed = slot - state.slot if state.slot else timedelta(0)
+    since = state.since or slot - rule.interval
     moment = Moment(slot, elapsed, rule.interval, rule.for_, rule.keep_firing_for)
     check = _Check(rule, slot, window_of(rule, slot), moment, incomplete)
     resolved: tuple[Transition, ...] = ()
     if state.definition != rule.definition:
         resolved = _resolve_all(rule.id, state, slot, check.window, RULE_CHANGED)
         state = RuleState(rule.definition)
-    evaluation = _judge(check, outcome, state)
+    evaluation = _judge(check, outcome, replace(state, since=since))
     return replace(evaluation, transitions=resolved + evaluation.transitions)
 
 

@@ -15,6 +15,9 @@ ACTIVE: Final = "lapwing_active"
 CLEAR: Final = "lapwing_clear"
 """Column of the composed SQL: the row's `resolve_condition`."""
 
+ALL_KNOWN: Final = datetime(9999, 12, 31)  # noqa: DTZ001  # times are naive UTC throughout the collector
+"""The `$as_of` that leaves nothing out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -30,14 +33,20 @@ class Query:
     parameters: Mapping[str, datetime]
 
 
-def evaluation_query(rule: Rule, slot: datetime) -> Query:
-    """Compose what gives the rule's rows at `slot`, with the columns `ACTIVE` and `CLEAR` beside them."""
-    return _bound(evaluation_sql(rule), rule, slot)
+def evaluation_query(rule: Rule, slot: datetime, as_of: datetime = ALL_KNOWN) -> Query:
+    """Compose what gives the rule's rows at `slot`, with the columns `ACTIVE` and `CLEAR` beside them.
+
+    Args:
+        rule: Whose rows.
+        slot: When.
+        as_of: What was received up to then is known, for SQL that asks for it.
+    """
+    return _bound(evaluation_sql(rule), rule, slot, as_of)
 
 
-def wait_query(rule: Rule, slot: datetime) -> Query | None:
+def wait_query(rule: Rule, slot: datetime, as_of: datetime = ALL_KNOWN) -> Query | None:
     """Give the SELECT whose one value tells that `slot` need not wait; None without `wait_for`."""
-    return _bound(bare(rule.wait_for.expr), rule, slot) if rule.wait_for else None
+    return _bound(bare(rule.wait_for.expr), rule, slot, as_of) if rule.wait_for else None
 
 
 def evaluation_sql(rule: Rule) -> str:
@@ -62,8 +71,8 @@ def bare(sql: str) -> str:
     return sql.rstrip("; \t\r\n")
 
 
-def _bound(sql: str, rule: Rule, slot: datetime) -> Query:
+def _bound(sql: str, rule: Rule, slot: datetime, as_of: datetime) -> Query:
     window = window_of(rule, slot)
-    times = {"window_start": window.start, "window_end": window.end, "slot": slot}
+    times = {"window_start": window.start, "window_end": window.end, "slot": slot, "as_of": as_of}
     mentioned = parameters_in(sql)
     return Query(sql, {name: time for name, time in times.items() if name in mentioned})

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-PARAMETERS: Final = ("window_start", "window_end", "slot")
+PARAMETERS: Final = ("window_start", "window_end", "slot", "as_of")
 """Times a rule's SQL may mention as `$window_start`, …; bound as naive UTC datetimes."""
 
 # Both change between two runs of the same slot, so replays and back-tests would disagree with live runs.

@@ -1,7 +1,8 @@
 """The relational store of alerting: rule states, history, outgoing messages, metric rows, watermarks."""
 
+from lapwing_collector.state.late import LateBacklog, LateSlot
 from lapwing_collector.state.outbox import OutboxRow
 from lapwing_collector.state.schema import Delivery
 from lapwing_collector.state.store import SlotCommittedError, Store
 
-__all__ = ["Delivery", "OutboxRow", "SlotCommittedError", "Store"]
+__all__ = ["Delivery", "LateBacklog", "LateSlot", "OutboxRow", "SlotCommittedError", "Store"]

@@ -26,6 +26,7 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    text,
     update,
 )
 
@@ -76,6 +77,7 @@ rules = Table(
     Column("rule_name", Text, nullable=False),
     Column("definition", Text, nullable=False),
     Column("slot", DateTime),
+    Column("since", DateTime),
     Column("health", _words(Health), nullable=False),
     Column("no_data_since", DateTime),
     Column("error_since", DateTime),
@@ -161,9 +163,45 @@ advance = Table(
     Column("at", DateTime, nullable=False),
 )
 
+# Up to when what was received is known to have touched no slot of a rule, or slots that are in `late_slots`.
+# They name their rule themselves: its first slot may not be committed yet.
+late_cursors = Table(
+    "late_cursors",
+    metadata,
+    Column("rule_group", Text, primary_key=True),
+    Column("rule_name", Text, primary_key=True),
+    Column("received_to", DateTime, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Slots to evaluate again. One without `touched_at` was, and rests until `next_at`.
+late_slots = Table(
+    "late_slots",
+    metadata,
+    Column("rule_group", Text, primary_key=True),
+    Column("rule_name", Text, primary_key=True),
+    Column("slot", DateTime, primary_key=True),
+    Column("touched_at", DateTime),
+    Column("queued_at", DateTime, nullable=False),
+    Column("next_at", DateTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text),
+    sqlite_with_rowid=False,
+)
+Index("late_slots_by_age", late_slots.c.queued_at, late_slots.c.slot.desc())
+
 Step = Callable[[Connection], None]
 
-STEPS: Final[tuple[Step, ...]] = ()
+
+def _add_late_slots(connection: Connection) -> None:
+    """What was evaluated before this version stays as it is: nobody knows which slots these were."""
+    connection.execute(text("ALTER TABLE rules ADD COLUMN since DATETIME"))
+    connection.execute(text("UPDATE rules SET since = slot"))
+    for table in (late_cursors, late_slots):
+        table.create(connection)
+
+
+STEPS: Final[tuple[Step, ...]] = (_add_late_slots,)
 """What lifts a database from schema 1 to 2, 2 to 3, and so on; a step that was released never changes."""
 
 

@@ -20,12 +20,12 @@ from lapwing_collector.model.alerts import (
     Transition,
 )
 from lapwing_collector.state.database import Database
+from lapwing_collector.state.late import LateSlots, forget_late, queue_metrics
 from lapwing_collector.state.outbox import Outbox, enqueue
 from lapwing_collector.state.schema import (
     advance,
     history,
     instances,
-    metric_queue,
     rules,
     watermarks,
 )
@@ -33,15 +33,14 @@ from lapwing_collector.state.schema import (
 _INSTANCE_FIELDS: Final = tuple(field.name for field in fields(Instance))
 _STATE_FIELDS: Final = tuple(field.name for field in fields(RuleState) if field.name != "instances")
 _TRANSITION_FIELDS: Final = ("status", "reason", "slot", "window_start", "window_end")
-_METRIC_FIELDS: Final = tuple(field.name for field in fields(MetricRow))
 
 
 class SlotCommittedError(LapwingError):
     """A slot of a rule was committed before; what this evaluation found is dropped."""
 
 
-class Store(Outbox):
-    """Alert state, history, outbox, metric rows and watermarks of one project.
+class Store(Outbox, LateSlots):
+    """Alert state, history, outbox, metric rows, late slots and watermarks of one project.
 
     Every method is one transaction and may be called from any thread; several processes may hold the same
     database open. NaN is no value: it comes back as None.
@@ -82,6 +81,8 @@ class Store(Outbox):
         messages: Sequence[Message],
         metrics: Sequence[MetricRow],
         now: datetime,
+        *,
+        as_of: datetime | None = None,
     ) -> None:
         """Keep what the evaluation of `state.slot` decided: all of it or nothing.
 
@@ -94,6 +95,7 @@ class Store(Outbox):
             messages: For the outbox; those whose key is known already are dropped.
             metrics: For the queue to the lake.
             now: Wall-clock time, UTC.
+            as_of: All that was received up to then was looked at; `now` if None.
 
         Raises:
             SlotCommittedError: The slot, or a later one, was committed before. Nothing is changed.
@@ -108,14 +110,7 @@ class Store(Outbox):
                 )
             _record(connection, transitions, now)
             enqueue(connection, messages, now)
-            if metrics:
-                connection.execute(
-                    insert(metric_queue),
-                    [
-                        {field: getattr(metric, field) for field in _METRIC_FIELDS} | {"as_of": now}
-                        for metric in metrics
-                    ],
-                )
+            queue_metrics(connection, metrics, as_of or now)
 
     def forget_rule(
         self, rule: RuleId, transitions: Sequence[Transition], messages: Sequence[Message], now: datetime
@@ -123,27 +118,9 @@ class Store(Outbox):
         """Drop the state of a rule that is no longer in the files, with its last words; its history stays."""
         with self._database.write() as connection:
             connection.execute(delete(rules).where(_is(rule)))
+            forget_late(connection, rule)
             _record(connection, transitions, now)
             enqueue(connection, messages, now)
-
-    def queued_metrics(self, after: int, limit: int) -> list[tuple[int, MetricRow, datetime]]:
-        """Rows of `record:` rules that wait for the lake: id, row and as-of time, by ascending id.
-
-        Args:
-            after: Highest id the lake has committed; ids are positive and never reused.
-            limit: At most so many.
-        """
-        query = select(metric_queue).where(metric_queue.c.id > after).order_by(metric_queue.c.id).limit(limit)
-        with self._database.read() as connection:
-            return [
-                (row["id"], MetricRow(**{field: row[field] for field in _METRIC_FIELDS}), row["as_of"])
-                for row in connection.execute(query).mappings()
-            ]
-
-    def forget_metrics(self, through: int) -> None:
-        """Drop the queued rows with ids up to and including `through`: the lake has committed them."""
-        with self._database.write() as connection:
-            connection.execute(delete(metric_queue).where(metric_queue.c.id <= through))
 
     def save_watermarks(self, marks: Mapping[str, datetime]) -> None:
         """Remember each model's watermark; one that would go back is left as it is."""

@@ -343,7 +343,9 @@ def test_times_are_told_of_what_was_stored(tmp_path: Path, refuse: Callable[[str
     refuse("poison")
     told: list[dict[str, list[datetime]]] = []
     bench = Bench(tmp_path, interval_s=0.01)
-    bench.writer._on_flushed = lambda times: told.append({k: v.to_pylist() for k, v in times.items()})
+    bench.writer._on_flushed = lambda flushed: told.append(
+        {k: v.to_pylist() for k, v in flushed.times.items()}
+    )
     later = START.replace(year=2027)
     bench.put(1, predictions("a", [*ids("1"), {"prediction_id": "poison", "time": later}]))
     bench.writer.start()

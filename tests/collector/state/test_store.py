@@ -64,6 +64,7 @@ rule_states = st.builds(
     RuleState,
     definition=texts,
     slot=st.none() | times,
+    since=st.none() | times,
     health=st.sampled_from(Health),
     no_data_since=st.none() | times,
     error_since=st.none() | times,

@@ -16,11 +16,20 @@ CREATE TABLE IF NOT EXISTS model_descriptions (
     model VARCHAR, table_name VARCHAR, described_at TIMESTAMP, description JSON, said JSON, facts JSON,
     logs_seen BIGINT
 );
--- Results of `record:` rules; where a window was computed again, the newest as_of holds.
+-- Results of `record:` rules, each as it was known at `as_of`: what was received up to then is in it.
 CREATE TABLE IF NOT EXISTS metric_values (
     metric VARCHAR, model VARCHAR, series MAP(VARCHAR, VARCHAR), window_start TIMESTAMP, window_end TIMESTAMP,
     value DOUBLE, sample_count BIGINT, label_coverage DOUBLE, as_of TIMESTAMP
 );
+-- What is known now: of each window and series the newest row, unless it says that there is nothing any more.
+CREATE VIEW IF NOT EXISTS metric_values_latest AS
+SELECT * FROM (
+    SELECT * FROM metric_values
+    QUALIFY row_number() OVER (
+        PARTITION BY metric, model, list_sort(map_entries(series)), window_start, window_end ORDER BY as_of DESC
+    ) = 1
+)
+WHERE value IS NOT NULL OR sample_count IS NOT NULL OR label_coverage IS NOT NULL;
 -- What models are compared with: one row per reference, then its frozen bins with their counts.
 CREATE TABLE IF NOT EXISTS reference_sets (
     model VARCHAR, reference VARCHAR, source VARCHAR, sample_count BIGINT, created_at TIMESTAMP

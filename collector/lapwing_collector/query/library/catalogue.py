@@ -62,6 +62,11 @@ class Metric:
     example: str
     sql: str
 
+    @property
+    def reads_labels(self) -> bool:
+        """Whether labels have a say in it."""
+        return "truth" in self.needs or "truth" in self.sql
+
 
 def _read() -> tuple[Mapping[str, Metric], str]:
     """Every metric by its name, and the SQL that makes the whole library."""

@@ -1,0 +1,53 @@
+"""What the SQL of a rule gives at a slot, live or again."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from lapwing_collector.errors import NotSeenYetError, QueryError
+from lapwing_collector.rules import (
+    NO_ROWS,
+    Outcome,
+    QueryFailure,
+    Rule,
+    evaluation_query,
+    rows_from,
+    wait_query,
+)
+
+RunQuery = Callable[[str, Mapping[str, Any], float], pa.Table]
+"""Runs SQL with parameters, within seconds."""
+
+
+def outcome_of(run_query: RunQuery, rule: Rule, slot: datetime, as_of: datetime) -> Outcome:
+    """What became of a rule's SQL.
+
+    Args:
+        run_query: Answers SQL over the lake.
+        rule: Whose SQL.
+        slot: When.
+        as_of: All that was received up to then is in the lake.
+    """
+    query = evaluation_query(rule, slot, as_of)
+    try:
+        answer = run_query(query.sql, query.parameters, rule.timeout.total_seconds())
+        rows = [tuple(row.values()) for row in answer.to_pylist()]
+    except NotSeenYetError:
+        return NO_ROWS
+    except (QueryError, ValueError, OverflowError) as error:  # or values that Python has no type for
+        return QueryFailure(str(error))
+    return rows_from([(field.name, str(field.type)) for field in answer.schema], rows)
+
+
+def is_complete(run_query: RunQuery, rule: Rule, slot: datetime, as_of: datetime) -> bool | None:
+    """What `wait_for.expr` gives; None for NULL, a failed query, and without `wait_for`."""
+    query = wait_query(rule, slot, as_of)
+    if query is None:
+        return None
+    try:
+        answer = run_query(query.sql, query.parameters, rule.timeout.total_seconds())
+    except QueryError:
+        return None
+    return answer.column(0)[0].as_py() if answer.num_rows else None
