@@ -18,6 +18,22 @@ _DECLARED: Final = f"""
     ORDER BY described_at DESC LIMIT 1
 """  # the newest holds
 
+_UNTIMED: Final = f"""
+    SELECT 1
+    FROM __ducklake_metadata_{LAKE}.ducklake_table AS t
+    JOIN __ducklake_metadata_{LAKE}.ducklake_schema AS s
+        ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+    JOIN __ducklake_metadata_{LAKE}.ducklake_column AS k
+        ON k.table_id = t.table_id AND k.column_name = 'prediction_time' AND k.parent_column IS NULL
+    JOIN __ducklake_metadata_{LAKE}.ducklake_data_file AS f
+        ON f.table_id = t.table_id AND f.end_snapshot IS NULL
+    LEFT JOIN __ducklake_metadata_{LAKE}.ducklake_file_column_stats AS c
+        ON c.data_file_id = f.data_file_id AND c.column_id = k.column_id
+    WHERE s.schema_name = 'labels' AND lower(t.table_name) = lower($table) AND t.end_snapshot IS NULL
+        AND k.end_snapshot IS NULL AND c.null_count IS DISTINCT FROM 0
+    LIMIT 1
+"""
+
 
 def prepare(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> None:
     """Make the views that metrics read, for every model that they are called for.
@@ -47,7 +63,7 @@ def subject_of(connection: duckdb.DuckDBPyConnection, table: str) -> Subject:
     declared = _declared(connection, table)
     inferred = infer(fields, labels or {}, declared)
     description = merged({Source.SDK: declared, Source.INFERRED: inferred})
-    return Subject(table, description, fields, labels)
+    return Subject(table, description, fields, labels, untimed=_has_untimed(connection, table))
 
 
 def _fields(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> Fields | None:
@@ -74,6 +90,18 @@ def _declared(connection: duckdb.DuckDBPyConnection, table: str) -> ModelDescrip
     except duckdb.CatalogException:
         return ModelDescription()
     return ModelDescription() if row is None else ModelDescription.from_json(row[0])
+
+
+def _has_untimed(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    """Whether some file of labels may have rows without the prediction's time, by the catalog's statistics.
+
+    DuckDB would open every file to find out.
+    """
+    try:
+        row = connection.execute(_UNTIMED, {"table": table}).fetchone()
+    except duckdb.CatalogException:
+        return True  # these tables are in no lake
+    return row is not None
 
 
 def _unknown(connection: duckdb.DuckDBPyConnection, table: str) -> QueryError:

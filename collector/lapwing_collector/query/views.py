@@ -31,12 +31,14 @@ class Subject:
         description: What is known of it, what is inferred included.
         fields: Fields of its predictions that have come.
         labels: Fields of its labels that have come; None while it has no table of labels.
+        untimed: Whether there may be labels that do not know the time of their prediction.
     """
 
     table: str
     description: ModelDescription
     fields: Fields
     labels: Fields | None = None
+    untimed: bool = True
 
 
 def views(subject: Subject) -> str:
@@ -46,6 +48,7 @@ def views(subject: Subject) -> str:
         for kind, select in (
             ("scored", _scored(subject)),
             ("truths", _truths(subject)),
+            ("untimed", _untimed(subject)),
             ("described", _described(subject)),
         )
     )
@@ -87,6 +90,11 @@ def _truths(subject: Subject) -> str:
     if subject.labels is None:
         return f"SELECT {_NO_LABELS}, NULL::{_truth_type(subject)} AS truth WHERE false"
     return f"SELECT *, {_truth(subject, subject.labels)} AS truth FROM {_table('labels', subject)}"
+
+
+def _untimed(subject: Subject) -> str:
+    condition = "prediction_time IS NULL" if subject.untimed else "false"
+    return f"SELECT * FROM ({_truths(subject)}) WHERE {condition}"
 
 
 def _described(subject: Subject) -> str:

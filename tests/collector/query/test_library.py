@@ -341,9 +341,11 @@ def test_what_is_behind_a_metric_stays_there(session: Session, sql: str) -> None
 
 
 def test_a_metric_names_its_model() -> None:
-    """Rules wait for the models of the metrics that they call."""
-    sql = "SELECT * FROM accuracy('Churn', $since, $until) JOIN predictions.other USING (version)"
-    assert tables_in(duckdb.connect(), sql) == {("predictions", "Churn"), ("predictions", "other")}
+    """Rules wait for the models of the metrics that they call, and follow their labels where these matter."""
+    sql = (
+        "FROM accuracy('Churn', $since, $until) JOIN prediction_count('other', $since, $until) USING (value)"
+    )
+    assert tables_in(duckdb.connect(), sql) == {("labeled", "Churn"), ("predictions", "other")}
 
 
 def test_unlike_rows_are_counted_apart(measured: Measured) -> None:

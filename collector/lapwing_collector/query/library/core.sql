@@ -12,6 +12,11 @@ SELECT * FROM query_table('temp.main."scored:' || replace(model, '"', '""') || '
 CREATE TEMP MACRO lapwing_all_truths(model) AS TABLE
 SELECT * FROM query_table('temp.main."truths:' || replace(model, '"', '""') || '"');
 
+-- name: lapwing_untimed_truths
+-- The labels that do not know the time of their prediction; where no file has any, none is opened for it.
+CREATE TEMP MACRO lapwing_untimed_truths(model) AS TABLE
+SELECT * FROM query_table('temp.main."untimed:' || replace(model, '"', '""') || '"');
+
 -- name: lapwing_described
 -- One row: task, positive_class, threshold, label_delay, newest (the newest event time of the model).
 CREATE TEMP MACRO lapwing_described(model) AS TABLE
@@ -26,72 +31,76 @@ WHERE p.time >= since::TIMESTAMP AND p.time < until::TIMESTAMP
     AND (stage IS NULL OR p.stage = stage)
     AND (as_of IS NULL OR p.received_at <= as_of::TIMESTAMP);
 
--- name: lapwing_truths
--- Labels of predictions of a span, or of an unknown time; corrected ones with each of their values.
--- The two parts are apart so that each is a filter that files can be skipped by.
-CREATE TEMP MACRO lapwing_truths(model, since, until, as_of) AS TABLE
-SELECT t.*
-FROM lapwing_all_truths(model) AS t
-WHERE t.label IS NOT NULL AND t.prediction_time >= since::TIMESTAMP AND t.prediction_time < until::TIMESTAMP
-    AND (as_of IS NULL OR t.received_at <= as_of::TIMESTAMP)
-UNION ALL
-SELECT t.*
-FROM lapwing_all_truths(model) AS t
-WHERE t.label IS NOT NULL AND t.prediction_time IS NULL
-    AND (as_of IS NULL OR t.received_at <= as_of::TIMESTAMP);
-
 -- name: lapwing_candidate
 -- What decides between labels of one prediction, and what it decides: the greatest holds.
 CREATE TEMP MACRO lapwing_candidate(moment, label, truth, received_at) AS
 {'time': moment, 'digest': md5(label::VARCHAR), 'truth': truth, 'received_at': received_at};
 
--- name: lapwing_slack
--- How far from a prediction its partner of another stage, made for the same request, may be in time.
-CREATE TEMP MACRO lapwing_slack(stage) AS
-CASE WHEN stage = 'production' THEN INTERVAL 0 SECONDS ELSE INTERVAL 1 HOUR END;
+-- name: lapwing_timed_candidates
+-- Labels of predictions of a span, received by `as_of`; corrected ones with each of their values.
+CREATE TEMP MACRO lapwing_timed_candidates(model, since, until, as_of) AS TABLE
+SELECT
+    t.prediction_id, t.prediction_time, t.request_id,
+    lapwing_candidate(t.time, t.label, t.truth, t.received_at) AS candidate
+FROM lapwing_all_truths(model) AS t
+WHERE t.label IS NOT NULL AND t.prediction_time >= since::TIMESTAMP AND t.prediction_time < until::TIMESTAMP
+    AND (as_of IS NULL OR t.received_at <= as_of::TIMESTAMP);
+
+-- name: lapwing_untimed_candidates
+CREATE TEMP MACRO lapwing_untimed_candidates(model, as_of) AS TABLE
+SELECT
+    t.prediction_id, t.request_id, lapwing_candidate(t.time, t.label, t.truth, t.received_at) AS candidate
+FROM lapwing_untimed_truths(model) AS t
+WHERE t.label IS NOT NULL AND (as_of IS NULL OR t.received_at <= as_of::TIMESTAMP);
+
+-- name: lapwing_by_time
+-- The label that holds, of predictions whose time and id are told. An interval is filtered by, not a set of
+-- ids, so that files can be skipped; nothing is a CTE that is read twice, for which every column is read.
+CREATE TEMP MACRO lapwing_by_time(model, since, until, as_of) AS TABLE
+SELECT l.prediction_time, l.prediction_id, max(l.candidate) AS candidate
+FROM lapwing_timed_candidates(model, since, until, as_of) AS l
+WHERE l.prediction_id IS NOT NULL
+GROUP BY ALL;
+
+-- name: lapwing_by_id
+-- The label that holds, of predictions of which only the id is told.
+CREATE TEMP MACRO lapwing_by_id(model, as_of) AS TABLE
+SELECT l.prediction_id, max(l.candidate) AS candidate
+FROM lapwing_untimed_candidates(model, as_of) AS l
+WHERE l.prediction_id IS NOT NULL
+GROUP BY ALL;
+
+-- name: lapwing_by_request
+-- The label that holds, of requests.
+CREATE TEMP MACRO lapwing_by_request(model, since, until, as_of) AS TABLE
+SELECT l.request_id, max(l.candidate) AS candidate
+FROM (
+    SELECT t.request_id, t.candidate
+    FROM lapwing_timed_candidates(model, since, until, as_of) AS t
+    WHERE t.prediction_id IS NULL
+    UNION ALL
+    SELECT u.request_id, u.candidate
+    FROM lapwing_untimed_candidates(model, as_of) AS u
+    WHERE u.prediction_id IS NULL
+) AS l
+GROUP BY ALL;
+
+-- name: lapwing_by_partner
+-- The label that holds, of requests for which a production prediction was made within an hour of the span.
+CREATE TEMP MACRO lapwing_by_partner(model, since, until, as_of) AS TABLE
+SELECT q.request_id, max(greatest(t.candidate, i.candidate)) AS candidate
+FROM lapwing_predictions(model, since::TIMESTAMP - INTERVAL 1 HOUR, until::TIMESTAMP + INTERVAL 1 HOUR, as_of, 'production') AS q
+LEFT JOIN lapwing_by_time(model, since::TIMESTAMP - INTERVAL 1 HOUR, until::TIMESTAMP + INTERVAL 1 HOUR, as_of) AS t
+    ON q.time = t.prediction_time AND q.prediction_id = t.prediction_id
+LEFT JOIN lapwing_by_id(model, as_of) AS i ON q.prediction_id = i.prediction_id
+WHERE q.request_id IS NOT NULL
+GROUP BY ALL;
 
 -- name: lapwing_labeled
 -- Predictions of a span with `truth`, `truth_time` and `truth_received_at`, NULL while unknown, and `mature`:
 -- whether the label can be expected by now. A label finds its prediction as in the view `labeled`; what is
 -- known of a production prediction holds for those of other stages with its request, too.
 CREATE TEMP MACRO lapwing_labeled(model, since, until, as_of, stage) AS TABLE
-WITH labels_of_span AS (
-    SELECT
-        t.prediction_id, t.prediction_time, t.request_id,
-        lapwing_candidate(t.time, t.label, t.truth, t.received_at) AS candidate
-    FROM lapwing_truths(
-        model, since::TIMESTAMP - lapwing_slack(stage), until::TIMESTAMP + lapwing_slack(stage), as_of
-    ) AS t
-),
-by_time AS (
-    SELECT l.prediction_time, l.prediction_id, max(l.candidate) AS candidate
-    FROM labels_of_span AS l
-    WHERE l.prediction_id IS NOT NULL AND l.prediction_time IS NOT NULL
-    GROUP BY ALL
-),
-by_id AS (
-    SELECT l.prediction_id, max(l.candidate) AS candidate
-    FROM labels_of_span AS l
-    WHERE l.prediction_id IS NOT NULL AND l.prediction_time IS NULL
-    GROUP BY ALL
-),
-by_request AS (
-    SELECT l.request_id, max(l.candidate) AS candidate
-    FROM labels_of_span AS l
-    WHERE l.prediction_id IS NULL
-    GROUP BY ALL
-),
-by_partner AS (
-    SELECT q.request_id, max(greatest(t.candidate, i.candidate)) AS candidate
-    FROM lapwing_predictions(
-        model, since::TIMESTAMP - lapwing_slack(stage), until::TIMESTAMP + lapwing_slack(stage), as_of,
-        'production'
-    ) AS q
-    LEFT JOIN by_time AS t ON q.time = t.prediction_time AND q.prediction_id = t.prediction_id
-    LEFT JOIN by_id AS i ON q.prediction_id = i.prediction_id
-    WHERE stage IS DISTINCT FROM 'production' AND q.request_id IS NOT NULL
-    GROUP BY ALL
-)
 SELECT
     p.*,
     greatest(t.candidate, i.candidate, r.candidate, s.candidate).truth AS truth,
@@ -100,10 +109,13 @@ SELECT
     p.time + d.label_delay <= least(as_of::TIMESTAMP, d.newest) AS mature
 FROM lapwing_predictions(model, since, until, as_of, stage) AS p
 CROSS JOIN lapwing_described(model) AS d
-LEFT JOIN by_time AS t ON p.time = t.prediction_time AND p.prediction_id = t.prediction_id
-LEFT JOIN by_id AS i ON p.prediction_id = i.prediction_id
-LEFT JOIN by_request AS r ON p.request_id = r.request_id
-LEFT JOIN by_partner AS s ON p.request_id = s.request_id AND p.stage <> 'production';
+LEFT JOIN lapwing_by_time(model, since, until, as_of) AS t
+    ON p.time = t.prediction_time AND p.prediction_id = t.prediction_id
+LEFT JOIN lapwing_by_id(model, as_of) AS i ON p.prediction_id = i.prediction_id
+LEFT JOIN lapwing_by_request(model, since, until, as_of) AS r ON p.request_id = r.request_id
+LEFT JOIN (
+    SELECT b.* FROM lapwing_by_partner(model, since, until, as_of) AS b WHERE stage IS DISTINCT FROM 'production'
+) AS s ON p.request_id = s.request_id AND p.stage <> 'production';
 
 -- name: lapwing_window_start
 -- Where the window that a time is in begins: windows of length `every` from `since` on; those of months and
