@@ -119,6 +119,8 @@ def _unknown(connection: duckdb.DuckDBPyConnection, table: str) -> QueryError:
 _ROLES: Final = {
     "prediction": "the predicted class or number (`prediction: output.value`)",
     "score": "the probability of the positive class (`score: output.score`, and `positive_class`)",
+    "probabilities": "the probability of the positive class (`score: output.score`, and `positive_class`) "
+    "or of each class (`scores: output.scores`)",
     "scores": "a probability per class, or a score per item (`scores: output.scores`)",
     "items": "the list of ranked items (`items: output.items`)",
     "truth": "the field of the label that holds the truth (`label: label.value`)",
@@ -127,6 +129,7 @@ _ROLES: Final = {
     "label_delay": "when labels can be expected (`label_delay: 7d`)",
 }
 """What plays a role, and how it is declared."""
+_DECLARED_AS: Final = {"truth": "label", "probabilities": "scores"}
 _TASKS: Final = frozenset(Task)
 
 
@@ -145,7 +148,7 @@ def _check_roles(call: Call, subject: Subject) -> None:
             f"{call.metric.name} is for models whose task is {role}, and {told}: "
             f"`task: {role}` in models/*.yaml declares it; {show}"
         )
-    declared = described.label if role == "truth" else getattr(described, role)
+    declared = getattr(described, _DECLARED_AS.get(role, role))
     if declared is not None:
         raise NotSeenYetError(
             f"{call.metric.name} needs {_ROLES[role]} of {subject.table}: that is {declared}, "

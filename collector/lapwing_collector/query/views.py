@@ -66,6 +66,8 @@ def known_roles(subject: Subject) -> frozenset[str]:
         or (_has(subject, told.scores) and told.positive_class is not None),
         "scores": _has(subject, told.scores),
         "items": _has(subject, told.items),
+        "probabilities": _has(subject, told.scores)
+        or (_has(subject, told.score) and told.positive_class is not None),
         "truth": subject.labels is None or _kind(subject.labels, told.label) is not None,
         "positive_class": told.positive_class is not None,
         "threshold": told.threshold is not None,
@@ -100,13 +102,15 @@ def _untimed(subject: Subject) -> str:
 def _described(subject: Subject) -> str:
     told = subject.description
     delay = told.label_delay
+    positive = _positive(subject)
     # Only who has to know how old rows are by now pays for it.
     newest = f"(SELECT max(time) FROM {_table('predictions_all', subject)})"
     if subject.labels is not None:
         newest = f"greatest({newest}, (SELECT max(time) FROM {_table('labels', subject)}))"
     columns = {
         "task": _text(told.task),
-        "positive_class": _text(_positive(subject)),
+        "positive_class": _text(positive),
+        "negative_class": _text(None if positive is None else _negative(positive)),
         "threshold": f"{'NULL' if told.threshold is None else repr(float(told.threshold))}::DOUBLE",
         "label_delay": "NULL::INTERVAL"
         if delay is None
@@ -241,6 +245,7 @@ def _positive(subject: Subject) -> str | None:
 
 
 def _negative(positive: str) -> str:
+    """What a class is called that is only known not to be the positive one."""
     return _OPPOSITES.get(positive, f"not {positive}")
 
 

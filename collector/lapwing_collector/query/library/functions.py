@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import duckdb
+from duckdb.func import FunctionNullHandling, PythonUDFType
+
+from lapwing_collector.query.library import levels
 
 PRIVATE: Final = "lapwing_"
 """How the names of functions and macros begin that queries cannot call."""
@@ -23,18 +26,32 @@ class Function:
         call: Takes the values of one row; a NULL among them makes the result NULL.
         takes: Types of what it takes.
         gives: Type of what it gives.
+        columns: Whether `call` takes and gives Arrow arrays of many rows instead, NULLs among them.
     """
 
     name: str
     call: Callable[..., Any]
     takes: tuple[str, ...]
     gives: str
+    columns: bool = False
 
 
-FUNCTIONS: Final[tuple[Function, ...]] = ()
+FUNCTIONS: Final[tuple[Function, ...]] = (
+    Function("lapwing_levels", levels.levels, ("DOUBLE[]",) * 3, levels.TYPE, columns=True),
+)
 
 
 def register(connection: duckdb.DuckDBPyConnection) -> None:
     """Let SQL on `connection` call the functions."""
     for function in FUNCTIONS:
-        connection.create_function(function.name, function.call, list(function.takes), function.gives)
+        if function.columns:
+            connection.create_function(
+                function.name,
+                function.call,
+                list(function.takes),
+                function.gives,
+                type=PythonUDFType.ARROW,
+                null_handling=FunctionNullHandling.SPECIAL,
+            )
+        else:
+            connection.create_function(function.name, function.call, list(function.takes), function.gives)
