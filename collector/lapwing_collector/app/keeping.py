@@ -100,6 +100,18 @@ def backup(file: Path | None, flags: Mapping[str, Any], tell: Tell, target: Path
     return _do("backup", {"target": str(target.resolve())}, file, flags, tell)
 
 
+def retype(  # noqa: PLR0917  # a field, its type, and where they are
+    file: Path | None, flags: Mapping[str, Any], tell: Tell, model: str, field: str, kind: str
+) -> Mapping[str, Any]:
+    """Give a field of a model another type.
+
+    Raises:
+        ConfigError: There is no such model, field or type.
+        LapwingError: It cannot be done now.
+    """
+    return _do("retype", {"model": model, "field": field, "type": kind}, file, flags, tell)
+
+
 def restore(file: Path | None, flags: Mapping[str, Any], tell: Tell, source: Path) -> Mapping[str, Any]:
     """Make a data directory of a backup, verified.
 
@@ -155,10 +167,18 @@ def _backup(maintenance: Maintenance, arguments: Mapping[str, Any], tell: Tell) 
     raise ConfigError("backup: expected the absolute path of a folder as `target`")
 
 
+def _retype(maintenance: Maintenance, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
+    match arguments:
+        case {"model": str(model), "field": str(field), "type": str(kind)}:
+            return maintenance.retype(model, field, kind, tell)
+    raise ConfigError("retype: expected the texts `model`, `field` and `type`")
+
+
 _WORK: Mapping[str, _Work] = {
     "compact": lambda maintenance, _, tell: maintenance.compact(tell),
     "retain": lambda maintenance, _, tell: maintenance.retain(tell),
     "erase": _erase,
+    "retype": _retype,
     "scrub": lambda maintenance, arguments, tell: maintenance.scrub(tell, arguments.get("only")),
     "backup": _backup,
 }

@@ -17,14 +17,16 @@ from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.pacing import Pacing, StoppedError
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.config.settings import RetentionSettings, Settings
-from lapwing_collector.errors import UnavailableError
-from lapwing_collector.lake import Lake
+from lapwing_collector.errors import ConfigError, UnavailableError, UnknownModelError
+from lapwing_collector.lake import Lake, declared_type
 from lapwing_collector.lake.catalog_file import copy_catalog, vacuum_catalog
 from lapwing_collector.lake.erasure import Subject, erase, record_erasure, remaining_in_lake
-from lapwing_collector.lake.files import all_files
+from lapwing_collector.lake.files import TableName, all_files
 from lapwing_collector.lake.retention import Keep, Removal, Retention
+from lapwing_collector.lake.retyping import retype
 from lapwing_collector.lake.scrub import scrub
 from lapwing_collector.lake.upkeep import Tally, Upkeep
+from lapwing_collector.model.description import parts
 from lapwing_collector.wal import Log
 
 logger = logging.getLogger(__name__)
@@ -171,6 +173,36 @@ class Maintenance:
                 extra={"action": "erased"},
             )
             return {**asdict(erased), "verified": not remaining, "remaining": remaining, "at": at.isoformat()}
+
+    def retype(self, model: str, name: str, kind: str, tell: Tell = tell_nobody) -> dict[str, Any]:
+        """Give a field of a model another type, and let values that fit it now come from `extra`.
+
+        Raises:
+            ConfigError: There is no such model, field or type.
+            UnavailableError: New fields come all the time.
+        """
+        table = self._lake.table_names.get(model)
+        if table is None:
+            raise UnknownModelError(f"there is no model {model!r}; `lapwing models` lists those there are")
+        try:
+            path, wanted = parts(name), declared_type(kind)
+        except ValueError as error:
+            raise ConfigError(f"retype: expected {error}") from error
+        target = TableName("labels" if path[0] == "label" else "predictions_all", table)
+        with self._at_once():
+            try:
+                done = retype(
+                    self._lake.catalog,
+                    self._upkeep.rewriter,
+                    target,
+                    path,
+                    wanted,
+                    lambda rows, total: tell("rows", rows, total),
+                )
+            finally:  # a commit that seems to fail may have taken place
+                self._lake.forget(target)
+        logger.info("%s of %s is %s now", name, target.sql, kind, extra={"action": "retyped", **asdict(done)})
+        return asdict(done)
 
     def backup(self, target: Path, tell: Tell = tell_nobody) -> dict[str, Any]:
         """Copy the data directory into the new folder `target`, as it is at one moment.

@@ -32,7 +32,7 @@ def compact(config: Config = None, data: Data = None, as_json: AsJson = False) -
     """Merge the small files of every table now; the collector does it by and by."""
     from lapwing_collector.app.keeping import compact as work
 
-    with _progress() as tell:
+    with progress() as tell:
         done = work(config, {"data": data}, tell)
     _say(
         done,
@@ -46,7 +46,7 @@ def retain(config: Config = None, data: Data = None, as_json: AsJson = False) ->
     """Remove rows that the settings under `retention` keep no longer, now; the collector does it hourly."""
     from lapwing_collector.app.keeping import retain as work
 
-    with _progress() as tell:
+    with progress() as tell:
         done = work(config, {"data": data}, tell)
     _say(done, f"{done['rows_removed']:,} rows of {done['files_removed']:,} files are gone", as_json=as_json)
 
@@ -71,7 +71,7 @@ def erase(  # noqa: PLR0917  # typer passes them by name
     """
     from lapwing_collector.app.keeping import erase as work
 
-    with _progress() as tell:
+    with progress() as tell:
         done = work(
             config,
             {"data": data},
@@ -102,7 +102,7 @@ def backup(
     """Copy the data directory while it is used; nothing that was acknowledged before is missing."""
     from lapwing_collector.app.keeping import backup as work
 
-    with _progress() as tell:
+    with progress() as tell:
         done = work(config, {"data": data}, tell, target)
     _say(done, f"{target}: {done['files']:,} files, {_size(done['bytes'])}", as_json=as_json)
 
@@ -116,7 +116,7 @@ def restore(
     """Make a data directory of a backup, and verify every file of it."""
     from lapwing_collector.app.keeping import restore as work
 
-    with _progress() as tell:
+    with progress() as tell:
         done = work(config, {"data": data}, tell, source)
     _say(done, f"restored as of {done['taken_at']}, {done['files']:,} files verified", as_json=as_json)
 
@@ -136,7 +136,7 @@ def doctor(
     """Examine a data directory; exits with 1 where something is wrong, and says what to do."""
     from lapwing_collector.app.doctor import examine
 
-    with _progress() as tell:
+    with progress() as tell:
         findings = examine(config, {"data": data}, tell, scrub_files=scrub, rebuild=rebuild_catalog)
     if as_json:
         print(json.dumps([each.as_dict() for each in findings], indent=1))  # noqa: T201  # what is asked for
@@ -162,7 +162,7 @@ def _show(findings: "list[Any]") -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Tell]:
+def progress() -> Iterator[Tell]:
     """A bar on a terminal; nothing where nobody looks."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

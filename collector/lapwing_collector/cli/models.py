@@ -84,6 +84,30 @@ def check(files: Annotated[list[Path], typer.Argument(help="Files that describe 
     typer.echo(f"{len(models)} models in {len(files)} files are fine")
 
 
+@models_app.command("retype")
+def retype(  # noqa: PLR0917  # typer passes them by name
+    model: Annotated[str, typer.Argument(help="The model.")],
+    field: Annotated[str, typer.Argument(help="The field, such as inputs.age.")],
+    kind: Annotated[str, typer.Argument(metavar="TYPE", help="The type it is to have, such as DOUBLE.")],
+    config: Config = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Give a field another type: values in `extra` that fit go to the column, others in it to `extra`."""
+    from lapwing_collector.app.keeping import retype as work
+    from lapwing_collector.cli.keeping import progress
+
+    with progress() as tell:
+        done = work(config, {"data": data}, tell, model, field, kind)
+    if as_json:
+        _write_json(dict(done))
+    else:
+        typer.echo(
+            f"{field} of {model} is {kind} now, in {done['rows']:,} rows: "
+            f"{done['into_column']:,} values came from extra, {done['into_extra']:,} went there"
+        )
+
+
 def _known(described: dict[str, Any]) -> Iterator[dict[str, str | None]]:
     """A row for each value, those that are not known, too; features stand with the fields."""
     for name in _SHOWN:

@@ -22,9 +22,10 @@ from lapwing_collector.engine import literal
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.files import StoredFile, TableName, delete_files
 from lapwing_collector.lake.parquet import ROW_GROUP_ROWS, write_parquet_parts
+from lapwing_collector.lake.shapes import Path as FieldPath
 from lapwing_collector.lake.snapshots import DataFile, add_files, end_files
 from lapwing_collector.lake.statements import statement
-from lapwing_collector.lake.tables import Tables
+from lapwing_collector.lake.tables import Table, Tables
 from lapwing_collector.model.records import UNTYPED
 
 _MEMORY_LIMIT: Final = "256MB"
@@ -98,11 +99,13 @@ class Rewriter:
             duckdb.Error: A file cannot be read, or the catalog refuses.
         """
         deletions = self._deletions(files)
-        among = f"filename IN ({', '.join(literal(str(each.path)) for each in files)})"
-        before = int(self.read(f"SELECT count(*) AS n FROM {table.sql} WHERE {among}").column("n")[0].as_py())
+        counted = self.read(f"SELECT count(*) AS n FROM {table.sql} WHERE {_among(files)}")
+        before = int(counted.column("n")[0].as_py())
         if before != sum(file.rows for file in files) - sum(rows for _, _, rows in deletions):
             raise ConflictError(f"{table.sql}: a query sees {before} rows of its files, the catalog others")
-        new = self._write(table, f"{among} AND ({keep})", parameters or {}, pause)
+        parts = _paced(self.rows_of(table, files, keep, parameters), pause)
+        described = Tables(self._catalog)[table]
+        new = self.write(described, described.columns, parts)
         after = new.written.footer.num_rows if new is not None else 0
         reach("maintenance.before_exchange")
         self._exchange(table, files, deletions, new, carry_progress=carry_progress)
@@ -184,32 +187,50 @@ class Rewriter:
             self._reader = reader
         return self._reader
 
-    def _write(
-        self, table: TableName, where: str, parameters: Mapping[str, Any], pause: Pause
-    ) -> DataFile | None:
-        """Write the rows that `where` is true for; None where there are none."""
+    def rows_of(
+        self,
+        table: TableName,
+        files: Sequence[StoredFile],
+        keep: str = "true",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Iterator[pa.Table]:
+        """The rows of some files that `keep` is true for, in parts.
+
+        Raises:
+            duckdb.Error: A file cannot be read.
+        """
         connection = self._connection()
         untyped = {
             name
             for name, kind, *_ in connection.execute(f"DESCRIBE {table.sql}").fetchall()
             if kind == "JSON"
         }
-        reader = connection.execute(f"SELECT * FROM {table.sql} WHERE {where}", dict(parameters))
+        where = f"{_among(files)} AND ({keep})"
+        reader = connection.execute(f"SELECT * FROM {table.sql} WHERE {where}", dict(parameters or {}))
         batches = reader.to_arrow_reader(ROW_GROUP_ROWS)
         schema = pa.schema(
             [pa.field(each.name, UNTYPED) if each.name in untyped else each for each in batches.schema]
         )
-        parts = _paced((pa.Table.from_batches([batch]).cast(schema) for batch in batches), pause)
+        return (pa.Table.from_batches([batch]).cast(schema) for batch in batches if batch.num_rows)
+
+    def write(
+        self, table: Table, columns: Mapping[FieldPath, int], parts: Iterator[pa.Table]
+    ) -> DataFile | None:
+        """Write rows into a new file of `table` whose columns have these numbers; None where there are none.
+
+        Raises:
+            ConflictError: A column of the rows has no number.
+            OSError: The disk is full, or refuses.
+        """
         first = next(parts, None)
         if first is None:
             return None
-        described = Tables(self._catalog)[table]
-        file = described.folder / f"{uuid.uuid4()}.parquet"
+        file = table.folder / f"{uuid.uuid4()}.parquet"
         try:
-            written = write_parquet_parts(file, chain([first], parts), described.columns)
+            written = write_parquet_parts(file, chain([first], parts), columns)
         except KeyError as error:  # a column went since the rows began to be read
-            raise ConflictError(f"{table.sql}: {error} is no column any more") from error
-        return DataFile(described, file, written)
+            raise ConflictError(f"{table.sql_name}: {error} is no column any more") from error
+        return DataFile(table, file, written)
 
     def _exchange(
         self,
@@ -233,6 +254,11 @@ class Rewriter:
     def _deletions(self, files: Sequence[StoredFile]) -> list[tuple[Any, ...]]:
         numbers = ", ".join(str(file.number) for file in files)
         return self._catalog.rows(statement("deletions", files=numbers))
+
+
+def _among(files: Sequence[StoredFile]) -> str:
+    """The condition that a row is in one of some files."""
+    return f"filename IN ({', '.join(literal(str(each.path)) for each in files)})"
 
 
 def _without(rows: pa.Table, start: int, deleted: pa.ChunkedArray) -> pa.Table:

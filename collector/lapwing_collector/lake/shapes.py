@@ -79,19 +79,19 @@ def reconcile(
             if target is None or kind == UNTYPED:  # no column: nothing is as long as all rows
                 for index, values in parts.items():
                     for row in _indices(values.is_valid()):
-                        leftovers[starts[index] + row][name] = _jsonable(values[row])
+                        leftovers[starts[index] + row][name] = jsonable(values[row])
                 continue
             values = _over_all_rows(parts, kind, starts)
             fitting = convert(values, target)
             columns[path] = pc.coalesce(columns[path], fitting) if path in columns else fitting
             if kind != target:
                 for row in _indices(pc.and_(values.is_valid(), fitting.is_null())):
-                    leftovers[row][name] = _jsonable(values[row])
+                    leftovers[row][name] = jsonable(values[row])
     shape = typing.shape()
     rows = _with_extra(rows, leftovers)
     absent = cache(partial(pa.nulls, rows.num_rows))
     for root, kind in shape.items():
-        rows = rows.append_column(pa.field(root, kind), _assemble((root,), kind, columns, absent))
+        rows = rows.append_column(pa.field(root, kind), assemble((root,), kind, columns, absent))
     return Reconciled(rows, shape)
 
 
@@ -126,7 +126,7 @@ class _Typing:
         stored_integers_exact: Callable[[Path], bool],
         declared: Mapping[Path, pa.DataType],
     ) -> None:
-        self._leaves = dict(_leaves((), known))
+        self._leaves = dict(leaves((), known))
         self._spellings = {
             tuple(part.lower() for part in path[:depth]): path[:depth]
             for path in self._leaves
@@ -201,12 +201,15 @@ def _inferred(arriving: Mapping[pa.DataType, Parts]) -> pa.DataType:
     )
 
 
-def _leaves(path: Path, types: Shape | pa.StructType) -> list[tuple[Path, pa.DataType]]:
+def leaves(path: Path, types: Shape | pa.DataType) -> list[tuple[Path, pa.DataType]]:
+    """Every field below a place, with its type: those inside of structs, and what is none itself."""
+    if isinstance(types, pa.DataType) and not type_.is_struct(types):
+        return [(path, types)]
     named = types.items() if isinstance(types, Mapping) else [(field.name, field.type) for field in types]
     return [
         leaf
         for name, kind in named
-        for leaf in (_leaves((*path, name), kind) if type_.is_struct(kind) else [((*path, name), kind)])
+        for leaf in (leaves((*path, name), kind) if type_.is_struct(kind) else [((*path, name), kind)])
     ]
 
 
@@ -238,7 +241,7 @@ def _over_all_rows(parts: Parts, kind: pa.DataType, starts: Sequence[int]) -> pa
     return pa.concat_arrays(pieces)
 
 
-def _assemble(
+def assemble(
     path: Path,
     kind: pa.DataType,
     columns: Mapping[Path, pa.Array],
@@ -251,7 +254,7 @@ def _assemble(
     if not type_.is_struct(kind):
         values = columns.get(path)
         return absent(kind) if values is None else values
-    children = [_assemble((*path, field.name), field.type, columns, absent) for field in kind]
+    children = [assemble((*path, field.name), field.type, columns, absent) for field in kind]
     empty = reduce(pc.and_, (child.is_null() for child in children))
     return pa.StructArray.from_arrays(children, fields=list(kind), mask=empty)
 
@@ -292,7 +295,7 @@ def _with_extra(rows: pa.Table, leftovers: Mapping[int, Mapping[str, Any]]) -> p
     return rows.set_column(index, rows.schema.field(index), extra)
 
 
-def _jsonable(value: pa.Scalar) -> Any:
+def jsonable(value: pa.Scalar) -> Any:
     """The value as JSON can hold it: bytes in base64, NaN and infinities by name."""
     if value.type == UNTYPED:
         return json.loads(value.value.as_py())

@@ -60,22 +60,21 @@ def add_files(catalog: Catalog, files: Sequence[DataFile], extra_info: str | Non
 
     Args:
         catalog: To be written.
-        files: At most one for a table.
+        files: Any number of each table.
         extra_info: What the snapshot says of itself, if anything.
     """
     tables = ", ".join(str(file.table.number) for file in files)
     [(snapshot, first_file)] = catalog.rows(statement("newest_snapshot"))
     found = catalog.native(statement("table_totals", tables=tables))
-    totals = {table: numbers for table, *numbers in (map(int, row) for row in found)}
+    before = {table: numbers for table, *numbers in (map(int, row) for row in found)}
+    totals: dict[int, list[int]] = dict(before)
     described: list[tuple[Any, ...]] = []
     statistics: list[tuple[Any, ...]] = []
-    grown: list[tuple[int, ...]] = []
-    new: list[tuple[int, ...]] = []
     for number, file in enumerate(files, start=first_file):
         table = file.table.number
         written = file.written
         records = written.footer.num_rows
-        stored, next_row, stored_bytes = totals.get(table, (0, 0, 0))
+        stored, next_row, stored_bytes = totals.get(table, [0, 0, 0])
         described.append(
             (
                 number,
@@ -89,9 +88,10 @@ def add_files(catalog: Catalog, files: Sequence[DataFile], extra_info: str | Non
             )
         )
         statistics += [(number, table, *column) for column in _statistics(file)]
-        total = (table, stored + records, next_row + records, stored_bytes + written.size_bytes)
-        (grown if table in totals else new).append(total)
-    changes = ",".join(f"inserted_into_table:{file.table.number}" for file in files)
+        totals[table] = [stored + records, next_row + records, stored_bytes + written.size_bytes]
+    new = [(table, *numbers) for table, numbers in totals.items() if table not in before]
+    grown = [(table, *numbers) for table, numbers in totals.items() if table in before]
+    changes = ",".join(f"inserted_into_table:{table}" for table in totals)
     catalog.rows(statement("add_snapshot"), [snapshot + 1, len(files)])
     catalog.rows(statement("add_changes"), [snapshot + 1, changes, extra_info])
     for name, rows, schema in (

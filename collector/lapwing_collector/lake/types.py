@@ -92,3 +92,10 @@ def arrow_type(name: str, inner: Mapping[str, pa.DataType]) -> pa.DataType:
     if name == "map":
         return pa.map_(inner["key"], inner["value"])
     return _CATALOG_NAMES[name]
+
+
+def catalog_name(kind: pa.DataType) -> str:
+    """How DuckLake's catalog names a type that people may declare."""
+    if pa.types.is_list(kind):
+        return "list"
+    return next(name for name, known in _CATALOG_NAMES.items() if known == kind)

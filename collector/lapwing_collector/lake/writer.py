@@ -187,6 +187,11 @@ class Lake:
         with self._catalog.exclusive():
             return dict(self._names)
 
+    def forget(self, key: Key) -> None:
+        """Read a table anew before the next flush, because somebody else changed its columns."""
+        with self._catalog.exclusive():
+            self._tables.forget([key])
+
     def shapes(self, keys: Collection[Key]) -> dict[Key, Mapping[str, pa.DataType]]:
         """Types of the root columns that users' fields make up, for those of the tables that there are.
 

@@ -161,6 +161,28 @@ def test_a_model_that_nobody_described_is_inferred(data: Path) -> None:
     assert (told["described_at"], told["label"], told["sources"]["label"]) == (None, "label", "inferred")
 
 
+def test_a_field_gets_another_type(tmp_path: Path) -> None:
+    """Nobody owns the lake, so the command does it; a wrong model, field or type is told."""
+    lake = Lake.open(tmp_path / "lake")
+    lake.flush([predictions("Churn", [{"inputs.age": "41"}, {"inputs.age": "x"}])], [], Progress(1, 0))
+    lake.close()
+    assert said(tmp_path, "retype", "Churn", "inputs.age", "bigint") == (
+        "inputs.age of Churn is bigint now, in 2 rows: 0 values came from extra, 1 went there\n"
+    )
+    done = json.loads(said(tmp_path, "retype", "Churn", "inputs.age", "DOUBLE", "--json"))
+    assert done == {"rows": 2, "into_column": 0, "into_extra": 0}
+    [field] = json.loads(said(tmp_path, "show", "Churn", "--json"))["fields"]
+    assert (field["type"], field["rows_in_extra"]) == ("DOUBLE", 1)
+    for arguments, why in (
+        (["churn", "inputs.age", "DOUBLE"], "there is no model 'churn'"),
+        (["Churn", "inputs.aeg", "DOUBLE"], "has no column inputs.aeg"),
+        (["Churn", "inputs..", "DOUBLE"], "expected a field such as inputs.age"),
+        (["Churn", "inputs.age", "NUMERIC"], "expected one of BOOLEAN, BIGINT"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            said(tmp_path, "retype", *arguments)
+
+
 def test_a_model_of_labels_only_is_shown(data: Path) -> None:
     """A model that has no predictions yet shows its label."""
     [row] = json.loads(said(data, "show", "only labels", "--json"))["fields"]

@@ -321,3 +321,45 @@ ORDER BY ALL;
 -- The newest of each model.
 SELECT model, described_at, description, said, facts, logs_seen FROM model_descriptions
 QUALIFY row_number() OVER (PARTITION BY model ORDER BY described_at DESC) = 1;
+
+-- name: newest_column
+-- For SQLite itself: the greatest number that a column of a table ever had.
+SELECT max(column_id) FROM ducklake_column WHERE table_id = $table;
+
+-- name: tell_of_retyping
+-- The newest snapshot, made in the same transaction, changes a table's columns.
+UPDATE __ducklake_metadata_lake.ducklake_snapshot_changes
+SET changes_made = concat_ws(',', 'altered_table:$table', nullif(changes_made, ''))
+WHERE snapshot_id = (SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot);
+UPDATE __ducklake_metadata_lake.ducklake_snapshot
+SET schema_version = schema_version + 1
+WHERE snapshot_id = (SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot);
+INSERT INTO __ducklake_metadata_lake.ducklake_schema_versions
+SELECT snapshot_id, schema_version, $table FROM __ducklake_metadata_lake.ducklake_snapshot
+ORDER BY snapshot_id DESC
+LIMIT 1;
+
+-- name: retype_column
+UPDATE __ducklake_metadata_lake.ducklake_column
+SET end_snapshot = (SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot)
+WHERE table_id = $table AND column_id = $column AND end_snapshot IS NULL;
+INSERT INTO __ducklake_metadata_lake.ducklake_column
+SELECT
+    column_id, end_snapshot, NULL, table_id, column_order, column_name, $kind, initial_default, default_value,
+    nulls_allowed, parent_column, default_value_type, default_value_dialect
+FROM __ducklake_metadata_lake.ducklake_column
+WHERE table_id = $table AND column_id = $column
+    AND end_snapshot = (SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot);
+
+-- name: end_inner_columns
+UPDATE __ducklake_metadata_lake.ducklake_column
+SET end_snapshot = (SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot)
+WHERE table_id = $table AND parent_column = $column AND end_snapshot IS NULL;
+
+-- name: add_element
+-- What a list is made of.
+INSERT INTO __ducklake_metadata_lake.ducklake_column
+SELECT
+    $number, max(snapshot_id), NULL, $table, $number, 'element', $kind, NULL, 'NULL', 1, $column, 'literal',
+    'duckdb'
+FROM __ducklake_metadata_lake.ducklake_snapshot;
