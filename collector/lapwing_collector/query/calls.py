@@ -18,10 +18,12 @@ class Call:
     Attributes:
         metric: Which.
         models: The tables of the models that it is called for.
+        fields: The fields that it is to go over, as far as they are written out.
     """
 
     metric: Metric
     models: tuple[str, ...]
+    fields: tuple[str, ...] = ()
 
 
 def calls_in(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Call, ...]:
@@ -43,11 +45,18 @@ def calls_of(tree: Any) -> Iterator[Call]:
         if node.get("type") == "TABLE_FUNCTION":
             metric = METRICS.get(str(node["function"]["function_name"]).lower())
             if metric is not None:
-                yield Call(metric, tuple(_models(metric, node["function"])))
+                given = _arguments(metric, node["function"])
+                place = node["function"].get("query_location")
+                yield Call(metric, tuple(_models(metric, given, place)), tuple(_fields(given)))
 
 
-def _models(metric: Metric, function: dict[str, Any]) -> Iterator[str]:
-    given = _arguments(metric, function)
+def _fields(given: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for each in given.get("fields", {}).get("children", ()):
+        if isinstance(name := each.get("value", {}).get("value"), str):
+            yield name
+
+
+def _models(metric: Metric, given: dict[str, dict[str, Any]], place: int | None) -> Iterator[str]:
     for parameter in metric.parameters:
         if parameter.name not in metric.models:
             continue
@@ -64,7 +73,7 @@ def _models(metric: Metric, function: dict[str, Any]) -> Iterator[str]:
                 f"{metric.name} needs the name of a model as a text, as in "
                 f"{metric.name}('churn', …): the argument {parameter.name} is "
                 + ("missing" if argument is None else "no constant text"),
-                position=function.get("query_location"),
+                position=place,
             )
         yield value["value"]
 

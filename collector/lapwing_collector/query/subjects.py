@@ -1,6 +1,8 @@
 """Finds out what a model is that metrics are called for: its description, and the fields that have come."""
 
+import difflib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import duckdb
@@ -11,7 +13,7 @@ from lapwing_collector.errors import NotSeenYetError, QueryError
 from lapwing_collector.model.description import ModelDescription, Source, Task, dotted, infer, merged
 from lapwing_collector.query.calls import Call
 from lapwing_collector.query.mistakes import query_error
-from lapwing_collector.query.views import Fields, Subject, known_roles, views
+from lapwing_collector.query.views import FIELDS, Fields, Subject, known_roles, views
 
 _DECLARED: Final = f"""
     SELECT description FROM {LAKE}.main.model_descriptions WHERE lower(table_name) = lower($table)
@@ -43,11 +45,13 @@ def prepare(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> Non
         QueryError: Nobody told what plays a role that a metric needs.
     """
     subjects = {model: subject_of(connection, model) for call in calls for model in call.models}
+    apart = {model for call in calls if FIELDS in call.metric.needs for model in call.models}
     for call in calls:
         for model in call.models:
             _check_roles(call, subjects[model])
+            _check_fields(call, subjects[model])
     for subject in subjects.values():
-        connection.execute(views(subject))
+        connection.execute(views(replace(subject, apart=subject.table in apart)))
 
 
 def subject_of(connection: duckdb.DuckDBPyConnection, table: str) -> Subject:
@@ -158,3 +162,13 @@ def _check_roles(call: Call, subject: Subject) -> None:
         f"{call.metric.name} needs {_ROLES[role]} of {subject.table}, and nothing tells it: "
         f"declare it in models/*.yaml; {show}"
     )
+
+
+def _check_fields(call: Call, subject: Subject) -> None:
+    unknown = next((name for name in call.fields if name not in subject.fields), None)
+    if unknown is not None:
+        near = tuple(difflib.get_close_matches(unknown, subject.fields, n=3))
+        meant = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise NotSeenYetError(
+            f"no prediction of {subject.table} has brought {unknown}{meant}", candidates=near
+        )

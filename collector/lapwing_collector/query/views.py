@@ -14,6 +14,9 @@ _types = pa.types
 Fields = Mapping[str, pa.DataType]
 """Types of columns and of what is inside structs, by dotted name."""
 
+FIELDS: Final = "fields"
+"""What a metric needs that goes over many fields."""
+
 _BOOLEANS: Final = {"1": "true", "0": "false", "True": "true", "False": "false"}
 _OPPOSITES: Final = {"true": "false", "false": "true", "1": "0", "0": "1", "yes": "no", "no": "yes"}
 _NO_LABELS: Final = (
@@ -32,6 +35,7 @@ class Subject:
         fields: Fields of its predictions that have come.
         labels: Fields of its labels that have come; None while it has no table of labels.
         untimed: Whether there may be labels that do not know the time of their prediction.
+        apart: Whether each field is wanted as a column of its own, for metrics that go over many.
     """
 
     table: str
@@ -39,6 +43,7 @@ class Subject:
     fields: Fields
     labels: Fields | None = None
     untimed: bool = True
+    apart: bool = False
 
 
 def views(subject: Subject) -> str:
@@ -73,8 +78,8 @@ def known_roles(subject: Subject) -> frozenset[str]:
         "threshold": told.threshold is not None,
         "label_delay": told.label_delay is not None,
     }
-    tasks = {told.task} if told.task is not None else set()
-    return frozenset(tasks | {role for role, known in has.items() if known})
+    always = {FIELDS} | ({told.task} if told.task is not None else set())
+    return frozenset(always | {role for role, known in has.items() if known})
 
 
 def _scored(subject: Subject) -> str:
@@ -84,8 +89,33 @@ def _scored(subject: Subject) -> str:
         "scores": _scores(subject),
         "items": _items(subject),
     }
+    if subject.apart:
+        columns |= _apart(subject.fields)
     added = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
     return f"SELECT *, {added} FROM {_table('predictions_all', subject)}"
+
+
+def _apart(fields: Fields) -> dict[str, str]:
+    """Each field of inputs and output as a column: as it is, if a number as one, if a category as text.
+
+    A column without a name for each kind lets metrics go over fields that a model has none of.
+    """
+    columns = {'"leaf:"': "NULL::VARCHAR", '"number:"': "NULL::DOUBLE", '"text:"': "NULL::VARCHAR"}
+    for name, kind in fields.items():
+        if parts(name)[0] not in {"inputs", "output"} or parts(name)[1:] == ():
+            continue
+        place = _place(name)
+        if _types.is_floating(kind):
+            place = f"CASE WHEN NOT isnan({place}) THEN {place} END"
+            columns[identifier(f"number:{name}")] = (
+                f"CASE WHEN isfinite({_place(name)}) THEN {_place(name)}::DOUBLE END"
+            )
+        elif _types.is_integer(kind):
+            columns[identifier(f"number:{name}")] = f"{place}::DOUBLE"
+        elif _types.is_string(kind) or _types.is_boolean(kind):
+            columns[identifier(f"text:{name}")] = f"{place}::VARCHAR"
+        columns[identifier(f"leaf:{name}")] = place
+    return columns
 
 
 def _truths(subject: Subject) -> str:

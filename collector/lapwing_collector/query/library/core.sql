@@ -233,3 +233,12 @@ CREATE TEMP MACRO lapwing_coverage(truth) AS count(truth) / count(*);
 -- name: lapwing_maturity
 -- Share of predictions whose label can be expected by now; NULL where nobody said when. Aggregates.
 CREATE TEMP MACRO lapwing_maturity(mature) AS avg(mature::INTEGER);
+
+-- name: lapwing_chosen
+-- Whether a column is a field of this kind (leaf:, number:, text:) that is asked for; all are if `fields` is NULL.
+CREATE TEMP MACRO lapwing_chosen(kind, name, fields) AS
+starts_with(name, kind) AND (name = kind OR fields IS NULL OR list_contains(fields, name[length(kind) + 1 :]));
+
+-- name: lapwing_quantile_name
+-- How a quantile is labelled: 0.5, 0.99.
+CREATE TEMP MACRO lapwing_quantile_name(q) AS q::DOUBLE::VARCHAR;

@@ -3,7 +3,7 @@
 -- needs:
 -- summary: How many predictions were made, each counted with its sampling weight.
 -- formula: sum(w)
--- source: -
+-- source: counted; `sample_count` is the number of rows that were kept
 -- example: FROM prediction_count('churn', $window_start, $window_end, segments := {'version': version})
 CREATE TEMP MACRO prediction_count(
     model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production'
@@ -23,4 +23,376 @@ SELECT
     count(*) AS sample_count
 FROM chosen AS c
 GROUP BY c.labels, c.start
+ORDER BY ALL;
+
+-- name: prediction_rate
+-- group: traffic
+-- needs:
+-- summary: Predictions per second.
+-- formula: sum(w) / seconds of the window
+-- source: counted, each with its sampling weight
+-- example: FROM prediction_rate('churn', $window_start, $window_end, every := INTERVAL 1 MINUTE)
+CREATE TEMP MACRO prediction_rate(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production'
+) AS TABLE
+WITH chosen AS (
+    SELECT
+        segments AS labels,
+        lapwing_window_start(every, time, since) AS start,
+        coalesce(weight, 1.0) AS w
+    FROM lapwing_predictions(model, since, until, as_of, stage)
+),
+sums AS (
+    SELECT
+        c.labels,
+        c.start AS window_start,
+        lapwing_window_end(every, c.start, since, until) AS window_end,
+        sum(c.w) AS w,
+        count(*) AS sample_count
+    FROM chosen AS c
+    GROUP BY c.labels, c.start
+)
+SELECT
+    unnest(s.labels),
+    s.window_start,
+    s.window_end,
+    lapwing_ratio(s.w, epoch(s.window_end - s.window_start)) AS value,
+    s.sample_count
+FROM sums AS s
+ORDER BY ALL;
+
+-- name: error_rate
+-- group: traffic
+-- needs:
+-- summary: Share of calls that ended with an error.
+-- formula: sum(w * [error_type is not null]) / sum(w)
+-- source: interval: Wilson (1927) on the effective number of rows
+-- example: FROM error_rate('churn', $window_start, $window_end, segments := {'version': version})
+CREATE TEMP MACRO error_rate(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    confidence := 0.95
+) AS TABLE
+WITH chosen AS (
+    SELECT
+        segments AS labels,
+        lapwing_window_start(every, time, since) AS start,
+        (error_type IS NOT NULL)::INTEGER AS hit,
+        coalesce(weight, 1.0) AS w
+    FROM lapwing_predictions(model, since, until, as_of, stage)
+),
+sums AS (
+    SELECT
+        c.labels,
+        c.start,
+        lapwing_ratio(sum(c.w * c.hit), sum(c.w)) AS share,
+        lapwing_effective_count(c.w) AS effective,
+        count(*) AS sample_count
+    FROM chosen AS c
+    GROUP BY c.labels, c.start
+)
+SELECT
+    unnest(s.labels),
+    s.start AS window_start,
+    lapwing_window_end(every, s.start, since, until) AS window_end,
+    s.share AS value,
+    lapwing_wilson(s.share * s.effective, s.effective, confidence).low AS low,
+    lapwing_wilson(s.share * s.effective, s.effective, confidence).high AS high,
+    s.sample_count
+FROM sums AS s
+ORDER BY ALL;
+
+-- name: fallback_rate
+-- group: traffic
+-- needs:
+-- summary: Share of calls that a fallback answered.
+-- formula: sum(w * [fallback]) / sum(w), where a call that does not say is none
+-- source: interval: Wilson (1927) on the effective number of rows
+-- example: FROM fallback_rate('churn', $window_start, $window_end, every := INTERVAL 1 HOUR)
+CREATE TEMP MACRO fallback_rate(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    confidence := 0.95
+) AS TABLE
+WITH chosen AS (
+    SELECT
+        segments AS labels,
+        lapwing_window_start(every, time, since) AS start,
+        coalesce(fallback, false)::INTEGER AS hit,
+        coalesce(weight, 1.0) AS w
+    FROM lapwing_predictions(model, since, until, as_of, stage)
+),
+sums AS (
+    SELECT
+        c.labels,
+        c.start,
+        lapwing_ratio(sum(c.w * c.hit), sum(c.w)) AS share,
+        lapwing_effective_count(c.w) AS effective,
+        count(*) AS sample_count
+    FROM chosen AS c
+    GROUP BY c.labels, c.start
+)
+SELECT
+    unnest(s.labels),
+    s.start AS window_start,
+    lapwing_window_end(every, s.start, since, until) AS window_end,
+    s.share AS value,
+    lapwing_wilson(s.share * s.effective, s.effective, confidence).low AS low,
+    lapwing_wilson(s.share * s.effective, s.effective, confidence).high AS high,
+    s.sample_count
+FROM sums AS s
+ORDER BY ALL;
+
+-- name: traffic_share
+-- group: traffic
+-- needs:
+-- summary: Which version, variant or model answered which share of a segment's calls.
+-- formula: sum(w) of a part / sum(w) of its segment and window
+-- source: interval: Wilson (1927) on the effective number of rows
+-- parameter parts: STRUCT of label columns that tell the parts apart, as `segments`
+-- example: FROM traffic_share('churn', $window_start, $window_end, {'variant': variant, 'fallback': fallback})
+CREATE TEMP MACRO traffic_share(
+    model, since, until, parts, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
+    stage := 'production', confidence := 0.95
+) AS TABLE
+WITH chosen AS (
+    SELECT
+        segments AS labels,
+        parts AS part,
+        lapwing_window_start(every, time, since) AS start,
+        coalesce(weight, 1.0) AS w
+    FROM lapwing_predictions(model, since, until, as_of, stage)
+),
+sums AS (
+    SELECT c.labels, c.part, c.start, sum(c.w) AS w, sum(c.w * c.w) AS squares, count(*) AS n
+    FROM chosen AS c
+    GROUP BY c.labels, c.part, c.start
+),
+shares AS (
+    SELECT
+        s.*,
+        lapwing_ratio(s.w, sum(s.w) OVER whole) AS share,
+        lapwing_ratio((sum(s.w) OVER whole) * (sum(s.w) OVER whole), sum(s.squares) OVER whole) AS effective,
+        sum(s.n) OVER whole AS sample_count
+    FROM sums AS s
+    WINDOW whole AS (PARTITION BY s.labels, s.start)
+)
+SELECT
+    unnest(s.labels),
+    s.start AS window_start,
+    lapwing_window_end(every, s.start, since, until) AS window_end,
+    unnest(s.part),
+    s.share AS value,
+    lapwing_wilson(s.share * s.effective, s.effective, confidence).low AS low,
+    lapwing_wilson(s.share * s.effective, s.effective, confidence).high AS high,
+    s.sample_count::BIGINT AS sample_count
+FROM shares AS s
+ORDER BY ALL;
+
+-- name: latency_mean
+-- group: traffic
+-- needs:
+-- summary: Mean duration of calls in milliseconds.
+-- formula: sum(w * duration_ms) / sum(w) over calls that tell their duration
+-- source: interval: normal, with the standard error on the effective number of rows
+-- example: FROM latency_mean('churn', $window_start, $window_end, every := INTERVAL 5 MINUTES)
+CREATE TEMP MACRO latency_mean(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    confidence := 0.95
+) AS TABLE
+WITH chosen AS (
+    SELECT
+        segments AS labels,
+        lapwing_window_start(every, time, since) AS start,
+        lapwing_number(duration_ms) AS ms,
+        CASE WHEN isfinite(duration_ms) THEN coalesce(weight, 1.0) END AS w
+    FROM lapwing_predictions(model, since, until, as_of, stage)
+),
+sums AS (
+    SELECT
+        c.labels,
+        c.start,
+        lapwing_ratio(sum(c.w * c.ms), sum(c.w)) AS mean,
+        lapwing_ratio(sum(c.w * c.ms * c.ms), sum(c.w)) AS mean_square,
+        lapwing_effective_count(c.w) AS effective,
+        count(c.ms) AS sample_count
+    FROM chosen AS c
+    GROUP BY c.labels, c.start
+),
+errors AS (
+    SELECT
+        s.*,
+        sqrt(lapwing_ratio(greatest(s.mean_square - s.mean * s.mean, 0) + 0 * s.mean, s.effective - 1)) AS error
+    FROM sums AS s
+)
+SELECT
+    unnest(s.labels),
+    s.start AS window_start,
+    lapwing_window_end(every, s.start, since, until) AS window_end,
+    s.mean AS value,
+    lapwing_normal(s.mean, s.error, confidence).low AS low,
+    lapwing_normal(s.mean, s.error, confidence).high AS high,
+    s.sample_count
+FROM errors AS s
+ORDER BY ALL;
+
+-- name: latency_quantiles
+-- group: traffic
+-- needs:
+-- summary: Quantiles of the duration of calls, in milliseconds.
+-- formula: quantile_cont(duration_ms, q), each row counted once, over calls that tell their duration
+-- source: numpy.quantile, method linear
+-- parameter quantiles: which quantiles, as shares
+-- example: FROM latency_quantiles('churn', $window_start, $window_end, quantiles := [0.5, 0.99])
+CREATE TEMP MACRO latency_quantiles(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    quantiles := [0.5, 0.9, 0.95, 0.99]
+) AS TABLE
+WITH chosen AS (
+    SELECT
+        segments AS labels,
+        lapwing_window_start(every, time, since) AS start,
+        lapwing_number(duration_ms) AS ms
+    FROM lapwing_predictions(model, since, until, as_of, stage)
+),
+sums AS (
+    SELECT c.labels, c.start, quantile_cont(c.ms, quantiles) AS found, count(c.ms) AS sample_count
+    FROM chosen AS c
+    GROUP BY c.labels, c.start
+),
+each_quantile AS (
+    SELECT s.*, unnest(range(1, len(quantiles) + 1)) AS place FROM sums AS s
+)
+SELECT
+    unnest(s.labels),
+    s.start AS window_start,
+    lapwing_window_end(every, s.start, since, until) AS window_end,
+    lapwing_quantile_name(quantiles[s.place]) AS quantile,
+    s.found[s.place] AS value,
+    s.sample_count
+FROM each_quantile AS s
+ORDER BY ALL;
+
+-- name: arrival_delay_quantiles
+-- group: traffic
+-- needs:
+-- summary: Quantiles of how long after it was made a prediction came in, in seconds.
+-- formula: quantile_cont(received_at - time, q), each row counted once
+-- source: numpy.quantile, method linear
+-- parameter quantiles: which quantiles, as shares
+-- example: FROM arrival_delay_quantiles('churn', $window_start, $window_end)
+CREATE TEMP MACRO arrival_delay_quantiles(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    quantiles := [0.5, 0.9, 0.99]
+) AS TABLE
+WITH chosen AS (
+    SELECT
+        segments AS labels,
+        lapwing_window_start(every, time, since) AS start,
+        epoch(received_at - time) AS seconds
+    FROM lapwing_predictions(model, since, until, as_of, stage)
+),
+sums AS (
+    SELECT c.labels, c.start, quantile_cont(c.seconds, quantiles) AS found, count(c.seconds) AS sample_count
+    FROM chosen AS c
+    GROUP BY c.labels, c.start
+),
+each_quantile AS (
+    SELECT s.*, unnest(range(1, len(quantiles) + 1)) AS place FROM sums AS s
+)
+SELECT
+    unnest(s.labels),
+    s.start AS window_start,
+    lapwing_window_end(every, s.start, since, until) AS window_end,
+    lapwing_quantile_name(quantiles[s.place]) AS quantile,
+    s.found[s.place] AS value,
+    s.sample_count
+FROM each_quantile AS s
+ORDER BY ALL;
+
+-- name: label_coverage
+-- group: traffic
+-- needs: truth
+-- summary: Share of predictions whose truth is known, and of those that are old enough for it.
+-- formula: predictions with a label / predictions; `label_maturity`: [time + label_delay <= now] / predictions
+-- source: interval: Wilson (1927)
+-- example: FROM label_coverage('churn', $window_start, $window_end, every := INTERVAL 1 DAY)
+CREATE TEMP MACRO label_coverage(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    confidence := 0.95
+) AS TABLE
+WITH chosen AS (
+    SELECT
+        segments AS labels,
+        lapwing_window_start(every, time, since) AS start,
+        truth,
+        mature
+    FROM lapwing_labeled(model, since, until, as_of, stage)
+),
+sums AS (
+    SELECT
+        c.labels,
+        c.start,
+        count(c.truth) AS known,
+        count(*) AS sample_count,
+        lapwing_maturity(c.mature) AS label_maturity
+    FROM chosen AS c
+    GROUP BY c.labels, c.start
+)
+SELECT
+    unnest(s.labels),
+    s.start AS window_start,
+    lapwing_window_end(every, s.start, since, until) AS window_end,
+    lapwing_ratio(s.known, s.sample_count) AS value,
+    lapwing_wilson(s.known, s.sample_count, confidence).low AS low,
+    lapwing_wilson(s.known, s.sample_count, confidence).high AS high,
+    s.sample_count,
+    lapwing_ratio(s.known, s.sample_count) AS label_coverage,
+    s.label_maturity
+FROM sums AS s
+ORDER BY ALL;
+
+-- name: label_delay_quantiles
+-- group: traffic
+-- needs: truth
+-- summary: Quantiles of how long after a prediction its truth became known, in seconds.
+-- formula: quantile_cont(time of the label - time, q) over predictions with a label, each row counted once
+-- source: numpy.quantile, method linear
+-- parameter quantiles: which quantiles, as shares
+-- example: FROM label_delay_quantiles('churn', $window_start, $window_end, quantiles := [0.5, 0.95])
+CREATE TEMP MACRO label_delay_quantiles(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    quantiles := [0.5, 0.9, 0.99]
+) AS TABLE
+WITH chosen AS (
+    SELECT
+        segments AS labels,
+        lapwing_window_start(every, time, since) AS start,
+        epoch(truth_time - time) AS seconds,
+        truth,
+        mature
+    FROM lapwing_labeled(model, since, until, as_of, stage)
+),
+sums AS (
+    SELECT
+        c.labels,
+        c.start,
+        quantile_cont(c.seconds, quantiles) AS found,
+        count(c.seconds) AS sample_count,
+        lapwing_coverage(c.truth) AS label_coverage,
+        lapwing_maturity(c.mature) AS label_maturity
+    FROM chosen AS c
+    GROUP BY c.labels, c.start
+),
+each_quantile AS (
+    SELECT s.*, unnest(range(1, len(quantiles) + 1)) AS place FROM sums AS s
+)
+SELECT
+    unnest(s.labels),
+    s.start AS window_start,
+    lapwing_window_end(every, s.start, since, until) AS window_end,
+    lapwing_quantile_name(quantiles[s.place]) AS quantile,
+    s.found[s.place] AS value,
+    s.sample_count,
+    s.label_coverage,
+    s.label_maturity
+FROM each_quantile AS s
 ORDER BY ALL;

@@ -1,0 +1,144 @@
+"""Metrics of traffic against pandas and numpy."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.metrics import END, START, Measured
+from lapwing_collector.model.description import ModelDescription
+
+SPAN = {"since": START, "until": END}
+HOUR = "every := INTERVAL 1 HOUR"
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """Calls over a day, with gaps, errors, fallbacks, weights, and durations that are missing or infinite."""
+    chance = np.random.default_rng(3)
+    n = 2000
+    frame = pd.DataFrame(
+        {
+            "time": START + pd.to_timedelta(np.sort(chance.uniform(0, 86_400, n)).round(3), unit="s"),
+            "prediction_id": [str(row) for row in range(n)],
+            "variant": chance.choice(["a", "b", None], n),
+            "fallback": chance.choice([True, False, None], n),
+            "error_type": chance.choice(["ValueError", None], n, p=[0.1, 0.9]),
+            "weight": chance.choice([1.0, 2.5], n),
+            "duration_ms": chance.lognormal(3, 1, n),
+            "output.value": chance.choice(["x", "y"], n),
+        }
+    )
+    frame.loc[::17, "duration_ms"] = np.nan
+    frame.loc[5, "duration_ms"] = np.inf
+    frame["received_at"] = frame["time"] + pd.to_timedelta(chance.exponential(2, n).round(6), unit="s")
+    return frame[(frame["time"].dt.hour != 4)].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def measured(frame: pd.DataFrame) -> Iterator[Measured]:
+    made = Measured()
+    labels = [
+        {"prediction_id": row.prediction_id, "label": "x", "time": row.time + timedelta(seconds=60 + at)}
+        for at, row in enumerate(frame.itertuples())
+        if at % 3
+    ]
+    made.put("m", frame, labels, ModelDescription(label_delay=timedelta(hours=3)))
+    yield made
+    made.close()
+
+
+def _hours(frame: pd.DataFrame) -> "pd.core.groupby.DataFrameGroupBy[pd.Timestamp, bool]":
+    return frame.groupby(frame["time"].dt.floor("h"))
+
+
+def test_counts_and_rates(measured: Measured, frame: pd.DataFrame) -> None:
+    """Each hour counts by its weights; an hour without calls has no row."""
+    expected = _hours(frame)["weight"].sum()
+    counts = measured.rows(f"FROM prediction_count('m', $since, $until, {HOUR})", **SPAN)
+    assert [row["window_start"] for row in counts] == list(expected.index)
+    assert len(counts) == 23
+    assert [row["value"] for row in counts] == pytest.approx(list(expected))
+    rates = measured.rows(f"FROM prediction_rate('m', $since, $until, {HOUR})", **SPAN)
+    assert [row["value"] for row in rates] == pytest.approx(list(expected / 3600))
+
+
+@pytest.mark.parametrize(("metric", "hits"), [("error_rate", "error_type"), ("fallback_rate", "fallback")])
+def test_rates_of_what_went_wrong(measured: Measured, frame: pd.DataFrame, metric: str, hits: str) -> None:
+    """They are weighted shares; a call that does not say whether a fallback answered had none."""
+    hit = frame["error_type"].notna() if hits == "error_type" else frame["fallback"].eq(other=True)
+    row = measured.row(f"FROM {metric}('m', $since, $until)", **SPAN)
+    assert row["value"] == pytest.approx(np.average(hit, weights=frame["weight"]))
+    assert row["low"] < row["value"] < row["high"]
+    assert row["sample_count"] == len(frame)
+
+
+def test_shares_of_parts(measured: Measured, frame: pd.DataFrame) -> None:
+    """The parts of each hour make up one, whatever is NULL among them."""
+    sql = f"FROM traffic_share('m', $since, $until, {{'variant': variant}}, {HOUR})"
+    found = pd.DataFrame(measured.rows(sql, **SPAN))
+    assert found.groupby("window_start")["value"].sum().tolist() == pytest.approx([1.0] * 23)
+    whole = pd.DataFrame(measured.rows(sql.replace(f", {HOUR}", ""), **SPAN)).fillna("none")
+    weights = frame.fillna({"variant": "none"}).groupby("variant")["weight"].sum()
+    expected = weights / weights.sum()
+    assert dict(zip(whole["variant"], whole["value"], strict=True)) == pytest.approx(dict(expected))
+
+
+def test_mean_latency(measured: Measured, frame: pd.DataFrame) -> None:
+    """It is the weighted mean of what is known, with the interval that equal weights would give."""
+    known = frame[np.isfinite(frame["duration_ms"])]
+    row = measured.row("FROM latency_mean('m', $since, $until)", **SPAN)
+    weights, values = known["weight"], known["duration_ms"]
+    mean = np.average(values, weights=weights)
+    effective = weights.sum() ** 2 / (weights**2).sum()
+    error = np.sqrt(np.average((values - mean) ** 2, weights=weights) / (effective - 1))
+    assert row["value"] == pytest.approx(mean)
+    assert (row["high"] - row["low"]) / 2 == pytest.approx(1.959963984540054 * error)
+    assert row["sample_count"] == len(known)
+
+
+def test_quantiles_of_latency(measured: Measured, frame: pd.DataFrame) -> None:
+    """They are those of numpy, told apart by a label."""
+    rows = measured.rows("FROM latency_quantiles('m', $since, $until, quantiles := [0, 0.25, 0.99])", **SPAN)
+    known = frame["duration_ms"][np.isfinite(frame["duration_ms"])]
+    assert [row["quantile"] for row in rows] == ["0.0", "0.25", "0.99"]
+    assert [row["value"] for row in rows] == pytest.approx(list(np.quantile(known, [0, 0.25, 0.99])))
+
+
+def test_delays(measured: Measured, frame: pd.DataFrame) -> None:
+    """How late predictions and labels come is told in seconds."""
+    arrivals = (frame["received_at"] - frame["time"]).dt.total_seconds()
+    rows = measured.rows("FROM arrival_delay_quantiles('m', $since, $until)", **SPAN)
+    assert [row["value"] for row in rows] == pytest.approx(list(np.quantile(arrivals, [0.5, 0.9, 0.99])))
+    late = [60.0 + at for at in range(len(frame)) if at % 3]
+    rows = measured.rows("FROM label_delay_quantiles('m', $since, $until)", **SPAN)
+    assert [row["value"] for row in rows] == pytest.approx(list(np.quantile(late, [0.5, 0.9, 0.99])))
+    assert {row["sample_count"] for row in rows} == {len(late)}
+
+
+def test_coverage_by_hour(measured: Measured, frame: pd.DataFrame) -> None:
+    """What share has a label, and what share should have one by the newest time that is known."""
+    frame = frame.assign(known=[bool(at % 3) for at in range(len(frame))])
+    told = frame["time"] + pd.to_timedelta(60 + np.arange(len(frame)), unit="s")
+    newest = max(frame["time"].max(), told[frame["known"]].max())
+    frame["old"] = frame["time"] + timedelta(hours=3) <= newest
+    rows = measured.rows(f"FROM label_coverage('m', $since, $until, {HOUR})", **SPAN)
+    assert [row["value"] for row in rows] == pytest.approx(list(_hours(frame)["known"].mean()))
+    assert [row["label_maturity"] for row in rows] == pytest.approx(list(_hours(frame)["old"].mean()))
+
+
+@pytest.mark.parametrize(
+    "metric", ["latency_mean", "latency_quantiles", "error_rate", "label_coverage", "label_delay_quantiles"]
+)
+def test_little_is_no_mistake(metric: str) -> None:
+    """One row without a duration or a label has an unknown value, or a plain one; no rows give none."""
+    measured = Measured()
+    measured.put("one", [{"output.value": 1.5}])
+    rows = measured.rows(f"FROM {metric}('one', $since, $until)", **SPAN)
+    assert {row["value"] for row in rows} == (
+        {None} if metric.startswith("la") and "cov" not in metric else {0.0}
+    )
+    assert measured.rows(f"FROM {metric}('one', $until, $until + INTERVAL 1 DAY)", until=END) == []
+    measured.close()
