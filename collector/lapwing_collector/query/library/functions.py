@@ -11,7 +11,7 @@ from typing import Any, Final
 import duckdb
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
-from lapwing_collector.query.library import levels
+from lapwing_collector.query.library import levels, quantiles
 
 PRIVATE: Final = "lapwing_"
 """How the names of functions and macros begin that queries cannot call."""
@@ -38,6 +38,7 @@ class Function:
 
 FUNCTIONS: Final[tuple[Function, ...]] = (
     Function("lapwing_levels", levels.levels, ("DOUBLE[]",) * 3, levels.TYPE, columns=True),
+    Function("lapwing_quantiles", quantiles.quantiles, ("DOUBLE[]",) * 3, "DOUBLE[]", columns=True),
 )
 
 
