@@ -4,9 +4,12 @@ Everything here comes from the flights, scikit-learn's own predictions and panda
 thresholds are stated again on purpose: a changed rule file has to disagree with this one.
 """
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -76,16 +79,35 @@ class Rule:
 
 
 def quantile_edges(values: np.ndarray) -> np.ndarray:
-    """Edges of a reference's bins: its deciles without repeats, open at both ends."""
-    deciles = np.quantile(values[~np.isnan(values)], np.linspace(0, 1, 11)[1:-1], method="linear")
-    return np.concatenate([[-np.inf], np.unique(deciles), [np.inf]])
+    """Edges of a reference's bins: 64 of them between quantiles, with one for each value that is frequent.
+
+    A frequent value is with those that follow where these are few. Few values have a bin each.
+    """
+    known = np.sort(values[~np.isnan(values)])
+    if len(set(known)) <= 64:
+        return np.append(np.unique(known), np.nextafter(known[-1], np.inf))
+    ranks = [max(0, math.ceil(part * len(known) / 64) - 1) for part in range(65)]
+    times = Counter(known[ranks].tolist())
+    edges = sorted(times)
+    for value, following in pairwise([*sorted(times), np.inf]):
+        between = ((known > value) & (known < following)).sum()
+        if times[value] > 1 and (between >= len(known) / 256 or following == np.inf):
+            edges.append(np.nextafter(value, np.inf))
+    return np.sort(edges)
 
 
 def bin_counts(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Count values per bin, lower edges included; the last bin counts what is missing."""
+    """Count values below all bins, in ten parts with as many bins each, above all of them, and missing.
+
+    The last bin has its upper edge, too.
+    """
     missing = np.isnan(values)
-    inside, _ = np.histogram(values[~missing], edges)
-    return np.append(inside, missing.sum())
+    known = values[~missing]
+    inside, _ = np.histogram(known, edges)
+    if len(inside) > 10:
+        bounds = [part * len(inside) // 10 for part in range(11)]
+        inside = np.array([inside[low:high].sum() for low, high in pairwise(bounds)])
+    return np.array([(known < edges[0]).sum(), *inside, (known > edges[-1]).sum(), missing.sum()])
 
 
 def stability_index(current: np.ndarray, reference: np.ndarray) -> float:
@@ -214,8 +236,8 @@ def rules(reference: pd.DataFrame) -> tuple[Rule, ...]:
             _drift(reference),
             window=14 * DAY,
             sign=+1,
-            fires_beyond=0.5,
-            clears_within=0.25,
+            fires_beyond=0.75,
+            clears_within=0.45,
             min_samples=10_000,
             hold_for=7 * DAY,
         ),

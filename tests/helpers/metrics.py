@@ -1,6 +1,7 @@
 """Models of which metrics can be taken without a lake on disk: tables in memory behind the real views."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,19 @@ import duckdb
 import pyarrow as pa
 
 from lapwing_collector.engine import identifier
+from lapwing_collector.lake.profiles import owned
+from lapwing_collector.lake.statements import statement
+from lapwing_collector.metrics import ProfileCounter, freeze, reference_rows
+from lapwing_collector.metrics.columns import flattened
 from lapwing_collector.model.description import ModelDescription, parts
+from lapwing_collector.model.profiles import (
+    BINNING_ROWS,
+    DURATIONS,
+    REFERENCE_BIN_ROWS,
+    REFERENCE_SET_ROWS,
+    BinKind,
+    Binning,
+)
 from lapwing_collector.model.records import LABEL_ROWS, PREDICTION_ROWS
 from lapwing_collector.query.calls import calls_in
 from lapwing_collector.query.library import load
@@ -16,6 +29,8 @@ from lapwing_collector.query.subjects import prepare
 
 START = datetime(2026, 1, 1)
 END = START + timedelta(days=1)
+
+_ROOTS = ("inputs", "output")
 
 Rows = pa.Table | Sequence[Mapping[str, Any]] | Any
 """An Arrow table, a pandas frame or dicts; columns are named as in SQL: `inputs.age`, `time`."""
@@ -31,11 +46,9 @@ class Measured:
         self.connection.execute("ATTACH ':memory:' AS lake")
         for schema in ("predictions_all", "labels"):
             self.connection.execute(f"CREATE SCHEMA lake.{schema}")
-        self.connection.execute(
-            "CREATE TABLE lake.main.model_descriptions"
-            "(model VARCHAR, table_name VARCHAR, described_at TIMESTAMP, description JSON)"
-        )
         self.connection.execute("USE lake")
+        self.connection.execute(statement("system_tables"))
+        self.connection.execute(statement("system_views"))
         load(self.connection)
 
     def put(
@@ -76,9 +89,51 @@ class Measured:
             self._create(f"labels.{identifier(model)}", told, columns)
         if description is not None:
             self.connection.execute(
-                "INSERT INTO model_descriptions VALUES ($model, $model, now()::TIMESTAMP, $text)",
+                "INSERT INTO model_descriptions (model, table_name, described_at, description) "
+                "VALUES ($model, $model, now()::TIMESTAMP, $text)",
                 {"model": model, "text": description.to_json()},
             )
+
+    def profile(self, model: str, *, sample: Rows | None = None, segments: Sequence[str] = ()) -> None:
+        """Count the rows of a model, as the lake's writer does.
+
+        Bins are made of `sample`, whose columns are named by the fields; of all rows unless it is given.
+        """
+        stored = self.connection.execute(
+            f"SELECT * FROM predictions_all.{identifier(model)}"
+        ).to_arrow_table()
+        if sample is None:
+            columns = {name: values for name, values in flattened(stored).items() if name.startswith(_ROOTS)}
+        else:
+            made = _table(sample)
+            columns = dict(zip(made.column_names, made.columns, strict=True))
+        binnings = {each.field: each for each in freeze(pa.table(columns), model, segments)}
+        apart = [binnings[name] for name in segments]
+        counted = ProfileCounter([*binnings.values(), DURATIONS], apart).count(stored)
+        self._insert("profiles", owned(counted, model, model))
+        made = [{"created_from": "rows", "created_at": START, "table_name": model}] * len(binnings)
+        rows = [{**asdict(each), **row} for each, row in zip(binnings.values(), made, strict=True)]
+        rows.append({**asdict(DURATIONS), "created_at": START, "table_name": ""})
+        self._insert("binnings", pa.Table.from_pylist(rows, BINNING_ROWS))
+
+    def refer(self, model: str, reference: str, rows: Rows, version: int = 1) -> None:
+        """Keep a reference of a model that has a profile; columns are named by the fields."""
+        made = _table(rows)
+        found = self.connection.execute(
+            "SELECT binning_id, field, kind, edges, categories FROM binnings WHERE table_name = ?", [model]
+        ).fetchall()
+        binnings = {
+            field: Binning(binning_id, field, BinKind(kind), tuple(edges), tuple(categories))
+            for binning_id, field, kind, edges, categories in found
+        }
+        columns = {name: made.column(name).combine_chunks() for name in made.column_names}
+        bins = reference_rows(columns, binnings).to_pylist()
+        whose = {"model": model, "table_name": model, "reference": reference, "version": version}
+        self._insert(
+            "reference_bins", pa.Table.from_pylist([whose | row for row in bins], REFERENCE_BIN_ROWS)
+        )
+        one = whose | {"role": "drift", "source": "test", "sample_count": made.num_rows, "created_at": START}
+        self._insert("reference_sets", pa.Table.from_pylist([one], REFERENCE_SET_ROWS))
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a query that may call metrics, as dicts."""
@@ -89,6 +144,9 @@ class Measured:
         """The only row of a query."""
         (row,) = self.rows(sql, **parameters)
         return row
+
+    def _insert(self, table: str, rows: pa.Table) -> None:
+        self.connection.execute(f"INSERT INTO {table} SELECT * FROM rows")
 
     def _create(self, name: str, made: pa.Table, columns: Mapping[str, str]) -> None:
         selected = ", ".join(f"{sql} AS {identifier(column)}" for column, sql in columns.items())

@@ -21,6 +21,7 @@ from lapwing_collector.app.owner_socket import Order, OwnerSocket
 from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.poison import DeadLetters
+from lapwing_collector.app.profiling import PROFILING
 from lapwing_collector.app.project import Project, declared_types
 from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.redaction import redaction
@@ -75,7 +76,7 @@ async def run_collector(
         parts.push_async_callback(receiving.stop)
         directory = DataDirectory(settings.data)
         parts.callback(Ownership.take(directory.root, holder).release)
-        lake = Lake.open(directory.lake, declared_types(project))
+        lake = Lake.open(directory.lake, declared_types(project), profiling=PROFILING)
         parts.callback(lake.close)
         parts.callback(CatalogKeeper.start(directory.lake).close)
         accounts = receiving.accounts

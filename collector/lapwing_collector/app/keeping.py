@@ -5,14 +5,21 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 
 from lapwing_collector.app.backup import restore_backup
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.maintenance import Maintenance, Tell
 from lapwing_collector.app.owner_socket import Order, ask_owner
 from lapwing_collector.app.ownership import Ownership
+from lapwing_collector.app.profiling import PROFILING
 from lapwing_collector.app.project import settings_for
+from lapwing_collector.app.references import Wanted
 from lapwing_collector.app.remembering import Memory
 from lapwing_collector.clock import SystemClock
 from lapwing_collector.config import Settings
@@ -34,7 +41,7 @@ def compact(file: Path | None, flags: Mapping[str, Any], tell: Tell) -> Mapping[
     Raises:
         LapwingError: It cannot be done now.
     """
-    return _do("compact", {}, file, flags, tell)
+    return _do("compact", {}, settings_for(file, flags), tell)
 
 
 def retain(file: Path | None, flags: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
@@ -43,7 +50,7 @@ def retain(file: Path | None, flags: Mapping[str, Any], tell: Tell) -> Mapping[s
     Raises:
         LapwingError: It cannot be done now.
     """
-    return _do("retain", {}, file, flags, tell)
+    return _do("retain", {}, settings_for(file, flags), tell)
 
 
 def erase(
@@ -80,7 +87,7 @@ def erase(
             raise ConfigError(f"--where: expected FIELD=VALUE such as tags.user=u-17, not {condition!r}")
         values.append([path.strip(), value])
     arguments = {"table": table, "ids": ids, "request_ids": request_ids, "values": values}
-    return _do("erase", {**arguments, "by": _user()}, file, flags, tell)
+    return _do("erase", {**arguments, "by": _user()}, settings_for(file, flags), tell)
 
 
 def _user() -> str:
@@ -97,7 +104,7 @@ def backup(file: Path | None, flags: Mapping[str, Any], tell: Tell, target: Path
     Raises:
         LapwingError: It cannot be done now.
     """
-    return _do("backup", {"target": str(target.resolve())}, file, flags, tell)
+    return _do("backup", {"target": str(target.resolve())}, settings_for(file, flags), tell)
 
 
 def retype(  # noqa: PLR0917  # a field, its type, and where they are
@@ -109,7 +116,7 @@ def retype(  # noqa: PLR0917  # a field, its type, and where they are
         ConfigError: There is no such model, field or type.
         LapwingError: It cannot be done now.
     """
-    return _do("retype", {"model": model, "field": field, "type": kind}, file, flags, tell)
+    return _do("retype", {"model": model, "field": field, "type": kind}, settings_for(file, flags), tell)
 
 
 def restore(file: Path | None, flags: Mapping[str, Any], tell: Tell, source: Path) -> Mapping[str, Any]:
@@ -127,7 +134,72 @@ def scrub(file: Path | None, flags: Mapping[str, Any], tell: Tell) -> Mapping[st
     Raises:
         LapwingError: It cannot be done now.
     """
-    return _do("scrub", {}, file, flags, tell)
+    return _do("scrub", {}, settings_for(file, flags), tell)
+
+
+def set_reference(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    tell: Tell,
+    *,
+    model: str,
+    name: str,
+    rows: Path | pa.Table | None = None,
+    window: tuple[str, str] | None = None,
+    policy: Mapping[str, Any] | None = None,
+    role: str = "drift",
+) -> Mapping[str, Any]:
+    """Keep what a model is compared with: one of a file or table, a past window, or a policy.
+
+    A data directory that is not there yet is made, so that a model's reference can come before its rows.
+
+    Raises:
+        ConfigError: The rows cannot be read, or what is asked for is no reference.
+        LapwingError: It cannot be done now.
+    """
+    settings = settings_for(file, flags)
+    wanted: dict[str, Any] = {"model": model, "name": name, "role": role}
+    with ExitStack() as stack:
+        if rows is not None:
+            folder = stack.enter_context(TemporaryDirectory(prefix="lapwing-"))
+            wanted["file"] = str(_as_parquet(rows, Path(folder)).resolve())
+            wanted["source"] = str(rows) if isinstance(rows, Path) else "a table"
+        elif window is not None:
+            wanted |= {"window": list(window), "source": f"{window[0]} to {window[1]}"}
+        else:
+            wanted |= {"policy": policy, "source": "policy"}
+        Wanted.of(wanted)
+        return _do("set-reference", wanted, settings, tell, make=True)
+
+
+def remove_reference(
+    file: Path | None, flags: Mapping[str, Any], tell: Tell, *, model: str, name: str, version: int | None
+) -> Mapping[str, Any]:
+    """Forget a reference, or one version of it.
+
+    Raises:
+        ConfigError: There is none.
+        LapwingError: It cannot be done now.
+    """
+    arguments = {"model": model, "name": name, "version": version}
+    return _do("remove-reference", arguments, settings_for(file, flags), tell)
+
+
+def _as_parquet(rows: Path | pa.Table, folder: Path) -> Path:
+    """A file that holds the rows in Parquet: the same if it does already."""
+    if isinstance(rows, Path) and rows.suffix != ".csv":
+        try:
+            pq.read_metadata(rows)
+        except (OSError, pa.ArrowException) as error:
+            raise ConfigError(f"{rows}: cannot be read as Parquet: {error}") from error
+        return rows
+    try:
+        table = pa.csv.read_csv(rows) if isinstance(rows, Path) else rows
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"{rows}: cannot be read as CSV: {error}") from error
+    written = folder / "reference.parquet"
+    pq.write_table(table, written)
+    return written
 
 
 def orders(maintenance: Maintenance, status: Callable[[], Mapping[str, Any]]) -> Mapping[str, Order]:
@@ -174,6 +246,19 @@ def _retype(maintenance: Maintenance, arguments: Mapping[str, Any], tell: Tell) 
     raise ConfigError("retype: expected the texts `model`, `field` and `type`")
 
 
+def _set_reference(maintenance: Maintenance, arguments: Mapping[str, Any], _tell: Tell) -> Mapping[str, Any]:
+    return maintenance.set_reference(Wanted.of(arguments))
+
+
+def _remove_reference(
+    maintenance: Maintenance, arguments: Mapping[str, Any], _tell: Tell
+) -> Mapping[str, Any]:
+    match arguments:
+        case {"model": str(model), "name": str(name), "version": int() | None as version}:
+            return maintenance.remove_reference(model, name, version)
+    raise ConfigError("remove-reference: expected the texts `model` and `name`, and `version`")
+
+
 _WORK: Mapping[str, _Work] = {
     "compact": lambda maintenance, _, tell: maintenance.compact(tell),
     "retain": lambda maintenance, _, tell: maintenance.retain(tell),
@@ -181,15 +266,16 @@ _WORK: Mapping[str, _Work] = {
     "retype": _retype,
     "scrub": lambda maintenance, arguments, tell: maintenance.scrub(tell, arguments.get("only")),
     "backup": _backup,
+    "set-reference": _set_reference,
+    "remove-reference": _remove_reference,
 }
 
 
 def _do(
-    name: str, arguments: Mapping[str, Any], file: Path | None, flags: Mapping[str, Any], tell: Tell
+    name: str, arguments: Mapping[str, Any], settings: Settings, tell: Tell, *, make: bool = False
 ) -> Mapping[str, Any]:
-    settings = settings_for(file, flags)
     directory = DataDirectory(settings.data)
-    if not directory.catalog.exists():
+    if not make and not directory.catalog.exists():
         raise DataDirectoryError(f"{directory.root}: there is no lake here yet; `lapwing up` makes one")
     answer = ask_owner(directory.root, name, arguments, tell)
     if answer is not None:
@@ -207,7 +293,7 @@ def owning(directory: DataDirectory, settings: Settings) -> Iterator[Maintenance
     """
     with ExitStack() as parts:
         parts.callback(Ownership.take(directory.root).release)
-        lake = Lake.open(directory.lake)
+        lake = Lake.open(directory.lake, profiling=PROFILING)
         parts.callback(lake.close)
         log = Log.open(directory.log, after=lake.progress.log)
         parts.callback(log.close)

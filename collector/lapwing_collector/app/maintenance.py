@@ -15,6 +15,7 @@ from typing import Any, Final
 from lapwing_collector.app.backup import take_backup
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.pacing import Pacing, StoppedError
+from lapwing_collector.app.references import References, Wanted
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.config.settings import RetentionSettings, Settings
 from lapwing_collector.errors import ConfigError, UnavailableError, UnknownModelError
@@ -87,7 +88,7 @@ class Maintenance:
         self._settings = settings
         self._retention = retention_of(settings.retention)
         self._clock = clock
-        self._upkeep = Upkeep(lake.catalog)
+        self._upkeep = Upkeep(lake.catalog, lake.profiles, lake.add_rows)
         self._pacing = Pacing(settings.maintenance.share, busy)
         self._working = threading.Lock()
         self._removals: list[Removal] = []
@@ -213,6 +214,24 @@ class Maintenance:
         with self._at_once():
             return take_backup(self._directory, target, self._now(), tell)
 
+    def set_reference(self, wanted: Wanted) -> dict[str, Any]:
+        """Keep what a model is to be compared with.
+
+        Raises:
+            ConfigError: Its rows cannot be read, or are none.
+        """
+        with self._at_once():
+            return self._references().keep(wanted, self._now())
+
+    def remove_reference(self, model: str, name: str, version: int | None) -> dict[str, Any]:
+        """Forget a reference, or a version of it.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        with self._at_once():
+            return self._references().remove(model, name, version)
+
     def scrub(self, tell: Tell = tell_nobody, only: str | None = None) -> dict[str, Any]:
         """Read every page of every file, and set damaged ones aside, so that queries answer from the rest.
 
@@ -248,7 +267,7 @@ class Maintenance:
     def work(self) -> bool:
         """Do one slice of what is most urgent; False where nothing is."""
         self._upkeep.look()
-        return self._clean() or self._copy_if_due() or self._remove() or self._merge()
+        return self._clean() or self._copy_if_due() or self._remove() or self._freeze() or self._merge()
 
     def _run(self) -> None:
         while self._pacing.rest(_TICK_S):
@@ -314,6 +333,14 @@ class Maintenance:
         if self._removals:
             del self._removals[: self._upkeep.remove(self._removals, self._pacing.pause)]
         return bool(self._removals)
+
+    def _freeze(self) -> bool:
+        return self._upkeep.freeze_next(self._now(), self._pacing.pause)
+
+    def _references(self) -> References:
+        if self._upkeep.freezing is None:
+            raise ConfigError("references need profiles, which this process does not keep")
+        return References(self._lake, self._upkeep.rewriter, self._upkeep.freezing)
 
     def _merge(self) -> bool:
         return self._upkeep.merge_next(self._pacing.pause)
@@ -389,6 +416,7 @@ def retention_of(settings: RetentionSettings) -> Retention:
         default=Keep(settings.keep, settings.max_bytes),
         models={name.lower(): Keep(own.keep, own.max_bytes) for name, own in settings.models.items()},
         logs=Keep(settings.logs),
+        profiles=Keep(settings.profiles),
     )
 
 

@@ -40,6 +40,13 @@ SELECT description::VARCHAR AS description, described_at FROM model_descriptions
 WHERE model = $model ORDER BY described_at DESC LIMIT 1
 """
 
+_REFERENCES: Final = """
+SELECT model, reference, version, role, source, policy::VARCHAR AS policy, sample_count, created_at
+FROM reference_sets
+WHERE $model IS NULL OR model = $model
+ORDER BY ALL
+"""
+
 
 class RowsOf(Protocol):
     """Answers a query with all its rows."""
@@ -74,6 +81,15 @@ def list_models(rows_of: RowsOf) -> pa.Table:
     )
     told = [tasks.get(model) for model in rows.column("model").to_pylist()]
     return rows.add_column(2, "task", pa.array(told, pa.string()))
+
+
+def list_references(rows_of: RowsOf, model: str | None) -> pa.Table:
+    """The references of every model, or of one, each version by itself.
+
+    Raises:
+        LapwingError: The lake cannot be asked.
+    """
+    return rows_of(_REFERENCES, model=model)
 
 
 def jsonable(rows: pa.Table) -> list[dict[str, Any]]:

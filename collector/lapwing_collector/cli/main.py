@@ -14,6 +14,7 @@ import lapwing
 from lapwing_collector.cli.keeping import add_commands
 from lapwing_collector.cli.models import models_app
 from lapwing_collector.cli.output import Output, printable
+from lapwing_collector.cli.references import reference_app
 from lapwing_collector.errors import LapwingError
 
 app = typer.Typer(
@@ -24,7 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 rules_app = typer.Typer(help="Check rule files, close slots.", no_args_is_help=True)
-reference_app = typer.Typer(help="What production is compared with.", no_args_is_help=True)
 add_commands(app)
 app.add_typer(rules_app, name="rules")
 app.add_typer(reference_app, name="reference")
@@ -154,18 +154,3 @@ def rules_advance(
 
     moment = advance_rules(config, {"data": data}, to)
     typer.echo(f"slots up to {moment:%Y-%m-%d %H:%M} are closed as soon as their data is in")
-
-
-@reference_app.command("set")
-def reference_set(
-    model: Annotated[str, typer.Argument(help="The model.")],
-    name: Annotated[str, typer.Argument(help="What to call the reference; one of this name is replaced.")],
-    source: Annotated[Path, typer.Option("--from", help="Parquet or CSV file, a row per prediction.")],
-    config: Config = None,
-    data: Data = None,
-) -> None:
-    """Freeze the distributions of a file's columns, for rules to compare production with."""
-    from lapwing_collector.app.admin import set_reference
-
-    fields = set_reference(config, {"data": data}, model, name, source)
-    typer.echo(f"reference {name} of {model}: {fields} fields from {source}")

@@ -209,6 +209,9 @@ class RetentionSettings(_Section):
         None, description="rows of predictions, labels and logs go when they are older; None keeps them"
     )
     logs: Duration | None = Field(None, description="the same for logs alone")
+    profiles: Duration | None = Field(
+        None, description="the same for counts of values, which are kept when rows go"
+    )
     max_bytes: int | None = Field(
         None, gt=0, description="the oldest files go while all of them together take more"
     )

@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Final
 
 import pandas as pd
+import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 import lapwing
-from lapwing_collector.app.admin import advance_rules, set_reference
+from lapwing_collector.app.admin import advance_rules
 from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.app.keeping import set_reference
+from lapwing_collector.app.maintenance import tell_nobody
 from lapwing_collector.clock import SystemClock
 from lapwing_collector.demo.findings import (
     BY_ORIGIN,
@@ -131,9 +134,8 @@ def _prepare(data: Path) -> None:
 def _trained(flights: pd.DataFrame, data: Path) -> Service:
     """Train the model, and freeze what its inputs looked like as the reference `train`."""
     known = training(flights)
-    reference = data / "train.parquet"
-    known[list(INPUTS)].to_parquet(reference)
-    set_reference(None, {"data": data}, MODEL, "train", reference)
+    inputs = pa.Table.from_pandas(known[list(INPUTS)], preserve_index=False)
+    set_reference(None, {"data": data}, tell_nobody, model=MODEL, name="train", rows=inputs)
     return compile_service(train(known))
 
 

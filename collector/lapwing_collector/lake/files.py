@@ -83,7 +83,7 @@ def table_files(catalog: Catalog, table: TableName) -> list[StoredFile]:
 
 
 def timed_files(catalog: Catalog) -> list[TimedFile]:
-    """Every file of predictions, labels and logs, the oldest first, those of unknown times last.
+    """Every file of predictions, labels, logs and profiles, the oldest first, those of unknown times last.
 
     One pass over the catalog.
     """

@@ -8,6 +8,8 @@ from typing import Final
 
 from lapwing_collector.lake.files import TableName, TimedFile
 
+PROFILES: Final = TableName("main", "profiles")
+
 _DAY: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # times are naive UTC
@@ -34,19 +36,23 @@ class Retention:
         default: Age for models that have none of their own; size for all of them and the logs together.
         models: By table name, in lower case.
         logs: For log records that are neither predictions nor labels.
+        profiles: For counts, which take little and are worth much when the rows are gone.
     """
 
     default: Keep = Keep()
     models: Mapping[str, Keep] = field(default_factory=dict)
     logs: Keep = Keep()
+    profiles: Keep = Keep()
 
     @property
     def limits_anything(self) -> bool:
         """Whether there is anything to do."""
-        return any(keep != Keep() for keep in (self.default, self.logs, *self.models.values()))
+        return any(keep != Keep() for keep in (self.default, self.logs, self.profiles, *self.models.values()))
 
     def of(self, table: TableName) -> Keep:
         """What holds for a table by itself."""
+        if table == PROFILES:
+            return self.profiles
         if table.schema == "main":
             return Keep(self.logs.age or self.default.age, self.logs.size_bytes)
         own = self.models.get(table.name.lower(), Keep())
@@ -115,5 +121,5 @@ def _groups(files: Sequence[TimedFile], retention: Retention) -> list[tuple[list
             limits[owner] = own
     groups = [(by_owner[owner], limit) for owner, limit in limits.items()]
     if retention.default.size_bytes is not None:
-        groups.append((list(files), retention.default.size_bytes))
+        groups.append(([each for each in files if each.table != PROFILES], retention.default.size_bytes))
     return groups

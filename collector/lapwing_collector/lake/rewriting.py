@@ -63,6 +63,10 @@ class Rewritten:
     rows_removed: int
 
 
+Reading = Callable[["Rewriter", str], Iterator[pa.Table]]
+"""Reads, through a rewriter, something about the rows of a table for which an SQL condition is true."""
+
+
 class Rewriter:
     """Reads rows through a connection of its own, and exchanges files through the catalog's."""
 
@@ -81,6 +85,7 @@ class Rewriter:
         parameters: Mapping[str, Any] | None = None,
         pause: Pause = no_pause,
         carry_progress: bool = False,
+        read: Reading | None = None,
     ) -> Rewritten:
         """Put the rows of `files` that `keep` is true for into one new file, and let it take their place.
 
@@ -92,6 +97,7 @@ class Rewriter:
             pause: Called after each part.
             carry_progress: Whether this commit, too, says how far the lake covers the log, so that every
                 snapshot before it can be expired.
+            read: Reads what is written instead of these rows, told by a condition which they are.
 
         Raises:
             ConflictError: Somebody changed the table meanwhile; nothing happened.
@@ -103,7 +109,8 @@ class Rewriter:
         before = int(counted.column("n")[0].as_py())
         if before != sum(file.rows for file in files) - sum(rows for _, _, rows in deletions):
             raise ConflictError(f"{table.sql}: a query sees {before} rows of its files, the catalog others")
-        parts = _paced(self.rows_of(table, files, keep, parameters), pause)
+        rows = self.rows_of(table, files, keep, parameters) if read is None else read(self, _among(files))
+        parts = _paced(rows, pause)
         described = Tables(self._catalog)[table]
         new = self.write(described, described.columns, parts)
         after = new.written.footer.num_rows if new is not None else 0
@@ -172,6 +179,18 @@ class Rewriter:
         if self._queries > _QUERIES:
             self.close()
         return self._connection().execute(sql, dict(parameters or {})).to_arrow_table()
+
+    def batches(self, sql: str, pause: Pause = no_pause) -> Iterator[pa.Table]:
+        """Answer a query as `read` does, part by part, with a pause after each.
+
+        Nothing else may be asked before the last part was taken.
+        """
+        reader = self._connection().execute(sql).to_arrow_reader(ROW_GROUP_ROWS)
+        yield from _paced((pa.Table.from_batches([batch]) for batch in reader), pause)
+
+    def deleted_rows(self, files: Sequence[StoredFile]) -> int:
+        """How many rows of some files are deleted."""
+        return sum(rows for _, _, rows in self._deletions(files))
 
     def close(self) -> None:
         """Let go of the second connection; it opens again when it is needed."""

@@ -31,6 +31,7 @@ PRUNABLE: Final = (
     "event_name",
     "severity_number",
     "metric",
+    "table_name",
 )
 """Columns by whose values whole files are left out of a query. The catalog keeps the least and the greatest
 of each file for these only: DuckLake reads all of them for every filter, and uses none inside of structs."""
@@ -63,7 +64,7 @@ def add_files(catalog: Catalog, files: Sequence[DataFile], extra_info: str | Non
         files: Any number of each table.
         extra_info: What the snapshot says of itself, if anything.
     """
-    tables = ", ".join(str(file.table.number) for file in files)
+    tables = ", ".join({str(file.table.number) for file in files})
     [(snapshot, first_file)] = catalog.rows(statement("newest_snapshot"))
     found = catalog.native(statement("table_totals", tables=tables))
     before = {table: numbers for table, *numbers in (map(int, row) for row in found)}

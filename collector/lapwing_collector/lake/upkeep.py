@@ -9,8 +9,10 @@ from lapwing_collector.engine import identifier
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.expiry import delete_files, expire_snapshots
 from lapwing_collector.lake.files import Newcomers, StoredFile, TableName, table_files, timed_files
+from lapwing_collector.lake.freezing import AddRows, Freezing
 from lapwing_collector.lake.merging import Crowds, choose, choose_any
-from lapwing_collector.lake.retention import Removal, Retention, plan
+from lapwing_collector.lake.profiles import Profiles
+from lapwing_collector.lake.retention import PROFILES, Removal, Retention, plan
 from lapwing_collector.lake.rewriting import (
     MOST_ROWS,
     ConflictError,
@@ -19,6 +21,7 @@ from lapwing_collector.lake.rewriting import (
     Rewritten,
     no_pause,
 )
+from lapwing_collector.lake.rollup import rolled_up
 
 
 @dataclass(slots=True)
@@ -45,17 +48,35 @@ class Tally:
 class Upkeep:
     """Merging, retention, expiry and cleaning of one lake. For one thread at a time."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        """Look after the lake of a catalog."""
+    def __init__(
+        self, catalog: Catalog, profiles: Profiles | None = None, add_rows: AddRows | None = None
+    ) -> None:
+        """Look after the lake of a catalog.
+
+        Args:
+            catalog: Whose.
+            profiles: Those of its models, where they are kept.
+            add_rows: The lake's way to add rows beside flushes; for profiles.
+        """
         self._catalog = catalog
+        self._profiles = profiles
         self._newcomers = Newcomers(catalog)
         self._crowds = Crowds()
         self.rewriter = Rewriter(catalog)
+        self.freezing = (
+            None
+            if profiles is None or add_rows is None
+            else Freezing(catalog, profiles, self.rewriter, add_rows)
+        )
         self.tally = Tally()
 
     def look(self) -> None:
         """Learn which files were added since the last look."""
         self._crowds.add(self._newcomers.look())
+
+    def freeze_next(self, at: datetime, pause: Pause = no_pause) -> bool:
+        """Begin to count fields of a model that have values enough; False where no model may have such."""
+        return self.freezing is not None and self.freezing.freeze_next(at, pause)
 
     def merge_next(self, pause: Pause = no_pause) -> bool:
         """Merge some small files of the table that has waited longest; False where no table has enough."""
@@ -132,7 +153,12 @@ class Upkeep:
 
     def _merge(self, table: TableName, group: Sequence[StoredFile], pause: Pause) -> bool:
         try:
-            self.rewriter.rewrite(table, group, pause=pause)
+            if table == PROFILES and self._profiles is not None:
+                self.rewriter.rewrite(
+                    table, group, pause=pause, read=rolled_up(self._profiles.profiling.add_up)
+                )
+            else:
+                self.rewriter.rewrite(table, group, pause=pause)
         except ConflictError:
             return False
         self.tally.files_merged += len(group)

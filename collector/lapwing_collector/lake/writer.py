@@ -20,6 +20,7 @@ from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.names import TableNames
 from lapwing_collector.lake.parquet import write_parquet
+from lapwing_collector.lake.profiles import Profiles
 from lapwing_collector.lake.shapes import EXACT_INTEGER, reconcile
 from lapwing_collector.lake.shapes import Path as FieldPath
 from lapwing_collector.lake.snapshots import DataFile, add_files
@@ -27,6 +28,7 @@ from lapwing_collector.lake.statements import statement
 from lapwing_collector.lake.tables import Key, Table, Tables
 from lapwing_collector.lake.types import sql_type
 from lapwing_collector.model.alerts import MetricRow
+from lapwing_collector.model.profiles import BINNING_ROWS, DURATIONS, Profiling
 from lapwing_collector.model.records import LOG_ROWS, Batch, Kind
 
 _SCHEMA_OF: Final = {Kind.PREDICTION: "predictions_all", Kind.LABEL: "labels", Kind.LOG: "main"}
@@ -98,11 +100,12 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class _Staged:
-    """Files on their way into the catalog, and the names and versions of models that come with them."""
+    """Files on their way into the catalog; names, versions and shapes of the models that come with them."""
 
     files: list[DataFile]
     names: dict[str, str]
     versions: set[tuple[str, str | None]]
+    shapes: dict[str, tuple[str, Mapping[str, pa.DataType], int]]
 
     def remove(self) -> None:
         """Leave nothing behind."""
@@ -116,10 +119,11 @@ class Lake:
     Every method may be called from any thread; commits and maintenance exclude each other.
     """
 
-    def __init__(self, catalog: Catalog, declared: DeclaredTypes) -> None:
+    def __init__(self, catalog: Catalog, declared: DeclaredTypes, profiling: Profiling | None) -> None:
         """Use `open` instead."""
         self._catalog = catalog
         self._declared = declared
+        self.profiles = None if profiling is None else Profiles(catalog, profiling)
         self._tables = Tables(catalog)
         self._files = ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="lapwing-parquet")
         self._names: dict[str, str] = {}
@@ -131,23 +135,30 @@ class Lake:
         self._in_doubt = False
 
     @classmethod
-    def open(cls, folder: Path, declared: DeclaredTypes | None = None) -> Self:
+    def open(
+        cls, folder: Path, declared: DeclaredTypes | None = None, *, profiling: Profiling | None = None
+    ) -> Self:
         """Open the lake in `folder`, making it where there is none, and clear what a crash left behind.
 
         Args:
             folder: Where it is.
             declared: Types that fields of models get when they appear, whatever their first values are.
+            profiling: How the profiles of its models are counted; None if no rows of models that have
+                profiles are going to be flushed.
 
         Raises:
             DataDirectoryError: The folder holds something else, or cannot be written.
         """
         catalog = Catalog.open(folder)
         try:
+            _set_old_references_aside(catalog)
             with catalog.transaction():  # one is three times as quick as one for each table
                 catalog.rows(statement("schemas"))
                 catalog.rows(statement("system_tables"))
-            lake = cls(catalog, declared or {})
+                catalog.rows(statement("system_views"))
+            lake = cls(catalog, declared or {}, profiling)
             lake._load()
+            lake._know_durations()
             catalog.rows("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
         except (OSError, duckdb.Error) as error:
             raise DataDirectoryError(
@@ -234,14 +245,17 @@ class Lake:
             self._names.update(staged.names)
             self._versions |= staged.versions
             self._progress = progress
+            if self.profiles is not None:
+                self.profiles.saw(staged.shapes)
 
-    def add_rows(self, rows: Mapping[str, pa.Table]) -> None:
+    def add_rows(self, rows: Mapping[str, pa.Table], files: Sequence[DataFile] = ()) -> None:
         """Add rows to the lake's own tables (`models`, `metric_values`, …) in one transaction: all, or none.
 
         What the lake covers of the log stays as it is. An error means that nothing was added.
 
         Args:
             rows: By table; columns by name, in any order. Tables without rows are passed over.
+            files: Rows that are written already.
 
         Raises:
             OSError: The disk is full, or refuses.
@@ -255,9 +269,9 @@ class Lake:
                 for name, table in rows.items()
                 if table.num_rows
             ]
-            if not staged:
+            if not staged and not files:
                 return
-            files = self._write(staged)
+            files = [*files, *self._write(staged)]
             crashpoints.reach("lake.before_commit")
             try:
                 with self._catalog.transaction([file.path for file in files]):
@@ -267,6 +281,9 @@ class Lake:
                 if not self._catalog.rows(statement("known_files", names=name)):
                     raise
             crashpoints.reach("lake.after_commit")
+            if self.profiles is not None and "model_descriptions" in rows:
+                for described in rows["model_descriptions"].to_pylist():
+                    self.profiles.look_at(described["table_name"], described["model"])
 
     def try_out(self, batches: Sequence[Batch]) -> None:
         """Do what `flush` would do with `batches`, except for the commit.
@@ -282,49 +299,10 @@ class Lake:
             finally:
                 staged.remove()
 
-    def set_reference(
-        self,
-        model: str,
-        reference: str,
-        *,
-        source: str,
-        sample_count: int,
-        bins: pa.Table,
-        created_at: datetime,
-    ) -> None:
-        """Keep the frozen `bins` (columns of `reference_bins` from `field` on) as a reference of `model`.
-
-        A reference of the same name is replaced.
-        """
-        one_set = pa.Table.from_pylist(
-            [
-                {
-                    "model": model,
-                    "reference": reference,
-                    "source": source,
-                    "sample_count": sample_count,
-                    "created_at": created_at,
-                }
-            ],
-            schema=self._catalog.schema("reference_sets"),
-        )
-        schema = self._catalog.schema("reference_bins")
-        rows = bins.num_rows
-        full = bins.append_column("model", pa.array([model] * rows)).append_column(
-            "reference", pa.array([reference] * rows)
-        )
+    def reserved_name(self, model: str) -> str:
+        """The table of a model, which may have no rows yet."""
         with self._catalog.exclusive():
-            staged = {"reference_sets": one_set, "reference_bins": full.select(schema.names).cast(schema)}
-            files = []
-            for name, rows in staged.items():
-                files.append((name, self._tables["main", name].folder / f"{uuid.uuid4()}.parquet"))
-                write_parquet(files[-1][1], rows)
-            with self._catalog.transaction():
-                for name, file in files:
-                    self._catalog.rows(
-                        f"DELETE FROM {name} WHERE model = ? AND reference = ?", [model, reference]
-                    )
-                    self._catalog.rows("CALL ducklake_add_data_files('lake', ?, ?)", [name, str(file)])
+            return self._table_names.of(model)
 
     def close(self) -> None:
         """Let go of the lake; closing twice is harmless."""
@@ -336,7 +314,18 @@ class Lake:
             self._names[model] = name
             self._table_names.keep(model, name)
             self._versions.add((model, version))
+        for model, name in self._catalog.rows("SELECT DISTINCT model, table_name FROM reference_sets"):
+            self._table_names.keep(model, name)  # which may have no rows yet
         self._progress = self._committed_progress()
+
+    def _know_durations(self) -> None:
+        """Let queries read the bins of latencies, which are the same in every lake."""
+        known = self._catalog.rows("SELECT count(*) FROM binnings WHERE table_name = ''")
+        if self.profiles is None or known[0][0]:
+            return
+        row = {**asdict(DURATIONS), "kind": DURATIONS.kind.value, "model": "", "table_name": ""}
+        made = {"created_from": "lapwing", "created_at": datetime(2026, 1, 1)}  # noqa: DTZ001  # naive UTC
+        self.add_rows({"binnings": pa.Table.from_pylist([row | made], BINNING_ROWS)})
 
     def _committed_progress(self) -> Progress:
         newest = self._catalog.rows(statement("commit_progress"))
@@ -349,13 +338,24 @@ class Lake:
         models = self._reconcile(by_destination, names)
         news = self._new_versions(models, names)
         rows = list(models.values())
+        flushed = {
+            names[model]: (model, staged)
+            for (kind, model), staged in models.items()
+            if kind is Kind.PREDICTION and staged.rows.num_rows
+        }
+        if flushed and self.profiles is not None:
+            counted = self.profiles.count(
+                {table: (model, each.rows) for table, (model, each) in flushed.items()}
+            )
+            rows.append(_Rows(("main", "profiles"), counted, {}))
         if news.num_rows:
             rows.append(_Rows(("main", "models"), news, {}))
         if metrics:
             rows.append(_Rows(("main", "metric_values"), _metric_rows(metrics), {}))
         self._prepare(rows)
         versions = {(row["model"], row["version"]) for row in news.to_pylist()}
-        return _Staged(self._write(rows), names, versions)
+        shapes = {table: (model, each.shape, each.rows.num_rows) for table, (model, each) in flushed.items()}
+        return _Staged(self._write(rows), names, versions, shapes)
 
     def _name_models(self, destinations: Iterable[Destination]) -> dict[str, str]:
         return {model: self._table_names.of(model) for kind, model in destinations if kind is not Kind.LOG}
@@ -473,6 +473,16 @@ class Lake:
                     write.result().path.unlink(missing_ok=True)
             raise failed[0]
         return [write.result() for write in writes]
+
+
+def _set_old_references_aside(catalog: Catalog) -> None:
+    """References of lakes before profiles had bins of their own, and so cannot be compared with them."""
+    if catalog.table_folder("main", "reference_bins") is None:
+        return
+    if "bin" in catalog.schema("reference_bins").names:
+        with catalog.transaction():
+            for name in ("reference_sets", "reference_bins"):
+                catalog.rows(f"ALTER TABLE {name} RENAME TO {name}_0_1")
 
 
 def _by_destination(batches: Sequence[Batch]) -> dict[Destination, list[Batch]]:

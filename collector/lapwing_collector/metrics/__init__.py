@@ -1,9 +1,12 @@
 """What is measured.
 
-How far a model's data is complete, what changes when some of it comes late, what its distributions are
-compared with.
+How far a model's data is complete, what changes when some of it comes late, what its distributions are, and
+what they are compared with.
 """
 
+from lapwing_collector.metrics.binning import freeze
+from lapwing_collector.metrics.columns import countable_fields
+from lapwing_collector.metrics.counting import ProfileCounter, add_up
 from lapwing_collector.metrics.facts import facts_of
 from lapwing_collector.metrics.late import (
     Schedule,
@@ -15,7 +18,7 @@ from lapwing_collector.metrics.late import (
     touched_slots,
     touching_span,
 )
-from lapwing_collector.metrics.reference import REFERENCE_BINS, reference_bins
+from lapwing_collector.metrics.reference import columns_of, field_names, reference_rows
 from lapwing_collector.metrics.watermark import (
     DATA_CLOCK,
     WALL_CLOCK,
@@ -26,15 +29,20 @@ from lapwing_collector.metrics.watermark import (
 
 __all__ = [
     "DATA_CLOCK",
-    "REFERENCE_BINS",
     "WALL_CLOCK",
+    "ProfileCounter",
     "Schedule",
     "WatermarkPolicy",
+    "add_up",
     "chunks",
+    "columns_of",
+    "countable_fields",
     "facts_of",
+    "field_names",
+    "freeze",
     "later_than",
     "newest_credible",
-    "reference_bins",
+    "reference_rows",
     "rest_after",
     "retry_after",
     "revised",

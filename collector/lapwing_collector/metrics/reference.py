@@ -1,89 +1,83 @@
-"""References: the distributions that production is compared with, as frozen bins with counts."""
+"""References: what production is compared with, as counts in the model's own bins and exact statistics."""
 
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-QUANTILE_BINS: Final = 10
-"""Bins of a numeric field before equal edges fall together."""
+from lapwing_collector.metrics.columns import countable, flattened, is_number
+from lapwing_collector.metrics.counting import bin_values
+from lapwing_collector.model.profiles import REFERENCE_BIN_ROWS, Binning
+from lapwing_collector.model.records import PREDICTION_ROWS
 
-MOST_CATEGORIES: Final = 50
-"""Categories that get a bin of their own, the most frequent first; the rest share one."""
+PERCENTILES: Final = np.linspace(0, 1, 101)
 
-REFERENCE_BINS: Final = pa.schema(
-    [
-        ("field", pa.string()),
-        ("kind", pa.string()),
-        ("bin", pa.int32()),
-        ("lower", pa.float64()),
-        ("upper", pa.float64()),
-        ("category", pa.string()),
-        ("n", pa.int64()),
-        ("share", pa.float64()),
-    ]
-)
-"""One row per bin. `kind` is `range` (lower <= value < upper), `category`, `other` or `null`."""
+_ROOTS: Final = ("inputs", "output", "label", "tags")
+_PLAIN: Final = ("label", "duration_ms")
+"""Columns of predictions and labels that are fields by themselves."""
 
 
-def reference_bins(rows: pa.Table) -> pa.Table:
-    """Bin every numeric, boolean and text column of `rows`.
+def field_names(columns: Collection[str], known: Collection[str]) -> dict[str, str]:
+    """Which field each column of a file is about.
 
-    A numeric field gets the bins between its deciles (`numpy.quantile`, linear interpolation; equal edges
-    fall together), open at both ends; any other field a bin per category. Every field has a bin for nulls,
-    NaN and infinity among them, and categories have one for others, also where these are empty.
+    A column is named by the field (`inputs.age`), or by its last part: then it is the field of the inputs, or
+    of the output, that the model has; else a new one of the inputs. Columns that predictions have beside
+    their fields (`time`, `prediction_id`, …) are about none.
 
     Args:
-        rows: Columns are named by the field's path, `inputs.age`.
+        columns: Of the file.
+        known: Fields that the model has.
 
     Returns:
-        Rows of `REFERENCE_BINS`; shares are of all rows. Columns of other types are left out.
+        Fields by column; columns that are about none are left out.
     """
-    bins = [row for name in rows.column_names for row in _bins(name, rows.column(name).combine_chunks())]
-    return pa.Table.from_pylist(bins, schema=REFERENCE_BINS)
+    found = {}
+    for column in columns:
+        if column in _PLAIN or column.partition(".")[0] in _ROOTS:
+            found[column] = column
+        elif column not in PREDICTION_ROWS.names:
+            places = (f"{root}.{column}" for root in ("inputs", "output"))
+            found[column] = next((place for place in places if place in known), f"inputs.{column}")
+    return found
 
 
-def _bins(field: str, values: pa.Array) -> list[dict[str, Any]]:
-    kind = values.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        bins = _range_bins(values.cast(pa.float64()))
-    elif pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        bins = _category_bins(values.cast(pa.string()))
-    else:
-        return []
-    known = sum(row["n"] for row in bins)
-    bins.append({"kind": "null", "n": len(values) - known})
-    return [
-        {"field": field, "bin": number, **row, "share": row["n"] / len(values) if len(values) else 0.0}
-        for number, row in enumerate(bins)
-    ]
+def columns_of(rows: pa.Table) -> dict[str, pa.Array]:
+    """Columns of a file by name, those inside of structs by their dotted names."""
+    plain = {
+        name: rows.column(name).combine_chunks()
+        for name, kind in zip(rows.schema.names, rows.schema.types, strict=True)
+        if not pa.types.is_struct(kind)
+    }
+    nested = rows.drop_columns(list(plain))
+    return {**plain, **(flattened(nested) if nested.num_columns else {})}
 
 
-def _range_bins(values: pa.Array) -> list[dict[str, Any]]:
-    numbers: npt.NDArray[np.float64] = values.drop_null().to_numpy(zero_copy_only=False)
-    numbers = numbers[numbers < np.inf]  # as rules' SQL does: NaN and infinity lie in no range
-    finite = numbers[numbers > -np.inf]
-    if not len(finite):
-        return []
-    with np.errstate(over="ignore", invalid="ignore"):  # between numbers near the largest there is
-        deciles = np.quantile(finite, np.linspace(0, 1, QUANTILE_BINS + 1)[1:-1], method="linear")
-    inner = np.unique(deciles[np.isfinite(deciles)])
-    places = np.searchsorted(inner, numbers, side="right")
-    counts = np.bincount(places, minlength=len(inner) + 1)
-    edges = [-np.inf, *inner.tolist(), np.inf]
-    return [
-        {"kind": "range", "lower": lower, "upper": upper, "n": int(n)}
-        for lower, upper, n in zip(edges[:-1], edges[1:], counts, strict=True)
-    ]
+def described(values: pa.Array, binning: Binning) -> dict[str, Any]:
+    """What a reference keeps of a field: the columns of `REFERENCE_BIN_ROWS` from `field` on.
+
+    Args:
+        values: All of them.
+        binning: That of the field.
+    """
+    counts, statistics = bin_values(values, binning)
+    row: dict[str, Any] = dict.fromkeys(REFERENCE_BIN_ROWS.names[4:])
+    row |= {"field": binning.field, "binning_id": binning.binning_id, "counts": counts.tolist()}
+    row["distinct_count"] = pc.count_distinct(values).as_py() if countable(values.type) else None
+    row["sum"], row["sum_squares"], row["minimum"], row["maximum"] = (
+        None if np.isnan(each) else float(each) for each in statistics
+    )
+    if is_number(values.type):
+        numbers = values.cast(pa.float64(), safe=False).drop_null().to_numpy(zero_copy_only=False)
+        numbers = numbers[np.isfinite(numbers)]
+        if len(numbers):
+            row["quantiles"] = np.quantile(numbers, PERCENTILES).tolist()
+    return row
 
 
-def _category_bins(values: pa.Array) -> list[dict[str, Any]]:
-    counted = pc.value_counts(values.drop_null()).to_pylist()
-    counted.sort(key=lambda entry: (-entry["counts"], entry["values"]))
-    own, rest = counted[:MOST_CATEGORIES], counted[MOST_CATEGORIES:]
-    return [
-        *({"kind": "category", "category": entry["values"], "n": entry["counts"]} for entry in own),
-        {"kind": "other", "n": sum(entry["counts"] for entry in rest)},
-    ]
+def reference_rows(columns: Mapping[str, pa.Array], binnings: Mapping[str, Binning]) -> pa.Table:
+    """What a reference keeps of each of its fields that has bins, without whose it is."""
+    rows = [described(values, binnings[name]) for name, values in columns.items() if name in binnings]
+    schema = pa.schema(list(REFERENCE_BIN_ROWS)[4:])
+    return pa.Table.from_pylist(rows, schema)

@@ -2,25 +2,26 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pytest
 
 from helpers import flights_oracle as oracle
+from helpers.metrics import Measured
 from lapwing_collector import rules
 from lapwing_collector.config import load_settings
 from lapwing_collector.demo.flights import INPUTS, REPLAY_FROM, training
+from lapwing_collector.lake.statements import statement
 from lapwing_collector.model.alerts import RuleState
 
 RULES_FILE = Path(__file__).parents[3] / "examples" / "flights" / "rules.yaml"
 RULES = {rule.id.name: rule for rule in rules.load_rules(RULES_FILE.read_text(), RULES_FILE.name)}
 ALERTS = [name for name, rule in RULES.items() if rule.kind == "alert"]
 RECORDS = [name for name, rule in RULES.items() if rule.kind == "record"]
-
-BINS = ["model", "reference", "field", "kind", "bin", "lower", "upper", "share"]
 
 Results = dict[str, dict[datetime, rules.Rows]]
 """What each rule's SQL returned at each slot."""
@@ -48,39 +49,23 @@ def slots(predicted: pd.DataFrame) -> list[datetime]:
 @pytest.fixture(scope="module")
 def lake(flights: pd.DataFrame, predicted: pd.DataFrame) -> Iterator[duckdb.DuckDBPyConnection]:
     """What the lake holds after the replay, as far as the rules read it."""
-    inputs = ", ".join(f"'{name}': {name}" for name in INPUTS)
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.register("replay", predicted)
-        connection.register("bins", _reference_bins(training(flights)))
-        connection.execute(f"""
-            CREATE SCHEMA predictions;
-            CREATE SCHEMA labeled;
-            CREATE TABLE predictions.flights AS
-            SELECT departed_at AS time, flight_id AS prediction_id, {{{inputs}}} AS inputs,
-                CASE WHEN NOT failed THEN {{'late': predicted}} END AS output,
-                CASE WHEN failed THEN 'UnknownDestinationError' END AS error_type,
-                'production' AS stage
-            FROM replay;
-            CREATE TABLE labeled.flights AS
-            SELECT predictions.*, late AS label, arrived_at AS label_time
-            FROM predictions.flights AS predictions JOIN replay ON flight_id = prediction_id;
-            CREATE TABLE reference_bins AS SELECT * FROM bins""")
-        yield connection
-
-
-def _reference_bins(trained: pd.DataFrame) -> pd.DataFrame:
-    """The frozen bins of the training data, of more fields than the rules ask for."""
-    rows = []
-    for field in (*oracle.DRIFT_FIELDS, "hour", "precip"):
-        values = oracle.floats(trained[field])
-        edges = oracle.quantile_edges(values)
-        ranges = [("range", lower, upper) for lower, upper in pairwise(edges)]
-        counts = oracle.bin_counts(values, edges)
-        for (kind, lower, upper), n in zip([*ranges, ("null", None, None)], counts, strict=True):
-            rows.append(
-                ("flights", "train", f"inputs.{field}", kind, len(rows), lower, upper, n / len(values))
-            )
-    return pd.DataFrame(rows, columns=BINS)
+    measured = Measured()
+    measured.connection.execute("SET threads = 1")
+    inputs = {f"inputs.{name}": predicted[name] for name in INPUTS}
+    seen = pd.DataFrame({"time": predicted["departed_at"], "prediction_id": predicted["flight_id"], **inputs})
+    seen["output.late"] = predicted["predicted"]
+    seen["error_type"] = np.where(predicted["failed"], "UnknownDestinationError", None)
+    landed = predicted[predicted["late"].notna()]
+    truths = {"prediction_id": landed["flight_id"], "label": landed["late"].astype(bool)}
+    truths |= {"prediction_time": landed["departed_at"], "time": landed["arrived_at"]}
+    measured.put("flights", seen, pd.DataFrame(truths))
+    trained = training(flights)[list(INPUTS)].add_prefix("inputs.")
+    measured.profile("flights", sample=trained)
+    measured.refer("flights", "train", trained)
+    for schema, view in (("predictions", "production_view"), ("labeled", "labeled_view")):
+        measured.connection.execute(f"CREATE SCHEMA {schema}; {statement(view, table='flights')}")
+    yield measured.connection
+    measured.close()
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,6 @@ from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.lake import Lake, Progress, QueuedMetric, writer
 from lapwing_collector.lake.names import TableNames
 from lapwing_collector.lake.upkeep import Upkeep
-from lapwing_collector.metrics import REFERENCE_BINS, reference_bins
 from lapwing_collector.model.alerts import MetricRow
 
 
@@ -336,20 +335,6 @@ def test_the_newest_truth_holds(lake: Lake, folder: Path) -> None:
     assert read(folder, "SELECT label, label_time FROM labeled.m") == [
         ("corrected", START + timedelta(hours=5))
     ]
-
-
-def test_a_reference_replaces_its_namesake(lake: Lake, folder: Path) -> None:
-    """Setting a reference again leaves one set of bins."""
-    for values in ([1.0, 2.0], [3.0, None]):
-        bins = reference_bins(pa.table({"inputs.x": values}))
-        lake.set_reference("m", "train", source="t.parquet", sample_count=2, bins=bins, created_at=START)
-    assert read(folder, "SELECT model, reference, sample_count FROM reference_sets") == [("m", "train", 2)]
-    rows = read(folder, "SELECT kind, n FROM reference_bins WHERE field = 'inputs.x' ORDER BY bin")
-    assert rows == [("range", 0), ("range", 1), ("null", 1)]
-    assert (
-        REFERENCE_BINS.names
-        == [name for (name,) in read(folder, "SELECT column_name FROM (DESCRIBE reference_bins)")][2:]
-    )
 
 
 def test_declared_types_hold_for_their_model(folder: Path) -> None:

@@ -30,13 +30,30 @@ SELECT * FROM (
     ) = 1
 )
 WHERE value IS NOT NULL OR sample_count IS NOT NULL OR label_coverage IS NOT NULL;
--- What models are compared with: one row per reference, then its frozen bins with their counts.
+-- Bins of fields, which never change; the newest of a field is in use. Latencies have the same in every model.
+CREATE TABLE IF NOT EXISTS binnings (
+    binning_id VARCHAR, model VARCHAR, table_name VARCHAR, field VARCHAR, kind VARCHAR,
+    edges DOUBLE[], categories VARCHAR[], created_from VARCHAR, created_at TIMESTAMP
+);
+-- Fields by whose values the counts of a model are kept as well.
+CREATE TABLE IF NOT EXISTS profile_segments (
+    model VARCHAR, table_name VARCHAR, field VARCHAR, created_at TIMESTAMP
+);
+-- How often the values of a field fell into its bins. Rows that agree in all but the last five columns add up.
+CREATE TABLE IF NOT EXISTS profiles (
+    model VARCHAR, table_name VARCHAR, version VARCHAR, stage VARCHAR, segment VARCHAR, binning_id VARCHAR,
+    field VARCHAR, time TIMESTAMP, grain VARCHAR, counts BIGINT[],
+    sum DOUBLE, sum_squares DOUBLE, minimum DOUBLE, maximum DOUBLE
+);
+-- What models are compared with: one row per version of a reference, then its counts in the model's bins.
 CREATE TABLE IF NOT EXISTS reference_sets (
-    model VARCHAR, reference VARCHAR, source VARCHAR, sample_count BIGINT, created_at TIMESTAMP
+    model VARCHAR, table_name VARCHAR, reference VARCHAR, version BIGINT, role VARCHAR, source VARCHAR,
+    policy JSON, sample_count BIGINT, created_at TIMESTAMP, has_rows BOOLEAN
 );
 CREATE TABLE IF NOT EXISTS reference_bins (
-    model VARCHAR, reference VARCHAR, field VARCHAR, kind VARCHAR, bin INTEGER,
-    lower DOUBLE, upper DOUBLE, category VARCHAR, n BIGINT, share DOUBLE
+    model VARCHAR, table_name VARCHAR, reference VARCHAR, version BIGINT, field VARCHAR, binning_id VARCHAR,
+    counts BIGINT[], sum DOUBLE, sum_squares DOUBLE, minimum DOUBLE, maximum DOUBLE,
+    distinct_count BIGINT, quantiles DOUBLE[]
 );
 -- Proofs that somebody's rows were removed; what was asked is kept as hashes with the row's salt only.
 CREATE TABLE IF NOT EXISTS erasures (
@@ -44,6 +61,41 @@ CREATE TABLE IF NOT EXISTS erasures (
     predictions BIGINT, labels BIGINT, files_rewritten BIGINT, files_deleted BIGINT, verified BOOLEAN,
     remaining VARCHAR[]
 );
+
+-- name: system_views
+-- A row for each count of a profile: its place, and what the bin there is.
+CREATE VIEW IF NOT EXISTS profile_bins AS
+SELECT
+    p.model, p.table_name, p.version, p.stage, p.segment, p.field, p.time, p.grain, p.binning_id, p.bin,
+    CASE
+        WHEN p.bin = 1 THEN 'null'
+        WHEN p.bin = 2 THEN 'other'
+        WHEN b.kind = 'category' THEN 'category'
+        WHEN p.bin = 3 THEN 'under'
+        WHEN p.bin = len(b.edges) + 3 THEN 'over'
+        ELSE 'range'
+    END AS kind,
+    b.edges[p.bin - 3] AS lower,
+    CASE WHEN p.bin > 2 THEN b.edges[p.bin - 2] END AS upper,
+    CASE WHEN p.bin > 2 THEN b.categories[p.bin - 2] END AS category,
+    p.n
+FROM (
+    SELECT * EXCLUDE (counts), unnest(counts) AS n, generate_subscripts(counts, 1) AS bin FROM profiles
+) AS p
+JOIN (SELECT DISTINCT binning_id, kind, edges, categories FROM binnings) AS b ON b.binning_id = p.binning_id;
+
+-- name: binnings_of
+-- The bins in use of the fields of some tables.
+SELECT table_name, binning_id, field, kind, edges, categories
+FROM binnings
+WHERE table_name IN ($tables)
+QUALIFY row_number() OVER (PARTITION BY table_name, field ORDER BY created_at DESC, binning_id) = 1;
+
+-- name: description_of
+SELECT description FROM model_descriptions WHERE table_name = $table ORDER BY described_at DESC LIMIT 1;
+
+-- name: segments_of
+SELECT DISTINCT table_name, field FROM profile_segments WHERE table_name IN ($tables) ORDER BY ALL;
 
 -- name: production_view
 CREATE OR REPLACE VIEW predictions.$table AS
@@ -196,7 +248,7 @@ JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id 
 WHERE f.end_snapshot IS NULL;
 
 -- name: timed_files
--- Files of predictions, labels and logs with the span of their times, the oldest first.
+-- Files of predictions, labels, logs and profiles with the span of their times, the oldest first.
 SELECT
     s.schema_name, t.table_name, f.data_file_id, f.path, CASE WHEN f.path_is_relative THEN s.path || t.path END,
     f.record_count, f.file_size_bytes,
@@ -209,7 +261,7 @@ JOIN __ducklake_metadata_lake.ducklake_column AS k
 JOIN __ducklake_metadata_lake.ducklake_file_column_stats AS c
     ON c.data_file_id = f.data_file_id AND c.column_id = k.column_id
 WHERE f.end_snapshot IS NULL
-    AND (s.schema_name IN ('predictions_all', 'labels') OR (s.schema_name = 'main' AND t.table_name = 'logs'))
+    AND (s.schema_name IN ('predictions_all', 'labels') OR (s.schema_name = 'main' AND t.table_name IN ('logs', 'profiles')))
 ORDER BY c.max_value NULLS LAST, f.data_file_id;
 
 -- name: new_files

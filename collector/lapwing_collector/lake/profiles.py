@@ -1,0 +1,162 @@
+"""Profiles of models, kept by the lake's writer: what a flush adds, and which fields wait for bins."""
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow as pa
+
+from lapwing_collector.engine import literal
+from lapwing_collector.lake.catalog import Catalog
+from lapwing_collector.lake.statements import statement
+from lapwing_collector.model.profiles import (
+    DURATIONS,
+    PROFILE_ROWS,
+    BinKind,
+    Binning,
+    Counter,
+    Profiling,
+)
+
+FIRST_ROWS: Final = 10_000
+"""Rows whose values decide on the bins of a field, unless a reference did."""
+
+_FIELDS_KEPT: Final = 20_000
+"""Bins that are kept in memory, of the models that had rows last: some 4 kB each."""
+
+Flushed = Mapping[str, tuple[str, pa.Table]]
+"""Rows of predictions by table, each with its model."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of a table.
+
+    Attributes:
+        binnings: By field; the latency's among them.
+        segments: Fields that tell segments apart.
+        counter: Counts by these.
+        shape: The shape that the table had when it was looked at last.
+        unbinned: Its fields that could have bins and have none.
+        rows_to_come: Until it is worth looking whether they have enough values.
+    """
+
+    binnings: dict[str, Binning]
+    segments: tuple[str, ...]
+    counter: Counter
+    shape: Mapping[str, pa.DataType] = field(default_factory=dict)
+    unbinned: frozenset[str] = frozenset()
+    rows_to_come: int = 0
+
+
+class Profiles:
+    """Profiles of every model of one lake.
+
+    Only who holds the catalog (`Catalog.exclusive`) may call it.
+    """
+
+    def __init__(self, catalog: Catalog, profiling: Profiling) -> None:
+        """Know nothing yet of what the catalog has.
+
+        Args:
+            catalog: Of the lake.
+            profiling: How rows are counted.
+        """
+        self._catalog = catalog
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._due: dict[str, str] = {}
+        self.profiling = profiling
+
+    def count(self, flushed: Flushed) -> pa.Table:
+        """What rows that are about to be written add to the profiles of their models."""
+        self._load(flushed)
+        return pa.concat_tables(
+            [
+                owned(self._known[table].counter.count(rows), model, table)
+                for table, (model, rows) in flushed.items()
+            ]
+        ).combine_chunks()
+
+    def saw(self, shapes: Mapping[str, tuple[str, Mapping[str, pa.DataType], int]]) -> None:
+        """Rows were written: model, shape and number of them, by table."""
+        for table, (model, shape, rows) in shapes.items():
+            known = self._known[table]
+            if shape != known.shape:
+                known.unbinned = frozenset(self.profiling.countable(shape)) - known.binnings.keys()
+                known.shape = dict(shape)
+            if known.unbinned:
+                known.rows_to_come -= rows
+                if known.rows_to_come <= 0:
+                    self._due[table] = model
+        self._shrink()
+
+    def next_due(self) -> tuple[str, str] | None:
+        """Model and table some of whose fields may have enough values for bins; the longest due."""
+        return next(((model, table) for table, model in self._due.items()), None)
+
+    def look_at(self, table: str, model: str) -> None:
+        """Let a table be due, whatever it has: its model was described anew."""
+        self._due[table] = model
+
+    def settle(self, table: str, rows_to_come: int) -> None:
+        """A table that was due has been looked at; not again before so many more rows."""
+        self._due.pop(table, None)
+        if table in self._known:
+            self._known[table].rows_to_come = rows_to_come
+
+    def binnings(self, table: str) -> dict[str, Binning]:
+        """The bins of each field of a table that has some; the latency's among them."""
+        self._load([table])
+        return dict(self._known[table].binnings)
+
+    def segments(self, table: str) -> tuple[str, ...]:
+        """Fields by whose values the counts of a table are kept as well."""
+        self._load([table])
+        return self._known[table].segments
+
+    def forget(self, table: str) -> None:
+        """Read what there is of a table when it is asked for again: it has changed, or may have."""
+        self._known.pop(table, None)
+
+    def counter(self, binnings: Iterable[Binning], segments: Sequence[Binning], *, whole: bool) -> Counter:
+        """What counts by some bins; see `MakeCounter`."""
+        return self.profiling.counter(list(binnings), segments, whole=whole)
+
+    def _load(self, tables: Collection[str]) -> None:
+        missing = [table for table in tables if table not in self._known]
+        if missing:
+            names = ", ".join(map(literal, missing))
+            found: dict[str, dict[str, Binning]] = {table: {DURATIONS.field: DURATIONS} for table in missing}
+            for table, binning_id, name, kind, edges, categories in self._catalog.rows(
+                statement("binnings_of", tables=names)
+            ):
+                found[table][name] = Binning(
+                    binning_id, name, BinKind(kind), tuple(edges or ()), tuple(categories or ())
+                )
+            segments: dict[str, list[str]] = {table: [] for table in missing}
+            for table, name in self._catalog.rows(statement("segments_of", tables=names)):
+                segments[table].append(name)
+            for table, binnings in found.items():
+                apart = [binnings[name] for name in segments[table] if name in binnings]
+                counter = self.counter(binnings.values(), apart, whole=True)
+                self._known[table] = _Known(binnings, tuple(segments[table]), counter)
+        for table in tables:
+            self._known.move_to_end(table)
+
+    def _shrink(self) -> None:
+        """Forget the models that had no rows for longest, while there are too many fields."""
+        fields = sum(len(known.binnings) for known in self._known.values())
+        while fields > _FIELDS_KEPT and len(self._known) > 1:
+            fields -= len(self._known.popitem(last=False)[1].binnings)
+
+
+def owned(counted: pa.Table, model: str, table: str) -> pa.Table:
+    """Rows of a profile, of which it is known now whose they are."""
+    size = counted.num_rows
+    columns = {
+        "model": pa.repeat(pa.scalar(model), size),
+        "table_name": pa.repeat(pa.scalar(table), size),
+        **{name: counted.column(name) for name in counted.schema.names},
+    }
+    return pa.table([columns[name] for name in PROFILE_ROWS.names], schema=PROFILE_ROWS)

@@ -1,0 +1,55 @@
+"""The columns of a table that values can be counted of, by the dotted names of their fields."""
+
+from collections.abc import Iterable, Mapping
+
+import pyarrow as pa
+
+from lapwing_collector.model.description import dotted
+
+type_ = pa.types
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether values are numbers; booleans are none."""
+    return bool(type_.is_integer(kind) or type_.is_floating(kind) or type_.is_decimal(kind))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are texts."""
+    return bool(type_.is_string(kind) or type_.is_large_string(kind) or type_.is_string_view(kind))
+
+
+def countable(kind: pa.DataType) -> bool:
+    """Whether the values of a column of this type are counted."""
+    return is_number(kind) or is_text(kind) or bool(type_.is_boolean(kind))
+
+
+def countable_fields(types: Mapping[str, pa.DataType]) -> list[str]:
+    """Names of the fields whose values are counted, of columns of these types."""
+    return [name for name, kind in _leaves((), types.items()) if countable(kind)]
+
+
+def _leaves(
+    path: tuple[str, ...], columns: Iterable[tuple[str, pa.DataType]]
+) -> Iterable[tuple[str, pa.DataType]]:
+    for name, kind in columns:
+        if type_.is_struct(kind):
+            yield from _leaves((*path, name), ((field.name, field.type) for field in kind))
+        else:
+            yield dotted((*path, name)), kind
+
+
+def flattened(rows: pa.Table) -> dict[str, pa.Array]:
+    """Every column, and in place of a struct what is inside it, by dotted name; a column is one array."""
+    found: dict[str, pa.Array] = {}
+    for name, column in zip(rows.schema.names, rows.columns, strict=True):
+        _take_apart((name,), column.combine_chunks() if column.num_chunks != 1 else column.chunk(0), found)
+    return found
+
+
+def _take_apart(path: tuple[str, ...], values: pa.Array, found: dict[str, pa.Array]) -> None:
+    if not type_.is_struct(values.type):
+        found[dotted(path)] = values
+        return
+    for field, inner in zip(values.type, values.flatten(), strict=True):
+        _take_apart((*path, field.name), inner, found)

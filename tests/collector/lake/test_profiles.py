@@ -1,0 +1,430 @@
+"""Profiles in a real lake agree with its rows at any moment, whatever happens meanwhile."""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from helpers.batches import START, predictions
+from helpers.flaky import make_flaky
+from lapwing_collector.app.poison import find_refused
+from lapwing_collector.app.profiling import PROFILING
+from lapwing_collector.lake import Lake, Progress, profiles
+from lapwing_collector.lake.files import TableName, table_files
+from lapwing_collector.lake.retention import Keep, Retention
+from lapwing_collector.lake.upkeep import Upkeep
+from lapwing_collector.metrics import ProfileCounter, add_up
+from lapwing_collector.model.description import Feature, FeatureType, ModelDescription
+from lapwing_collector.model.profiles import PROFILE_KEYS, PROFILE_ROWS
+
+NOW = datetime(2026, 2, 1)
+PROFILES = TableName("main", "profiles")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "lake"
+
+
+@pytest.fixture(autouse=True)
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Freeze after a thousand rows, so that tests need not write ten thousand."""
+    monkeypatch.setattr("lapwing_collector.lake.freezing.FIRST_ROWS", 1_000)
+
+
+@pytest.fixture
+def lake(folder: Path) -> Iterator[Lake]:
+    opened = Lake.open(folder, profiling=PROFILING)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def upkeep(lake: Lake) -> Iterator[Upkeep]:
+    made = looking_after(lake)
+    yield made
+    made.close()
+
+
+def looking_after(lake: Lake) -> Upkeep:
+    return Upkeep(lake.catalog, lake.profiles, lake.add_rows)
+
+
+class Traffic:
+    """Rows of a model, flushed with the next position of the log."""
+
+    def __init__(self, lake: Lake, seed: int = 1, model: str = "m") -> None:
+        self.lake = lake
+        self.model = model
+        self._random = random.Random(seed)
+
+    def rows(self, count: int, **more: Any) -> list[dict[str, Any]]:
+        draw = self._random
+        return [
+            {
+                "time": START + timedelta(minutes=draw.randrange(600)),
+                "version": draw.choice(["1", "2", None]),
+                "duration_ms": draw.random() * 100,
+                "inputs.age": draw.choice([draw.gauss(40, 10), None]),
+                "inputs.plan": draw.choice(["free", "pro", "team"]),
+                "output.late": draw.random() < 0.3,
+                **more,
+            }
+            for _ in range(count)
+        ]
+
+    def flush(self, count: int, **more: Any) -> None:
+        self.send(self.rows(count, **more))
+
+    def send(self, rows: list[dict[str, Any]]) -> None:
+        self.lake.flush([predictions(self.model, rows)], [], Progress(self.lake.progress.log + 1, 0))
+
+
+def summed(rows: pa.Table) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Rows of a profile by what tells them apart, added up."""
+    added = add_up(rows.sort_by([(name, "ascending") for name in PROFILE_KEYS]))
+    return {tuple(row[name] for name in PROFILE_KEYS): row for row in added.to_pylist()}
+
+
+def check(lake: Lake, table: str = "m") -> set[str]:
+    """Compare the profile with all stored rows, counted anew; the fields that it has."""
+    assert lake.profiles is not None
+    catalog = lake.catalog
+
+    def read(sql: str) -> pa.Table:
+        catalog.rows("SELECT 1")
+        return catalog._connection.execute(sql).to_arrow_table()
+
+    binnings = lake.profiles.binnings(table)
+    segments = [binnings[name] for name in lake.profiles.segments(table)]
+    stored = read(f"SELECT * FROM predictions_all.{table}")
+    counted = ProfileCounter(list(binnings.values()), segments).count(stored)
+    size = counted.num_rows
+    columns = {name: counted.column(name) for name in counted.schema.names} | {
+        "model": pa.array([table] * size),
+        "table_name": pa.array([table] * size),
+    }
+    expected = summed(pa.table([columns[name] for name in PROFILE_ROWS.names], schema=PROFILE_ROWS))
+    names = ", ".join(PROFILE_ROWS.names)
+    found = summed(read(f"SELECT {names} FROM profiles WHERE table_name = '{table}'").cast(PROFILE_ROWS))
+    assert found.keys() == expected.keys()
+    for key, row in found.items():
+        assert row["counts"] == expected[key]["counts"], key
+        for name in ("sum", "sum_squares", "minimum", "maximum"):
+            assert row[name] == (expected[key][name] and pytest.approx(expected[key][name], rel=1e-9))
+    return {row["field"] for row in found.values()}
+
+
+FIELDS = {"duration_ms", "inputs.age", "inputs.plan", "output.late"}
+
+
+def test_latency_is_counted_from_the_first_row(lake: Lake) -> None:
+    """Its bins are the same for all models; other fields wait for theirs."""
+    Traffic(lake).flush(10)
+    assert check(lake) == {"duration_ms"}
+    [(n,)] = lake.catalog.rows("SELECT sum(n) FROM profile_bins WHERE kind = 'range'")
+    assert n == 10
+
+
+def test_fields_get_bins_from_the_first_rows_and_every_row_is_counted(lake: Lake, upkeep: Upkeep) -> None:
+    """Not before there are enough; then those that were stored before count as those that come after."""
+    traffic = Traffic(lake)
+    traffic.flush(999)
+    assert upkeep.freeze_next(NOW)
+    assert check(lake) == {"duration_ms"}
+    assert not upkeep.freeze_next(NOW)
+    traffic.flush(300)
+    assert upkeep.freeze_next(NOW)
+    assert check(lake) == FIELDS
+    traffic.flush(300)
+    assert not upkeep.freeze_next(NOW)
+    assert check(lake) == FIELDS
+    found = lake.catalog.rows(
+        "SELECT category, sum(n) FROM profile_bins WHERE field = 'inputs.plan' GROUP BY ALL ORDER BY ALL"
+    )
+    raw = lake.catalog.rows("SELECT inputs.plan, count(*) FROM predictions_all.m GROUP BY ALL ORDER BY ALL")
+    assert [(name, n) for name, n in found if n] == raw
+
+
+def test_rows_that_come_while_bins_are_made_are_counted_once(
+    lake: Lake, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether they come while files are read or between the last look and the commit."""
+    monkeypatch.setattr("lapwing_collector.lake.freezing._FEW_ROWS", 50)
+    traffic = Traffic(lake)
+    traffic.flush(1_000)
+    traffic.flush(100)
+    more = iter([200, 30, 0])
+
+    def meanwhile(_worked_s: float) -> None:
+        if count := next(more, 0):
+            traffic.flush(count)
+
+    assert upkeep.freeze_next(NOW, meanwhile)
+    assert lake.catalog.rows("SELECT count(*) FROM predictions_all.m") == [(1_330,)]
+    assert check(lake) == FIELDS
+
+
+def test_a_new_field_gets_bins_later_and_is_null_before(lake: Lake, upkeep: Upkeep) -> None:
+    """It waits for its own first rows; a rare one waits for values."""
+    traffic = Traffic(lake)
+    traffic.flush(1_100)
+    upkeep.freeze_next(NOW)
+    traffic.flush(400, **{"inputs.income": 7.5})
+    traffic.flush(30, **{"inputs.rare": 1.5, "inputs.income": 2.5})
+    while upkeep.freeze_next(NOW):
+        pass
+    assert check(lake) == FIELDS
+    traffic.flush(600, **{"inputs.income": 7.5})
+    while upkeep.freeze_next(NOW):
+        pass
+    assert check(lake) == {*FIELDS, "inputs.income"}
+    [(nulls,)] = lake.catalog.rows(
+        "SELECT sum(n) FROM profile_bins WHERE field = 'inputs.income' AND kind = 'null'"
+    )
+    assert nulls == 1_100
+    kinds = dict(lake.catalog.rows("SELECT field, count(*) FROM binnings GROUP BY field"))
+    assert set(kinds.values()) == {1}
+
+
+def described(model: str, description: ModelDescription) -> pa.Table:
+    return pa.table(
+        {
+            "table_name": [model],
+            "model": [model],
+            "described_at": [NOW],
+            "description": [description.to_json()],
+            "said": pa.nulls(1, pa.string()),
+            "facts": ["{}"],
+            "logs_seen": [1],
+        }
+    )
+
+
+def test_segments_can_be_declared_at_any_time(lake: Lake, upkeep: Upkeep) -> None:
+    """Their counts agree with all rows, too; numbers and tags can tell segments apart."""
+    traffic = Traffic(lake)
+    traffic.flush(600, **{"inputs.store": 17, "tags": [("region", "eu")]})
+    traffic.flush(500, **{"inputs.store": 4, "tags": [("region", "eu")]})
+    lake.add_rows({"model_descriptions": described("m", ModelDescription(segments=("inputs.store",)))})
+    upkeep.freeze_next(NOW)
+    check(lake)
+    both = ModelDescription(segments=("inputs.store", "tags.region", "inputs.plan"))
+    lake.add_rows({"model_descriptions": described("m", both)})
+    while upkeep.freeze_next(NOW):
+        pass
+    traffic.flush(100, **{"inputs.store": 4, "tags": [("region", "us")]})
+    check(lake)
+    segments = lake.catalog.rows("SELECT DISTINCT segment FROM profiles ORDER BY ALL")
+    assert [segment for (segment,) in segments] == [
+        "",
+        "inputs.plan=free",
+        "inputs.plan=pro",
+        "inputs.plan=team",
+        "inputs.store=17",
+        "inputs.store=4",
+        "tags.region=eu",
+    ], "a region that came later has no bin of its own"
+
+
+def test_declared_types_decide_what_is_counted(lake: Lake, upkeep: Upkeep) -> None:
+    """A number that is a category has its values as bins, and texts that are prose have none."""
+    features = {"inputs.code": Feature(FeatureType.CATEGORY), "inputs.plan": Feature(FeatureType.TEXT)}
+    lake.add_rows({"model_descriptions": described("m", ModelDescription(features=features))})
+    Traffic(lake).flush(1_000, **{"inputs.code": 404})
+    upkeep.freeze_next(NOW)
+    assert check(lake) == {*FIELDS, "inputs.code"} - {"inputs.plan"}
+    assert lake.catalog.rows("SELECT categories FROM binnings WHERE field = 'inputs.code'") == [(["404"],)]
+
+
+def test_merging_adds_rows_of_one_key_up(lake: Lake, upkeep: Upkeep) -> None:
+    """What many flushes said of an hour becomes one row, and says the same."""
+    traffic = Traffic(lake)
+    traffic.flush(1_000)
+    upkeep.freeze_next(NOW)
+    for _ in range(20):
+        traffic.flush(20)
+    before = lake.catalog.rows("SELECT count(*) FROM profiles")
+    list(upkeep.merge_all())
+    assert check(lake) == FIELDS
+    assert len(table_files(lake.catalog, PROFILES)) == 1
+    [(rows, keys)] = lake.catalog.rows(
+        f"SELECT count(*), count(DISTINCT ({', '.join(PROFILE_KEYS)})) FROM profiles"
+    )
+    assert rows == keys < before[0][0]
+    ordered = lake.catalog.rows("SELECT table_name, time, segment, field FROM profiles")
+    assert ordered == sorted(ordered)
+
+
+def test_merging_takes_the_rows_of_many_models_in_parts(
+    lake: Lake, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few rows are in memory at a time, each key has one row afterwards."""
+    monkeypatch.setattr("lapwing_collector.lake.rollup._ROWS_AT_ONCE", 7)
+    for number in range(3):
+        for model in ("b", "a", "c"):
+            Traffic(lake, seed=number, model=model).flush(30)
+    list(upkeep.merge_all())
+    for model in ("a", "b", "c"):
+        check(lake, model)
+    [(rows, keys)] = lake.catalog.rows(
+        f"SELECT count(*), count(DISTINCT ({', '.join(PROFILE_KEYS)})) FROM profiles"
+    )
+    assert rows == keys
+
+
+@pytest.mark.parametrize("takes_place", [True, False])
+def test_a_commit_that_seems_to_fail_counts_once(lake: Lake, upkeep: Upkeep, takes_place: bool) -> None:
+    """Rows and counts are in one commit, that of a flush as that of new bins."""
+    traffic = Traffic(lake)
+    traffic.flush(1_000)
+    make_flaky(lake, "COMMIT", takes_place=takes_place)
+    if takes_place:
+        upkeep.freeze_next(NOW)
+    else:
+        with pytest.raises(duckdb.TransactionException):
+            upkeep.freeze_next(NOW)
+    check(lake)
+    rows = traffic.rows(100)
+    make_flaky(lake, "COMMIT", takes_place=takes_place)
+    if takes_place:
+        traffic.send(rows)
+    else:
+        with pytest.raises(duckdb.TransactionException):
+            traffic.send(rows)
+        check(lake)
+        traffic.send(rows)
+    check(lake)
+
+
+def test_rows_that_the_lake_refuses_are_not_counted(lake: Lake, upkeep: Upkeep) -> None:
+    """Trying rows out counts nothing; those that are left count once."""
+    traffic = Traffic(lake)
+    traffic.flush(1_000)
+    upkeep.freeze_next(NOW)
+    batch = predictions("m", traffic.rows(8))
+
+    def try_out(batches: Any) -> None:
+        lake.try_out(batches)
+        if any(
+            each.rows.num_rows and each.rows.column("time")[0] == batch.rows.column("time")[0]
+            for each in batches
+        ):
+            raise ValueError("refused")
+
+    fine, refused = find_refused([batch], try_out)
+    assert [each.rows.num_rows for each, _ in refused] == [1]
+    lake.flush(fine, [], Progress(50, 0))
+    assert check(lake) == FIELDS
+    assert lake.catalog.rows("SELECT count(*) FROM predictions_all.m") == [(1_007,)]
+
+
+def test_bins_are_known_after_a_restart(folder: Path) -> None:
+    """The next process counts by the same bins, and looks again at fields that have none."""
+    lake = Lake.open(folder, profiling=PROFILING)
+    traffic = Traffic(lake)
+    traffic.flush(1_000)
+    upkeep = looking_after(lake)
+    upkeep.freeze_next(NOW)
+    upkeep.close()
+    lake.close()
+    lake = Lake.open(folder, profiling=PROFILING)
+    Traffic(lake, seed=2).flush(1_000, **{"inputs.new": 5})
+    upkeep = looking_after(lake)
+    upkeep.freeze_next(NOW)
+    assert check(lake) == {*FIELDS, "inputs.new"}
+    upkeep.close()
+    lake.close()
+
+
+def test_few_models_are_kept_in_memory(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of a model is forgotten when too many others had rows, and read again."""
+    monkeypatch.setattr(profiles, "_FIELDS_KEPT", 2)
+    for round_ in range(2):
+        for number in range(5):
+            Traffic(lake, seed=round_, model=f"m{number}").flush(5)
+    assert lake.profiles is not None
+    assert len(lake.profiles._known) <= 2
+    for number in range(5):
+        check(lake, f"m{number}")
+
+
+def test_profiles_outlive_the_rows_that_they_count(lake: Lake, upkeep: Upkeep) -> None:
+    """Retention of rows leaves them; with a limit of their own their oldest hours go."""
+    traffic = Traffic(lake)
+    traffic.flush(100)
+    old = Retention(default=Keep(age=timedelta(days=1)))
+    plan = upkeep.plan_retention(old, NOW)
+    while plan:
+        del plan[: upkeep.remove(plan)]
+    assert lake.catalog.rows("SELECT count(*) FROM predictions_all.m") == [(0,)]
+    assert lake.catalog.rows("SELECT sum(list_sum(counts)) FROM profiles") == [(100,)]
+    cut = Retention(profiles=Keep(age=timedelta(hours=5)))
+    plan = upkeep.plan_retention(cut, START + timedelta(hours=10))
+    while plan:
+        del plan[: upkeep.remove(plan)]
+    [(first,)] = lake.catalog.rows("SELECT min(time) FROM profiles")
+    assert first == START + timedelta(hours=5)
+
+
+DIES = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from lapwing_collector.app.profiling import PROFILING
+from lapwing_collector.lake import Lake, freezing
+from lapwing_collector.lake.upkeep import Upkeep
+
+freezing.FIRST_ROWS, freezing._FEW_ROWS = 1_000, 50
+lake = Lake.open(Path(sys.argv[1]), profiling=PROFILING)
+lake.profiles.look_at("m", "m")
+Upkeep(lake.catalog, lake.profiles, lake.add_rows).freeze_next(datetime(2026, 2, 1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "fields"),
+    [
+        ("freezing.before_last", {"duration_ms"}),
+        ("lake.before_commit", {"duration_ms"}),
+        ("lake.after_commit", FIELDS),
+    ],
+)
+def test_dying_while_bins_are_made_counts_nothing_twice(folder: Path, moment: str, fields: set[str]) -> None:
+    """Killed before the commit there are no bins and no counts; after it, all; the next start goes on."""
+    lake = Lake.open(folder, profiling=PROFILING)
+    Traffic(lake).flush(1_000)
+    lake.close()
+    dying = subprocess.run(
+        [sys.executable, "-c", DIES, str(folder)], env={**os.environ, "LAPWING_CRASH_AT": moment}, check=False
+    )
+    assert dying.returncode == 137
+    lake = Lake.open(folder, profiling=PROFILING)
+    assert check(lake) == fields
+    Traffic(lake, seed=2).flush(10)
+    upkeep = looking_after(lake)
+    upkeep.freeze_next(NOW)
+    assert check(lake) == FIELDS
+    upkeep.close()
+    lake.close()
+
+
+def test_references_of_older_lakes_are_set_aside(folder: Path) -> None:
+    """What an older version froze stays readable under another name."""
+    lake = Lake.open(folder)
+    lake.catalog.rows("DROP TABLE reference_bins; DROP TABLE reference_sets")
+    lake.catalog.rows("CREATE TABLE reference_sets (model VARCHAR, reference VARCHAR)")
+    lake.catalog.rows("CREATE TABLE reference_bins (model VARCHAR, bin INTEGER)")
+    lake.close()
+    lake = Lake.open(folder, profiling=PROFILING)
+    assert lake.catalog.rows("SELECT count(*) FROM reference_bins_0_1") == [(0,)]
+    assert "counts" in lake.catalog.schema("reference_bins").names
+    lake.close()
