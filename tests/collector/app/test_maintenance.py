@@ -23,7 +23,7 @@ from lapwing_collector import engine
 from lapwing_collector.app import maintenance
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.doctor import examine
-from lapwing_collector.app.keeping import backup, compact, erase, orders, owning, restore, retain
+from lapwing_collector.app.keeping import backup, compact, erase, orders, owning, restore, retain, retype
 from lapwing_collector.app.maintenance import Maintenance, tell_nobody
 from lapwing_collector.app.owner_socket import OwnerSocket, ask_owner
 from lapwing_collector.app.pacing import Pacing, StoppedError
@@ -110,6 +110,20 @@ def test_commands_ask_the_owner_or_do_it_themselves(data: Path) -> None:
     done = retain(None, {"data": data, "retention.models": "m: 90d"}, tell_nobody)
     assert done["rows_removed"] == 2  # and its label
     assert numbers(data) == [0, 1, 2]
+
+
+def test_a_field_gets_another_type_while_rows_come(data: Path) -> None:
+    """The owner writes the rows anew for the command, and what comes afterwards has the new type."""
+    with running(project(data)) as collector:
+        for number, value in enumerate(("7", "x", 8)):
+            row = prediction("m", f"p-{number}", time.time_ns(), inputs={"n": value}, sequence=number + 1)
+            assert collector.post(request([row], "process"))[0] == 200
+            until(lambda upto=number: len(numbers(data)) == upto + 1)  # type: ignore[misc]
+        done = retype(None, {"data": data}, tell_nobody, "m", "inputs.n", "BIGINT")
+        assert done == {"rows": 3, "into_column": 0, "into_extra": 1}
+        send(collector, 9, 1)
+        until(lambda: len(numbers(data)) == 4)
+        assert numbers(data) == [7, 8, 9, None]
 
 
 def test_an_erased_subject_is_in_no_file(data: Path) -> None:
