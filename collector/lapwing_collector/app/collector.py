@@ -120,7 +120,8 @@ async def run_collector(
             busy=lambda: pending.filled > _BUSY_FROM,
         )
         parts.callback(describing.close, _GRACE_S)
-        todo = _maintain(parts, lake, ingestion, directory, settings, clock, pending, writer)
+        status = partial(_status, pending, writer, ingestion, receiving)
+        todo = _maintain(parts, lake, ingestion, directory, settings, clock, pending, status)
         telemetry = Telemetry(
             Parts(
                 data=directory.root,
@@ -190,7 +191,7 @@ def _maintain(  # noqa: PLR0917  # what is joined
     settings: Settings,
     clock: Clock,
     pending: Pending,
-    writer: Writer,
+    status: Callable[[], Mapping[str, Any]],
 ) -> Mapping[str, Order]:
     """Begin to maintain the data directory; what commands may ask for."""
     maintenance = Maintenance(
@@ -202,7 +203,7 @@ def _maintain(  # noqa: PLR0917  # what is joined
         clock=clock,
         busy=lambda: pending.filled > _BUSY_FROM,
     )
-    todo = orders(maintenance, partial(_status, pending, writer, ingestion))
+    todo = orders(maintenance, status)
     parts.callback(maintenance.close, _GRACE_S)
     parts.callback(OwnerSocket.open(directory.root, todo).close)
     maintenance.start()
@@ -217,10 +218,11 @@ def _duty(order: Order, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     return order(arguments, tell_nobody)
 
 
-def _status(pending: Pending, writer: Writer, ingestion: Ingestion) -> dict[str, Any]:
-    """What `lapwing doctor` is told."""
+def _status(pending: Pending, writer: Writer, ingestion: Ingestion, receiving: Receiving) -> dict[str, Any]:
+    """What commands are told."""
     return {
         "pid": os.getpid(),
+        "address": receiving.url,
         "failing": writer.failing,
         "pending_bytes": pending.size_bytes,
         "books": ingestion.accounts.as_dict(),

@@ -34,7 +34,7 @@ def compact(config: Config = None, data: Data = None, as_json: AsJson = False) -
 
     with progress() as tell:
         done = work(config, {"data": data}, tell)
-    _say(
+    say(
         done,
         f"{done['files_before']:,} files are now {done['files_after']:,}, "
         f"{_size(done['bytes_before'])} are {_size(done['bytes_after'])}",
@@ -48,7 +48,7 @@ def retain(config: Config = None, data: Data = None, as_json: AsJson = False) ->
 
     with progress() as tell:
         done = work(config, {"data": data}, tell)
-    _say(done, f"{done['rows_removed']:,} rows of {done['files_removed']:,} files are gone", as_json=as_json)
+    say(done, f"{done['rows_removed']:,} rows of {done['files_removed']:,} files are gone", as_json=as_json)
 
 
 def erase(  # noqa: PLR0917  # typer passes them by name
@@ -88,7 +88,7 @@ def erase(  # noqa: PLR0917  # typer passes them by name
     ]
     if not done["verified"]:
         lines += ["still there, for you to look at:", *(f"  {each}" for each in done["remaining"])]
-    _say(done, "\n".join(lines), as_json=as_json)
+    say(done, "\n".join(lines), as_json=as_json)
     if not done["verified"]:
         raise typer.Exit(1)
 
@@ -104,7 +104,7 @@ def backup(
 
     with progress() as tell:
         done = work(config, {"data": data}, tell, target)
-    _say(done, f"{target}: {done['files']:,} files, {_size(done['bytes'])}", as_json=as_json)
+    say(done, f"{target}: {done['files']:,} files, {_size(done['bytes'])}", as_json=as_json)
 
 
 def restore(
@@ -118,7 +118,7 @@ def restore(
 
     with progress() as tell:
         done = work(config, {"data": data}, tell, source)
-    _say(done, f"restored as of {done['taken_at']}, {done['files']:,} files verified", as_json=as_json)
+    say(done, f"restored as of {done['taken_at']}, {done['files']:,} files verified", as_json=as_json)
 
 
 def doctor(
@@ -178,7 +178,8 @@ def progress() -> Iterator[Tell]:
         yield tell
 
 
-def _say(done: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+def say(done: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print what was done, for people or for scripts."""
     sys.stdout.write((json.dumps(dict(done)) if as_json else text) + "\n")
 
 

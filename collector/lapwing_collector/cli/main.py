@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import lapwing
+from lapwing_collector.cli.importing import labels_app, predictions_app
 from lapwing_collector.cli.keeping import add_commands
 from lapwing_collector.cli.models import models_app
 from lapwing_collector.cli.output import Output, printable
@@ -29,6 +30,8 @@ add_commands(app)
 app.add_typer(rules_app, name="rules")
 app.add_typer(reference_app, name="reference")
 app.add_typer(models_app, name="models")
+app.add_typer(labels_app, name="labels")
+app.add_typer(predictions_app, name="predictions")
 
 Config = Annotated[
     Path | None,

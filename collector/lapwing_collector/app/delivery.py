@@ -1,0 +1,168 @@
+"""How rows that a command brings get into a data directory: through its owner, or as its owner."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from lapwing._config import resolve
+from lapwing._deliver import Accepted, Refused, Unavailable
+from lapwing._http import HttpTransport
+from lapwing_collector.app.accounts import Accounts
+from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.app.ingestion import Ingestion
+from lapwing_collector.app.ownership import Ownership
+from lapwing_collector.app.pending import Pending
+from lapwing_collector.app.poison import DeadLetters
+from lapwing_collector.app.project import Project, declared_types
+from lapwing_collector.app.redaction import redaction
+from lapwing_collector.app.writing import MetricQueue, Writer
+from lapwing_collector.clock import SystemClock
+from lapwing_collector.errors import ConfigError, DataDirectoryError, UnavailableError
+from lapwing_collector.lake import CatalogKeeper, Lake
+
+_ATTEMPT_S: Final = 30.0
+_PATIENCE_S: Final = 120.0
+_AGAIN_S: Final = 0.5
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # what to connect to instead
+
+
+class Delivery(Protocol):
+    """A way in."""
+
+    def send(self, request: bytes) -> None:
+        """Have a request accepted: durable, once however often it is sent.
+
+        Raises:
+            LapwingError: It is not taken.
+        """
+        ...
+
+
+class HttpDelivery:
+    """Sends to a collector's OTLP/HTTP port as an SDK does; OpenTelemetry's variables say headers and TLS."""
+
+    def __init__(self, url: str) -> None:
+        """Send to the collector at `url`.
+
+        Raises:
+            ConfigError: It is none.
+        """
+        try:
+            settings = resolve({"endpoint": url, "protocol": "http/protobuf"}, os.environ, lambda _: None)
+        except ValueError as error:
+            raise ConfigError(f"--endpoint: {error}") from error
+        self._url = url
+        self._transport = HttpTransport(settings)
+
+    def send(self, request: bytes) -> None:
+        """Have a request accepted; it is sent again while the collector has no room."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            match self._transport.post(request, _ATTEMPT_S):
+                case Accepted(rejected=0):
+                    return
+                case Accepted(message=message) | Refused(message=message):
+                    raise ConfigError(f"{self._url}: the collector does not take these rows: {message}")
+                case Unavailable(message=message, retry_after_s=wait_s):
+                    if time.monotonic() > deadline:
+                        raise UnavailableError(f"{self._url}: the collector cannot be reached: {message}")
+                    time.sleep(wait_s or _AGAIN_S)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
+
+class OwnDelivery:
+    """Takes requests in as a collector does, in a data directory that this process owns."""
+
+    def __init__(self, ingestion: Ingestion) -> None:
+        """Hand requests to `ingestion`."""
+        self._ingestion = ingestion
+        self._loop = asyncio.Runner()
+
+    def send(self, request: bytes) -> None:
+        """Have a request accepted; it waits for room."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                accepted = self._loop.run(self._ingestion.ingest(request))
+            except UnavailableError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_AGAIN_S)
+                continue
+            if accepted.rejected:
+                raise ConfigError(f"these rows cannot be stored: {accepted.message}")
+            return
+
+    def close(self) -> None:
+        """Let what was begun end."""
+        self._loop.run(_end_of_all())
+        self._loop.close()
+
+
+def collector_url(address: str) -> str:
+    """Where to connect to reach a collector that listens at the URL `address`."""
+    parts = urlsplit(address)
+    host, _, port = parts.netloc.rpartition(":")
+    return f"{parts.scheme}://{_EVERYWHERE.get(host, host)}:{port}"
+
+
+@contextmanager
+def owned(project: Project) -> Iterator[OwnDelivery]:
+    """Own the data directory of a project for the length of the block; at its end the lake has every row.
+
+    Raises:
+        DataDirectoryError: Somebody owns it, or it cannot be used, or the lake does not take the rows.
+    """
+    settings = project.settings
+    directory = DataDirectory(settings.data)
+    clock = SystemClock()
+    with ExitStack() as parts:
+        parts.callback(Ownership.take(directory.root).release)
+        lake = Lake.open(directory.lake, declared_types(project))
+        parts.callback(lake.close)
+        parts.callback(CatalogKeeper.start(directory.lake).close)
+        accounts, pending = Accounts(), Pending(settings.write.max_pending_bytes)
+        prepare = redaction(project.policy)
+        ingestion = Ingestion.open(directory, settings, lake.progress.log, pending, accounts, clock, prepare)
+        parts.callback(ingestion.close)
+        flushed = threading.Event()
+        writer = Writer(
+            lake=lake,
+            pending=pending,
+            settle=ingestion.memory.settle,
+            accounts=accounts,
+            dead_letters=DeadLetters(directory.dead_letters),
+            metrics=MetricQueue(waiting=lambda _after, _limit: [], forget=lambda _through: None),
+            interval_s=settings.write.flush_interval.total_seconds(),
+            on_flushed=lambda _: flushed.set(),
+        )
+        ingestion.recovery.learn()
+        writer.start()
+        ingestion.recovery.replay()
+        while pending.size_bytes and not writer.failing:  # what an earlier process left can be looked up then
+            flushed.wait(_AGAIN_S)
+            flushed.clear()
+        delivery = OwnDelivery(ingestion)
+        try:
+            yield delivery
+        finally:
+            delivery.close()
+            whole = writer.close(_PATIENCE_S)
+        if not whole:
+            raise DataDirectoryError(
+                f"{directory.root}: the rows are in the log, but the lake does not take them now; "
+                "the collector writes them when it starts (`lapwing doctor` says more)"
+            )
+
+
+async def _end_of_all() -> Any:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*others, return_exceptions=True)

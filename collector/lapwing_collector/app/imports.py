@@ -1,0 +1,218 @@
+"""`lapwing labels import` and `lapwing predictions import`: files into a data directory, whoever owns it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from lapwing import semconv
+from lapwing_collector.app.asking import Asking
+from lapwing_collector.app.delivery import Delivery, HttpDelivery, collector_url, owned
+from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.app.owner_socket import Tell, ask_owner
+from lapwing_collector.app.project import load_project, settings_for
+from lapwing_collector.clock import SystemClock
+from lapwing_collector.engine import identifier, literal
+from lapwing_collector.errors import ConfigError, NotSeenYetError
+from lapwing_collector.importing import (
+    Key,
+    Part,
+    Reject,
+    Sender,
+    Source,
+    open_source,
+    plan_labels,
+    plan_predictions,
+)
+
+_LOOK_UP: Final = """
+SELECT key, prediction_id, time
+FROM (SELECT CAST($field AS VARCHAR) AS key, prediction_id, time FROM predictions.$table)
+WHERE key IN (SELECT unnest($$keys::VARCHAR[]))
+ORDER BY ALL
+"""
+
+Found = dict[str, list[tuple[str, datetime]]]
+
+
+@dataclass(slots=True)
+class Imported:
+    """What became of a file's rows.
+
+    Attributes:
+        stored: Labels or predictions that were taken, for the first time or again.
+        rejected: Rows that were left out.
+        left_out: Columns that were.
+    """
+
+    stored: int = 0
+    rejected: list[Reject] = field(default_factory=list)
+    left_out: tuple[str, ...] = ()
+
+
+def import_labels(  # noqa: PLR0917  # each is an option of the command
+    file: Path | None,
+    flags: Mapping[str, Any],
+    tell: Tell,
+    path: Path,
+    model: str,
+    on: str,
+    columns: Mapping[str, str | None],
+    endpoint: str | None = None,
+) -> Imported:
+    """Import a file of labels.
+
+    Args:
+        file: The settings file, if any.
+        flags: Settings given on the command line.
+        tell: Told how far it is.
+        path: The file.
+        model: Whose labels they are.
+        on: What its rows name predictions by.
+        columns: Which columns are `key`, `label`, `time`, `prediction_time`, `source`, if said.
+        endpoint: The collector to send to, where it is none of this machine.
+
+    Raises:
+        LapwingError: The file cannot be read, or the rows are not taken.
+    """
+    source = open_source(path)
+    plan = plan_labels(source.names, on, **columns)
+    if endpoint is not None and not plan.key.is_id:
+        raise ConfigError(f"--endpoint: labels by {on} are looked up in the lake, on the collector's machine")
+    said = repr((on, sorted(columns.items())))
+    sender = Sender(
+        source.fingerprint(), semconv.EVENT_LABEL_BATCH, model, said, by_content=not plan.key.is_id
+    )
+    # Ids are joined fastest with the time of their prediction; requests have several.
+    looks_up = on != "request_id" and (not plan.key.is_id or plan.prediction_time is None)
+    looks_up = looks_up and endpoint is None
+    with (
+        _way_in(file, flags, endpoint) as delivery,
+        _look_up(file, flags, model, plan.key, wanted=looks_up) as find,
+    ):
+        parts = ((plan.part(chunk, find), chunk.done) for chunk in source.chunks(plan.typed))
+        return _send(parts, source, sender, delivery, tell)
+
+
+def import_predictions(  # noqa: PLR0917  # each is an option of the command
+    file: Path | None,
+    flags: Mapping[str, Any],
+    tell: Tell,
+    path: Path,
+    model: str,
+    time: str | None,
+    outputs: Sequence[str],
+    key: str | None,
+    version: str | None,
+    stage: str | None,
+    endpoint: str | None = None,
+) -> Imported:
+    """Import a file of predictions.
+
+    Args:
+        file: The settings file, if any.
+        flags: Settings given on the command line.
+        tell: Told how far it is.
+        path: The file.
+        model: Whose predictions they are.
+        time: The column that says when they were made.
+        outputs: Columns that are outputs.
+        key: The column with prediction ids.
+        version: The model's version, for rows that have none.
+        stage: `production`, `shadow` or `candidate`, for rows that have none.
+        endpoint: The collector to send to, where it is none of this machine.
+
+    Raises:
+        LapwingError: The file cannot be read, or the rows are not taken.
+    """
+    source = open_source(path)
+    plan = plan_predictions(source.names, time, outputs, key)
+    said = {semconv.MODEL_VERSION: version, semconv.PREDICTION_STAGE: stage}
+    attributes = {name: text for name, text in said.items() if text}
+    options = repr((plan.time, sorted(outputs), key, sorted(attributes.items())))
+    sender = Sender(source.fingerprint(), semconv.EVENT_PREDICTION_BATCH, model, options)
+    with _way_in(file, flags, endpoint) as delivery:
+        parts = ((plan.part(chunk), chunk.done) for chunk in source.chunks(plan.typed))
+        imported = _send(parts, source, sender, delivery, tell, attributes)
+    imported.left_out = plan.left_out
+    return imported
+
+
+def _send(  # noqa: PLR0917  # what takes part
+    parts: Iterator[tuple[Part, int]],
+    source: Source,
+    sender: Sender,
+    delivery: Delivery,
+    tell: Tell,
+    attributes: Mapping[str, str] | None = None,
+) -> Imported:
+    imported = Imported()
+    now_ns = SystemClock().now_ns()
+    tell("rows", 0, source.total)
+    for number, (part, done) in enumerate(parts, start=1):
+        if part.rows:
+            delivery.send(sender.request(number, part, now_ns, attributes))
+        imported.stored += part.rows
+        imported.rejected += part.rejected
+        tell("rows", done, source.total)
+    return imported
+
+
+@contextmanager
+def _way_in(file: Path | None, flags: Mapping[str, Any], endpoint: str | None) -> Iterator[Delivery]:
+    """To the collector that was named, to the one that owns the data directory, or as its owner."""
+    if endpoint is None:
+        directory = DataDirectory(settings_for(file, flags).data)
+        status = ask_owner(directory.root, "status", {}, lambda *_: None)
+        if status is None:
+            with owned(load_project(file, flags)) as delivery:
+                yield delivery
+            return
+        endpoint = collector_url(status["address"])
+    sending = HttpDelivery(endpoint)
+    try:
+        yield sending
+    finally:
+        sending.close()
+
+
+@contextmanager
+def _look_up(
+    file: Path | None, flags: Mapping[str, Any], model: str, key: Key, *, wanted: bool
+) -> Iterator[Callable[[list[str]], Found]]:
+    """What finds predictions by their keys; nothing, where that is not wanted."""
+    if not wanted:
+        yield lambda _: {}
+        return
+    with Asking.over(file, flags) as asking:
+        with asking.answer(
+            "SELECT DISTINCT table_name FROM models WHERE model = $model", {"model": model}
+        ) as answer:
+            tables = answer.table().column(0).to_pylist()
+        sql = _LOOK_UP.replace("$field", _expression(key)).replace("$$", "$")
+
+        def find(keys: list[str]) -> Found:
+            found: Found = {}
+            for table in tables:
+                query = sql.replace("$table", identifier(table))
+                try:
+                    with asking.answer(query, {"keys": keys}, whole=True) as answer:
+                        rows = answer.table().to_pylist()
+                except NotSeenYetError:
+                    continue
+                for row in rows:
+                    found.setdefault(row["key"], []).append((row["prediction_id"], row["time"]))
+            return found
+
+        yield find
+
+
+def _expression(key: Key) -> str:
+    if key.is_id:
+        return "prediction_id"
+    root, _, name = key.on.partition(".")
+    if root == "tags":
+        return f"tags[{literal(name)}]"
+    return ".".join(["inputs", *map(identifier, name.split("."))])

@@ -1,0 +1,123 @@
+"""Cells of CSV files, which are all text, and what they stand for; times of any file."""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+ROW_TIME: Final = pa.timestamp("us")
+"""Type of times in a batch: UTC."""
+
+_INTEGER: Final = re.compile(r"[+-]?(0|[1-9]\d{0,18})")
+_NUMBER: Final = re.compile(
+    r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE
+)
+_TRUTHS: Final = {"true": True, "false": False}
+_LARGEST: Final = 2**63 - 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS: Final = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))
+"""Numbers up to the first of a pair are times in units of so many microseconds: seconds, milliseconds, …"""
+
+
+class Kind(StrEnum):
+    """What the cells of a column stand for."""
+
+    NOTHING = "nothing"
+    BOOL = "bool"
+    INTEGER = "integer"
+    NUMBER = "number"
+    TEXT = "text"
+
+
+_TYPES: Final = {
+    Kind.NOTHING: pa.null(),
+    Kind.BOOL: pa.bool_(),
+    Kind.INTEGER: pa.int64(),
+    Kind.NUMBER: pa.float64(),
+    Kind.TEXT: pa.string(),
+}
+
+
+def kind_of(cells: Iterable[str | None], so_far: Kind = Kind.NOTHING) -> Kind:
+    """What all `cells` can stand for, and those before them that stood for `so_far`."""
+    for cell in cells:
+        if so_far is Kind.TEXT:
+            break
+        if cell:
+            so_far = _joined(so_far, _kind(cell))
+    return so_far
+
+
+def values(cells: Sequence[str | None], kind: Kind) -> pa.Array:
+    """The cells of a column of this kind; an empty one is null."""
+    read: Any = {Kind.BOOL: lambda cell: _TRUTHS[cell.lower()], Kind.INTEGER: int, Kind.NUMBER: float}.get(
+        kind, str
+    )
+    return pa.array([read(cell) if cell else None for cell in cells], _TYPES[kind])
+
+
+def parse_time(text: str) -> datetime:
+    """A time as people write it: ISO 8601, UTC unless it says otherwise, or a number since the epoch.
+
+    Raises:
+        ValueError: It is none, or not between the years 1970 and 2262.
+    """
+    if re.fullmatch(r"\d+", text):
+        return _moment(_microseconds(int(text)))
+    moment = datetime.fromisoformat(text)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    since = moment - _EPOCH
+    return _moment((since.days * 86_400 + since.seconds) * 10**6 + since.microseconds)
+
+
+def times(column: pa.Array) -> tuple[pa.Array, list[bool]]:
+    """A column of times, null where it has none; which of its rows hold something that is no time."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        if pa.types.is_timestamp(kind) and kind.tz is not None:
+            column = column.cast(pa.timestamp(kind.unit))  # the same moment, in UTC
+        found = pc.cast(column, ROW_TIME, safe=False)
+        return found, [False] * len(column)
+    cells = column.to_pylist()
+    read: list[datetime | None] = []
+    wrong = []
+    for cell in cells:
+        try:
+            read.append(None if cell is None or cell == "" else parse_time(str(cell)))
+            wrong.append(False)
+        except (ValueError, OverflowError):
+            read.append(None)
+            wrong.append(True)
+    return pa.array(read, ROW_TIME), wrong
+
+
+def _kind(cell: str) -> Kind:
+    if cell.lower() in _TRUTHS:
+        return Kind.BOOL
+    if _INTEGER.fullmatch(cell) and abs(int(cell)) <= _LARGEST:
+        return Kind.INTEGER
+    return Kind.NUMBER if _NUMBER.fullmatch(cell) else Kind.TEXT
+
+
+def _joined(one: Kind, other: Kind) -> Kind:
+    if one is Kind.NOTHING or one is other:
+        return other
+    return Kind.NUMBER if {one, other} == {Kind.INTEGER, Kind.NUMBER} else Kind.TEXT
+
+
+def _microseconds(number: int) -> int:
+    for most, factor in _UNITS:
+        if number < most:
+            return number * factor
+    return number // 1000
+
+
+def _moment(microseconds: int) -> datetime:
+    if not 0 < microseconds <= _LARGEST // 1000:
+        raise ValueError("a time between the years 1970 and 2262")
+    seconds, rest = divmod(microseconds, 10**6)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest, tzinfo=None)

@@ -1,0 +1,217 @@
+"""Reading a CSV or Parquet file part by part, each row with its line."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lapwing_collector.errors import ConfigError
+from lapwing_collector.importing.cells import Kind, kind_of, values
+from lapwing_collector.importing.rows import Reject
+
+CHUNK_ROWS: Final = 20_000
+"""Rows that are sent together; less where they are large."""
+_CHUNK_BYTES: Final = 8 << 20
+_LONGEST_CELL: Final = 16 << 20
+_HASHED_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some rows of a file.
+
+    Attributes:
+        columns: By the file's names, of one length.
+        lines: Of the rows.
+        rejected: Rows that cannot be read at all.
+        done: How much of the file was read, in the unit of `Source.total`.
+    """
+
+    columns: Mapping[str, pa.Array]
+    lines: Sequence[int]
+    rejected: Sequence[Reject]
+    done: int
+
+
+class Source(Protocol):
+    """A file of rows."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Its columns."""
+        ...
+
+    @property
+    def total(self) -> int:
+        """How much there is to read."""
+        ...
+
+    def chunks(self, types: Sequence[str]) -> Iterator[Chunk]:
+        """Its rows.
+
+        Args:
+            types: Columns whose values are more than text, where all columns are text.
+        """
+        ...
+
+    def fingerprint(self) -> bytes:
+        """What identifies its content."""
+        ...
+
+
+def open_source(path: Path) -> Source:
+    """Look into a file: Parquet if its name ends so, else CSV (with tabs, if its name ends in `.tsv`).
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        return ParquetSource(path) if path.suffix.lower() in {".parquet", ".pq"} else CsvSource(path)
+    except (OSError, pa.ArrowException, UnicodeError, csv.Error) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+
+
+class ParquetSource:
+    """A Parquet file."""
+
+    def __init__(self, path: Path) -> None:
+        """Read its footer."""
+        self._path = path
+        self._file = pq.ParquetFile(path)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Its columns."""
+        return list(self._file.schema_arrow.names)
+
+    @property
+    def total(self) -> int:
+        """Its rows."""
+        return int(self._file.metadata.num_rows)
+
+    def chunks(self, types: Sequence[str]) -> Iterator[Chunk]:  # noqa: ARG002  # its columns have types
+        """Its rows."""
+        done = 0
+        try:
+            for batch in self._file.iter_batches(CHUNK_ROWS):
+                for part in _small_parts(batch):
+                    lines = range(done + 1, done + 1 + part.num_rows)
+                    done += part.num_rows
+                    columns = dict(zip(part.schema.names, part.columns, strict=True))
+                    yield Chunk(columns, lines, (), done)
+        except (OSError, pa.ArrowException) as error:
+            raise ConfigError(f"{self._path}: cannot be read on after row {done}: {error}") from error
+
+    def fingerprint(self) -> bytes:
+        """What identifies its content."""
+        return _fingerprint(self._path)
+
+
+class CsvSource:
+    """A CSV file with a header, in UTF-8."""
+
+    def __init__(self, path: Path) -> None:
+        """Read its header."""
+        self._path = path
+        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        with path.open("rb") as file:
+            header = next(self._rows(file), None)
+        if header is None or isinstance(header, Reject):
+            raise ConfigError(f"{path}: has no line that names its columns")
+        self._names = [name.strip() for name in header[1]]
+        double = [name for place, name in enumerate(self._names) if name in self._names[:place] or not name]
+        if double:
+            raise ConfigError(f"{path}: two columns are called {double[0]!r}, or have no name")
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Its columns."""
+        return self._names
+
+    @property
+    def total(self) -> int:
+        """Its size in bytes."""
+        return self._path.stat().st_size
+
+    def chunks(self, types: Sequence[str]) -> Iterator[Chunk]:
+        """Its rows; a column is of the type that all of its cells have, so that the file is read twice."""
+        kinds = dict.fromkeys(self._names, Kind.TEXT) | dict.fromkeys(types, Kind.NOTHING)
+        for cells, _, _, _ in self._parts():
+            for name in types:
+                kinds[name] = kind_of(cells[name], kinds[name])
+        for cells, lines, rejected, done in self._parts():
+            columns = {name: values(cells[name], kinds[name]) for name in self._names}
+            yield Chunk(columns, lines, rejected, done)
+
+    def fingerprint(self) -> bytes:
+        """What identifies its content."""
+        return _fingerprint(self._path)
+
+    def _parts(self) -> Iterator[tuple[dict[str, list[str]], list[int], list[Reject], int]]:
+        with self._path.open("rb") as file:
+            rows = islice(self._rows(file), 1, None)
+            while part := list(islice(rows, CHUNK_ROWS)):
+                rejected = [row for row in part if isinstance(row, Reject)]
+                kept = []
+                for row in part:
+                    if isinstance(row, Reject):
+                        continue
+                    line, cells = row
+                    problem = self._problem(cells)
+                    if problem is None:
+                        kept.append(row)
+                    else:
+                        rejected.append(Reject(line, problem))
+                lines = [line for line, _ in kept]
+                columns = (
+                    zip(*(cells for _, cells in kept), strict=True) if kept else ([] for _ in self._names)
+                )
+                yield dict(zip(self._names, map(list, columns), strict=True)), lines, rejected, file.tell()
+
+    def _problem(self, cells: list[str]) -> str | None:
+        if len(cells) != len(self._names):
+            return f"has {len(cells)} cells, the header has {len(self._names)}"
+        if any("\udc80" <= character <= "\udcff" for cell in cells for character in cell):
+            return "is not UTF-8"
+        return None
+
+    def _rows(self, file: BinaryIO) -> Iterator[tuple[int, list[str]] | Reject]:
+        """Lines with their cells; empty lines are passed over."""
+        csv.field_size_limit(_LONGEST_CELL)
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        reader = csv.reader(text, delimiter=self._delimiter)
+        try:
+            while True:
+                line = reader.line_num + 1
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    yield Reject(line, f"cannot be read: {error}")
+                    continue
+                if cells:
+                    yield line, cells
+        finally:
+            text.detach()
+
+
+def _small_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    count = max(1, min(batch.num_rows, batch.num_rows * _CHUNK_BYTES // max(batch.nbytes, 1)))
+    for start in range(0, batch.num_rows, count):
+        yield batch.slice(start, count)
+
+
+def _fingerprint(path: Path) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(_HASHED_BYTES):
+            digest.update(block)
+    return digest.digest()

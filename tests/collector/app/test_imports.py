@@ -1,0 +1,128 @@
+"""Importing files into a data directory, with a collector that runs and without one."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from helpers.collector import ask, project, running
+from helpers.waiting import wait_until
+from lapwing_collector.app.imports import import_labels, import_predictions
+from lapwing_collector.app.maintenance import tell_nobody
+from lapwing_collector.cli.main import app
+from lapwing_collector.errors import ConfigError
+
+START = datetime(2026, 1, 1)
+JOINED = "SELECT inputs.flight AS flight, output.score AS score, label FROM labeled.m ORDER BY ALL"
+PREDICTIONS = "time,flight,score,tags.order\n2026-01-01,a,0.25,1\n2026-01-02,b,0.5,2\n2026-01-03,c,1,2\n"
+
+
+def flags(data: Path) -> dict[str, Any]:
+    return {"data": data, "write.flush_interval": "10ms"}
+
+
+def predictions(data: Path, folder: Path, **more: Any) -> int:
+    file = folder / "predictions.csv"
+    file.write_text(PREDICTIONS)
+    done = import_predictions(None, flags(data), tell_nobody, file, "m", None, (), None, "1", None, **more)
+    assert done.rejected == []
+    return done.stored
+
+
+def labels(data: Path, file: Path, on: str, **columns: str) -> Any:
+    return import_labels(None, flags(data), tell_nobody, file, "m", on, columns)
+
+
+def test_files_are_imported_without_a_collector(tmp_path: Path) -> None:
+    """Into a new data directory: the rows are in the lake at the end, and again they are there once."""
+    data = tmp_path / "data"
+    told: list[tuple[str, int, int]] = []
+    for _ in range(2):
+        assert predictions(data, tmp_path) == 3
+        file = tmp_path / "labels.csv"
+        file.write_text("order,label\n1,true\n2,false\n3,true\n")
+        done = import_labels(
+            None, flags(data), lambda *step: told.append(step), file, "m", "tags.order", {"key": "order"}
+        )
+        assert done.stored == 3
+        assert [(reject.line, reject.reason) for reject in done.rejected] == [
+            (4, "no prediction has tags.order = 3")
+        ]
+    assert told[-1] == ("rows", file.stat().st_size, file.stat().st_size)
+    assert ask(data, JOINED) == [
+        {"flight": "a", "score": 0.25, "label": True},
+        {"flight": "b", "score": 0.5, "label": False},
+        {"flight": "c", "score": 1.0, "label": False},
+    ]
+    assert ask(
+        data, "SELECT count(*) AS n FROM labels.m UNION ALL SELECT count(*) FROM predictions_all.m"
+    ) == [
+        {"n": 3},
+        {"n": 3},
+    ]
+    assert ask(data, "SELECT DISTINCT version FROM predictions.m") == [{"version": "1"}]
+
+
+def test_files_are_imported_through_the_collector_that_runs(tmp_path: Path) -> None:
+    """What was imported before a collector started is known to it: over HTTP the rows are stored once."""
+    data = tmp_path / "data"
+    predictions(data, tmp_path)
+    rows = ask(data, "SELECT prediction_id, inputs.flight AS flight, time FROM predictions.m ORDER BY time")
+    file = tmp_path / "labels.parquet"
+    pq.write_table(
+        pa.table({"prediction_id": [row["prediction_id"] for row in rows], "truth": [1, 0, 1]}), file
+    )
+    with running(project(data)):
+        assert predictions(data, tmp_path) == 3
+        for _ in range(2):
+            assert labels(data, file, "prediction_id").stored == 3
+        corrected = tmp_path / "corrected.csv"
+        corrected.write_text("inputs.flight,label,time\nb,1,2100-01-01\n")
+        assert labels(data, corrected, "inputs.flight").stored == 1
+        wait_until(lambda: [row["label"] for row in ask(data, JOINED)] == [1, 1, 1])
+    assert ask(
+        data, "SELECT count(*) AS n FROM labels.m UNION ALL SELECT count(*) FROM predictions_all.m"
+    ) == [
+        {"n": 4},
+        {"n": 3},
+    ]
+    times = ask(data, "SELECT DISTINCT prediction_time AS time FROM labels.m ORDER BY ALL")
+    assert [row["time"] for row in times] == [row["time"] for row in rows]
+
+
+def test_what_the_collector_does_not_take_is_told(tmp_path: Path) -> None:
+    """A model's name that is not allowed, and a collector that is not there."""
+    file = tmp_path / "labels.csv"
+    file.write_text("request_id,label\nr,1\n")
+    with pytest.raises(ConfigError, match=r"cannot be stored.*name"):
+        import_labels(None, flags(tmp_path / "data"), tell_nobody, file, "", "request_id", {})
+    with pytest.raises(ConfigError, match=r"looked up in the lake"):
+        import_labels(None, {}, tell_nobody, file, "m", "tags.x", {"key": "request_id"}, "http://127.0.0.1:1")
+
+
+def test_the_command_tells_rejects_by_line(tmp_path: Path) -> None:
+    """On standard error, or all of them in a file; the exit code says that there are some."""
+    file, kept = tmp_path / "labels.csv", tmp_path / "rejects.csv"
+    file.write_text("request_id,label\nr1,1\n,1\n")
+    words = [
+        "labels",
+        "import",
+        str(file),
+        "--model",
+        "m",
+        "--on",
+        "request_id",
+        "--data",
+        str(tmp_path / "data"),
+    ]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert done.stderr == f"{file}:3: has no request_id\n"
+    assert done.stdout == "imported 1 labels of m; 1 rows were not taken\n"
+    done = CliRunner().invoke(app, [*words, "--rejects", str(kept), "--json"])
+    assert (done.stdout, done.stderr) == ('{"imported": 1, "rejected": 1}\n', "")
+    assert kept.read_text().splitlines() == ["line,reason", "3,has no request_id"]

@@ -1,0 +1,252 @@
+"""Files that people bring: what their cells and columns mean, and which rows are left out, by line."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+from lapwing_collector.errors import ConfigError
+from lapwing_collector.importing import (
+    Part,
+    Reject,
+    Sender,
+    open_source,
+    parse_time,
+    plan_labels,
+    plan_predictions,
+)
+from lapwing_collector.importing.cells import Kind, kind_of, times, values
+
+NOON = datetime(2026, 1, 1, 12)
+
+
+def read(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def labels_of(path: Path, found: Any = None, on: str = "prediction_id", **columns: str) -> list[Part]:
+    source = open_source(path)
+    plan = plan_labels(source.names, on, **columns)
+    return [plan.part(chunk, lambda _: found or {}) for chunk in source.chunks(plan.typed)]
+
+
+def rows_of(part: Part) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pa.Table.from_pydict(dict(part.columns)).to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "read_as"),
+    [
+        (["true", "False", ""], Kind.BOOL, [True, False, None]),
+        (["1", "-2", ""], Kind.INTEGER, [1, -2, None]),
+        (["1", "2.5", "1e3", "nan"], Kind.NUMBER, None),
+        (["007", "1"], Kind.TEXT, ["007", "1"]),
+        (["1", "true"], Kind.TEXT, ["1", "true"]),
+        (["9223372036854775808"], Kind.NUMBER, [9.223372036854775808e18]),
+        (["1_000"], Kind.TEXT, ["1_000"]),
+        ([""], Kind.NOTHING, [None]),
+    ],
+)
+def test_a_column_is_what_all_of_its_cells_are(
+    cells: list[str], kind: Kind, read_as: list[Any] | None
+) -> None:
+    """One cell that is something else makes the column text; ids with zeros in front stay what they are."""
+    assert kind_of(cells) is kind
+    if read_as is not None:
+        assert values(cells, kind).to_pylist() == read_as
+
+
+@given(
+    st.lists(st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False) | st.booleans() | st.text())
+)
+def test_no_cell_is_lost(written: list[Any]) -> None:
+    """Whatever stands in a column, reading it as what it is gives a value for every cell that has one."""
+    cells = [str(value) for value in written]
+    found = values(cells, kind_of(cells)).to_pylist()
+    assert [value is None for value in found] == [cell == "" for cell in cells]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-01 12:00",
+        "2026-01-01T12:00:00Z",
+        "2026-01-01T14:00:00+02:00",
+        "1767268800",
+        "1767268800000",
+        "1767268800000000",
+        "1767268800000000000",
+    ],
+)
+def test_times_are_read_as_people_write_them(text: str) -> None:
+    """ISO 8601 with or without an offset, or a number since the epoch in any usual unit."""
+    assert parse_time(text) == NOON
+
+
+@pytest.mark.parametrize("text", ["yesterday", "0", "1700-01-01", "9999999999999999999999", ""])
+def test_what_is_no_time_is_told(text: str) -> None:
+    """Words, and moments that nothing can be stored at."""
+    with pytest.raises(ValueError, match=r".+"):
+        parse_time(text)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.timestamp("ns"), pa.timestamp("ms", "Europe/Berlin"), pa.date32(), pa.string()]
+)
+def test_times_of_parquet_are_utc(kind: pa.DataType) -> None:
+    """Whatever type a column of times has, a time zone does not move the moment."""
+    midnight = datetime(2026, 1, 1)
+    if kind == pa.string():
+        column = pa.array(["2026-01-01", None])
+    else:
+        column = pa.array([midnight, None], pa.timestamp("us")).cast(
+            kind if not (pa.types.is_timestamp(kind) and kind.tz) else pa.timestamp("us", "UTC"), safe=False
+        )
+    found, wrong = times(column)
+    assert found.to_pylist() == [midnight, None]
+    assert wrong == [False, False]
+
+
+def test_rows_that_cannot_be_labels_are_told_by_line(tmp_path: Path) -> None:
+    """Each with what is wrong; a text over several lines does not move the others."""
+    file = read(
+        tmp_path / "a.csv",
+        b"prediction_id,label,time,note\r\n"
+        b'p1,true,2026-01-01,"two\nlines"\n'  # lines 2 and 3
+        b",true,2026-01-01,\n"  # 4
+        b"p3,,2026-01-01,\n"  # 5
+        b"p4,false,soon,\n"  # 6
+        b"p5,true\n"  # 7
+        b"\n"
+        b"p\xff,true,2026-01-01,\n"  # 9
+        b"p7,false,,\n",  # 10
+    )
+    (part,) = labels_of(file)
+    assert part.rejected == [
+        Reject(4, "has no prediction_id"),
+        Reject(5, "has no label"),
+        Reject(6, "time is no time"),
+        Reject(7, "has 2 cells, the header has 4"),
+        Reject(9, "is not UTF-8"),
+    ]
+    assert [(row["prediction_id"], row["label"], row["time"]) for row in rows_of(part)] == [
+        ("p1", True, datetime(2026, 1, 1)),
+        ("p7", False, None),
+    ]
+
+
+def test_columns_are_found_by_their_usual_names_or_as_said(tmp_path: Path) -> None:
+    """`truth` is a label, `id` an id; other names are said; a wrong one is told with those there are."""
+    file = read(tmp_path / "a.csv", "id,truth\np1,3\n")
+    (part,) = labels_of(file)
+    assert rows_of(part) == [{"prediction_id": "p1", "label": 3, "prediction_time": None}]
+    named = read(tmp_path / "b.csv", "order,outcome,when\n7,yes,1767268800\n")
+    (part,) = labels_of(named, on="request_id", key="order", label="outcome", time="when")
+    assert rows_of(part) == [{"request_id": "7", "label": "yes", "prediction_time": None, "time": NOON}]
+    with pytest.raises(ConfigError, match=r"--label.*no column 'outcom'; the file has order, outcome, when"):
+        labels_of(named, key="order", label="outcom")
+    with pytest.raises(ConfigError, match=r"no column for prediction_id among order, outcome, when.*--key"):
+        labels_of(named, label="outcome")
+    with pytest.raises(ConfigError, match=r"--on: expected .*tags\.NAME"):
+        labels_of(named, on="order")
+
+
+def test_several_columns_are_fields_of_one_label(tmp_path: Path) -> None:
+    """Columns `label.x` make a struct; a row without any of them has no label."""
+    file = tmp_path / "a.parquet"
+    columns = {
+        "prediction_id": ["a", "b", "c"],
+        "label.paid": [True, None, None],
+        "label.days": [3.0, 2.0, float("nan")],
+    }
+    pq.write_table(pa.table(columns), file)
+    (part,) = labels_of(file)
+    assert [row["label"] for row in rows_of(part)] == [
+        {"paid": True, "days": 3.0},
+        {"paid": None, "days": 2.0},
+    ]
+    assert part.rejected == [Reject(3, "has no label.paid")]
+
+
+def test_a_key_finds_every_prediction_that_has_it(tmp_path: Path) -> None:
+    """By a tag or an input, each prediction gets the label, with its time; a key without one is told."""
+    file = read(tmp_path / "a.csv", "order,label\n7,1\n8,0\n")
+    found = {"7": [("p1", NOON), ("p2", NOON)]}
+    (part,) = labels_of(file, found, on="tags.order")
+    assert rows_of(part) == [
+        {"prediction_id": name, "label": 1, "prediction_time": NOON} for name in ("p1", "p2")
+    ]
+    assert part.rejected == [Reject(3, "no prediction has tags.order = 8")]
+
+
+def test_an_id_gets_the_time_of_its_one_prediction(tmp_path: Path) -> None:
+    """What the file says counts; what several predictions disagree on is left open."""
+    file = read(tmp_path / "a.csv", "prediction_id,label,prediction_time\np1,1,\np2,1,\np3,1,1767268801\n")
+    later = datetime(2026, 1, 1, 12, 0, 1)
+    found = {"p1": [("p1", NOON)], "p2": [("p2", NOON), ("p2", later)], "p3": [("p3", NOON)]}
+    (part,) = labels_of(file, found)
+    assert part.columns["prediction_time"].to_pylist() == [NOON, None, later]
+
+
+def test_columns_of_predictions_go_where_they_belong(tmp_path: Path) -> None:
+    """Dotted names say it, usual names do, and what is left is an input; labels are left out."""
+    file = read(
+        tmp_path / "a.csv",
+        "timestamp,prediction_id,age,tags.region,inputs.plan,score,prediction,margin,stage,label\n"
+        "1767268800,p1,31,eu,free,0.5,true,2,shadow,1\n"
+        "never,p2,32,eu,free,0.5,true,2,shadow,1\n",
+    )
+    source = open_source(file)
+    plan = plan_predictions(source.names, outputs=["gap=margin"])
+    (part,) = [plan.part(chunk) for chunk in source.chunks(plan.typed)]
+    assert rows_of(part) == [
+        {
+            "time": NOON,
+            "prediction_id": "p1",
+            "stage": "shadow",
+            "inputs": {"age": 31, "plan": "free"},
+            "output": {"score": 0.5, "value": True, "gap": 2},
+            "tags": {"region": "eu"},
+        }
+    ]
+    assert part.rejected == [Reject(3, "timestamp is no time")]
+    assert plan.left_out == ("label",)
+    with pytest.raises(ConfigError, match="--time"):
+        plan_predictions(["age"])
+
+
+@pytest.mark.parametrize("content", [b"", b"a,a\n1,2\n", b"a,\n1,2\n"])
+def test_a_file_without_a_header_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Nothing, two columns of one name, or one without: the error names the file."""
+    with pytest.raises(ConfigError, match=r"a\.csv"):
+        open_source(read(tmp_path / "a.csv", content))
+
+
+def test_the_same_part_is_the_same_record(tmp_path: Path) -> None:
+    """Sender and number follow from the file and what was said of it; by content, from the rows as well."""
+
+    def sent(part: Part, said: str = "", *, by_content: bool = False, time_ns: int = 1) -> tuple[str, int]:
+        request = ExportLogsServiceRequest.FromString(
+            Sender(b"file", "ml.label.batch", "m", said, by_content=by_content).request(3, part, time_ns)
+        )
+        (resource,) = request.resource_logs
+        names = {each.key: each.value.string_value for each in resource.resource.attributes}
+        (record,) = resource.scope_logs[0].log_records
+        numbers = {each.key: each.value.int_value for each in record.attributes}
+        return names["lapwing.process.id"], numbers["lapwing.sequence"]
+
+    one = Part({"label": pa.array([1])}, 1, ())
+    other = Part({"label": pa.array([2])}, 1, ())
+    assert sent(one) == sent(other, time_ns=2)
+    assert sent(one)[1] == 3
+    assert sent(one) != sent(one, "another column")
+    assert sent(one, by_content=True) == sent(one, by_content=True, time_ns=2)
+    assert sent(one, by_content=True) != sent(other, by_content=True)
