@@ -257,11 +257,13 @@ def test_a_metric_is_called_over_a_lake(session: Session) -> None:
 
 
 def test_a_metric_works_in_the_sandbox(folder: Path) -> None:
-    """A query process makes the library and the views of a model within its bounds."""
+    """A query process makes the library and the views of a model within its bounds, and finds scipy."""
     with readers(folder) as there, there.pool() as pool:
         for _ in range(2):
             found = pool.run("SELECT value FROM accuracy('churn', $since, $until)", SPAN, 30)
             assert found.to_pylist() == [{"value": 1.0}]
+        by_scipy = "SELECT value FROM ks_test('churn', $since, $until, inputs.age, $since, $until)"
+        assert pool.run(by_scipy, SPAN, 30).to_pylist() == [{"value": 1.0}]
 
 
 def test_a_field_that_comes_later_is_seen(tmp_path: Path) -> None:

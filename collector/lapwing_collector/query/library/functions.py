@@ -11,7 +11,7 @@ from typing import Any, Final
 import duckdb
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
-from lapwing_collector.query.library import levels, quantiles
+from lapwing_collector.query.library import counts, levels, quantiles, samples
 
 PRIVATE: Final = "lapwing_"
 """How the names of functions and macros begin that queries cannot call."""
@@ -36,9 +36,34 @@ class Function:
     columns: bool = False
 
 
+_COUNTS: Final = "BIGINT[]"
+_MOMENTS: Final = "STRUCT(sum DOUBLE, sum_squares DOUBLE, minimum DOUBLE, maximum DOUBLE)"
+_TESTED: Final = "STRUCT(statistic DOUBLE, p_value DOUBLE, effect_size DOUBLE)"
+_TOLD: Final = "STRUCT(statistic DOUBLE, p_value DOUBLE, effect_size DOUBLE, reason VARCHAR)"
+
+_DRIFT: Final = (
+    Function("lapwing_chi2", counts.chi2, (_COUNTS, _COUNTS), _TESTED, columns=True),
+    Function("lapwing_g_test", counts.g_test, (_COUNTS, _COUNTS), _TESTED, columns=True),
+    Function("lapwing_ks_counts", counts.kolmogorov_smirnov, (_COUNTS, _COUNTS), _TESTED, columns=True),
+    Function(
+        "lapwing_wasserstein_counts",
+        counts.wasserstein,
+        (_COUNTS, _COUNTS, "DOUBLE[]", _MOMENTS, _MOMENTS),
+        "DOUBLE",
+        columns=True,
+    ),
+    Function("lapwing_normal_p", counts.normal_p, ("DOUBLE",), "DOUBLE", columns=True),
+    Function("lapwing_t_p", counts.t_p, ("DOUBLE", "DOUBLE"), "DOUBLE", columns=True),
+    Function(
+        "lapwing_two_samples", samples.two_samples, ("VARCHAR", "DOUBLE[]", "DOUBLE[]", "VARCHAR"), _TOLD
+    ),
+    Function("lapwing_two_counts", samples.two_counts, ("VARCHAR", _COUNTS, _COUNTS, "VARCHAR"), _TOLD),
+)
+
 FUNCTIONS: Final[tuple[Function, ...]] = (
     Function("lapwing_levels", levels.levels, ("DOUBLE[]",) * 3, levels.TYPE, columns=True),
     Function("lapwing_quantiles", quantiles.quantiles, ("DOUBLE[]",) * 3, "DOUBLE[]", columns=True),
+    *_DRIFT,
 )
 
 
