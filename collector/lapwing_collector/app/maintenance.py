@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
+
 from lapwing_collector.app.backup import take_backup
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.pacing import Pacing, StoppedError
@@ -189,6 +191,8 @@ class Maintenance:
             path, wanted = parts(name), declared_type(kind)
         except ValueError as error:
             raise ConfigError(f"retype: expected {error}") from error
+        if pa.types.is_map(wanted):
+            raise ConfigError("retype: a MAP cannot be made of what is there; `types` in a file declares one")
         target = TableName("labels" if path[0] == "label" else "predictions_all", table)
         with self._at_once():
             try:

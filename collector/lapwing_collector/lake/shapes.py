@@ -16,6 +16,7 @@ from functools import cache, partial, reduce
 from itertools import accumulate
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -72,21 +73,26 @@ def reconcile(
     leftovers: dict[int, dict[str, Any]] = defaultdict(dict)
     columns: dict[Path, pa.Array] = {}
     starts = list(accumulate((batch.rows.num_rows for batch in batches), initial=0))
-    for path, kinds in _fields_by_path(batches).items():
+    fields = _fields_by_path(batches)
+    for path, kind in typing.maps().items():
+        keys = {each: fields.pop(each) for each in list(fields) if each[:-1] == path}
+        if keys and typing.has(path, kind):
+            columns[path] = _gathered(path, kind, keys, starts, leftovers)
+        else:
+            fields |= keys
+    for path, kinds in fields.items():
         target = typing.settle(path, {kind: parts for kind, parts in kinds.items() if kind != UNTYPED})
         name = ".".join(path)
         for kind, parts in kinds.items():
-            if target is None or kind == UNTYPED:  # no column: nothing is as long as all rows
+            if target is None or kind == UNTYPED or type_.is_map(target):  # nothing is as long as all rows
                 for index, values in parts.items():
-                    for row in _indices(values.is_valid()):
-                        leftovers[starts[index] + row][name] = jsonable(values[row])
+                    _leave(leftovers, name, values, values.is_valid(), starts[index])
                 continue
             values = _over_all_rows(parts, kind, starts)
             fitting = convert(values, target)
             columns[path] = pc.coalesce(columns[path], fitting) if path in columns else fitting
             if kind != target:
-                for row in _indices(pc.and_(values.is_valid(), fitting.is_null())):
-                    leftovers[row][name] = jsonable(values[row])
+                _leave(leftovers, name, values, pc.and_(values.is_valid(), fitting.is_null()), 0)
     shape = typing.shape()
     rows = _with_extra(rows, leftovers)
     absent = cache(partial(pa.nulls, rows.num_rows))
@@ -150,6 +156,16 @@ class _Typing:
             settled = self._widened(path, known, arriving)
         self._leaves[path] = settled
         return settled
+
+    def maps(self) -> dict[Path, pa.DataType]:
+        """Fields whose keys are no fields of their own."""
+        return {path: kind for path, kind in {**self._declared, **self._leaves}.items() if type_.is_map(kind)}
+
+    def has(self, path: Path, kind: pa.DataType) -> bool:
+        """Whether there is a column of this type at `path`, or can be: then there is from now on."""
+        if path not in self._leaves and self._has_place(path):
+            self._leaves[path] = kind
+        return bool(self._leaves.get(path) == kind)
 
     def shape(self) -> dict[str, pa.DataType]:
         """The types as nested columns, in the order the fields appeared."""
@@ -239,6 +255,50 @@ def _over_all_rows(parts: Parts, kind: pa.DataType, starts: Sequence[int]) -> pa
     if starts[-1] > end:
         pieces.append(pa.nulls(starts[-1] - end, kind))
     return pa.concat_arrays(pieces)
+
+
+def _leave(
+    leftovers: Mapping[int, dict[str, Any]], name: str, values: pa.Array, where: pa.Array, start: int
+) -> None:
+    """Leave over those values that stand where `where` is true, the first of them in row `start`."""
+    for row in _indices(where):
+        leftovers[start + row][name] = jsonable(values[row])
+
+
+def _gathered(
+    path: Path,
+    kind: pa.MapType,
+    keys: Mapping[Path, Mapping[pa.DataType, Parts]],
+    starts: Sequence[int],
+    leftovers: Mapping[int, dict[str, Any]],
+) -> pa.Array:
+    """One map per row, of the values under its keys; values that do not fit are left over."""
+    rows: list[pa.Array] = [pa.array([], pa.int64())]
+    names: list[pa.Array] = [pa.array([], pa.string())]
+    items: list[pa.Array] = [pa.array([], kind.item_type)]
+    for (*_, key), kinds in keys.items():
+        for its, parts in kinds.items():
+            for index, values in parts.items():
+                fitting = (
+                    pa.nulls(len(values), kind.item_type)
+                    if its == UNTYPED
+                    else convert(values, kind.item_type)
+                )
+                misfits = pc.and_(values.is_valid(), fitting.is_null())
+                _leave(leftovers, ".".join((*path, key)), values, misfits, starts[index])
+                found = pc.indices_nonzero(fitting.is_valid())
+                rows.append(pc.add(found.cast(pa.int64()), starts[index]))
+                names.append(pa.array([key] * len(found), pa.string()))
+                items.append(fitting.drop_null())
+    of_row = pa.concat_arrays(rows).to_numpy()
+    order = np.argsort(of_row, kind="stable")  # by row; within it, keys as they came
+    counts = np.bincount(of_row, minlength=starts[-1])
+    offsets = pa.array(
+        np.concatenate([[0], np.cumsum(counts)]), pa.int32(), mask=np.append(counts == 0, False)
+    )
+    return pa.MapArray.from_arrays(
+        offsets, pa.concat_arrays(names).take(pa.array(order)), pa.concat_arrays(items).take(pa.array(order))
+    )
 
 
 def assemble(

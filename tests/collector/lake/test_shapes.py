@@ -249,3 +249,42 @@ def test_a_declared_type_wins_over_what_arrives() -> None:
     later = bring(predictions("m", [{"inputs.n": 0.5}]), known=first.shape, declared=declared)
     assert later.shape == first.shape  # a declared integer is not widened
     assert extras(later) == [{"inputs.n": 0.5}]
+
+
+MAPS = {("output", "scores"): pa.map_(pa.string(), pa.float64())}
+
+
+def test_a_declared_map_has_no_column_per_key() -> None:
+    """Keys of a map that is declared as one stay keys, also later; what fits none of it goes to `extra`."""
+    first = predictions("m", [{"output.scores.cat": 0.5, "output.scores.dog": 1}, {"output.value": "cat"}])
+    second = predictions(
+        "m", [{"output.scores.Cat": 2**60}, {"output.scores.a.b": 0.5, "output.scores.x": 0.25}]
+    )
+    third = predictions("m", [{"output.scores": 0.75}, {"output.scores.l": Json("[1, null]")}])
+    found = bring(first, second, third, declared=MAPS)
+    assert found.shape["output"] == pa.struct([("scores", MAPS["output", "scores"]), ("value", pa.string())])
+    assert field(found, "output", "scores") == [
+        [("cat", 0.5), ("dog", 1.0)],
+        None,
+        None,
+        [("x", 0.25)],
+        None,
+        None,
+    ]
+    assert extras(found)[2:] == [
+        {"output.scores.Cat": 2**60},
+        {"output.scores.a.b": 0.5},
+        {"output.scores": 0.75},
+        {"output.scores.l": [1, None]},
+    ]
+    later = bring(predictions("m", [{"output.scores.new": 1.5}]), known=found.shape)
+    assert (later.shape, field(later, "output", "scores")) == (found.shape, [[("new", 1.5)]])
+
+
+def test_a_map_that_came_as_fields_before_it_was_declared_stays_fields() -> None:
+    """A column never changes what it held: a declaration that comes too late does not count."""
+    found = bring(predictions("m", [{"output.scores.cat": 0.5}]))
+    later = bring(predictions("m", [{"output.scores.dog": 0.5}]), known=found.shape, declared=MAPS)
+    assert later.shape["output"].field("scores").type == pa.struct(
+        [("cat", pa.float64()), ("dog", pa.float64())]
+    )

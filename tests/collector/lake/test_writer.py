@@ -339,12 +339,17 @@ def test_the_newest_truth_holds(lake: Lake, folder: Path) -> None:
 
 def test_declared_types_hold_for_their_model(folder: Path) -> None:
     """A field gets the type that was declared for it, in the tables of that model only."""
-    lake = Lake.open(folder, {"m": {("inputs", "zip"): pa.string(), ("label",): pa.float64()}})
-    rows = [predictions(model, [{"inputs.zip": 1011}]) for model in ("m", "n")]
+    weights = pa.map_(pa.string(), pa.float64())
+    declared = {("inputs", "zip"): pa.string(), ("inputs", "w"): weights, ("label",): pa.float64()}
+    lake = Lake.open(folder, {"m": declared})
+    rows = [predictions(model, [{"inputs.zip": 1011, "inputs.w.a": 0.5}]) for model in ("m", "n")]
     lake.flush([*rows, labels("m", [{"prediction_id": "a", "label": 1}])], [], Progress(1, 0))
     lake.close()
     assert read(folder, "SELECT inputs.zip FROM predictions.m") == [("1011",)]
     assert read(folder, "SELECT inputs.zip FROM predictions.n") == [(1011,)]
+    assert read(folder, "SELECT inputs.w['a'], typeof(inputs.w) FROM predictions.m") == [
+        (0.5, "MAP(VARCHAR, DOUBLE)")
+    ]
     assert read(folder, "SELECT typeof(label) FROM labels.m") == [("DOUBLE",)]
 
 
