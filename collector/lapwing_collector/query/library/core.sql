@@ -197,12 +197,19 @@ END;
 CREATE TEMP MACRO lapwing_two_sided_z(confidence) AS
 CASE WHEN confidence > 0 AND confidence < 1 THEN lapwing_normal_quantile((1 + confidence::DOUBLE) / 2) END;
 
+-- name: lapwing_wilson_middle
+CREATE TEMP MACRO lapwing_wilson_middle(share, n, z) AS (share + z * z / (2 * n)) / (1 + z * z / n);
+
+-- name: lapwing_wilson_half
+CREATE TEMP MACRO lapwing_wilson_half(share, n, z) AS
+z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n);
+
 -- name: lapwing_wilson_by_z
 -- The interval of a share that is `z` standard errors wide on either side; `greatest` passes over NULL.
 CREATE TEMP MACRO lapwing_wilson_by_z(share, n, z) AS
 CASE WHEN share + n + z IS NOT NULL THEN {
-    'low': greatest(0.0, (share + z * z / (2 * n) - z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))) / (1 + z * z / n)),
-    'high': least(1.0, (share + z * z / (2 * n) + z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))) / (1 + z * z / n))
+    'low': least(share, greatest(0.0, lapwing_wilson_middle(share, n, z) - lapwing_wilson_half(share, n, z))),
+    'high': greatest(share, least(1.0, lapwing_wilson_middle(share, n, z) + lapwing_wilson_half(share, n, z)))
 } END;
 
 -- name: lapwing_wilson
@@ -242,3 +249,18 @@ starts_with(name, kind) AND (name = kind OR fields IS NULL OR list_contains(fiel
 -- name: lapwing_quantile_name
 -- How a quantile is labelled: 0.5, 0.99.
 CREATE TEMP MACRO lapwing_quantile_name(q) AS q::DOUBLE::VARCHAR;
+
+-- name: lapwing_field
+-- The name of a field, from the name of its column.
+CREATE TEMP MACRO lapwing_field(name) AS name[position(':' IN name) + 1 :];
+
+-- name: lapwing_bounded
+-- A number that can be squared and summed; `avg`, `stddev` and `corr` fail for greater ones.
+CREATE TEMP MACRO lapwing_bounded(x) AS CASE WHEN abs(x) < 1e150 THEN x END;
+
+-- name: lapwing_is_bounded
+CREATE TEMP MACRO lapwing_is_bounded(least, most) AS least > -1e150 AND most < 1e150;
+
+-- name: lapwing_corr
+-- Pearson's correlation, NULL where one side is constant. Aggregates.
+CREATE TEMP MACRO lapwing_corr(x, y) AS lapwing_number(corr(x, y));
