@@ -164,15 +164,17 @@ def _fields(
     types: Mapping[str, pa.DataType], extra: Mapping[str, int], described: ModelDescription
 ) -> list[dict[str, Any]]:
     """Each field: its type, what it is as a feature, and how many rows have its value in `extra`."""
-    names = [*types, *sorted(field for field in extra if field not in types)]
-    features = described.features
+    known = sorted(types, key=lambda name: ROOTS.index(name.split(".")[0]))  # in order of appearance within
+    names = [*known, *sorted(field for field in extra if field not in types)]
+    features, sources = described.features, described.sources
     return [
         {
             "field": name,
             "type": sql_type(types[name]) if name in types else None,
             "feature": features.get(name, Feature()).type,
+            "feature_source": sources.get(f"features.{name}.type"),
             "importance": features.get(name, Feature()).importance,
-            "source": described.sources.get(f"features.{name}.type"),
+            "importance_source": sources.get(f"features.{name}.importance"),
             "rows_in_extra": extra.get(name, 0),
         }
         for name in names

@@ -72,7 +72,7 @@ def show(
         _write_json(described)
     else:
         write_table(pa.Table.from_pylist(list(_known(described))))
-        write_table(pa.Table.from_pylist(described["fields"]))
+        write_table(pa.Table.from_pylist([_field(field) for field in described["fields"]]))
 
 
 @models_app.command("check")
@@ -122,6 +122,18 @@ def _known(described: dict[str, Any]) -> Iterator[dict[str, str | None]]:
         for name, value in described.get(key, {}).items():
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             yield {"": f"{key}.{name}", "value": shown, "from": described["sources"][f"{key}.{name}"]}
+
+
+def _field(field: dict[str, Any]) -> dict[str, str]:
+    """A field's row, with where each value comes from."""
+    importance = field["importance"]
+    return {
+        "field": field["field"],
+        "type": field["type"] or "-",
+        "feature": f"{field['feature']} ({field['feature_source']})" if field["feature"] else "-",
+        "importance": "-" if importance is None else f"{importance:.4g} ({field['importance_source']})",
+        "in extra": f"{field['rows_in_extra']:,}",
+    }
 
 
 def _write_json(document: Any) -> None:

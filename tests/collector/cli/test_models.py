@@ -139,8 +139,9 @@ def test_a_model_is_shown_with_where_each_value_comes_from(tmp_path: Path) -> No
         "field": "inputs.age",
         "type": "BIGINT",
         "feature": "number",
+        "feature_source": "inferred",
         "importance": 0.25,
-        "source": "inferred",
+        "importance_source": "sdk",
         "rows_in_extra": 0,
     }
     shown = [line.split() for line in said(tmp_path, "show", "m").splitlines()]
@@ -150,7 +151,7 @@ def test_a_model_is_shown_with_where_each_value_comes_from(tmp_path: Path) -> No
         ["classes", "a,", "b", "inferred"],
         ["label_delay", "2", "days,", "0:00:00", "file"],
         ["types.inputs.zip", "VARCHAR", "file"],
-        ["inputs.age", "BIGINT", "number", "0.25", "inferred", "0"],
+        ["inputs.age", "BIGINT", "number", "(inferred)", "0.25", "(sdk)", "0"],
     ):
         assert line in shown
 
