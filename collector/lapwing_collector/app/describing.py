@@ -41,6 +41,9 @@ _FIRST_LOOK_ROWS: Final = 100
 _GROWTH: Final = 4
 """Values are looked at again when there are so many times more rows than when they were last."""
 
+_LONGEST_SAID: Final = 1 << 20
+"""Characters of what a process says of a model; thousands of features take less."""
+
 _PREDICTION_COLUMNS: Final = ("prediction_id", "time", "inputs", "output")
 _LABEL_COLUMNS: Final = ("prediction_id", "prediction_time", "time", "label")
 _LOGS: Final = TableName("main", "logs")
@@ -213,9 +216,11 @@ class Describing:
         """Take in what processes said; the models of which that is news."""
         news = []
         for record in records:
+            if len(record["body"] or "") > _LONGEST_SAID:
+                continue
             model = json.loads(record["attributes"] or "{}").get(semconv.MODEL_NAME)
             body = json.loads(record["body"] or "null")
-            if not isinstance(model, str) or not isinstance(body, dict):
+            if not isinstance(model, str) or not 1 <= len(model) <= 128 or not isinstance(body, dict):
                 continue
             process = json.loads(record["resource"] or "{}").get("attributes", {}).get(semconv.PROCESS_ID)
             known = self._known.setdefault(model, _Known())

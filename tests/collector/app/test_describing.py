@@ -199,6 +199,7 @@ NONSENSE: list[Any] = [
     {"roles": {"score": "output..x", "label": 5, "items": "inputs.age"}, "features": {"age": {}, "x": 1}},
     {"threshold": "0.5", "label_delay": 1e300, "positive_class": True, "classes": {"a": 1}},
     {"threshold": float("nan"), "label_delay": -1, "segments": ["plan", 5, "inputs."]},
+    {"threshold": 0.25, "padding": "x" * (1 << 20)},
 ]
 
 

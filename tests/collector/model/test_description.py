@@ -1,6 +1,7 @@
 """Descriptions of models: inferred from fields, merged by precedence, written down and read again."""
 
 from datetime import timedelta
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,6 +20,7 @@ from lapwing_collector.model.description import (
     parts,
     without,
 )
+from lapwing_collector.model.facts import Facts, FieldFacts
 
 NUMBER, CATEGORY = Feature(FeatureType.NUMBER), Feature(FeatureType.CATEGORY)
 
@@ -231,3 +233,89 @@ def test_what_is_inferred_does_not_contradict_what_is_declared() -> None:
     )
     amounts = infer(outputs | {"output.score": pa.float64()}, {}, ModelDescription(task=Task.REGRESSION))
     assert (amounts.score, amounts.threshold, amounts.positive_class) == (None, None, None)
+
+
+def seen(values: int = 200, **more: Any) -> FieldFacts:
+    return FieldFacts(values, **{"distinct": len(more.get("classes", ())) or values, **more})
+
+
+FLAGS = seen(classes=("0", "1"), least=0.0, greatest=1.0)
+PROBABILITIES = seen(least=0.01, greatest=0.99)
+
+VALUES: dict[str, tuple[Any, Any, dict[str, FieldFacts], dict[str, Any]]] = {
+    "integers that number classes": (
+        pa.int64(),
+        None,
+        {"output.value": seen(classes=("0", "1", "2"))},
+        {"task": Task.CLASSIFICATION, "prediction": "output.value", "classes": ("0", "1", "2")},
+    ),
+    "integers that count": (
+        pa.int64(),
+        pa.int64(),
+        {"output.value": seen(), "label": seen()},
+        {"task": Task.REGRESSION, "prediction": "output.value"},
+    ),
+    "probabilities of zeros and ones": (
+        pa.float64(),
+        pa.int64(),
+        {"output.value": PROBABILITIES, "label": FLAGS},
+        {**BINARY, "score": "output.value", "positive_class": "1", "classes": ("0", "1")},
+    ),
+    "amounts that happen to be zero or one": (
+        pa.float64(),
+        pa.int64(),
+        {"output.value": seen(least=0.0, greatest=17.5), "label": FLAGS},
+        {"task": Task.REGRESSION, "prediction": "output.value"},
+    ),
+    "too few values to tell": (
+        pa.float64(),
+        pa.int64(),
+        {"output.value": PROBABILITIES, "label": seen(50, classes=("0", "1"))},
+        {"task": Task.REGRESSION, "prediction": "output.value"},
+    ),
+    "two classes of which none is called positive": (
+        pa.string(),
+        pa.string(),
+        {"output.value": seen(classes=("cat",)), "label": seen(classes=("cat", "dog"))},
+        {"task": Task.CLASSIFICATION, "prediction": "output.value", "classes": ("cat", "dog")},
+    ),
+    "too many classes": (
+        pa.string(),
+        pa.string(),
+        {"output.value": seen(classes=("cat", "dog")), "label": seen(distinct=60)},
+        {"task": Task.CLASSIFICATION, "prediction": "output.value"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_values_decide_what_types_leave_open(case: str) -> None:
+    """Few numbers are classes, zeros and ones have probabilities, and classes are told where they are few."""
+    output, truth, fields, expected = VALUES[case]
+    labels = {} if truth is None else {"label": truth}
+    found = infer({"output.value": output}, labels, facts=Facts(fields))
+    assert found == ModelDescription(label="label", **expected)
+
+
+def test_texts_are_what_their_values_look_like() -> None:
+    """Sentences are texts, times are times, phrases and names are categories; few values decide nothing."""
+    looks = {
+        "prose": seen(words=9.0, times=0.0),
+        "at": seen(words=1.5, times=0.995),
+        "phrase": seen(distinct=12, words=5.0, times=0.0),
+        "name": seen(words=1.2, times=0.0),
+        "few": seen(20, words=9.0, times=0.0),
+    }
+    found = infer(
+        {f"inputs.{name}": pa.string() for name in looks},
+        {},
+        facts=Facts({f"inputs.{name}": each for name, each in looks.items()}, label_delay_s=90.0),
+    )
+    assert {name: each.type for name, each in found.features.items()} == {
+        "inputs.prose": "text",
+        "inputs.at": "time",
+        "inputs.phrase": "category",
+        "inputs.name": "category",
+        "inputs.few": "category",
+    }
+    assert found.label_delay == timedelta(seconds=90)
