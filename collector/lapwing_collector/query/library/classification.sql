@@ -244,21 +244,9 @@ CREATE TEMP MACRO log_loss(
     model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
     weights := 1, confidence := 0.95
 ) AS TABLE
-WITH likely AS (
-    SELECT
-        c.*,
-        CASE
-            WHEN c.truth IS NULL THEN NULL
-            WHEN c.positive_class IS NULL
-            THEN CASE WHEN c.scores IS NOT NULL THEN coalesce(c.scores[c.truth], 0) END
-            WHEN c.truth = c.positive_class THEN c.score
-            ELSE 1 - c.score
-        END AS p
+WITH losses AS (
+    SELECT c.*, lapwing_log_loss(c.positive_class, c.truth, c.score, c.scores) AS x
     FROM lapwing_classified(model, since, until, segments, every, as_of, stage, weights) AS c
-),
-losses AS (
-    SELECT l.*, CASE WHEN l.p BETWEEN 0 AND 1 THEN -ln(least(greatest(l.p, 2.0 ** -52), 1 - 2.0 ** -52)) END AS x
-    FROM likely AS l
 )
 FROM lapwing_mean_of('losses', every, since, until, confidence, 0);
 
@@ -276,19 +264,7 @@ CREATE TEMP MACRO brier(
     weights := 1, confidence := 0.95
 ) AS TABLE
 WITH squares AS (
-    SELECT
-        c.*,
-        CASE
-            WHEN c.truth IS NULL THEN NULL
-            WHEN c.positive_class IS NULL
-            THEN CASE
-                WHEN list_bool_and(list_transform(map_values(c.scores), lambda p: p BETWEEN 0 AND 1))
-                THEN list_sum(list_transform(map_values(c.scores), lambda p: p * p))
-                    - 2 * coalesce(c.scores[c.truth], 0) + 1
-            END
-            WHEN c.score BETWEEN 0 AND 1
-            THEN (c.score - (c.truth = c.positive_class)::INTEGER) ** 2
-        END AS x
+    SELECT c.*, lapwing_brier(c.positive_class, c.truth, c.score, c.scores) AS x
     FROM lapwing_classified(model, since, until, segments, every, as_of, stage, weights) AS c
 )
 FROM lapwing_mean_of('squares', every, since, until, confidence, 0);

@@ -57,6 +57,40 @@ SELECT
     r.mature
 FROM labeled AS r;
 
+-- name: lapwing_log_loss
+-- Negative logarithm of the probability that the true class was given; NULL where that is none.
+CREATE TEMP MACRO lapwing_log_loss(positive_class, truth, score, scores) AS
+list_transform(
+    [CASE
+        WHEN truth IS NULL THEN NULL
+        WHEN positive_class IS NULL THEN CASE WHEN scores IS NOT NULL THEN coalesce(scores[truth], 0) END
+        WHEN truth = positive_class THEN score
+        ELSE 1 - score
+    END],
+    lambda p: CASE WHEN p BETWEEN 0 AND 1 THEN -ln(least(greatest(p, 2.0 ** -52), 1 - 2.0 ** -52)) END
+)[1];
+
+-- name: lapwing_brier
+-- Squared differences between probabilities and what came; NULL where one is no probability.
+CREATE TEMP MACRO lapwing_brier(positive_class, truth, score, scores) AS
+CASE
+    WHEN truth IS NULL THEN NULL
+    WHEN positive_class IS NULL
+    THEN CASE
+        WHEN list_bool_and(list_transform(map_values(scores), lambda p: p BETWEEN 0 AND 1))
+        THEN list_sum(list_transform(map_values(scores), lambda p: p * p)) - 2 * coalesce(scores[truth], 0) + 1
+    END
+    WHEN score BETWEEN 0 AND 1 THEN (score - (truth = positive_class)::INTEGER) ** 2
+END;
+
+-- name: lapwing_loss
+CREATE TEMP MACRO lapwing_loss(loss, positive_class, truth, score, scores) AS
+CASE
+    WHEN loss = 'brier' THEN lapwing_brier(positive_class, truth, score, scores)
+    WHEN loss = 'log' THEN lapwing_log_loss(positive_class, truth, score, scores)
+    ELSE error('loss is brier or log, and not ' || loss)
+END;
+
 -- name: lapwing_cells
 -- Counts of predictions by true and predicted class, those without a label too. With a threshold there are two
 -- classes, and it decides between them.

@@ -1,0 +1,352 @@
+-- name: shadow_pairs
+-- group: shadow
+-- needs: prediction
+-- summary: How many predictions have a partner: another prediction for the same request, of the challenger. `value` is their
+--   share of the champion's predictions.
+-- formula: pairs / predictions of the champion; several challengers of one request make several pairs
+-- source: predictions of two sides by request_id; interval: Wilson (1927)
+-- parameter version: the version of the champion, whose stage is `stage`; default any
+-- parameter variant: the variant of the champion; default any
+-- parameter challenger_stage: the stage of the challenger, default shadow
+-- parameter challenger_version: the version of the challenger; default any
+-- parameter challenger_variant: the variant of the challenger; default any
+-- example: FROM shadow_pairs('churn', $window_start, $window_end, challenger_stage := 'candidate')
+CREATE TEMP MACRO shadow_pairs(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    confidence := 0.95, version := NULL, variant := NULL, challenger_stage := 'shadow',
+    challenger_version := NULL, challenger_variant := NULL
+) AS TABLE
+WITH counts AS (
+    SELECT
+        p.labels,
+        p.start,
+        count(*) FILTER (p.side = 'both') AS pairs,
+        count(*) FILTER (p.side = 'champion') AS champion_only,
+        count(*) FILTER (p.side = 'challenger') AS challenger_only
+    FROM lapwing_pairs(
+        model, since, until, segments, every, as_of, stage, 1, version, variant,
+        challenger_stage, challenger_version, challenger_variant
+    ) AS p
+    GROUP BY p.labels, p.start
+)
+SELECT
+    unnest(c.labels),
+    c.start AS window_start,
+    lapwing_window_end(every, c.start, since, until) AS window_end,
+    lapwing_ratio(c.pairs, c.pairs + c.champion_only) AS value,
+    lapwing_wilson(c.pairs, c.pairs + c.champion_only, confidence).low AS low,
+    lapwing_wilson(c.pairs, c.pairs + c.champion_only, confidence).high AS high,
+    c.pairs,
+    c.champion_only,
+    c.challenger_only,
+    c.pairs + c.champion_only AS sample_count
+FROM counts AS c
+ORDER BY ALL;
+
+-- name: shadow_disagreement
+-- group: shadow
+-- needs: classification, prediction
+-- summary: Share of the pairs of champion and challenger that are predicted to be of different classes; known before any
+--   label.
+-- formula: sum(w * [prediction <> prediction of the challenger]) / sum(w) over pairs
+-- source: predictions of two sides by request_id; interval: Wilson (1927), for as many rows as the weighted ones tell as
+--   much as
+-- parameter version: the version of the champion, whose stage is `stage`; default any
+-- parameter variant: the variant of the champion; default any
+-- parameter challenger_stage: the stage of the challenger, default shadow
+-- parameter challenger_version: the version of the challenger; default any
+-- parameter challenger_variant: the variant of the challenger; default any
+-- example: FROM shadow_disagreement('churn', $window_start, $window_end, challenger_stage := 'candidate')
+CREATE TEMP MACRO shadow_disagreement(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    weights := 1, confidence := 0.95, version := NULL, variant := NULL, challenger_stage := 'shadow',
+    challenger_version := NULL, challenger_variant := NULL
+) AS TABLE
+WITH compared AS (
+    SELECT p.*, (p.prediction <> p.other_prediction)::INTEGER AS x
+    FROM lapwing_pairs(
+        model, since, until, segments, every, as_of, stage, weights, version, variant,
+        challenger_stage, challenger_version, challenger_variant
+    ) AS p
+    WHERE p.side = 'both'
+),
+shares AS (
+    SELECT
+        c.labels,
+        c.start,
+        lapwing_mean(c.x, c.w) AS mean,
+        lapwing_ratio(sum((c.w * (1 - c.x)) ** 2), 1) AS same2,
+        sum((c.w * c.x) ** 2) AS other2,
+        sum(c.w) FILTER (c.x IS NOT NULL) AS w
+    FROM compared AS c
+    GROUP BY c.labels, c.start
+),
+bounded AS (
+    SELECT
+        s.*,
+        lapwing_share_by_error(
+            s.mean.mean,
+            lapwing_ratio((1 - s.mean.mean) ** 2 * s.other2 + s.mean.mean ** 2 * s.same2, s.w ** 2),
+            lapwing_kish(s.w, s.other2 + s.same2),
+            confidence
+        ) AS interval
+    FROM shares AS s
+)
+SELECT
+    unnest(b.labels),
+    b.start AS window_start,
+    lapwing_window_end(every, b.start, since, until) AS window_end,
+    b.mean.mean AS value,
+    b.interval.low,
+    b.interval.high,
+    b.mean.n AS sample_count
+FROM bounded AS b
+ORDER BY ALL;
+
+-- name: shadow_difference
+-- group: shadow
+-- needs: prediction
+-- summary: Mean absolute difference between the numbers of champion and challenger: predictions, or of classifiers the
+--   scores of the positive class. `mean_difference` is challenger minus champion; both are known before any label.
+-- formula: sum(w * abs(number of the challenger - number)) / sum(w) over pairs
+-- source: predictions of two sides by request_id; interval: normal, by the standard error of the mean
+-- parameter version: the version of the champion, whose stage is `stage`; default any
+-- parameter variant: the variant of the champion; default any
+-- parameter challenger_stage: the stage of the challenger, default shadow
+-- parameter challenger_version: the version of the challenger; default any
+-- parameter challenger_variant: the variant of the challenger; default any
+-- example: FROM shadow_difference('churn', $window_start, $window_end, challenger_stage := 'candidate')
+CREATE TEMP MACRO shadow_difference(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    weights := 1, confidence := 0.95, version := NULL, variant := NULL, challenger_stage := 'shadow',
+    challenger_version := NULL, challenger_variant := NULL
+) AS TABLE
+WITH compared AS (
+    SELECT
+        p.*,
+        lapwing_number(
+            coalesce(lapwing_as_number(p.other_prediction), p.other_score)
+            - coalesce(lapwing_as_number(p.prediction), p.score)
+        ) AS x
+    FROM lapwing_pairs(
+        model, since, until, segments, every, as_of, stage, weights, version, variant,
+        challenger_stage, challenger_version, challenger_variant
+    ) AS p
+    WHERE p.side = 'both'
+),
+means AS (
+    SELECT
+        c.labels,
+        c.start,
+        lapwing_mean(abs(c.x), c.w) AS mean,
+        lapwing_mean(c.x, c.w).mean AS mean_difference
+    FROM compared AS c
+    GROUP BY c.labels, c.start
+)
+SELECT
+    unnest(m.labels),
+    m.start AS window_start,
+    lapwing_window_end(every, m.start, since, until) AS window_end,
+    m.mean.mean AS value,
+    lapwing_at_least(0, lapwing_normal(m.mean.mean, m.mean.error, confidence).low) AS low,
+    lapwing_normal(m.mean.mean, m.mean.error, confidence).high AS high,
+    m.mean_difference,
+    m.mean.n AS sample_count
+FROM means AS m
+ORDER BY ALL;
+
+-- name: shadow_accuracy_difference
+-- group: shadow
+-- needs: classification, prediction, truth
+-- summary: Accuracy of the challenger minus that of the champion, on the labelled pairs: above 0, the challenger is better.
+--   With both accuracies, and how many pairs only one of them has right.
+-- formula: accuracy of the challenger - accuracy of the champion, of the same requests
+-- source: the exact test of McNemar (1947) for p_value, without weights; interval: Newcombe (1998), method 10 for paired
+--   shares, for as many rows as the weighted ones tell as much as
+-- parameter version: the version of the champion, whose stage is `stage`; default any
+-- parameter variant: the variant of the champion; default any
+-- parameter challenger_stage: the stage of the challenger, default shadow
+-- parameter challenger_version: the version of the challenger; default any
+-- parameter challenger_variant: the variant of the challenger; default any
+-- example: FROM shadow_accuracy_difference('churn', $window_start, $window_end, challenger_stage := 'candidate')
+CREATE TEMP MACRO shadow_accuracy_difference(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    weights := 1, confidence := 0.95, version := NULL, variant := NULL, challenger_stage := 'shadow',
+    challenger_version := NULL, challenger_variant := NULL
+) AS TABLE
+WITH judged AS (
+    SELECT p.*, p.prediction = p.truth AS hit, p.other_prediction = p.truth AS other_hit
+    FROM lapwing_pairs(
+        model, since, until, segments, every, as_of, stage, weights, version, variant,
+        challenger_stage, challenger_version, challenger_variant
+    ) AS p
+    WHERE p.side = 'both'
+),
+counts AS (
+    SELECT
+        j.labels,
+        j.start,
+        count(*) FILTER (j.counted) AS n,
+        sum(j.w) FILTER (j.counted) AS w,
+        lapwing_kish(sum(j.w) FILTER (j.counted), sum(j.w * j.w) FILTER (j.counted)) AS rows,
+        coalesce(sum(j.w) FILTER (j.counted AND j.hit AND j.other_hit), 0) AS both_w,
+        coalesce(sum(j.w) FILTER (j.counted AND j.hit AND NOT j.other_hit), 0) AS champion_w,
+        coalesce(sum(j.w) FILTER (j.counted AND NOT j.hit AND j.other_hit), 0) AS challenger_w,
+        count(*) FILTER (j.counted AND j.hit AND NOT j.other_hit) AS champion_right,
+        count(*) FILTER (j.counted AND NOT j.hit AND j.other_hit) AS challenger_right,
+        lapwing_coverage(j.truth) AS label_coverage,
+        lapwing_maturity(j.mature) AS label_maturity
+    FROM (SELECT d.*, (d.hit AND d.other_hit) IS NOT NULL AND d.hit IS NOT NULL AND d.other_hit IS NOT NULL
+            AND d.w IS NOT NULL AS counted FROM judged AS d) AS j
+    GROUP BY j.labels, j.start
+),
+bounded AS (
+    SELECT
+        c.*,
+        lapwing_paired_shares(
+            c.both_w / c.w * c.rows, c.challenger_w / c.w * c.rows, c.champion_w / c.w * c.rows, c.rows, confidence
+        ) AS interval
+    FROM counts AS c
+)
+SELECT
+    unnest(b.labels),
+    b.start AS window_start,
+    lapwing_window_end(every, b.start, since, until) AS window_end,
+    lapwing_ratio(b.both_w + b.champion_w, b.w) AS champion,
+    lapwing_ratio(b.both_w + b.challenger_w, b.w) AS challenger,
+    b.champion_right,
+    b.challenger_right,
+    lapwing_ratio(b.challenger_w - b.champion_w, b.w) AS value,
+    b.interval.low,
+    b.interval.high,
+    CASE WHEN b.n > 0 THEN lapwing_exact_mcnemar(b.champion_right, b.challenger_right) END AS p_value,
+    b.n AS sample_count,
+    b.label_coverage,
+    b.label_maturity
+FROM bounded AS b
+ORDER BY ALL;
+
+-- name: shadow_error_difference
+-- group: shadow
+-- needs: regression, prediction, truth
+-- summary: Mean error of the challenger minus that of the champion, on the labelled pairs: below 0, the challenger is better.
+-- formula: mean of abs(prediction - truth), or of its square, of the challenger - that of the champion
+-- source: the paired difference; interval: normal, by its standard error
+-- parameter error: `absolute`, the default, or `squared`
+-- parameter version: the version of the champion, whose stage is `stage`; default any
+-- parameter variant: the variant of the champion; default any
+-- parameter challenger_stage: the stage of the challenger, default shadow
+-- parameter challenger_version: the version of the challenger; default any
+-- parameter challenger_variant: the variant of the challenger; default any
+-- example: FROM shadow_error_difference('churn', $window_start, $window_end, challenger_stage := 'candidate')
+CREATE TEMP MACRO shadow_error_difference(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    weights := 1, confidence := 0.95, error := 'absolute', version := NULL, variant := NULL, challenger_stage := 'shadow',
+    challenger_version := NULL, challenger_variant := NULL
+) AS TABLE
+WITH pairs AS (
+    FROM lapwing_pairs(
+        model, since, until, segments, every, as_of, stage, weights, version, variant,
+        challenger_stage, challenger_version, challenger_variant
+    )
+),
+judged AS (
+    SELECT
+        p.*,
+        CASE
+            WHEN error = 'absolute' THEN lapwing_number(abs(p.prediction - p.truth))
+            WHEN error = 'squared' THEN lapwing_number((p.prediction - p.truth) ** 2)
+            ELSE error('error is absolute or squared, and not ' || error)
+        END AS x,
+        CASE
+            WHEN error = 'absolute' THEN lapwing_number(abs(p.other_prediction - p.truth))
+            ELSE lapwing_number((p.other_prediction - p.truth) ** 2)
+        END AS other_x
+    FROM pairs AS p
+    WHERE p.side = 'both'
+),
+means AS (
+    SELECT
+        j.labels,
+        j.start,
+        lapwing_mean(CASE WHEN j.other_x IS NOT NULL THEN j.x END, j.w).mean AS champion,
+        lapwing_mean(CASE WHEN j.x IS NOT NULL THEN j.other_x END, j.w).mean AS challenger,
+        lapwing_mean(lapwing_number(j.other_x - j.x), j.w) AS mean,
+        lapwing_coverage(j.truth) AS label_coverage,
+        lapwing_maturity(j.mature) AS label_maturity
+    FROM judged AS j
+    GROUP BY j.labels, j.start
+)
+SELECT
+    unnest(m.labels),
+    m.start AS window_start,
+    lapwing_window_end(every, m.start, since, until) AS window_end,
+    m.champion,
+    m.challenger,
+    m.mean.mean AS value,
+    lapwing_normal(m.mean.mean, m.mean.error, confidence).low AS low,
+    lapwing_normal(m.mean.mean, m.mean.error, confidence).high AS high,
+    m.mean.n AS sample_count,
+    m.label_coverage,
+    m.label_maturity
+FROM means AS m
+ORDER BY ALL;
+
+-- name: shadow_loss_difference
+-- group: shadow
+-- needs: classification, probabilities, truth
+-- summary: Mean loss of the challenger minus that of the champion, on the labelled pairs: below 0, the challenger is better.
+-- formula: Brier score or log loss of the challenger - that of the champion
+-- source: the paired difference; interval: normal, by its standard error
+-- parameter loss: `brier`, the default, or `log`
+-- parameter version: the version of the champion, whose stage is `stage`; default any
+-- parameter variant: the variant of the champion; default any
+-- parameter challenger_stage: the stage of the challenger, default shadow
+-- parameter challenger_version: the version of the challenger; default any
+-- parameter challenger_variant: the variant of the challenger; default any
+-- example: FROM shadow_loss_difference('churn', $window_start, $window_end, challenger_stage := 'candidate')
+CREATE TEMP MACRO shadow_loss_difference(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    weights := 1, confidence := 0.95, loss := 'brier', version := NULL, variant := NULL, challenger_stage := 'shadow',
+    challenger_version := NULL, challenger_variant := NULL
+) AS TABLE
+WITH pairs AS (
+    FROM lapwing_pairs(
+        model, since, until, segments, every, as_of, stage, weights, version, variant,
+        challenger_stage, challenger_version, challenger_variant
+    )
+),
+judged AS (
+    SELECT
+        p.*,
+        lapwing_loss(loss, p.positive_class, p.truth, p.score, p.scores) AS x,
+        lapwing_loss(loss, p.positive_class, p.truth, p.other_score, p.other_scores) AS other_x
+    FROM pairs AS p
+    WHERE p.side = 'both'
+),
+means AS (
+    SELECT
+        j.labels,
+        j.start,
+        lapwing_mean(CASE WHEN j.other_x IS NOT NULL THEN j.x END, j.w).mean AS champion,
+        lapwing_mean(CASE WHEN j.x IS NOT NULL THEN j.other_x END, j.w).mean AS challenger,
+        lapwing_mean(lapwing_number(j.other_x - j.x), j.w) AS mean,
+        lapwing_coverage(j.truth) AS label_coverage,
+        lapwing_maturity(j.mature) AS label_maturity
+    FROM judged AS j
+    GROUP BY j.labels, j.start
+)
+SELECT
+    unnest(m.labels),
+    m.start AS window_start,
+    lapwing_window_end(every, m.start, since, until) AS window_end,
+    m.champion,
+    m.challenger,
+    m.mean.mean AS value,
+    lapwing_normal(m.mean.mean, m.mean.error, confidence).low AS low,
+    lapwing_normal(m.mean.mean, m.mean.error, confidence).high AS high,
+    m.mean.n AS sample_count,
+    m.label_coverage,
+    m.label_maturity
+FROM means AS m
+ORDER BY ALL;
