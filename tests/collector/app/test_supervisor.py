@@ -226,7 +226,7 @@ def ctrl_c(service: Service) -> None:
 
 @pytest.mark.parametrize("tell", [to_supervisor, to_everybody, ctrl_c])
 def test_the_end_under_load_loses_nothing(tell: Callable[[Service], None], own_service: Service) -> None:
-    """Told to end while clients send, it does within 8 s, and what it acknowledged is stored."""
+    """Told to end while clients send, it does soon, and what it acknowledged is stored."""
 
     def send() -> Exporter:
         return OTLPLogExporter(endpoint=f"http://{own_service.address}/v1/logs", timeout=1)
@@ -234,7 +234,7 @@ def test_the_end_under_load_loses_nothing(tell: Callable[[Service], None], own_s
     with sending("ended", [send] * CLIENTS) as clients:
         clients.wait_for_more()
         tell(own_service)
-        assert own_service.process.wait(5) == 0
+        assert own_service.process.wait(8) == 0  # 5 s on a machine that does nothing else
     count, ids = own_service.stored("ended")
     assert count == len(ids)
     assert ids >= set(clients.acknowledged)
