@@ -1,6 +1,7 @@
 """The `lapwing` command: its entry is in the SDK, so that it can say what is missing."""
 
 import sys
+from importlib.util import find_spec
 
 from lapwing._version import __version__
 
@@ -11,18 +12,20 @@ def main() -> None:
     if arguments == ["--version"]:
         print(f"lapwing {__version__}")  # noqa: T201  # what the command is for
         return
+    command = " ".join(["lapwing", *arguments[:1]])
+    if find_spec("duckdb") is None:  # what a command needs it imports late, when others run already
+        sys.exit(_missing(command, "duckdb"))
     try:
         from lapwing_collector.cli import main as run  # noqa: PLC0415  # may be missing
 
         run()
     except ModuleNotFoundError as error:
-        command = " ".join(["lapwing", *arguments[:1]])
-        sys.exit(_missing(command, error))
+        sys.exit(_missing(command, error.name))
 
 
-def _missing(command: str, error: ModuleNotFoundError) -> int:
+def _missing(command: str, module: str | None) -> int:
     print(  # noqa: T201  # what the command is for
-        f"{command} needs the collector (there is no module {error.name}): pip install 'lapwing[collector]'",
+        f"{command} needs the collector (there is no module {module}): pip install 'lapwing[collector]'",
         file=sys.stderr,
     )
     return 2

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-import lapwing
 from lapwing_collector.cli.importing import labels_app, predictions_app
 from lapwing_collector.cli.keeping import add_commands
 from lapwing_collector.cli.models import models_app
@@ -53,6 +52,8 @@ def main() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
+        import lapwing
+
         typer.echo(f"lapwing {lapwing.__version__}")
         raise typer.Exit
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAX_ROWS: Final = 1_000_000
 MAX_BYTES: Final = 128 * 1024 * 1024
@@ -68,8 +69,10 @@ class Answer:
         """The rows, written in the format that was asked for, piece by piece."""
         return self._pieces
 
-    def table(self) -> pa.Table:
+    def table(self) -> "pa.Table":
         """The rows of an answer in the format `arrow`."""
+        import pyarrow as pa  # noqa: PLC0415  # half of what `lapwing --help` took
+
         return pa.ipc.open_stream(pa.py_buffer(b"".join(self._pieces))).read_all()
 
     def close(self) -> None:

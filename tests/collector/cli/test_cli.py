@@ -78,6 +78,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
+def test_the_command_line_is_light() -> None:
+    """`lapwing --help`, and what becomes the supervisor, load nothing of what commands need."""
+    heavy = "{'pyarrow', 'duckdb', 'numpy', 'starlette', 'sqlalchemy', 'grpc', 'pydantic', 'rich'}"
+    command = f"import sys, lapwing_collector.cli.main; print(*{heavy} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True)
+    assert found.stdout.split() == []
+
+
 QUERY = "SELECT prediction_id, inputs.age AS age, inputs, tags, label FROM labeled.churn"
 
 
