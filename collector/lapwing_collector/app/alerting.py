@@ -109,7 +109,7 @@ class Alerting:
         """Resolve what deleted rules had announced, and give new ones their first slot."""
         self._forget_deleted_rules()
         if not self._completeness.replaying:
-            self._place_new_rules()
+            self.place_new_rules()
 
     def look(self) -> None:
         """Look now for slots that are due: the lake has new rows."""
@@ -256,7 +256,7 @@ class Alerting:
             self._wake(target)
         return True
 
-    def _place_new_rules(self) -> None:
+    def place_new_rules(self) -> None:
         """Let rules never seen before start with the present; a restart then does not move their start."""
         now = self._now()
         for rule in self._rules:

@@ -30,7 +30,7 @@ from lapwing_collector.app.telemetry import Parts, Telemetry
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.config import Settings
-from lapwing_collector.lake import CatalogKeeper, Lake, QueuedMetric
+from lapwing_collector.lake import CatalogKeeper, Lake
 from lapwing_collector.notify import Deliverer
 from lapwing_collector.query import QueryPool, Spare
 from lapwing_collector.state import Store
@@ -109,7 +109,7 @@ async def run_collector(
             settle=ingestion.memory.settle,
             accounts=accounts,
             dead_letters=DeadLetters(directory.dead_letters),
-            metrics=_metric_queue(store),
+            metrics=MetricQueue.of(store),
             interval_s=settings.write.flush_interval.total_seconds(),
             on_flushed=judging.saw,
         )
@@ -120,8 +120,11 @@ async def run_collector(
             busy=lambda: pending.filled > _BUSY_FROM,
         )
         parts.callback(describing.close, _GRACE_S)
-        status = partial(_status, pending, writer, ingestion, receiving)
-        todo = _maintain(parts, lake, ingestion, directory, settings, clock, pending, status)
+        asked = {
+            "status": lambda _asked, _tell: _status(pending, writer, ingestion, receiving),
+            "run_rule": judging.run_rule,
+        }
+        todo = _maintain(parts, lake, ingestion, directory, settings, clock, pending, asked)
         telemetry = Telemetry(
             Parts(
                 data=directory.root,
@@ -191,7 +194,7 @@ def _maintain(  # noqa: PLR0917  # what is joined
     settings: Settings,
     clock: Clock,
     pending: Pending,
-    status: Callable[[], Mapping[str, Any]],
+    asked: Mapping[str, Order],
 ) -> Mapping[str, Order]:
     """Begin to maintain the data directory; what commands may ask for."""
     maintenance = Maintenance(
@@ -203,7 +206,7 @@ def _maintain(  # noqa: PLR0917  # what is joined
         clock=clock,
         busy=lambda: pending.filled > _BUSY_FROM,
     )
-    todo = orders(maintenance, status)
+    todo = {**orders(maintenance), **asked}
     parts.callback(maintenance.close, _GRACE_S)
     parts.callback(OwnerSocket.open(directory.root, todo).close)
     maintenance.start()
@@ -243,10 +246,3 @@ async def _unless_stopped(
     stopping.cancel()
     await running
     return not stop.is_set()
-
-
-def _metric_queue(store: Store) -> MetricQueue:
-    def waiting(after: int, limit: int) -> list[QueuedMetric]:
-        return [QueuedMetric(number, row, as_of) for number, row, as_of in store.queued_metrics(after, limit)]
-
-    return MetricQueue(waiting=waiting, forget=store.forget_metrics)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import SystemClock
 from lapwing_collector.errors import ConfigError, DataDirectoryError, UnavailableError
 from lapwing_collector.lake import CatalogKeeper, Lake
+from lapwing_collector.state import Store
 
 _ATTEMPT_S: Final = 30.0
 _PATIENCE_S: Final = 120.0
@@ -114,8 +116,21 @@ def collector_url(address: str) -> str:
     return f"{parts.scheme}://{_EVERYWHERE.get(host, host)}:{port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A data directory that this process owns.
+
+    Attributes:
+        delivery: The way in.
+        store: State; metric rows in its queue get into the lake, too.
+    """
+
+    delivery: OwnDelivery
+    store: Store
+
+
 @contextmanager
-def owned(project: Project) -> Iterator[OwnDelivery]:
+def owned(project: Project) -> Iterator[Owned]:
     """Own the data directory of a project for the length of the block; at its end the lake has every row.
 
     Raises:
@@ -133,6 +148,8 @@ def owned(project: Project) -> Iterator[OwnDelivery]:
         prepare = redaction(project.policy)
         ingestion = Ingestion.open(directory, settings, lake.progress.log, pending, accounts, clock, prepare)
         parts.callback(ingestion.close)
+        store = Store.open(directory.state)
+        parts.callback(store.close)
         flushed = threading.Event()
         writer = Writer(
             lake=lake,
@@ -140,21 +157,26 @@ def owned(project: Project) -> Iterator[OwnDelivery]:
             settle=ingestion.memory.settle,
             accounts=accounts,
             dead_letters=DeadLetters(directory.dead_letters),
-            metrics=MetricQueue(waiting=lambda _after, _limit: [], forget=lambda _through: None),
+            metrics=MetricQueue.of(store),
             interval_s=settings.write.flush_interval.total_seconds(),
             on_flushed=lambda _: flushed.set(),
         )
         ingestion.recovery.learn()
         writer.start()
         ingestion.recovery.replay()
-        while pending.size_bytes and not writer.failing:  # what an earlier process left can be looked up then
-            flushed.wait(_AGAIN_S)
-            flushed.clear()
+
+        def wait_for_lake() -> None:
+            while (pending.size_bytes or store.queued_metrics(0, 1)) and not writer.failing:
+                flushed.wait(_AGAIN_S)
+                flushed.clear()
+
+        wait_for_lake()  # what an earlier process left can be looked up then
         delivery = OwnDelivery(ingestion)
         try:
-            yield delivery
-        finally:
+            yield Owned(delivery, store)
             delivery.close()
+            wait_for_lake()
+        finally:
             whole = writer.close(_PATIENCE_S)
         if not whole:
             raise DataDirectoryError(

@@ -167,8 +167,8 @@ def _way_in(file: Path | None, flags: Mapping[str, Any], endpoint: str | None) -
         directory = DataDirectory(settings_for(file, flags).data)
         status = ask_owner(directory.root, "status", {}, lambda *_: None)
         if status is None:
-            with owned(load_project(file, flags)) as delivery:
-                yield delivery
+            with owned(load_project(file, flags)) as directory_owned:
+                yield directory_owned.delivery
             return
         endpoint = collector_url(status["address"])
     sending = HttpDelivery(endpoint)

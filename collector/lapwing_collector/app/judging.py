@@ -1,24 +1,31 @@
 """Rules over one idea of what is complete: slots that are due, and past ones that late rows touch."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from lapwing_collector.app.alerting import Alerting
 from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.evaluating import RunQuery
 from lapwing_collector.app.history import KeptFrom
+from lapwing_collector.app.owner_socket import Tell
 from lapwing_collector.app.project import Project
 from lapwing_collector.app.recomputing import Recomputing
 from lapwing_collector.app.writing import Flushed
 from lapwing_collector.clock import Clock
+from lapwing_collector.errors import ConfigError, UnavailableError
 from lapwing_collector.metrics import DATA_CLOCK, WALL_CLOCK
+from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.state import Store
 
 _POLICIES: Final = {"wall": WALL_CLOCK, "data": DATA_CLOCK}
 
 RULE_WORKERS: Final = 2
 """Rules evaluated at the same time, each with a query process of its own."""
+
+_LOOK_S: Final = 0.2
+"""How often it is looked whether what a command asked for is done."""
 
 
 class Judging:
@@ -53,6 +60,9 @@ class Judging:
             busy: Whether rows wait to be written, so that late slots had better wait.
             clock: The wall clock.
         """
+        self._rules = project.rules
+        self._store = store
+        self._ending = threading.Event()
         self._completeness = Completeness(
             store=store,
             policy=_POLICIES[project.settings.clock],
@@ -95,6 +105,46 @@ class Judging:
         self.recomputing.saw(flushed.labelled | flushed.times.keys())
         self.alerting.look()
 
+    def run_rule(self, asked: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
+        """Evaluate the past of a rule that records, behind live slots; what a command asks for.
+
+        Args:
+            asked: `group` and `rule` name it; its slots after `after`, up to `through`, are meant.
+            tell: Told how far it is.
+
+        Raises:
+            ConfigError: There is no such rule, or something else was asked.
+            UnavailableError: The collector stops.
+        """
+        match asked:
+            case {"group": str(group), "rule": str(name), "after": str(after), "through": str(through)}:
+                span = datetime.fromisoformat(after), datetime.fromisoformat(through)
+                return self.backfill(RuleId(group, name), *span, tell, lambda: self._ending.wait(_LOOK_S))
+        raise ConfigError("run_rule: expected the texts `group`, `rule`, `after` and `through`")
+
+    def backfill(
+        self, wanted: RuleId, after: datetime, through: datetime, tell: Tell, work: Callable[[], bool]
+    ) -> Mapping[str, Any]:
+        """Have slots evaluated, and call `work` until that is done, or it says that it will not be.
+
+        Raises:
+            ConfigError: There is no such rule.
+            UnavailableError: It will not be done.
+        """
+        rule = next((rule for rule in self._rules if rule.id == wanted), None)
+        if rule is None:
+            raise ConfigError(f"there is no rule {wanted} in the files that the collector has read")
+        total = self.recomputing.backfill(rule, after, through)
+        while True:
+            backlog = self._store.late_backlog(wanted, after, through)
+            left = backlog.waiting - backlog.failing
+            tell(str(wanted), total - left, total)
+            if not left:
+                return {"windows": total, "failed": backlog.failing, "error": backlog.error}
+            if work():
+                raise UnavailableError(f"{wanted}: {left} windows are evaluated when the collector is back")
+
     def close(self, timeout_s: float) -> bool:
         """Finish the slots at hand and stop; tells whether they were in time."""
+        self._ending.set()
         return all([self.recomputing.close(timeout_s), self.alerting.close(timeout_s)])

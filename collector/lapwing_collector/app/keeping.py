@@ -202,13 +202,13 @@ def _as_parquet(rows: Path | pa.Table, folder: Path) -> Path:
     return written
 
 
-def orders(maintenance: Maintenance, status: Callable[[], Mapping[str, Any]]) -> Mapping[str, Order]:
-    """What an owner does for commands, by name; `status` says how it is."""
+def orders(maintenance: Maintenance) -> Mapping[str, Order]:
+    """What an owner does to its data directory for commands, by name."""
 
     def order(work: _Work) -> Order:
         return lambda arguments, tell: work(maintenance, arguments, tell)
 
-    return {name: order(work) for name, work in _WORK.items()} | {"status": lambda _, __: status()}
+    return {name: order(work) for name, work in _WORK.items()}
 
 
 def _erase(maintenance: Maintenance, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:

@@ -9,14 +9,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from lapwing_collector.app.alerting import Reached
 from lapwing_collector.app.evaluating import RunQuery, is_complete, outcome_of
 from lapwing_collector.clock import Clock, utc_datetime
-from lapwing_collector.errors import NotSeenYetError, QueryError
+from lapwing_collector.errors import ConfigError, NotSeenYetError, QueryError
 from lapwing_collector.metrics import (
     Schedule,
     chunks,
@@ -24,6 +24,7 @@ from lapwing_collector.metrics import (
     rest_after,
     retry_after,
     revised,
+    slots_between,
     touched_slots,
     touching_span,
 )
@@ -106,6 +107,7 @@ class Recomputing:
         self._gather = gather
         self._busy = busy
         self._cursors = store.late_cursors()
+        self._backfilled = store.backfilled()
         self._failing: dict[RuleId, str] = {}
         self._new: set[str] = {table for tables in self._sources.values() for table in tables}
         self._saved_s = time.monotonic()
@@ -141,6 +143,28 @@ class Recomputing:
         """Queue what was touched since the last call, and evaluate some of it; tells whether more is due."""
         self._look()
         return self._evaluate_some()
+
+    def backfill(self, rule: Rule, after: datetime, through: datetime) -> int:
+        """Queue the slots of `rule` after `after`, up to `through`, to be evaluated as late ones; how many.
+
+        Raises:
+            ConfigError: It is no rule that records, or none of its slots was evaluated yet.
+            QueryError: The lake does not answer.
+        """
+        known = self._reached(rule)
+        if rule.id not in self._rules or known is None or known.committed is None:
+            raise ConfigError(
+                f"{rule.id}: the collector that runs does not know this rule; restart it (`kill -HUP` is "
+                "enough), and ask again"
+            )
+        slots = self._whole(rule, slots_between(rule.interval, after, min(through, known.committed)))
+        if slots:
+            self._store.backfill(rule.id, slots[0] - rule.interval)
+            self._backfilled = self._store.backfilled()
+        for part in chunks(slots, _QUEUED_AT_ONCE):
+            self._store.touch(rule.id, part, self._settled(), self._now(), rested=True)
+        self._work.set()
+        return len(slots)
 
     def close(self, timeout_s: float) -> bool:
         """Finish the slot at hand and stop; tells whether it did in time."""
@@ -180,7 +204,7 @@ class Recomputing:
         settled = self._settled()  # first: a slot that begins after this sees all that came before
         with self._lock:
             new, self._new = self._new, set()
-        reached = {rule: self._reached(self._rules[rule]) for rule in self._sources}
+        reached = {rule: self._known(self._rules[rule]) for rule in self._sources}
         moved = {rule: settled for rule in self._sources if self._cursors[rule] != settled}
         looked = [rule for rule in moved if reached[rule] is not None and new & self._sources[rule].keys()]
         touched = self._touched(looked, reached, settled)
@@ -251,9 +275,15 @@ class Recomputing:
 
     def _slots(self, rule: Rule, times: list[datetime], known: Reached) -> list[datetime]:
         slots = touched_slots(_schedule(rule), times, known.since, known.begun)
-        if not slots:
-            return slots
-        kept = [self._kept_from(table, self._run_query) for table in self._sources[rule.id]]
+        return self._whole(rule, slots) if slots else slots
+
+    def _known(self, rule: Rule) -> Reached | None:
+        known, since = self._reached(rule), self._backfilled.get(rule.id)
+        return known if known is None or since is None else replace(known, since=min(known.since, since))
+
+    def _whole(self, rule: Rule, slots: list[datetime]) -> list[datetime]:
+        """Those of which the lake has all rows."""
+        kept = [self._kept_from(table, self._run_query) for table in self._sources.get(rule.id, ())]
         oldest = max((moment for moment in kept if moment is not None), default=None)
         return [slot for slot in slots if oldest is None or window_of(rule, slot).start >= oldest]
 

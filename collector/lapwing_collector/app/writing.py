@@ -15,6 +15,7 @@ from lapwing_collector.app.pending import LogEntry, Pending
 from lapwing_collector.app.poison import DeadLetters, Refused, find_refused, is_refusal
 from lapwing_collector.lake import Lake, Progress, QueuedMetric
 from lapwing_collector.model.records import Batch, Kind
+from lapwing_collector.state import Store
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,16 @@ class MetricQueue:
     """Those numbered above the first argument, at most as many as the second says."""
     forget: Callable[[int], None]
     """Those up to this number are in the lake."""
+
+    @classmethod
+    def of(cls, store: Store) -> Self:
+        """That of the state database."""
+
+        def waiting(after: int, limit: int) -> list[QueuedMetric]:
+            queued = store.queued_metrics(after, limit)
+            return [QueuedMetric(number, row, as_of) for number, row, as_of in queued]
+
+        return cls(waiting, store.forget_metrics)
 
 
 @dataclass(frozen=True, slots=True)

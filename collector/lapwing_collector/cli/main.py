@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from lapwing_collector.cli.importing import labels_app, predictions_app
-from lapwing_collector.cli.keeping import add_commands
+from lapwing_collector.cli.keeping import AsJson, add_commands, progress
 from lapwing_collector.cli.models import models_app
 from lapwing_collector.cli.output import Output, printable
 from lapwing_collector.cli.references import reference_app
@@ -145,6 +145,29 @@ def rules_check(files: Annotated[list[Path], typer.Argument(help="Rule files.")]
 
     rules = read_rule_files(files)
     typer.echo(f"{len(rules)} rules in {len(files)} files are fine")
+
+
+@rules_app.command("run")
+def rules_run(  # noqa: PLR0917  # each is an option
+    since: Annotated[str, typer.Option("--from", help="Windows that end after this time, 2026-01-31T12:00.")],
+    until: Annotated[str, typer.Option("--to", help="And up to this one; both in UTC.")],
+    rules: Annotated[
+        list[str] | None, typer.Argument(help="Rules as group/rule; all that are enabled by default.")
+    ] = None,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="Tell people what alerts would have told.")
+    ] = False,
+    config: Config = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate rules over the past: store what they record, show what they would have told."""
+    from lapwing_collector.app.backfill import run_rules
+    from lapwing_collector.cli.past import show
+
+    with progress() as tell:
+        done = run_rules(config, {"data": data}, tell, rules or [], since, until, notify=notify)
+    show(done, as_json=as_json)
 
 
 @rules_app.command("advance")

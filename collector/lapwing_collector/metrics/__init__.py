@@ -15,6 +15,7 @@ from lapwing_collector.metrics.late import (
     rest_after,
     retry_after,
     revised,
+    slots_between,
     touched_slots,
     touching_span,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "rest_after",
     "retry_after",
     "revised",
+    "slots_between",
     "touched_slots",
     "touching_span",
     "watermark",

@@ -49,6 +49,12 @@ def touched_slots(
     return [_EPOCH + number * schedule.interval for number in numbers]
 
 
+def slots_between(interval: timedelta, after: datetime, through: datetime) -> list[datetime]:
+    """The slots after `after`, up to `through`."""
+    numbers = range(_number(after, interval) + 1, _number(through, interval) + 1)
+    return [_EPOCH + number * interval for number in numbers]
+
+
 def touching_span(schedule: Schedule, after: datetime, through: datetime) -> tuple[datetime, datetime]:
     """The event times, from the first on until before the second, that can touch a slot in that range."""
     return after - schedule.query_offset - schedule.window, through - schedule.query_offset

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, Table, and_, case, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert  # PostgreSQL's has the same `on_conflict_*` methods
 
 from lapwing_collector.model.alerts import MetricRow, RuleId
@@ -58,8 +58,30 @@ class LateSlots:
         with self._database.read() as connection:
             return {
                 RuleId(row.rule_group, row.rule_name): row.received_to
-                for row in connection.execute(select(late_cursors))
+                for row in connection.execute(
+                    select(late_cursors).where(late_cursors.c.received_to.is_not(None))
+                )
             }
+
+    def backfilled(self) -> dict[RuleId, datetime]:
+        """Of each rule of which a person asked for the past, after which slot on it was evaluated."""
+        with self._database.read() as connection:
+            return {
+                RuleId(row.rule_group, row.rule_name): row.since
+                for row in connection.execute(select(late_cursors).where(late_cursors.c.since.is_not(None)))
+            }
+
+    def backfill(self, rule: RuleId, since: datetime) -> None:
+        """Count the slots of a rule after `since` as evaluated: they are about to be."""
+        statement = upsert(late_cursors).values(rule_group=rule.group, rule_name=rule.name, since=since)
+        new = statement.excluded
+        statement = statement.on_conflict_do_update(
+            index_elements=["rule_group", "rule_name"],
+            set_={"since": new.since},
+            where=or_(late_cursors.c.since.is_(None), new.since < late_cursors.c.since),
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)
 
     def looked_through(self, cursors: Mapping[RuleId, datetime], now: datetime) -> None:
         """Remember up to when what was received has been looked through; forget slots that have rested."""
@@ -80,7 +102,15 @@ class LateSlots:
                     ],
                 )
 
-    def touch(self, rule: RuleId, slots: Sequence[datetime], touched_at: datetime, now: datetime) -> None:
+    def touch(
+        self,
+        rule: RuleId,
+        slots: Sequence[datetime],
+        touched_at: datetime,
+        now: datetime,
+        *,
+        rested: bool = False,
+    ) -> None:
         """Have slots evaluated again: now, or once they have rested.
 
         Args:
@@ -88,6 +118,7 @@ class LateSlots:
             slots: Evaluated before.
             touched_at: What touched them was received before; another one than at any former call.
             now: Wall-clock time, UTC.
+            rested: They need not rest.
         """
         statement = upsert(late_slots)
         new = statement.excluded
@@ -95,6 +126,7 @@ class LateSlots:
             index_elements=_KEY,
             set_={
                 "touched_at": new.touched_at,
+                "next_at": new.next_at if rested else late_slots.c.next_at,
                 "queued_at": case(
                     (late_slots.c.touched_at.is_(None), new.queued_at), else_=late_slots.c.queued_at
                 ),
@@ -170,14 +202,18 @@ class LateSlots:
                 delete(late_slots).where(_is(late_slots, late.rule), late_slots.c.slot == late.slot)
             )
 
-    def late_backlog(self) -> LateBacklog:
-        """How many slots are to be evaluated again."""
+    def late_backlog(
+        self, rule: RuleId | None = None, after: datetime | None = None, through: datetime | None = None
+    ) -> LateBacklog:
+        """How many slots are to be evaluated again: of all rules, or of one in a range."""
         query = select(func.count(), func.count(late_slots.c.error), func.max(late_slots.c.error))
+        query = query.where(late_slots.c.touched_at.is_not(None))
+        if rule is not None:
+            query = query.where(_is(late_slots, rule))
+        if after is not None and through is not None:
+            query = query.where(late_slots.c.slot > after, late_slots.c.slot <= through)
         with self._database.read() as connection:
-            waiting, failing, error = connection.execute(
-                query.where(late_slots.c.touched_at.is_not(None))
-            ).one()
-            return LateBacklog(waiting, failing, error)
+            return LateBacklog(*connection.execute(query).one())
 
     def queued_of(
         self, metric: str, window_start: datetime, window_end: datetime

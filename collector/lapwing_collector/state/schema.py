@@ -164,13 +164,15 @@ advance = Table(
 )
 
 # Up to when what was received is known to have touched no slot of a rule, or slots that are in `late_slots`.
+# The slots after `since` were evaluated, too, where a person asked for it.
 # They name their rule themselves: its first slot may not be committed yet.
 late_cursors = Table(
     "late_cursors",
     metadata,
     Column("rule_group", Text, primary_key=True),
     Column("rule_name", Text, primary_key=True),
-    Column("received_to", DateTime, nullable=False),
+    Column("received_to", DateTime),
+    Column("since", DateTime),
     sqlite_with_rowid=False,
 )
 

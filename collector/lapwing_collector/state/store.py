@@ -122,6 +122,12 @@ class Store(Outbox, LateSlots):
             _record(connection, transitions, now)
             enqueue(connection, messages, now)
 
+    def announce(self, transitions: Sequence[Transition], messages: Sequence[Message], now: datetime) -> None:
+        """Keep what is told beside what slots decide; messages whose key is known already are dropped."""
+        with self._database.write() as connection:
+            _record(connection, transitions, now)
+            enqueue(connection, messages, now)
+
     def save_watermarks(self, marks: Mapping[str, datetime]) -> None:
         """Remember each model's watermark; one that would go back is left as it is."""
         if not marks:

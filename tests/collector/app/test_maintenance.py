@@ -563,7 +563,7 @@ def test_an_order_that_lacks_something_says_what(data: Path) -> None:
             ("backup", {"target": "somewhere"}),
         ):
             with pytest.raises(ConfigError, match=f"{order}: "):
-                orders(own, dict)[order](arguments, tell_nobody)
+                orders(own)[order](arguments, tell_nobody)
 
 
 def test_over_http_nothing_is_taken_away(data: Path) -> None:

@@ -1,0 +1,208 @@
+"""`lapwing rules run`: the past of rules, as if they had been there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lapwing_collector.app.asking import Asking
+from lapwing_collector.app.delivery import owned
+from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.app.evaluating import is_complete, outcome_of
+from lapwing_collector.app.judging import Judging
+from lapwing_collector.app.owner_socket import Tell, ask_owner
+from lapwing_collector.app.project import Project, load_project
+from lapwing_collector.clock import SystemClock, utc_datetime
+from lapwing_collector.errors import ConfigError, DataDirectoryError
+from lapwing_collector.metrics import slots_between
+from lapwing_collector.model.alerts import RuleId, RuleState, Transition
+from lapwing_collector.notify import messages_for
+from lapwing_collector.rules import (
+    ALL_KNOWN,
+    NO_ROWS,
+    Outcome,
+    Readiness,
+    Rule,
+    Skipped,
+    evaluate,
+    readiness,
+)
+from lapwing_collector.state import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What became of the past of one rule.
+
+    Attributes:
+        rule: Which.
+        windows: How many were evaluated.
+        failed: How many of them failed.
+        error: Why one of those did.
+        transitions: What people would have been told, in order; none for a rule that records.
+    """
+
+    rule: RuleId
+    windows: int
+    failed: int
+    error: str | None
+    transitions: Sequence[Transition] = ()
+
+
+def run_rules(  # noqa: PLR0917  # each is an option of the command
+    file: Path | None,
+    flags: Mapping[str, Any],
+    tell: Tell,
+    names: Sequence[str],
+    since: str,
+    until: str,
+    *,
+    notify: bool = False,
+) -> list[Past]:
+    """Evaluate the windows of rules that end after `since`, up to `until`.
+
+    What rules record is stored; of windows that are stored already, what differs. What alerts would have told
+    is told if `notify`.
+
+    Args:
+        file: The settings file, if any.
+        flags: Settings given on the command line.
+        tell: Told how far it is.
+        names: Rules, as `group/rule`; all that are enabled if there is none.
+        since: ISO time, UTC unless it says otherwise.
+        until: Likewise.
+        notify: Whether people are told of alerts.
+
+    Raises:
+        LapwingError: It cannot be done now.
+    """
+    project = load_project(file, flags)
+    rules = _chosen(project, names)
+    span = _moment("--from", since), _moment("--to", until)
+    directory = DataDirectory(project.settings.data)
+    if not directory.catalog.exists():
+        raise DataDirectoryError(f"{directory.root}: there is no lake here yet; `lapwing up` makes one")
+    records = [rule for rule in rules if rule.kind == "record"]
+    done = _run_records(project, records, span, tell)
+    with Asking.over(file, flags) as asking:
+        for rule in rules:
+            if rule.kind == "alert":
+                done[rule.id] = _run_alert(asking, rule, span, tell)
+    if notify:
+        _announce(project, [(rule, done[rule.id].transitions) for rule in rules])
+    return [done[rule.id] for rule in rules]
+
+
+def _chosen(project: Project, names: Sequence[str]) -> list[Rule]:
+    known = {str(rule.id): rule for rule in project.rules}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"there is no rule {name}; there are {', '.join(known) or 'none'}")
+    return [known[name] for name in names] or [rule for rule in project.rules if rule.enabled]
+
+
+def _moment(option: str, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: expected a time such as 2026-01-31T12:00, not {text!r}") from error
+    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+Span = tuple[datetime, datetime]
+
+
+def _run_records(project: Project, rules: Sequence[Rule], span: Span, tell: Tell) -> dict[RuleId, Past]:
+    """By the collector that owns the data directory, if one runs, else by owning it."""
+    if not rules:
+        return {}
+    data = DataDirectory(project.settings.data).root
+    if ask_owner(data, "status", {}, lambda *_: None) is not None:
+        return {rule.id: _past(rule, _ask(data, rule, span, tell)) for rule in rules}
+    with owned(project) as here, Asking(project.settings) as asking:
+        judging = Judging(
+            project,
+            store=here.store,
+            live_queries=asking.run,
+            late_queries=asking.run,
+            oldest_waiting=lambda: None,
+            wake=lambda _: None,
+            busy=lambda: False,
+            clock=SystemClock(),
+        )
+        judging.alerting.place_new_rules()
+        judging.recomputing.prepare()
+
+        def work() -> bool:
+            judging.recomputing.work()
+            return False
+
+        return {
+            rule.id: _past(rule, judging.backfill(rule.id, *_slots(rule, span), tell, work)) for rule in rules
+        }
+
+
+def _ask(data: Path, rule: Rule, span: Span, tell: Tell) -> Mapping[str, Any]:
+    after, through = _slots(rule, span)
+    asked = {
+        "group": rule.id.group,
+        "rule": rule.id.name,
+        "after": after.isoformat(),
+        "through": through.isoformat(),
+    }
+    answer = ask_owner(data, "run_rule", asked, tell)
+    if answer is None:
+        raise DataDirectoryError(f"{data}: the collector went away; ask again")
+    return answer
+
+
+def _past(rule: Rule, answer: Mapping[str, Any]) -> Past:
+    return Past(rule.id, answer["windows"], answer["failed"], answer["error"])
+
+
+def _slots(rule: Rule, span: Span) -> Span:
+    """After and up to which slots the windows of a span end."""
+    return span[0] + rule.query_offset, span[1] + rule.query_offset
+
+
+def _run_alert(asking: Asking, rule: Rule, span: Span, tell: Tell) -> Past:
+    """Walk an alert through the past from nothing, as it is known now; nothing of it is remembered."""
+    slots = slots_between(rule.interval, *_slots(rule, span))
+    state = RuleState(rule.definition)
+    transitions: list[Transition] = []
+    failed, error = 0, None
+    for number, slot in enumerate(slots, start=1):
+        complete = is_complete(asking.run, rule, slot, ALL_KNOWN)
+        latest = slot + rule.wait_for.timeout if rule.wait_for else slot
+        outcome: Outcome
+        match readiness(rule, slot, latest, complete=complete):
+            case Readiness.SKIP:
+                outcome = Skipped()
+            case Readiness.NO_DATA:
+                outcome = NO_ROWS
+            case _:
+                outcome = outcome_of(asking.run, rule, slot, ALL_KNOWN)
+        incomplete = rule.wait_for is not None and not complete
+        evaluation = evaluate(rule, outcome, state, slot, incomplete=incomplete)
+        state = evaluation.state
+        transitions += evaluation.transitions
+        if state.error is not None:
+            failed, error = failed + 1, state.error
+        tell(str(rule.id), number, len(slots))
+    return Past(rule.id, len(slots), failed, error, transitions)
+
+
+def _announce(project: Project, told: Sequence[tuple[Rule, Sequence[Transition]]]) -> None:
+    """Put messages into the outbox, from which the collector sends them while it runs."""
+    store = Store.open(DataDirectory(project.settings.data).state)
+    try:
+        for rule, transitions in told:
+            messages = [
+                message
+                for transition in transitions
+                for message in messages_for(transition, project.targets, rule.condition)
+            ]
+            store.announce(transitions, messages, utc_datetime(SystemClock().now_ns()))
+    finally:
+        store.close()

@@ -1,0 +1,48 @@
+"""What `lapwing rules run` says."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from lapwing_collector.cli.output import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapwing_collector.app.backfill import Past
+    from lapwing_collector.model.alerts import Transition
+
+
+def show(pasts: "Sequence[Past]", *, as_json: bool) -> None:
+    """Print what became of the past of rules."""
+    if as_json:
+        write_text(json.dumps([_as_json(past) for past in pasts]) + "\n", as_json=True)
+        return
+    for past in pasts:
+        text = f"{past.rule}: {past.windows:,} windows"
+        if past.failed:
+            text += f", {past.failed:,} failed: {past.error}"
+        write_text(text + "\n")
+        for transition in past.transitions:
+            labels = ", ".join(f"{name}={text}" for name, text in sorted(transition.instance.labels.items()))
+            value = "" if transition.instance.value is None else f"  {transition.instance.value:g}"
+            write_text(f"  {transition.slot:%Y-%m-%d %H:%M}  {transition.status:8}  {labels}{value}\n")
+
+
+def _as_json(past: "Past") -> dict[str, Any]:
+    return {
+        "rule": str(past.rule),
+        "windows": past.windows,
+        "failed": past.failed,
+        "error": past.error,
+        "transitions": [_transition(transition) for transition in past.transitions],
+    }
+
+
+def _transition(transition: "Transition") -> dict[str, Any]:
+    return {
+        "slot": transition.slot.isoformat(),
+        "status": str(transition.status),
+        "reason": transition.reason,
+        "labels": dict(transition.instance.labels),
+        "value": transition.instance.value,
+    }
