@@ -19,7 +19,14 @@ from lapwing_collector.lake.files import TableName, table_files
 from lapwing_collector.lake.freezing import Freezing, NewBins
 from lapwing_collector.lake.rewriting import Rewriter
 from lapwing_collector.lake.tables import Tables
-from lapwing_collector.metrics import columns_of, countable_fields, field_names, freeze, reference_rows
+from lapwing_collector.metrics import (
+    columns_of,
+    countable,
+    countable_fields,
+    field_names,
+    freeze,
+    reference_rows,
+)
 from lapwing_collector.model.profiles import REFERENCE_BIN_ROWS, REFERENCE_SET_ROWS, Binning
 
 MOST_ROWS: Final = 5_000_000
@@ -197,6 +204,8 @@ class References:
             columns = columns_of(file.read(columns=[root]))
             for column, field in field_names(columns, known).items():
                 values = columns[column]
+                if not countable(values.type):
+                    continue
                 if field not in binnings:
                     made += freeze(pa.table({field: values}), whose)
                 for binning in (*made[-1:], binnings.get(field)):

@@ -120,8 +120,9 @@ class Profiles:
         self._known.pop(table, None)
 
     def counter(self, binnings: Iterable[Binning], segments: Sequence[Binning], *, whole: bool) -> Counter:
-        """What counts by some bins; see `MakeCounter`."""
-        return self.profiling.counter(list(binnings), segments, whole=whole)
+        """What counts by some bins, but those of labels, which come later and change; see `MakeCounter`."""
+        counted = [each for each in binnings if each.field.partition(".")[0] != "label"]
+        return self.profiling.counter(counted, segments, whole=whole)
 
     def _load(self, tables: Collection[str]) -> None:
         missing = [table for table in tables if table not in self._known]

@@ -5,7 +5,7 @@ what they are compared with.
 """
 
 from lapwing_collector.metrics.binning import freeze
-from lapwing_collector.metrics.columns import countable_fields
+from lapwing_collector.metrics.columns import countable, countable_fields
 from lapwing_collector.metrics.counting import ProfileCounter, add_up
 from lapwing_collector.metrics.facts import facts_of
 from lapwing_collector.metrics.late import (
@@ -37,6 +37,7 @@ __all__ = [
     "add_up",
     "chunks",
     "columns_of",
+    "countable",
     "countable_fields",
     "facts_of",
     "field_names",
