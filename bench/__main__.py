@@ -12,6 +12,7 @@ NAMES = (
     "wal",
     "flush",
     "lake_queries",
+    "drift",
     "ingest",
     "latency",
     "overload",
