@@ -90,7 +90,7 @@ def recorded() -> Iterator[Recorded]:
 @pytest.fixture
 def address(recorded: Recorded) -> Iterator[str]:  # comes before the server
     """Serve the watched application."""
-    config = uvicorn.Config(application(watched=True), port=0, log_level="error", ws="none")
+    config = uvicorn.Config(application(watched=True), port=0, log_config=None, ws="none")
     server = uvicorn.Server(config)
     socket = config.bind_socket()
     socket.listen()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from lapwing_collector.app.orders import Failed, Holding, Listen, Own, Ready, Report, Start, Wanted
 from lapwing_collector.errors import LapwingError
 from lapwing_collector.logs import set_up_logging, tell_failed_thread
-from lapwing_collector.omissions import leave_out_pandas
+from lapwing_collector.sandbox import leave_out_pandas
 
 if TYPE_CHECKING:
     from lapwing_collector.app.project import Project

@@ -33,9 +33,9 @@ _BOOTSTRAP: Final = """
 import sys
 descriptor, lake, *sys.path[:] = sys.argv[1:]
 from pathlib import Path
-from lapwing_collector import omissions, sandbox
+from lapwing_collector import sandbox
 landlock = sandbox.enter([Path(lake)])
-omissions.leave_out_pandas()
+sandbox.leave_out_pandas()
 from lapwing_collector.query.serve import serve
 serve(int(descriptor), Path(lake), landlock)
 """
