@@ -20,10 +20,10 @@ from lapwing_collector.receive.limits import Limits
 _KEEP_ALIVE_S: Final = 75
 """Longer than exporters pause between batches, so that they need not connect anew for each."""
 
-_READ_BYTES: Final = 64 * 1024
-"""At once, of one connection."""
-_AHEAD_BYTES: Final = 32 * 1024
-"""Of a body, before more of it is asked for: so much is held beside the room of each that waits for room."""
+_READ_BYTES: Final = 256 * 1024
+"""At once, of a body that is wanted."""
+_READ_AHEAD_BYTES: Final = 64 * 1024
+"""Of a request before anybody wants more of it: each that waits for room holds so much beside it."""
 
 _LAST_CALL_S: Final = 0.1
 """For requests on their way when the server stops."""
@@ -154,7 +154,7 @@ class _OneBuffer(asyncio.BufferedProtocol):
         self._protocol.resume_writing()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the signature of protocols
-        return self._buffer
+        return self._buffer if self._protocol.wanted else self._buffer[:_READ_AHEAD_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
         self._protocol.data_received(self._buffer[:nbytes])
@@ -166,6 +166,7 @@ class _Protocol(HttpToolsProtocol):
     Attributes:
         head_bytes: How long the head of a request may be, and what comes between or after the pieces of its
             body; the parser keeps trailers like headers.
+        wanted: Whether what comes next is asked for already, or dropped.
     """
 
     head_bytes: ClassVar[int] = 64 * 1024
@@ -181,6 +182,7 @@ class _Protocol(HttpToolsProtocol):
         self._write_timer: asyncio.TimerHandle | None = None
         self._complete = True
         self._closing = False
+        self.wanted = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -197,14 +199,18 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.wanted = False
         self._complete = False
         self._begin_head()
 
     def on_body(self, body: bytes) -> None:
         self._received = 0
         super().on_body(body)
-        if not self.cycle.response_complete and len(self.cycle.body) >= _AHEAD_BYTES:
+        if self.cycle.response_complete:
+            self.wanted = True
+        elif len(self.cycle.body) >= _READ_AHEAD_BYTES // 2:
             self.flow.pause_reading()
+            self.wanted = True  # when it is read on
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_timer is not None:  # else it is a trailer, of which nobody asks
