@@ -434,3 +434,13 @@ def test_nothing_outlives_the_supervisor(own_service: Service, tmp_path: Path) -
     again = Service(tmp_path, http=own_service.address)
     assert again.stored("orphans") == (1, {"p"})
     assert again.process.stop() == 0
+
+
+def test_arrow_takes_memory_where_all_others_do() -> None:
+    """What a worker does before it starts work makes Arrow use the system's memory, not a pool of its own."""
+    said = (
+        "from lapwing_collector.app.worker import share_memory; share_memory(); "
+        "import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    )
+    done = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True)
+    assert done.stdout == "system\n"
