@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 _GROUP_REQUESTS: Final = 64
 _GROUP_BYTES: Final = 8 << 20
 _GROUP_S: Final = 0.25
-_QUEUE_S: Final = 1.5
+_QUEUE_S: Final = 1.2
 """How long a request waits for its turn before it is refused: later, reading it would often be in vain."""
 _PATIENCE_S: Final = 2.8
 """How long a request may take here before it is answered 503: less than the receiver gives it in all."""

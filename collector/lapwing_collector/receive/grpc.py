@@ -141,7 +141,7 @@ class GrpcServer:
         self._guard(metadata.get("authorization"))
         limits = self._intake.limits
         claim = self._intake.claim()
-        turn = Claim(self._intake.turns, limits.room_wait_s)
+        turn = Claim(self._intake.turns, limits.turn_wait_s)
         try:
             await turn.cover(1)
             claim.waited_s = turn.waited_s
@@ -181,7 +181,7 @@ async def _read(context: Any, limits: Limits, turns: Budget) -> bytes:
     """The message; who does not send while others wait for their turn must come again."""
     loop = asyncio.get_running_loop()
     end_s = loop.time() + limits.message_s
-    fair_s = limits.room_wait_s / 2
+    fair_s = limits.turn_wait_s / 2
     reading = asyncio.ensure_future(context.read())
     try:
         while not reading.done():

@@ -21,9 +21,9 @@ class Limits:
             it is answered 503; stock clients give up after 10 seconds, and try again until then.
         held_s: The same for a request that comes while the collector starts.
         idle_s: How long a client may send nothing of a request, or read nothing of an answer.
-        message_s: How long the message of a gRPC call may take to arrive (half of `room_wait_s` is enough
-            when others wait to be read), and what is left of a request that
-            was answered before its end.
+        turn_wait_s: How long a gRPC call waits for its turn to be read, which counts as waiting for room.
+        message_s: How long the message of a gRPC call may take to arrive (half of `turn_wait_s` is enough
+            when others wait to be read), and what is left of a request that was answered before its end.
         connections: How many may be open, over HTTP and over gRPC each.
         drain_bytes: How much of a refused body is read, so that a client that is still sending gets to read
             the answer instead of seeing its connection reset.
@@ -33,8 +33,9 @@ class Limits:
     """
 
     body_bytes: int = 64 * _MIB
-    in_flight_bytes: int = 96 * _MIB
-    room_wait_s: float = 2.0
+    in_flight_bytes: int = 72 * _MIB
+    room_wait_s: float = 1.0
+    turn_wait_s: float = 2.0
     answer_s: float = 3.0
     held_s: float = 5.0
     idle_s: float = 10.0

@@ -273,7 +273,7 @@ def test_without_room_it_is_unavailable() -> None:
 def test_messages_are_read_only_as_many_at_once_as_have_room() -> None:
     """Of calls that come together, two are in hand and two are read, which is what fits; the others wait."""
     ingest = GatedIngest()
-    limits = Limits(body_bytes=100_000, in_flight_bytes=200_000, room_wait_s=20, answer_s=20)
+    limits = Limits(body_bytes=100_000, in_flight_bytes=200_000, room_wait_s=20, turn_wait_s=20, answer_s=20)
     with serving(limits) as server:
         server.ingest = ingest
         export = server.channel.unary_unary(EXPORT)
@@ -286,7 +286,7 @@ def test_messages_are_read_only_as_many_at_once_as_have_room() -> None:
 
 def test_calls_that_send_nothing_do_not_keep_others_out() -> None:
     """Calls that never send their message make room for those that do, and are told to try again."""
-    limits = Limits(body_bytes=100_000, in_flight_bytes=200_000, room_wait_s=0.6)
+    limits = Limits(body_bytes=100_000, in_flight_bytes=200_000, turn_wait_s=0.6)
     done = threading.Event()
 
     def never() -> Iterator[bytes]:
