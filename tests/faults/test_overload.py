@@ -17,9 +17,9 @@ from helpers.faults_producer import HttpClient
 from helpers.faults_victim import Victim
 
 SENDERS = 200
-MOST_BYTES = 720 << 20
-"""With the bodies of all senders in hand; 145 MiB of it are libraries, mapped from their files."""
-SPREAD_BYTES = 200 << 20
+MOST_BYTES = 600_000_000
+"""145 MiB of it are libraries, mapped from their files."""
+SPREAD_BYTES = 150 << 20
 """Between the least and the most, once it is busy: a group of requests or two, as rows."""
 SECONDS = 300 if LONG else 4
 REFUSED_WITHIN_S = 3.0
