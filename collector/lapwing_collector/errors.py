@@ -2,7 +2,8 @@
 
     LapwingError                 anything Lapwing says no to; the message tells what, where and what to do
     ├── ConfigError              a settings, rule or notify file is wrong
-    │   └── UnknownModelError    there is no model of a name
+    │   ├── UnknownModelError    there is no model of a name
+    │   └── UnknownMetricError   there is no metric of a name
     ├── DataDirectoryError       the data directory cannot be used (permissions, another owner, not a lake)
     ├── AddressInUseError        a port is taken
     ├── QueryError               SQL that is refused, fails, or runs over its limits
@@ -28,6 +29,10 @@ class ConfigError(LapwingError):
 
 class UnknownModelError(ConfigError):
     """There is no model of a name."""
+
+
+class UnknownMetricError(ConfigError):
+    """There is no metric of a name."""
 
 
 class DataDirectoryError(LapwingError):

@@ -64,6 +64,7 @@ class Asking:
         *,
         limit: int | None = None,
         whole: bool = False,
+        explain: bool = False,
     ) -> Iterator[Answer]:
         """Answer one SELECT; others wait until this is read.
 
@@ -73,13 +74,22 @@ class Asking:
             fmt: How to write its rows.
             limit: Rows beyond which the answer is cut; as the settings say if None.
             whole: An answer that would be cut is an error instead.
+            explain: Tell what stands behind the metrics that it calls, rather than answer it.
 
         Raises:
             QueryError: The SQL is refused, fails or runs over its limits.
         """
         query = self._settings.query
         rows = min(limit or query.max_rows, query.max_rows)
-        ask = Ask(sql, parameters or {}, fmt, max_rows=rows, max_bytes=query.max_bytes, whole=whole)
+        ask = Ask(
+            sql,
+            parameters or {},
+            fmt,
+            max_rows=rows,
+            max_bytes=query.max_bytes,
+            whole=whole,
+            explain=explain,
+        )
         with self._lock:
             process = self._ready()
             try:

@@ -93,6 +93,17 @@ def settings_for(file: Path | None, flags: Mapping[str, Any]) -> Settings:
     return load_settings(settings_file(file), flags=flags)
 
 
+def rules_of(file: Path | None) -> tuple[Rule, ...]:
+    """The rules of a project alone; its targets may lack their secrets.
+
+    Raises:
+        ConfigError: One line for every mistake.
+    """
+    file = settings_file(file)
+    folder = file.parent if file is not None else Path()
+    return read_rule_files(_found(folder, load_settings(file, flags={}).rules, "rule file"))
+
+
 def read_rule_files(files: Sequence[Path]) -> tuple[Rule, ...]:
     """Read rule files; a rule's group and name must be unique over all of them.
 

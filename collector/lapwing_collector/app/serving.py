@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from lapwing_collector.app.metrics import describe_metric, list_metrics
 from lapwing_collector.app.models import describe_model, jsonable, list_models
 from lapwing_collector.auth import TlsFiles, is_loopback
 from lapwing_collector.config import Settings
@@ -38,6 +39,8 @@ def _reads(queries: QueryPool, settings: Settings) -> dict[str, Read]:
     return {
         "models": models,
         "models/{model:path}": lambda parts: describe_model(rows_of, parts["model"]),
+        "metrics": lambda _: list_metrics(),
+        "metrics/{metric}": lambda parts: describe_metric(parts["metric"]),
     }
 
 

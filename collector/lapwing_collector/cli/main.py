@@ -12,6 +12,7 @@ import typer
 
 from lapwing_collector.cli.importing import labels_app, predictions_app
 from lapwing_collector.cli.keeping import AsJson, add_commands, progress
+from lapwing_collector.cli.metrics import metrics
 from lapwing_collector.cli.models import models_app
 from lapwing_collector.cli.output import Output, printable
 from lapwing_collector.cli.references import reference_app
@@ -24,11 +25,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-rules_app = typer.Typer(help="Check rule files, close slots.", no_args_is_help=True)
+rules_app = typer.Typer(help="Check and explain rules, close slots.", no_args_is_help=True)
 add_commands(app)
 app.add_typer(rules_app, name="rules")
 app.add_typer(reference_app, name="reference")
 app.add_typer(models_app, name="models")
+app.command()(metrics)
 app.add_typer(labels_app, name="labels")
 app.add_typer(predictions_app, name="predictions")
 
@@ -106,17 +108,23 @@ def sql(  # noqa: PLR0917  # typer reads options off parameters
     timeout: Annotated[
         str | None, typer.Option("--timeout", help="Stop after so long, 90s or 5m; query.timeout by default.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the SQL behind the metrics that it calls, run nothing.")
+    ] = False,
 ) -> None:
     """Query predictions, labels, logs and metrics, whether the collector runs or not."""
     from lapwing_collector.app.asking import Asking
-    from lapwing_collector.cli.output import write_answer
+    from lapwing_collector.cli.output import write_answer, write_parts
 
     text = sys.stdin.read() if query == "-" else query
     with (
         Asking.over(config, {"data": data, "query.timeout": timeout}) as asking,
-        asking.answer(text, fmt=fmt.rows, limit=limit) as answer,
+        asking.answer(text, fmt=fmt.rows, limit=limit, explain=explain) as answer,
     ):
-        write_answer(answer, fmt)
+        if explain and fmt is Output.TABLE:
+            write_parts(answer.table())
+        else:
+            write_answer(answer, fmt)
 
 
 @app.command()
@@ -168,6 +176,18 @@ def rules_run(  # noqa: PLR0917  # each is an option
     with progress() as tell:
         done = run_rules(config, {"data": data}, tell, rules or [], since, until, notify=notify)
     show(done, as_json=as_json)
+
+
+@rules_app.command("explain")
+def rules_explain(
+    rule: Annotated[str, typer.Argument(help="The rule, as group/name, or its name alone.")],
+    config: Config = None,
+) -> None:
+    """Print the SQL that a rule is judged by, and what is behind the metrics that it calls."""
+    from lapwing_collector.app.metrics import explain_rule
+    from lapwing_collector.cli.output import write_text
+
+    write_text(explain_rule(config, rule))
 
 
 @rules_app.command("advance")

@@ -94,3 +94,11 @@ def write_table(rows: "pa.Table") -> None:
     console.print(table)
     if rows.num_rows > _MOST_ROWS:
         console.print(f"first {_MOST_ROWS} of {rows.num_rows:,} rows; --format csv or json prints them all")
+
+
+def write_parts(rows: "pa.Table") -> None:
+    """Print what stands behind a query, as SQL."""
+    from lapwing_collector.query import Part, script
+
+    parts = [Part(row["part"], row["name"], row["sql"]) for row in rows.to_pylist()]
+    write_text((script(parts) or "-- this query calls no metric") + "\n")

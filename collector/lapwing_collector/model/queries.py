@@ -34,6 +34,7 @@ class Ask:
         max_rows: Rows of the answer beyond which it is cut.
         max_bytes: Bytes of the answer, as Arrow holds it, beyond which it is cut.
         whole: An answer that would be cut is an error instead.
+        explain: Tell what stands behind the metrics that it calls, rather than answer it.
     """
 
     sql: str
@@ -42,6 +43,7 @@ class Ask:
     max_rows: int = MAX_ROWS
     max_bytes: int = MAX_BYTES
     whole: bool = False
+    explain: bool = False
 
 
 class Answer:

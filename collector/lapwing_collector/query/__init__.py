@@ -1,7 +1,10 @@
 """Reading the lake: SQL that can only look, in processes that hold nothing else and can be killed."""
 
+from lapwing_collector.query.calls import metrics_in
+from lapwing_collector.query.explaining import Part, explain, script
 from lapwing_collector.query.guard import check_select, tables_in
 from lapwing_collector.query.late import STORED, oldest_time, touched_times
+from lapwing_collector.query.library import METRICS, Metric
 from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.pool import PoolStats, QueryPool
 from lapwing_collector.query.process import QueryProcess
@@ -10,8 +13,11 @@ from lapwing_collector.query.session import Session
 from lapwing_collector.query.spare import Spare
 
 __all__ = [
+    "METRICS",
     "STORED",
     "Limits",
+    "Metric",
+    "Part",
     "PoolStats",
     "QueryPool",
     "QueryProcess",
@@ -19,7 +25,10 @@ __all__ = [
     "Spare",
     "cells",
     "check_select",
+    "explain",
+    "metrics_in",
     "oldest_time",
+    "script",
     "tables_in",
     "touched_times",
 ]

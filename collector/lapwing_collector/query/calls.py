@@ -35,6 +35,15 @@ def calls_in(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Call, ...
     return tuple(calls_of(syntax_tree(connection, sql)))
 
 
+def metrics_in(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Metric, ...]:
+    """The metrics that a SELECT calls, each once.
+
+    Raises:
+        QueryError: It does not parse, or a call does not name its model.
+    """
+    return tuple(dict.fromkeys(call.metric for call in calls_in(connection, sql)))
+
+
 def calls_of(tree: Any) -> Iterator[Call]:
     """The metrics that are called in a tree.
 

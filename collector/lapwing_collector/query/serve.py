@@ -84,7 +84,10 @@ def _answer(connection: Connection, session: Session, ask: Ask) -> bool:
     try:
         # DuckDB says no more of text that cannot be encoded than that it is no text.
         json.dumps([ask.sql, dict(ask.parameters)], ensure_ascii=False, default=str).encode()
-        rendered = session.stream(ask.sql, ask.parameters, lambda rows: render(rows, ask))
+        if ask.explain:
+            rendered = render(session.explain(ask.sql).to_reader(), ask)
+        else:
+            rendered = session.stream(ask.sql, ask.parameters, lambda rows: render(rows, ask))
     except QueryError as error:
         spoilt = isinstance(error.__cause__, _SPOILS)
         _send_head(connection, _told(error) | {"last": spoilt})

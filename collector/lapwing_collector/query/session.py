@@ -13,11 +13,12 @@ from lapwing_collector import engine
 from lapwing_collector.engine import literal
 from lapwing_collector.errors import DataDirectoryError, QueryError
 from lapwing_collector.query.calls import Call, calls_in
+from lapwing_collector.query.explaining import explain
 from lapwing_collector.query.guard import check_select, functions_in
 from lapwing_collector.query.library import load
 from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.mistakes import query_error
-from lapwing_collector.query.subjects import prepare
+from lapwing_collector.query.subjects import prepare, views_of
 
 _ROWS_AT_ONCE: Final = 8192
 _REMEMBERED: Final = 256
@@ -95,6 +96,22 @@ class Session:
                 return self._take(sql, parameters, take, calls)
             except (duckdb.IOException, OSError) as error:
                 raise self._mistake(error, sql) from error
+
+    def explain(self, sql: str) -> pa.Table:
+        """What stands behind the metrics that a SELECT calls, with the columns `part`, `name` and `sql`.
+
+        Raises:
+            QueryError: It is refused, or a metric that it calls cannot be called so.
+        """
+        calls = self._check(sql)
+        parts = explain((call.metric for call in calls), views_of(self._connection, calls))
+        return pa.table(
+            {
+                "part": pa.array([part.kind for part in parts], pa.string()),
+                "name": pa.array([part.name for part in parts], pa.string()),
+                "sql": pa.array([part.sql for part in parts], pa.string()),
+            }
+        )
 
     def close(self) -> None:
         """Let go of the lake."""

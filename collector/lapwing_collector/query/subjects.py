@@ -44,14 +44,29 @@ def prepare(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> Non
         NotSeenYetError: Nothing has come of a model or of what has to play a role.
         QueryError: Nobody told what plays a role that a metric needs.
     """
+    made = views_of(connection, calls).items()
+    connection.execute(
+        ";".join(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {select}" for name, select in made)
+    )
+
+
+def views_of(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> dict[str, str]:
+    """The views that metrics read, for every model that they are called for: the SELECT behind each, by name.
+
+    Raises:
+        NotSeenYetError: Nothing has come of a model or of what has to play a role.
+        QueryError: Nobody told what plays a role that a metric needs.
+    """
     subjects = {model: subject_of(connection, model) for call in calls for model in call.models}
     apart = {model for call in calls if FIELDS in call.metric.needs for model in call.models}
     for call in calls:
         for model in call.models:
             _check_roles(call, subjects[model])
             _check_fields(call, subjects[model])
+    found: dict[str, str] = {}
     for subject in subjects.values():
-        connection.execute(views(replace(subject, apart=subject.table in apart)))
+        found |= views(replace(subject, apart=subject.table in apart))
+    return found
 
 
 def subject_of(connection: duckdb.DuckDBPyConnection, table: str) -> Subject:

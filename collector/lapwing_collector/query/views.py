@@ -46,17 +46,15 @@ class Subject:
     apart: bool = False
 
 
-def views(subject: Subject) -> str:
-    """Statements that make the views of a model, or make them anew."""
-    return ";\n".join(
-        f"CREATE OR REPLACE TEMP VIEW {identifier(f'{kind}:{subject.table}')} AS {select}"
-        for kind, select in (
-            ("scored", _scored(subject)),
-            ("truths", _truths(subject)),
-            ("untimed", _untimed(subject)),
-            ("described", _described(subject)),
-        )
-    )
+def views(subject: Subject) -> dict[str, str]:
+    """The views of a model: the SELECT behind each, by name."""
+    selects = {
+        "scored": _scored(subject),
+        "truths": _truths(subject),
+        "untimed": _untimed(subject),
+        "described": _described(subject),
+    }
+    return {f"{kind}:{subject.table}": select for kind, select in selects.items()}
 
 
 def known_roles(subject: Subject) -> frozenset[str]:

@@ -14,7 +14,13 @@ from lapwing_collector.rules.evaluate import (
     rule_deleted,
 )
 from lapwing_collector.rules.file import load_rules, merge_rules
-from lapwing_collector.rules.query import ALL_KNOWN, Query, evaluation_query, wait_query
+from lapwing_collector.rules.query import (
+    ALL_KNOWN,
+    Query,
+    evaluation_query,
+    evaluation_sql,
+    wait_query,
+)
 from lapwing_collector.rules.rows import Rows, rows_from
 from lapwing_collector.rules.rule import Rule, WaitFor
 from lapwing_collector.rules.slots import Readiness, Window, due_slots, next_slot, readiness, window_of
@@ -35,6 +41,7 @@ __all__ = [
     "due_slots",
     "evaluate",
     "evaluation_query",
+    "evaluation_sql",
     "fingerprint",
     "load_rules",
     "merge_rules",

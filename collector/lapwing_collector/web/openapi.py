@@ -60,6 +60,11 @@ _ASK: Final[dict[str, Any]] = {
         "default": "truncate",
         "description": "What becomes of an answer that is too large",
     },
+    "explain": {
+        "type": "boolean",
+        "default": False,
+        "description": "Tell the SQL behind the metrics that are called (part, name, sql), run nothing",
+    },
 }
 
 
@@ -125,6 +130,23 @@ DOCUMENT: Final[dict[str, Any]] = {
                     {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
                 ],
                 "responses": _read("The model", {"type": "object"}) | {"404": _PROBLEM},
+            }
+        },
+        "/api/v1/metrics": {
+            "get": {
+                "operationId": "listMetrics",
+                "summary": "The metrics that queries can call as table functions",
+                "responses": _read("The metrics", {"type": "array", "items": {"type": "object"}}),
+            }
+        },
+        "/api/v1/metrics/{metric}": {
+            "get": {
+                "operationId": "describeMetric",
+                "summary": "What a metric is, what it takes, and the SQL behind it",
+                "parameters": [
+                    {"name": "metric", "in": "path", "required": True, "schema": {"type": "string"}}
+                ],
+                "responses": _read("The metric", {"type": "object"}) | {"404": _PROBLEM},
             }
         },
         "/api/v1/admin/{duty}": {

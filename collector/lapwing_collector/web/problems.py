@@ -15,6 +15,7 @@ from lapwing_collector.errors import (
     QueryLimitError,
     RefusedQueryError,
     UnavailableError,
+    UnknownMetricError,
     UnknownModelError,
 )
 
@@ -26,6 +27,7 @@ _STATUS: Final[tuple[tuple[type[LapwingError], int, str], ...]] = (
     (QueryError, 400, "query-failed"),
     (UnavailableError, 503, "busy"),
     (UnknownModelError, 404, "unknown-model"),
+    (UnknownMetricError, 404, "unknown-metric"),
     (ConfigError, 400, "wrong-request"),
     (LapwingError, 409, "not-possible"),
 )

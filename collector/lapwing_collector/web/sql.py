@@ -27,7 +27,7 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = {
     Format.PARQUET: "application/vnd.apache.parquet",
 }
 
-_KEYS: Final = frozenset({"sql", "parameters", "format", "limit", "overflow"})
+_KEYS: Final = frozenset({"sql", "parameters", "format", "limit", "overflow", "explain"})
 _LOGGER: Final = logging.getLogger(__name__)
 _LONGEST_LIMIT: Final = 18
 """Digits."""
@@ -101,6 +101,7 @@ class SqlEndpoint:
             max_rows=min(_limit(told.get("limit")) or self._max_rows, self._max_rows),
             max_bytes=self._max_bytes,
             whole=_overflow(told.get("overflow")),
+            explain=_explain(told.get("explain")),
         )
 
 
@@ -179,6 +180,14 @@ def _overflow(told: object) -> bool:
     if told is not None and told not in ("truncate", "error"):  # a set would hash it
         raise DecodeError(f"overflow: expected truncate or error, not {told!r}")
     return told == "error"
+
+
+def _explain(told: object) -> bool:
+    if isinstance(told, bool):
+        return told
+    if told is not None and told not in ("true", "false"):
+        raise DecodeError(f"explain: expected true or false, not {told!r}")
+    return told == "true"
 
 
 def _parameters(told: object) -> Mapping[str, Any]:

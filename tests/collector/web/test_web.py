@@ -318,7 +318,7 @@ def test_the_description_names_what_there_is(web: Web) -> None:
     assert document["openapi"] == "3.1.0"
     for path, methods in document["paths"].items():
         allowed = (
-            web.request("PUT", path.format(duty="none", model="none"), None, {})
+            web.request("PUT", path.format(duty="none", model="none", metric="none"), None, {})
             .headers["Allow"]
             .lower()
             .split(", ")
@@ -343,6 +343,27 @@ def test_models_are_described(web: Web) -> None:
     unknown = web.get("/api/v1/models/team/other")
     assert (unknown.status, unknown.json["type"]) == (404, "urn:lapwing:problem:unknown-model")
     assert "team/other" in unknown.json["detail"]
+
+
+def test_metrics_are_described(web: Web) -> None:
+    """The metrics are a list of documents, each with its SQL at its own address; an unknown one is told."""
+    listed = {each["name"]: each for each in web.get("/api/v1/metrics").json}
+    assert listed["accuracy"]["group"] == "classification"
+    accuracy = web.get("/api/v1/metrics/accuracy").json
+    assert accuracy["call"] == listed["accuracy"]["call"]
+    assert "CREATE TEMP MACRO accuracy(" in accuracy["sql"]
+    unknown = web.get("/api/v1/metrics/acuracy")
+    assert (unknown.status, unknown.json["type"]) == (404, "urn:lapwing:problem:unknown-metric")
+    assert "did you mean accuracy" in unknown.json["detail"]
+
+
+def test_a_query_is_explained(web: Web) -> None:
+    """Asked to explain, the SQL behind the metrics comes as rows, and nothing runs."""
+    sql = "FROM accuracy('churn', $since, $until)"
+    parts = web.get("/api/v1/sql?" + urlencode({"sql": sql, "explain": "true"})).json
+    assert [part["name"] for part in parts if part["part"] == "metric"] == ["accuracy"]
+    refused = web.get("/api/v1/sql?" + urlencode({"sql": sql, "explain": "perhaps"}))
+    assert (refused.status, refused.json["type"]) == (400, "urn:lapwing:problem:wrong-request")
 
 
 def test_many_ask_at_once(web: Web) -> None:

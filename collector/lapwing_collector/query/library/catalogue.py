@@ -63,22 +63,45 @@ class Metric:
     sql: str
 
     @property
+    def call(self) -> str:
+        """How it is called: its parameters with their defaults."""
+        given = (p.name if p.default is None else f"{p.name} := {p.default}" for p in self.parameters)
+        return f"{self.name}({', '.join(given)})"
+
+    @property
     def reads_labels(self) -> bool:
         """Whether labels have a say in it."""
         return "truth" in self.needs or "truth" in self.sql
 
 
-def _read() -> tuple[Mapping[str, Metric], str]:
-    """Every metric by its name, and the SQL that makes the whole library."""
-    found: dict[str, Metric] = {}
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """What the files hold: metrics, pieces of them by name, and the SQL that makes both."""
+
+    metrics: Mapping[str, Metric]
+    pieces: Mapping[str, str]
+    sql: str
+
+
+def _read() -> _Library:
+    metrics: dict[str, Metric] = {}
+    pieces: dict[str, str] = {}
     statements: list[str] = []
     sources = [file for file in files(__package__).iterdir() if file.name.endswith(".sql")]
     for file in sorted(sources, key=lambda each: (not each.name.startswith(_CORE), each.name)):
         text = file.read_text(encoding="utf-8")
         statements.append(text)
+        pieces |= {name: part for name, part in _parts(text) if name.startswith("lapwing_")}
         if not file.name.startswith(_CORE):
-            found |= {metric.name: metric for metric in metrics_in(text, file.name.removesuffix(".sql"))}
-    return MappingProxyType(found), "\n".join(statements)
+            metrics |= {metric.name: metric for metric in metrics_in(text, file.name.removesuffix(".sql"))}
+    return _Library(MappingProxyType(metrics), MappingProxyType(pieces), "\n".join(statements))
+
+
+def _parts(text: str) -> Iterator[tuple[str, str]]:
+    """What stands under each name."""
+    for part in re.split(r"^(?=-- name: )", text, flags=re.MULTILINE)[1:]:
+        name = part.partition("\n")[0].removeprefix("-- name: ").strip()
+        yield name, part.strip()
 
 
 def metrics_in(text: str, group: str) -> Iterator[Metric]:
@@ -87,8 +110,8 @@ def metrics_in(text: str, group: str) -> Iterator[Metric]:
     Raises:
         ValueError: A header is not as it has to be.
     """
-    for part in re.split(r"^(?=-- name: )", text, flags=re.MULTILINE)[1:]:
-        if not part.startswith("-- name: lapwing_"):
+    for name, part in _parts(text):
+        if not name.startswith("lapwing_"):
             yield _metric(part, group)
 
 
@@ -177,5 +200,11 @@ def _arguments(text: str) -> Iterator[str]:
                 return
 
 
-METRICS, LIBRARY = _read()
-"""Metrics by name, and the SQL that makes them all, with their pieces."""
+_LIBRARY: Final = _read()
+
+METRICS: Final = _LIBRARY.metrics
+"""Metrics by name."""
+PIECES: Final = _LIBRARY.pieces
+"""What metrics are made of: private macros by name, as the files have them, each before its callers."""
+LIBRARY: Final = _LIBRARY.sql
+"""The SQL that makes them all."""
