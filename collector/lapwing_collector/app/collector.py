@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from lapwing_collector.app.asking import query_limits
+from lapwing_collector.app.declaring import declare_references
 from lapwing_collector.app.describing import Describing
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.ingestion import Ingestion
@@ -113,18 +114,19 @@ async def run_collector(
             interval_s=settings.write.flush_interval.total_seconds(),
             on_flushed=judging.saw,
         )
-        describing = Describing(
-            lake,
-            project.models,
-            now=lambda: utc_datetime(clock.now_ns()),
-            busy=lambda: pending.filled > _BUSY_FROM,
-        )
-        parts.callback(describing.close, _GRACE_S)
         asked = {
             "status": lambda _asked, _tell: _status(pending, writer, ingestion, receiving),
             "run_rule": judging.run_rule,
         }
         todo = _maintain(parts, lake, ingestion, directory, settings, clock, pending, asked)
+        describing = Describing(
+            lake,
+            project.models,
+            now=lambda: utc_datetime(clock.now_ns()),
+            declare=partial(declare_references, lake, todo, project.models),
+            busy=lambda: pending.filled > _BUSY_FROM,
+        )
+        parts.callback(describing.close, _GRACE_S)
         telemetry = Telemetry(
             Parts(
                 data=directory.root,

@@ -115,6 +115,7 @@ class Describing:
         files: Mapping[str, ModelDescription],
         *,
         now: Callable[[], datetime],
+        declare: Callable[[], None] = lambda: None,
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
         """Wire the parts.
@@ -123,11 +124,13 @@ class Describing:
             lake: Whose models; written through its one writer.
             files: What files say, by model.
             now: The wall clock.
+            declare: Called once: has the lake know what else files declare.
             busy: Whether rows wait to be written, so that describing had better wait.
         """
         self._lake = lake
         self._files = files
         self._now = now
+        self._declare = declare
         self._newcomers = Newcomers(lake.catalog)
         self._pacing = Pacing(_SHARE, busy)
         self._known: dict[str, _Known] = {}
@@ -157,6 +160,7 @@ class Describing:
             duckdb.Error: The catalog refuses.
         """
         if not self._loaded:
+            self._declare()
             self._load()
         self._look()
         models = list(self._queue)[:_AT_ONCE]

@@ -75,6 +75,22 @@ def _feature(value: object) -> object:
     return {"type": value} if isinstance(value, str) else value
 
 
+def _span(value: object) -> timedelta:
+    return parse_duration(str(value))
+
+
+def _an_hour(span: timedelta) -> timedelta:
+    if span < timedelta(hours=1):
+        raise ValueError("a duration of at least 1h: profiles are kept by the hour")
+    return span
+
+
+def _whole_weeks(span: timedelta) -> timedelta:
+    if not span or span % timedelta(weeks=1):
+        raise ValueError("a duration of whole weeks such as 4w")
+    return span
+
+
 OutputField = Annotated[str, _field("output")]
 LabelField = Annotated[str, _field("label=")]
 FeatureField = Annotated[str, _field("inputs", "output")]
@@ -91,6 +107,26 @@ class FeatureEntry(Document):
     importance: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
+class ReferenceEntry(Document):
+    """A reference that is a choice among rows of the profile, made each time."""
+
+    rolling: Annotated[timedelta, BeforeValidator(_span), AfterValidator(_an_hour)] | None = None
+    same_hours: Annotated[timedelta, BeforeValidator(_span), AfterValidator(_whole_weeks)] | None = None
+    role: Literal["drift", "conditions"] = "drift"
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[Any, Any]) -> Iterator[Mistake]:
+        """Check that it says one thing."""
+        if ("rolling" in raw) == ("same_hours" in raw):
+            yield (), "needs one of the keys rolling and same_hours"
+
+    def policy(self) -> dict[str, Any]:
+        """What a description has of it."""
+        kind, span = ("rolling", self.rolling) if self.rolling else ("same_hours", self.same_hours)
+        assert span is not None  # noqa: S101  # one of the two is there
+        return {"kind": kind, "seconds": round(span.total_seconds()), "role": self.role}
+
+
 class ModelFile(Document):
     """The whole file: one model."""
 
@@ -104,13 +140,13 @@ class ModelFile(Document):
     positive_class: Class | None = None
     classes: list[Class] = Field(default_factory=list)
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    label_delay: Annotated[timedelta, BeforeValidator(lambda value: parse_duration(str(value)))] | None = None
+    label_delay: Annotated[timedelta, BeforeValidator(_span)] | None = None
     features: dict[FeatureField, Annotated[FeatureEntry, BeforeValidator(_feature)]] = Field(
         default_factory=dict
     )
     segments: list[Segment] = Field(default_factory=list)
     types: dict[TypedField, Annotated[str, AfterValidator(_type)]] = Field(default_factory=dict)
-    references: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+    references: dict[Name, ReferenceEntry] = Field(default_factory=dict)
 
     @classmethod
     def mistakes(cls, raw: Mapping[Any, Any]) -> Iterator[Mistake]:
@@ -155,7 +191,7 @@ def load_model(text: str, name: str, check_type: CheckType | None = None) -> tup
         },
         segments=tuple(file.segments),
         types=file.types,
-        references=file.references,
+        references={name: each.policy() for name, each in file.references.items()},
     )
     return file.model, merged({Source.FILE: said})
 

@@ -29,7 +29,7 @@ features:
   output.vector: {type: embedding}
 segments: [inputs.plan, tags.region, version]
 types: {inputs.zip: varchar, label.left: BOOLEAN}
-references: {lately: {rolling: 28d}}
+references: {lately: {rolling: 28d}, week: {same_hours: 4w, role: conditions}}
 """
 
 
@@ -48,7 +48,10 @@ def test_every_key_reaches_the_description() -> None:
     }
     assert said.segments == ("inputs.plan", "tags.region", "version")
     assert said.types == {"inputs.zip": "varchar", "label.left": "BOOLEAN"}
-    assert said.references == {"lately": {"rolling": "28d"}}
+    assert said.references == {
+        "lately": {"kind": "rolling", "seconds": 28 * 86_400, "role": "drift"},
+        "week": {"kind": "same_hours", "seconds": 28 * 86_400, "role": "conditions"},
+    }
     assert said.sources["features.inputs.letter.type"] is Source.FILE
     assert set(said.sources.values()) == {Source.FILE}
 
