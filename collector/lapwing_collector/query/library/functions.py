@@ -11,7 +11,7 @@ from typing import Any, Final
 import duckdb
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
-from lapwing_collector.query.library import counts, levels, quantiles, samples
+from lapwing_collector.query.library import counts, isotonic, levels, quantiles, samples
 
 PRIVATE: Final = "lapwing_"
 """How the names of functions and macros begin that queries cannot call."""
@@ -62,6 +62,7 @@ _DRIFT: Final = (
 
 FUNCTIONS: Final[tuple[Function, ...]] = (
     Function("lapwing_levels", levels.levels, ("DOUBLE[]",) * 3, levels.TYPE, columns=True),
+    Function("lapwing_isotonic", isotonic.isotonic, ("DOUBLE[]",) * 3, isotonic.TYPE, columns=True),
     Function("lapwing_quantiles", quantiles.quantiles, ("DOUBLE[]",) * 3, "DOUBLE[]", columns=True),
     *_DRIFT,
 )
