@@ -147,6 +147,7 @@ class RuleEntry(Document):
     labels: Labels = Field(default_factory=dict)
     annotations: Annotations = Field(default_factory=dict)
     min_samples: Annotated[int, Field(ge=0)] = 0
+    min_label_coverage: Annotated[float, Field(ge=0, le=1)] = 0
     wait_for: WaitForEntry | None = None
     on_no_data: OnNoData = "no_data"
     no_data_for: Duration = timedelta(hours=1)
@@ -189,6 +190,7 @@ _ALERT_KEYS: Final = _CONDITION_KEYS | {
     "keep_firing_for",
     "annotations",
     "min_samples",
+    "min_label_coverage",
 }
 
 
@@ -286,6 +288,7 @@ def _rule(group: GroupEntry, entry: RuleEntry) -> Rule:
         for_=entry.for_,
         keep_firing_for=entry.keep_firing_for,
         min_samples=entry.min_samples,
+        min_label_coverage=entry.min_label_coverage,
         wait_for=WaitFor(wait_for.expr, wait_for.timeout, wait_for.on_timeout) if wait_for else None,
         on_no_data=entry.on_no_data,
         no_data_for=entry.no_data_for,

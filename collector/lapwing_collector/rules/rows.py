@@ -145,7 +145,10 @@ def _row(
         sample_count=None if sample_count is None or not math.isfinite(sample_count) else int(sample_count),
         active=bool(cells[ACTIVE]),
         clear=bool(cells[CLEAR]),
-        conclusive=not blank and not undecided and not _too_few(rule, sample_count),
+        conclusive=not blank
+        and not undecided
+        and not _too_few(rule, sample_count)
+        and not _too_early(rule, cells.get(LABEL_COVERAGE)),
     )
 
 
@@ -176,6 +179,8 @@ def _check_needed(rule: Rule, columns: Mapping[str, Column]) -> None:
         needed[VALUE] = "needed unless an alert has no condition"
     if rule.min_samples:
         needed[SAMPLE_COUNT] = "needed for `min_samples`"
+    if rule.min_label_coverage:
+        needed[LABEL_COVERAGE] = "needed for `min_label_coverage`"
     for name, reason in needed.items():
         if name not in columns:
             given = ", ".join(other for other in columns if other not in {ACTIVE, CLEAR})
@@ -208,6 +213,11 @@ def _order(row: Row) -> tuple[tuple[str, bool, str], ...]:
 
 def _too_few(rule: Rule, sample_count: float | None) -> bool:
     return rule.min_samples > 0 and not (sample_count is not None and sample_count >= rule.min_samples)
+
+
+def _too_early(rule: Rule, label_coverage: float | None) -> bool:
+    least = rule.min_label_coverage
+    return least > 0 and not (label_coverage is not None and label_coverage >= least)
 
 
 def _kind(type_text: str) -> ColumnKind:

@@ -59,6 +59,7 @@ class Rule:
     for_: timedelta
     keep_firing_for: timedelta
     min_samples: int
+    min_label_coverage: float
     wait_for: WaitFor | None
     on_no_data: OnNoData
     no_data_for: timedelta

@@ -317,6 +317,11 @@ def test_a_slot_is_never_evaluated_twice() -> None:
             {"min_samples": 5},
             "there is no column sample_count, needed for `min_samples`",
         ),
+        (
+            [("value", "DOUBLE")],
+            {"min_label_coverage": 0.9},
+            "there is no column label_coverage, needed for `min_label_coverage`",
+        ),
         ([("value", "DOUBLE"), ("s", "STRUCT(a INTEGER)")], {}, "column s has type STRUCT(a INTEGER)"),
         ([("value", "DOUBLE")], {"identity": ["shop"]}, "there is no column shop, named by `identity`"),
         (

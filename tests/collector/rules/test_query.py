@@ -172,6 +172,24 @@ def test_infinite_numbers_are_judged_but_counted_as_unknown(connection: duckdb.D
     assert (fired.instance.value, fired.instance.sample_count) == (float("inf"), None)
 
 
+def test_conditions_may_name_the_label_coverage(connection: duckdb.DuckDBPyConnection) -> None:
+    """It is a column as others: with too few labels such a condition is false, and the alert resolves."""
+    coverage = "CASE WHEN $slot > '2013-03-01 00:01' THEN 0.4 ELSE 0.9 END"
+    expr = f"SELECT 0.5 AS value, {coverage} AS label_coverage"
+    for keys, told in (
+        ({"condition": "value < 0.8 AND label_coverage >= 0.6"}, ["firing", "resolved"]),
+        ({"condition": "value < 0.8", "min_label_coverage": 0.6}, ["firing"]),
+    ):
+        rule = rule_of(expr=expr, resolve_condition=None, **keys)
+        timeline = Timeline(rule)
+        for minute in (1, 2, 3):
+            slot = START + timedelta(minutes=minute)
+            timeline.evaluate(described(connection, evaluation_query(rule, slot)))
+        assert [str(transition.status) for transition in timeline.transitions] == told
+        watched = next(iter(timeline.state.instances.values()))
+        assert watched.health == ("insufficient" if "min_label_coverage" in keys else "ok")
+
+
 def test_special_columns_are_found_in_any_case(connection: duckdb.DuckDBPyConnection) -> None:
     """SQL does not tell `Value` from `value`."""
     rule = rule_of(expr="SELECT 20 AS Value, 5 AS Sample_Count", min_samples=5)
