@@ -213,7 +213,7 @@ def infer(
     items = known.items or _items(outputs, known.task)
     scores = known.scores or _scores(outputs)
     score = known.score or next((name for name in _SCORES if _is_number(outputs.get(name))), None)
-    label = known.label or _label(label_fields, known.prediction)
+    label = known.label or (_relevance if items else _label)(label_fields, known.prediction)
     truth = _Role.of(label, label_fields, seen)
     name = known.prediction
     if name is None and items is None:
@@ -352,6 +352,12 @@ def _label(label_fields: Mapping[str, pa.DataType], prediction: str | None) -> s
     return chosen or (names[0] if len(names) == 1 else None)
 
 
+def _relevance(label_fields: Mapping[str, pa.DataType], _: str | None) -> str | None:
+    """What tells which items are relevant: a field that lists them, else the label with a field an item."""
+    names = [name for name, kind in label_fields.items() if name.startswith("label.") and _is_many(kind)]
+    return names[0] if len(names) == 1 else "label"
+
+
 def _prediction(
     outputs: Mapping[str, pa.DataType], taken: set[str | None], label: str | None, truth: pa.DataType | None
 ) -> str | None:
@@ -487,6 +493,10 @@ def _feature_type(kind: pa.DataType) -> FeatureType | None:
 def _inside(kind: pa.DataType | None) -> pa.DataType | None:
     """Type of a list's items; None if it is no list."""
     return kind.value_type if kind is not None and type_.is_list(kind) else None
+
+
+def _is_many(kind: pa.DataType) -> bool:
+    return bool(type_.is_list(kind) or type_.is_map(kind))
 
 
 def _is_number(kind: pa.DataType | None) -> bool:

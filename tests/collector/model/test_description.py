@@ -164,6 +164,11 @@ INFERRED = {
         {},
         {"task": Task.RANKING, "items": "output.items", "scores": "output.scores"},
     ),
+    "a ranking whose label has a field an item": (
+        {"output.items": pa.list_(pa.string())},
+        {"label.a": pa.float64()},
+        {"task": Task.RANKING, "items": "output.items", "label": "label"},
+    ),
     "a ranking that is the whole result": (
         {"output.value": pa.list_(pa.int64())},
         {},
