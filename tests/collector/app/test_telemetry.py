@@ -106,10 +106,10 @@ def test_the_rest_is_told(told: str) -> None:
 
 
 def test_every_metric_is_documented(told: str) -> None:
-    """docs/metrics.md has the name, type and labels of each metric, and no other."""
+    """docs/telemetry.md has the name, type and labels of each metric, and no other."""
     documented = {
         row[0].strip("`"): (row[1], set(re.findall(r"\w+", row[2])))
-        for row in table("docs/metrics.md", "Metric")
+        for row in table("docs/telemetry.md", "Metric")
     }
     exported = dict(re.findall(r"^# TYPE (lapwing_\w+) (\w+)$", told, re.MULTILINE))
     assert {name: kind for name, (kind, _) in documented.items()} == exported
