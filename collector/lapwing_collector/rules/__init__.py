@@ -14,7 +14,6 @@ from lapwing_collector.rules.evaluate import (
     rule_deleted,
 )
 from lapwing_collector.rules.file import load_rules, merge_rules
-from lapwing_collector.rules.generate import ReferenceField, rules_from
 from lapwing_collector.rules.query import (
     ALL_KNOWN,
     Query,
@@ -34,7 +33,6 @@ __all__ = [
     "Query",
     "QueryFailure",
     "Readiness",
-    "ReferenceField",
     "Rows",
     "Rule",
     "Skipped",
@@ -51,7 +49,6 @@ __all__ = [
     "readiness",
     "rows_from",
     "rule_deleted",
-    "rules_from",
     "wait_query",
     "window_of",
 ]

@@ -2,8 +2,8 @@
 -- and what is computed of either.
 
 -- name: lapwing_total
--- Counts added up place by place, as many as the longest binning has. Aggregates; written out, because that is
--- four times as fast as going through lists: `bench/drift_counts.py` has the figures.
+-- Counts added up place by place, as many as the longest binning has. Aggregates. Written out, because for 1 000
+-- fields x 168 hours that takes 0.11 s of CPU, lists through NumPy 0.35 s, unnest and GROUP BY 0.37 s, list_reduce 0.55 s.
 CREATE TEMP MACRO lapwing_total(counts) AS
 [
     sum(counts[1]), sum(counts[2]), sum(counts[3]), sum(counts[4]), sum(counts[5]), sum(counts[6]),

@@ -5,7 +5,7 @@ so that thousands of fields and windows cost a few array operations. A pair that
 lengths, gives NULL.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -30,40 +30,36 @@ _PRECISION: Final = 1e-9
 
 def chi2(reference: pa.Array, current: pa.Array) -> pa.Array:
     """Pearson's test that both rows of counts come from the same distribution."""
-
-    def statistic(seen: Floats, expected: Floats) -> Floats:
-        found: Floats = _quotient((seen - expected) ** 2, expected).sum(axis=1)
-        return found
-
-    return _homogeneity(reference, current, statistic)
+    return _homogeneity(reference, current, _chi2)
 
 
 def g_test(reference: pa.Array, current: pa.Array) -> pa.Array:
     """The likelihood-ratio test that both rows of counts come from the same distribution."""
-
-    def statistic(seen: Floats, expected: Floats) -> Floats:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = seen * np.log(seen / expected)
-        found: Floats = 2 * np.where(seen > 0, terms, 0.0).sum(axis=1)
-        return found
-
-    return _homogeneity(reference, current, statistic)
+    return _homogeneity(reference, current, _likelihood_ratio)
 
 
 def kolmogorov_smirnov(reference: pa.Array, current: pa.Array) -> pa.Array:
-    """The two-sample test of Kolmogorov and Smirnov on bins in their order.
+    """The two-sample test of Kolmogorov and Smirnov on a number's bins in their order.
 
     Only the edges are looked at, so the statistic is at most that of the values, and the probability at least
-    that of Kolmogorov's limit: the test errs on the side of silence.
+    that of Kolmogorov's limit: the test errs on the side of silence. What has no place among numbers (null,
+    NaN, infinity) would only hide what became of the others; how much of it there is, is compared by itself.
     """
     from scipy import special
 
     answer = _Answer(len(reference))
     for rows, (seen, now) in _pairs(reference, current):
-        n, m = seen.sum(axis=1), now.sum(axis=1)
-        apart = np.abs(_shares(seen).cumsum(axis=1) - _shares(now).cumsum(axis=1)).max(axis=1)
-        apart = np.minimum(apart, 1.0)
-        answer.put(rows, apart, special.kolmogorov(apart * np.sqrt(_quotient(n * m, n + m))), apart)
+        n, m = seen[:, 2:].sum(axis=1), now[:, 2:].sum(axis=1)
+        apart = np.abs(_shares(seen[:, 2:]).cumsum(axis=1) - _shares(now[:, 2:]).cumsum(axis=1))
+        statistic = np.where((n > 0) & (m > 0), np.minimum(apart.max(axis=1, initial=0.0), 1.0), 0.0)
+        p_value = special.kolmogorov(statistic * np.sqrt(_quotient(n * m, n + m)))
+        kinds = np.column_stack([seen[:, :2], n]), np.column_stack([now[:, :2], m])
+        _, p_missing = _chi2(*kinds)
+        several = (kinds[0] + kinds[1] > 0).sum(axis=1) > 1
+        p_value = np.where(several, np.minimum(2 * np.fmin(p_value, p_missing), 1.0), p_value)
+        p_value[(seen.sum(axis=1) == 0) | (now.sum(axis=1) == 0)] = np.nan
+        statistic = np.maximum(statistic, _gone(seen, now))
+        answer.put(rows, statistic, p_value, statistic)
     return answer.taken()
 
 
@@ -95,7 +91,7 @@ def wasserstein(
     }
     value = np.full(len(reference), np.nan)
     for rows, (seen, now, at) in _pairs(reference, current, edges, longer=(0, 0, 3)):
-        gone = np.abs(_missing(seen) - _missing(now)).sum(axis=1) / 2
+        gone = _gone(seen, now)
         known = {name: numbers[rows] for name, numbers in moments.items()}
         moved = _moved(seen[:, 2:], now[:, 2:], at, known)
         value[rows] = np.where(np.isnan(moved), gone, moved + gone)
@@ -126,21 +122,43 @@ def effect_size(shares: Floats, others: Floats) -> Floats:
     return size
 
 
-def _homogeneity(reference: pa.Array, current: pa.Array, statistic: Any) -> pa.Array:
-    from scipy import special
-
+def _homogeneity(
+    reference: pa.Array, current: pa.Array, test: Callable[[Floats, Floats], tuple[Floats, Floats]]
+) -> pa.Array:
     answer = _Answer(len(reference))
     for rows, (seen, now) in _pairs(reference, current):
-        both = seen + now
-        n, m = seen.sum(axis=1, keepdims=True), now.sum(axis=1, keepdims=True)
-        expected = _quotient(both * n, n + m), _quotient(both * m, n + m)
-        found = statistic(seen, expected[0]) + statistic(now, expected[1])
-        found[(n * m)[:, 0] == 0] = np.nan
-        freedom = (both > 0).sum(axis=1) - 1
-        p_value = np.where(freedom > 0, special.chdtrc(np.maximum(freedom, 1), found), 1.0)
-        p_value[np.isnan(found)] = np.nan
-        answer.put(rows, found, p_value, effect_size(_shares(seen), _shares(now)))
+        answer.put(rows, *test(seen, now), effect_size(_shares(seen), _shares(now)))
     return answer.taken()
+
+
+def _chi2(seen: Floats, now: Floats) -> tuple[Floats, Floats]:
+    parts = [_quotient((counts - expected) ** 2, expected) for counts, expected in _expected(seen, now)]
+    return _with_probability(seen, now, sum(parts))
+
+
+def _likelihood_ratio(seen: Floats, now: Floats) -> tuple[Floats, Floats]:
+    from scipy import special
+
+    parts = [2 * special.rel_entr(counts, expected) for counts, expected in _expected(seen, now)]
+    return _with_probability(seen, now, sum(parts))
+
+
+def _expected(seen: Floats, now: Floats) -> Iterator[tuple[Floats, Floats]]:
+    """Each side, and what it would be if both were alike."""
+    both = seen + now
+    total = both.sum(axis=1, keepdims=True)
+    for counts in (seen, now):
+        yield counts, _quotient(both * counts.sum(axis=1, keepdims=True), total)
+
+
+def _with_probability(seen: Floats, now: Floats, parts: Any) -> tuple[Floats, Floats]:
+    from scipy import special
+
+    freedom = (seen + now > 0).sum(axis=1) - 1
+    statistic = parts.sum(axis=1)
+    p_value = np.where(freedom > 0, special.chdtrc(np.maximum(freedom, 1), statistic), 1.0)
+    p_value[(seen.sum(axis=1) == 0) | (now.sum(axis=1) == 0)] = np.nan
+    return statistic, p_value
 
 
 def _moved(seen: Floats, now: Floats, edges: Floats, known: dict[str, Floats]) -> Floats:
@@ -187,10 +205,11 @@ def _binned_variance(shares: Floats, at: Floats) -> Floats:
     return variance
 
 
-def _missing(counts: Floats) -> Floats:
-    """Shares of null, other, and all the rest."""
-    shares = _shares(counts)
-    return np.column_stack([shares[:, :2], shares[:, 2:].sum(axis=1)])
+def _gone(seen: Floats, now: Floats) -> Floats:
+    """The distance between the shares of null, other, and all the rest."""
+    kinds = [_shares(np.column_stack([each[:, :2], each[:, 2:].sum(axis=1)])) for each in (seen, now)]
+    gone: Floats = np.abs(kinds[0] - kinds[1]).sum(axis=1) / 2
+    return gone
 
 
 def _shares(counts: Floats) -> Floats:

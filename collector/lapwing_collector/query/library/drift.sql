@@ -16,9 +16,9 @@
 -- parameter fields: which fields, as a pattern: `inputs.*`, `output.score`; all unless told
 -- parameter segment: a field whose segments are compared one by one, `inputs.carrier`, or one of them,
 --   `inputs.carrier=AA`; profiles must be kept by it
--- parameter bins: ranges that numbers are put together in, 10; NULL: all that there are
--- parameter nulls: whether missing values are a bin of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 100
+-- parameter bins: ranges that numbers are put together in; NULL: all that there are
+-- parameter nulls: whether missing values are a bin of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM psi('churn', $window_start, $window_end, reference := 'train')
 CREATE TEMP MACRO psi(
     model, since, until, reference := NULL, reference_since := NULL, reference_until := NULL, fields := '*',
@@ -55,9 +55,9 @@ ORDER BY ALL;
 -- parameter fields: which fields, as a pattern: `inputs.*`, `output.score`; all unless told
 -- parameter segment: a field whose segments are compared one by one, `inputs.carrier`, or one of them,
 --   `inputs.carrier=AA`; profiles must be kept by it
--- parameter bins: ranges that numbers are put together in, 10; NULL: all that there are
--- parameter nulls: whether missing values are a bin of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 100
+-- parameter bins: ranges that numbers are put together in; NULL: all that there are
+-- parameter nulls: whether missing values are a bin of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM js_distance('churn', $window_start, $window_end, reference := 'train')
 CREATE TEMP MACRO js_distance(
     model, since, until, reference := NULL, reference_since := NULL, reference_until := NULL, fields := '*',
@@ -94,9 +94,9 @@ ORDER BY ALL;
 -- parameter fields: which fields, as a pattern: `inputs.*`, `output.score`; all unless told
 -- parameter segment: a field whose segments are compared one by one, `inputs.carrier`, or one of them,
 --   `inputs.carrier=AA`; profiles must be kept by it
--- parameter bins: ranges that numbers are put together in, 10; NULL: all that there are
--- parameter nulls: whether missing values are a bin of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 100
+-- parameter bins: ranges that numbers are put together in; NULL: all that there are
+-- parameter nulls: whether missing values are a bin of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM kl_divergence('churn', $window_start, $window_end, reference := 'train')
 CREATE TEMP MACRO kl_divergence(
     model, since, until, reference := NULL, reference_since := NULL, reference_until := NULL, fields := '*',
@@ -133,9 +133,9 @@ ORDER BY ALL;
 -- parameter fields: which fields, as a pattern: `inputs.*`, `output.score`; all unless told
 -- parameter segment: a field whose segments are compared one by one, `inputs.carrier`, or one of them,
 --   `inputs.carrier=AA`; profiles must be kept by it
--- parameter bins: ranges that numbers are put together in, 10; NULL: all that there are
--- parameter nulls: whether missing values are a bin of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 100
+-- parameter bins: ranges that numbers are put together in; NULL: all that there are
+-- parameter nulls: whether missing values are a bin of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM hellinger('churn', $window_start, $window_end, reference := 'train')
 CREATE TEMP MACRO hellinger(
     model, since, until, reference := NULL, reference_since := NULL, reference_until := NULL, fields := '*',
@@ -172,9 +172,9 @@ ORDER BY ALL;
 -- parameter fields: which fields, as a pattern: `inputs.*`, `output.score`; all unless told
 -- parameter segment: a field whose segments are compared one by one, `inputs.carrier`, or one of them,
 --   `inputs.carrier=AA`; profiles must be kept by it
--- parameter bins: ranges that numbers are put together in, 10; NULL: all that there are
--- parameter nulls: whether missing values are a bin of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 100
+-- parameter bins: ranges that numbers are put together in; NULL: all that there are
+-- parameter nulls: whether missing values are a bin of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM total_variation('churn', $window_start, $window_end, reference := 'train')
 CREATE TEMP MACRO total_variation(
     model, since, until, reference := NULL, reference_since := NULL, reference_until := NULL, fields := '*',
@@ -212,9 +212,9 @@ ORDER BY ALL;
 -- parameter fields: which fields, as a pattern: `inputs.*`, `output.score`; all unless told
 -- parameter segment: a field whose segments are compared one by one, `inputs.carrier`, or one of them,
 --   `inputs.carrier=AA`; profiles must be kept by it
--- parameter bins: ranges that numbers are put together in, 10; NULL: all that there are
--- parameter nulls: whether missing values are a bin of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 100
+-- parameter bins: ranges that numbers are put together in; NULL: all that there are
+-- parameter nulls: whether missing values are a bin of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM chi2('churn', $window_start, $window_end, reference := 'train')
 CREATE TEMP MACRO chi2(
     model, since, until, reference := NULL, reference_since := NULL, reference_until := NULL, fields := '*',
@@ -251,9 +251,9 @@ ORDER BY ALL;
 -- parameter fields: which fields, as a pattern: `inputs.*`, `output.score`; all unless told
 -- parameter segment: a field whose segments are compared one by one, `inputs.carrier`, or one of them,
 --   `inputs.carrier=AA`; profiles must be kept by it
--- parameter bins: ranges that numbers are put together in, 10; NULL: all that there are
--- parameter nulls: whether missing values are a bin of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 100
+-- parameter bins: ranges that numbers are put together in; NULL: all that there are
+-- parameter nulls: whether missing values are a bin of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM g_test('churn', $window_start, $window_end, reference := 'train')
 CREATE TEMP MACRO g_test(
     model, since, until, reference := NULL, reference_since := NULL, reference_until := NULL, fields := '*',
@@ -280,21 +280,22 @@ ORDER BY ALL;
 -- name: ks_binned
 -- group: drift
 -- needs:
--- summary: Kolmogorov-Smirnov test of each number, on all its bins in their order, missing values first:
---   `value` is the probability. Only edges of bins are looked at, so the statistic (also `effect_size`) is at
---   most that of the values, by no more than the share of one bin, and the test errs on the side of silence.
---   Drift from 0.05 down.
--- formula: D = max |P - Q| over edges, P and Q cumulative shares; p = K(D * sqrt(n * m / (n + m))), K
---   Kolmogorov's limit
--- source: scipy.special.kolmogorov; scipy.stats.ks_2samp of bins as values; threshold 0.05 as in Evidently
+-- summary: Kolmogorov-Smirnov test of each number, on all its bins in their order: `value` is the probability.
+--   Only edges of bins are looked at, so the distance is at most that of the values, by no more than the share
+--   of one bin, and the test errs on the side of silence. Missing values have no place in the order; how many
+--   there are is compared by itself, and the probability is that of the clearer of both, doubled. `statistic`
+--   and `effect_size` are the larger of both distances. Drift from 0.05 down.
+-- formula: D = max |P - Q| over edges, P and Q cumulative shares of the numbers; p = K(D * sqrt(n * m / (n +
+--   m))), K Kolmogorov's limit; chi2 of null, infinite and other values beside it
+-- source: scipy.special.kolmogorov, scipy.stats.chi2_contingency; threshold 0.05 as in Evidently
 -- parameter reference: name of the reference; without it the newest of the role `drift`
 -- parameter reference_since: begin of a span to compare with instead of a stored reference
 -- parameter reference_until: its end, exclusive
 -- parameter fields: which fields, as a pattern: `inputs.*`, `output.score`; all unless told
 -- parameter segment: a field whose segments are compared one by one, `inputs.carrier`, or one of them,
 --   `inputs.carrier=AA`; profiles must be kept by it
--- parameter nulls: whether missing values are a bin of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 100
+-- parameter nulls: whether missing values are a bin of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM ks_binned('churn', $window_start, $window_end, reference := 'train')
 CREATE TEMP MACRO ks_binned(
     model, since, until, reference := NULL, reference_since := NULL, reference_until := NULL, fields := '*',
@@ -337,8 +338,8 @@ ORDER BY ALL;
 -- parameter fields: which fields, as a pattern: `inputs.*`, `output.score`; all unless told
 -- parameter segment: a field whose segments are compared one by one, `inputs.carrier`, or one of them,
 --   `inputs.carrier=AA`; profiles must be kept by it
--- parameter nulls: whether missing values are a bin of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 100
+-- parameter nulls: whether missing values are a bin of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM wasserstein_binned('churn', $window_start, $window_end, reference := 'train')
 CREATE TEMP MACRO wasserstein_binned(
     model, since, until, reference := NULL, reference_since := NULL, reference_until := NULL, fields := '*',
@@ -379,8 +380,8 @@ ORDER BY ALL;
 -- parameter fields: which fields, as a pattern: `inputs.*`, `output.score`; all unless told
 -- parameter segment: a field whose segments are compared one by one, `inputs.carrier`, or one of them,
 --   `inputs.carrier=AA`; profiles must be kept by it
--- parameter nulls: whether missing values are a bin of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 100
+-- parameter nulls: whether missing values are a bin of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM mean_shift('churn', $window_start, $window_end, reference := 'train')
 CREATE TEMP MACRO mean_shift(
     model, since, until, reference := NULL, reference_since := NULL, reference_until := NULL, fields := '*',
@@ -416,8 +417,8 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
---   the same are drawn each time, 10000
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   the same are drawn each time
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM ks_test('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO ks_test(
     model, since, until, field, reference_since, reference_until,
@@ -454,8 +455,8 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
---   the same are drawn each time, 10000
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   the same are drawn each time
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM mann_whitney('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO mann_whitney(
     model, since, until, field, reference_since, reference_until,
@@ -492,8 +493,8 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
---   the same are drawn each time, 10000
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   the same are drawn each time
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM epps_singleton('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO epps_singleton(
     model, since, until, field, reference_since, reference_until,
@@ -530,8 +531,8 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
---   the same are drawn each time, 10000
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   the same are drawn each time
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM anderson_darling('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO anderson_darling(
     model, since, until, field, reference_since, reference_until,
@@ -568,8 +569,8 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
---   the same are drawn each time, 10000
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   the same are drawn each time
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM cramer_von_mises('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO cramer_von_mises(
     model, since, until, field, reference_since, reference_until,
@@ -607,8 +608,8 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
---   the same are drawn each time, 500
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   the same are drawn each time
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM empirical_mmd('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO empirical_mmd(
     model, since, until, field, reference_since, reference_until,
@@ -644,7 +645,7 @@ ORDER BY ALL;
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM t_test('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO t_test(
     model, since, until, field, reference_since, reference_until,
@@ -682,8 +683,8 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
---   the same are drawn each time, 10000
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   the same are drawn each time
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM wasserstein('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO wasserstein(
     model, since, until, field, reference_since, reference_until,
@@ -719,8 +720,8 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
---   the same are drawn each time, 10000
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   the same are drawn each time
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM energy_distance('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO energy_distance(
     model, since, until, field, reference_since, reference_until,
@@ -758,11 +759,11 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter binning: `reference` for bins at the deciles of the reference, `evidently` for Sturges' rule over
---   both sides where the reference has more than 20 values, else a bin per value, `reference`
+--   both sides where the reference has more than 20 values, else a bin per value
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
---   the same are drawn each time, 10000
--- parameter nulls: whether missing values are a category of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   the same are drawn each time
+-- parameter nulls: whether missing values are a category of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM psi_rows('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO psi_rows(
     model, since, until, field, reference_since, reference_until,
@@ -799,11 +800,11 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter binning: `reference` for bins at the deciles of the reference, `evidently` for Sturges' rule over
---   both sides where the reference has more than 20 values, else a bin per value, `reference`
+--   both sides where the reference has more than 20 values, else a bin per value
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
---   the same are drawn each time, 10000
--- parameter nulls: whether missing values are a category of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   the same are drawn each time
+-- parameter nulls: whether missing values are a category of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM js_distance_rows('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO js_distance_rows(
     model, since, until, field, reference_since, reference_until,
@@ -840,11 +841,11 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter binning: `reference` for bins at the deciles of the reference, `evidently` for Sturges' rule over
---   both sides where the reference has more than 20 values, else a bin per value, `reference`
+--   both sides where the reference has more than 20 values, else a bin per value
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
---   the same are drawn each time, 10000
--- parameter nulls: whether missing values are a category of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   the same are drawn each time
+-- parameter nulls: whether missing values are a category of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM kl_divergence_rows('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO kl_divergence_rows(
     model, since, until, field, reference_since, reference_until,
@@ -881,11 +882,11 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter binning: `reference` for bins at the deciles of the reference, `evidently` for Sturges' rule over
---   both sides where the reference has more than 20 values, else a bin per value, `reference`
+--   both sides where the reference has more than 20 values, else a bin per value
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
---   the same are drawn each time, 10000
--- parameter nulls: whether missing values are a category of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   the same are drawn each time
+-- parameter nulls: whether missing values are a category of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM hellinger_rows('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO hellinger_rows(
     model, since, until, field, reference_since, reference_until,
@@ -923,9 +924,9 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter binning: `reference` for bins at the deciles of the reference, `evidently` for Sturges' rule over
---   both sides where the reference has more than 20 values, else a bin per value, `reference`
--- parameter nulls: whether missing values are a category of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   both sides where the reference has more than 20 values, else a bin per value
+-- parameter nulls: whether missing values are a category of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM chi2_rows('churn', $window_start, $window_end, inputs.plan, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO chi2_rows(
     model, since, until, field, reference_since, reference_until,
@@ -961,9 +962,9 @@ ORDER BY ALL;
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
 -- parameter binning: `reference` for bins at the deciles of the reference, `evidently` for Sturges' rule over
---   both sides where the reference has more than 20 values, else a bin per value, `reference`
--- parameter nulls: whether missing values are a category of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+--   both sides where the reference has more than 20 values, else a bin per value
+-- parameter nulls: whether missing values are a category of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM g_test_rows('churn', $window_start, $window_end, inputs.plan, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO g_test_rows(
     model, since, until, field, reference_since, reference_until,
@@ -998,8 +999,8 @@ ORDER BY ALL;
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
--- parameter nulls: whether missing values are a category of their own, true
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+-- parameter nulls: whether missing values are a category of their own
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM total_variation_rows('churn', $window_start, $window_end, inputs.plan, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO total_variation_rows(
     model, since, until, field, reference_since, reference_until,
@@ -1034,7 +1035,7 @@ ORDER BY ALL;
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 10
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM z_test('churn', $window_start, $window_end, output.value, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO z_test(
     model, since, until, field, reference_since, reference_until,
@@ -1069,7 +1070,7 @@ ORDER BY ALL;
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 1
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM fisher_exact('churn', $window_start, $window_end, output.value, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO fisher_exact(
     model, since, until, field, reference_since, reference_until,
@@ -1104,7 +1105,7 @@ ORDER BY ALL;
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
--- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so, 1
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM barnard_exact('churn', $window_start, $window_end, output.value, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO barnard_exact(
     model, since, until, field, reference_since, reference_until,
@@ -1138,7 +1139,7 @@ ORDER BY ALL;
 -- source: scipy.stats.ttest_1samp
 -- parameter field: a number: a field, `inputs.age`, or any expression over a prediction's columns
 -- parameter expected: the mean that it ought to have
--- parameter min_rows: rows that there must be, else `value` is NULL and `reason` says so, 10
+-- parameter min_rows: rows that there must be, else `value` is NULL and `reason` says so
 -- example: FROM one_sample_t('churn', $window_start, $window_end, inputs.age, 41.5)
 CREATE TEMP MACRO one_sample_t(
     model, since, until, field, expected, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
@@ -1170,7 +1171,7 @@ ORDER BY ALL;
 -- parameter field: a number: a field, `inputs.age`, or any expression over a prediction's columns
 -- parameter expected: the mean that it ought to have
 -- parameter deviation: its standard deviation
--- parameter min_rows: rows that there must be, else `value` is NULL and `reason` says so, 10
+-- parameter min_rows: rows that there must be, else `value` is NULL and `reason` says so
 -- example: FROM one_sample_z('churn', $window_start, $window_end, inputs.age, 41.5, 12.0)
 CREATE TEMP MACRO one_sample_z(
     model, since, until, field, expected, deviation, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
@@ -1202,7 +1203,7 @@ ORDER BY ALL;
 -- source: statsmodels' proportions_ztest(prop_var=expected); Cohen (1988)
 -- parameter field: a condition over a prediction's columns; rows for which it is NULL are left out
 -- parameter expected: the share of rows for which it ought to hold
--- parameter min_rows: rows that there must be, else `value` is NULL and `reason` says so, 10
+-- parameter min_rows: rows that there must be, else `value` is NULL and `reason` says so
 -- example: FROM one_proportion('churn', $window_start, $window_end, output.value = 'yes', 0.12)
 CREATE TEMP MACRO one_proportion(
     model, since, until, field, expected, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
@@ -1235,9 +1236,9 @@ ORDER BY ALL;
 -- source: Evidently's choice of methods and thresholds
 -- parameter reference_since: begin of the span that is compared with
 -- parameter reference_until: its end, exclusive
--- parameter samples: most values of a side that are looked at where they are numbers, as in ks_test, 10000
--- parameter min_effect: effect size that a test must have, 0.1; 0: none
--- parameter min_rows: labels that each side must have, else `value` is NULL and `reason` says so, 100
+-- parameter samples: most values of a side that are looked at where they are numbers, as in ks_test
+-- parameter min_effect: effect size that a test must have; 0: none
+-- parameter min_rows: labels that each side must have, else `value` is NULL and `reason` says so
 -- example: FROM label_drift('churn', $window_start, $window_end, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO label_drift(
     model, since, until, reference_since, reference_until, segments := {'segment': 'all'}, every := NULL,
@@ -1375,12 +1376,12 @@ ORDER BY ALL;
 -- parameter method: one for all fields that it suits: psi, js_distance, kl_divergence, hellinger,
 --   total_variation, wasserstein_binned, ks_binned, chi2, g_test, z_test; chosen by field unless told
 -- parameter threshold: of the method; 0.1 for distances and g_test, 0.05 for other tests unless told
--- parameter significance: adjusted probability that a distance's difference must be below, 0.05; 1: none
--- parameter adjust: whether probabilities are adjusted for the number of fields, true
--- parameter min_effect: effect size that a test must have, 0.1; 0: none
--- parameter bins: ranges that numbers are put together in by psi, js_distance and the like, 10; NULL: all
--- parameter nulls: whether missing values are a bin of their own, true
--- parameter min_rows: rows that each side must have, else there is no verdict and `reason` says so, 100
+-- parameter significance: adjusted probability that a distance's difference must be below; 1: none
+-- parameter adjust: whether probabilities are adjusted for the number of fields
+-- parameter min_effect: effect size that a test must have; 0: none
+-- parameter bins: ranges that numbers are put together in by psi, js_distance and the like; NULL: all
+-- parameter nulls: whether missing values are a bin of their own
+-- parameter min_rows: rows that each side must have, else there is no verdict and `reason` says so
 -- example: FROM drift('churn', $window_start, $window_end, reference := 'train', fields := 'inputs.*')
 CREATE TEMP MACRO drift(
     model, since, until, reference := NULL, reference_since := NULL, reference_until := NULL, fields := '*',
@@ -1411,7 +1412,7 @@ ORDER BY ALL;
 -- parameter reference: name of the reference; without it the newest of the role `drift`
 -- parameter reference_since: begin of a span to compare with instead of a stored reference
 -- parameter reference_until: its end, exclusive
--- parameter fields: which fields, as a pattern, `inputs.*`
+-- parameter fields: which fields, as a pattern
 -- parameter segment: as in drift
 -- parameter method: as in drift
 -- parameter threshold: as in drift
@@ -1421,9 +1422,9 @@ ORDER BY ALL;
 -- parameter bins: as in drift
 -- parameter nulls: as in drift
 -- parameter min_rows: as in drift
--- parameter share: from which on the model's input as a whole drifted, 0.5
--- parameter weighted: whether `value` is the weighted share, where importances are known, false
--- parameter top: how many fields `top_fields` has at most, 5
+-- parameter share: from which on the model's input as a whole drifted
+-- parameter weighted: whether `value` is the weighted share, where importances are known
+-- parameter top: how many fields `top_fields` has at most
 -- example: FROM dataset_drift('churn', $window_start, $window_end, reference := 'train', weighted := true)
 CREATE TEMP MACRO dataset_drift(
     model, since, until, reference := NULL, reference_since := NULL, reference_until := NULL, fields := 'inputs.*',
