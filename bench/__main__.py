@@ -17,6 +17,7 @@ NAMES = (
     "latency",
     "overload",
     "restart",
+    "false_alarms",
 )
 
 

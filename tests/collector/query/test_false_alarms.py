@@ -1,0 +1,31 @@
+"""The rule for drift on its page: how it fares where chance alone moves things, and where something did."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    """The benchmark of the same name, smaller."""
+    spec = importlib.util.spec_from_file_location("false_alarms", ROOT / "bench/false_alarms.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_drift_is_noticed_and_chance_is_not(bench: ModuleType) -> None:
+    """Of 40 quiet weeks with 50 fields none is told of, of 20 moves of half a deviation every one is."""
+    quiet, eager = bench.simulate(
+        1000, 1500, (bench.VARIANTS[0], bench.VARIANTS[-1]), weeks=40, planted=20, references=2, seed=3
+    )
+    assert (quiet.weeks, quiet.false, quiet.pairs, quiet.noticed) == (40, 0, 20, 20)
+    assert eager.false > 20  # without what keeps it quiet
