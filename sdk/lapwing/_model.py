@@ -11,6 +11,13 @@ from lapwing._record import encode_model
 Task = Literal["classification", "regression", "ranking"]
 FeatureType = Literal["number", "category", "text", "embedding", "time"]
 
+_ROLES: Final = (
+    semconv.ROLE_PREDICTION,
+    semconv.ROLE_SCORE,
+    semconv.ROLE_SCORES,
+    semconv.ROLE_ITEMS,
+    semconv.BODY_LABEL,
+)
 _TASKS: Final = ("classification", "regression", "ranking")
 _FEATURE_TYPES: Final = ("number", "category", "text", "embedding", "time")
 _COLUMNS: Final = ("version", "stage", "environment", "service", "variant", "upstream", "fallback")
@@ -42,7 +49,7 @@ def declared(said: Mapping[str, Any]) -> dict[str, object]:
         ValueError: A value is not allowed.
     """
     values = {name: value for name, value in said.items() if value is not None}
-    roles = {name: _role(name, values[name]) for name in semconv.MODEL_ROLES if name in values}
+    roles = {name: _role(name, values[name]) for name in _ROLES if name in values}
     readers: dict[str, Callable[[Any], object]] = {
         "task": _task,
         "positive_class": _class,

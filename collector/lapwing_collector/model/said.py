@@ -3,7 +3,7 @@
 import math
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from lapwing import semconv
 from lapwing_collector.model.description import (
@@ -15,6 +15,13 @@ from lapwing_collector.model.description import (
     is_segment,
 )
 
+_ROLES: Final = (
+    semconv.ROLE_PREDICTION,
+    semconv.ROLE_SCORE,
+    semconv.ROLE_SCORES,
+    semconv.ROLE_ITEMS,
+    semconv.BODY_LABEL,
+)
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
@@ -23,8 +30,7 @@ def said(body: object) -> ModelDescription:
     given = body if isinstance(body, dict) else {}
     roles = _mapping(given.get(semconv.BODY_ROLES))
     found: dict[str, Any] = {
-        role: _field(roles.get(role), "label" if role == semconv.BODY_LABEL else "output")
-        for role in semconv.MODEL_ROLES
+        role: _field(roles.get(role), "label" if role == semconv.BODY_LABEL else "output") for role in _ROLES
     }
     found |= {
         "task": _one_of(Task, given.get("task")),
