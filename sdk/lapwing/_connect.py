@@ -101,6 +101,43 @@ class Connection:
         """
         return Rows(self._lake.answer(query, {name: _plain(value) for name, value in parameters.items()}))
 
+    def set_reference(
+        self,
+        model: str,
+        name: str,
+        rows: Any = None,
+        *,
+        window: "tuple[datetime, datetime] | None" = None,
+        rolling: str | None = None,
+        same_hours: str | None = None,
+        role: str = "drift",
+    ) -> int:
+        """Keep what a model is compared with, as a new version of the reference `name`; its number.
+
+            lapwing.connect("lapwing-data").set_reference("churn", "train", frame)
+
+        One of `rows`, `window`, `rolling` and `same_hours` says what it is.
+
+        Args:
+            model: The model.
+            name: What to call the reference.
+            rows: A pandas or Polars DataFrame or an Arrow table, a row per prediction, its columns named by
+                the fields.
+            window: Production between two times; the last is left out. A time without a zone is UTC.
+            rolling: Always what came in so much time before: `28d`.
+            same_hours: Always the same hours of the week in so many weeks before: `4w`.
+            role: What it is for: `drift`, or `conditions` of rules.
+
+        Raises:
+            QueryError: It cannot be set, or the lake is not a folder on this machine.
+            ModuleNotFoundError: pyarrow is missing; the message says what to install.
+        """
+        if sum(each is not None for each in (rows, window, rolling, same_hours)) != 1:
+            raise QueryError("say what the reference is: one of rows, window, rolling and same_hours")
+        spans = None if window is None else tuple(_plain(moment).isoformat() for moment in window)
+        wanted = {"window": spans, "rolling": rolling, "same_hours": same_hours, "role": role}
+        return self._lake.set_reference(model, name, None if rows is None else _as_arrow(rows), wanted)
+
     def close(self) -> None:
         """Let go of the lake."""
         self._lake.close()
@@ -162,6 +199,10 @@ def _tls(*files: str | None) -> "ssl.SSLContext":
 class _Lake(Protocol):
     def answer(self, query: str, parameters: Mapping[str, Any]) -> "pa.Table": ...
 
+    def set_reference(
+        self, model: str, name: str, rows: "pa.Table | None", wanted: Mapping[str, Any]
+    ) -> int: ...
+
     def close(self) -> None: ...
 
 
@@ -207,6 +248,13 @@ class _Http:
                 f"{self._url} gives no answer: {type(error).__name__}: {error}", "unreachable"
             ) from error
 
+    def set_reference(self, *_: object) -> int:
+        raise QueryError(
+            "references are set on the machine of the data directory: connect to its folder, or call "
+            "`lapwing reference set` there",
+            "query-refused",
+        )
+
     def close(self) -> None:
         self._connections.clear()
 
@@ -224,6 +272,7 @@ class _Folder:
                 f"reading a folder needs the collector: pip install 'lapwing[collector]' ({missing})",
                 name=missing.name,
             ) from missing
+        self._folder = folder
         self._failed: type[Exception] = LapwingError
         try:
             self._asking = Asking.over_folder(folder)
@@ -235,6 +284,14 @@ class _Folder:
         try:
             with self._answer(query, parameters, whole=True) as answer:
                 return answer.table()
+        except self._failed as error:
+            raise _query_error(error) from error
+
+    def set_reference(self, model: str, name: str, rows: "pa.Table | None", wanted: Mapping[str, Any]) -> int:
+        from lapwing_collector.app.keeping import set_reference_in  # noqa: PLC0415  # whoever only asks
+
+        try:
+            return set_reference_in(self._folder, model, name, rows, **wanted)
         except self._failed as error:
             raise _query_error(error) from error
 
@@ -292,6 +349,15 @@ def _as_json(name: str, value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"parameter {name}: expected text, a number, a time or a list of these, not {value!r}")
+
+
+def _as_arrow(rows: Any) -> "pa.Table":
+    pa = _pyarrow()
+    if isinstance(rows, pa.Table):
+        return rows
+    if hasattr(rows, "to_arrow"):  # Polars
+        return rows.to_arrow()
+    return pa.Table.from_pandas(rows, preserve_index=False)
 
 
 def _numbers(table: "pa.Table") -> "pa.Table":

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from lapwing_collector.app import references
 from lapwing_collector.app.backup import restore_backup
 from lapwing_collector.app.directory import DataDirectory
-from lapwing_collector.app.maintenance import Maintenance, Tell
+from lapwing_collector.app.maintenance import Maintenance, Tell, tell_nobody
 from lapwing_collector.app.owner_socket import Order, ask_owner
 from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.profiling import PROFILING
@@ -170,6 +171,38 @@ def set_reference(
             wanted |= {"policy": policy, "source": "policy"}
         Wanted.of(wanted)
         return _do("set-reference", wanted, settings, tell, make=True)
+
+
+def set_reference_in(
+    folder: Path,
+    model: str,
+    name: str,
+    rows: pa.Table | None,
+    *,
+    window: tuple[str, str] | None,
+    rolling: str | None,
+    same_hours: str | None,
+    role: str,
+) -> int:
+    """Keep a reference in the data directory `folder`, for `lapwing.connect`; its version.
+
+    Raises:
+        LapwingError: It is no reference, or cannot be kept now.
+    """
+    policy = references.rolling(rolling) if rolling is not None else None
+    policy = references.same_hours(same_hours) if same_hours is not None else policy
+    done = set_reference(
+        None,
+        {"data": folder},
+        tell_nobody,
+        model=model,
+        name=name,
+        rows=rows,
+        window=window,
+        policy=policy,
+        role=role,
+    )
+    return int(done["version"])
 
 
 def remove_reference(

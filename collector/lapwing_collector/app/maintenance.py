@@ -206,6 +206,8 @@ class Maintenance:
                 )
             finally:  # a commit that seems to fail may have taken place
                 self._lake.forget(target)
+            if self._upkeep.freezing is not None and target.schema == "predictions_all":
+                self._upkeep.freezing.renew(model, table, name, self._now())
         logger.info("%s of %s is %s now", name, target.sql, kind, extra={"action": "retyped", **asdict(done)})
         return asdict(done)
 

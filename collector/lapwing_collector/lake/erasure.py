@@ -159,6 +159,9 @@ def remaining_in_lake(catalog: Catalog, rewriter: Rewriter, subject: Subject) ->
     for table in (predictions, labels):
         if table is not None:
             found += [str(file) for file in unknown_files(catalog, table)]
+    for path, value in subject.values:
+        if catalog.rows(statement("bins_that_name"), [subject.table, path, value])[0][0]:
+            found.append(f"the bins of {path}, where the value is a category that others may have, too")
     return found
 
 

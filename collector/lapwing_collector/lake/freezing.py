@@ -105,6 +105,23 @@ class Freezing:
         with self._catalog.exclusive():
             return self._profiles.binnings(table)
 
+    def renew(self, model: str, table: str, field: str, at: datetime, pause: Pause = no_pause) -> None:
+        """Make the bins of a field anew, whose values have another type now, and count all rows in them.
+
+        What was counted in the old bins stays; a field that has none is left alone.
+
+        Raises:
+            ConflictError: Files left the table while they were read.
+            OSError: The disk is full, or refuses.
+            duckdb.Error: A file cannot be read, or the catalog refuses.
+        """
+        if field not in self.binnings(table):
+            return
+        sample = self._sample(TableName("predictions_all", table), [field])
+        made = self._profiles.profiling.freeze(sample, f"{table}@{at.isoformat()}", ())
+        if made:
+            self.begin(NewBins(model, table, made, (), "rows", at), pause=pause)
+
     def begin(
         self, new: NewBins, rows: Mapping[str, pa.Table] | None = None, pause: Pause = no_pause
     ) -> None:

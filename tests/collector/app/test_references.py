@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import lapwing
 from helpers.batches import START, labels, predictions
 from lapwing_collector.app.keeping import remove_reference, set_reference
 from lapwing_collector.app.maintenance import tell_nobody
@@ -213,6 +215,27 @@ def test_policies_reach_back_by_hours_or_whole_weeks(make: Any, span: str) -> No
     """Profiles know hours, and weeks are what hours of the week come back in."""
     with pytest.raises(ConfigError):
         make(span)
+
+
+def test_python_sets_references_of_tables(tmp_path: Path, frame: pd.DataFrame) -> None:
+    """A DataFrame of pandas or Polars, or an Arrow table, by the folder of the lake."""
+    Lake.open(tmp_path / "lake").close()
+    with lapwing.connect(tmp_path) as lake:
+        versions = [
+            lake.set_reference("churn", "train", rows)
+            for rows in (frame, pl.from_pandas(frame), pa.Table.from_pandas(frame))
+        ]
+        assert versions == [1, 2, 3]
+        assert lake.set_reference("churn", "lately", rolling="28d") == 1
+        counted = list(
+            lake.sql("SELECT version, counts FROM reference_bins WHERE field = 'inputs.visits' ORDER BY 1")
+        )
+        assert len({tuple(row["counts"]) for row in counted}) == 1
+        assert len(counted) == 3
+        with pytest.raises(lapwing.QueryError, match="one of rows"):
+            lake.set_reference("churn", "train")
+        with pytest.raises(lapwing.QueryError, match="whole weeks"):
+            lake.set_reference("churn", "train", same_hours="10d")
 
 
 def test_columns_find_their_fields(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from helpers.flaky import make_flaky
 from lapwing_collector.app.poison import find_refused
 from lapwing_collector.app.profiling import PROFILING
 from lapwing_collector.lake import Lake, Progress, profiles
+from lapwing_collector.lake.erasure import Subject, erase, remaining_in_lake
 from lapwing_collector.lake.files import TableName, table_files
 from lapwing_collector.lake.retention import Keep, Retention
 from lapwing_collector.lake.upkeep import Upkeep
@@ -373,6 +374,34 @@ def test_profiles_outlive_the_rows_that_they_count(lake: Lake, upkeep: Upkeep) -
         del plan[: upkeep.remove(plan)]
     [(first,)] = lake.catalog.rows("SELECT min(time) FROM profiles")
     assert first == START + timedelta(hours=5)
+
+
+def test_bins_are_made_anew_for_a_field_of_another_type(lake: Lake, upkeep: Upkeep) -> None:
+    """All rows are counted in the new ones, which are in use from then on; the old counts stay."""
+    traffic = Traffic(lake)
+    traffic.flush(1_000)
+    upkeep.freeze_next(NOW)
+    before = lake.catalog.rows("SELECT sum(list_sum(counts)) FROM profiles WHERE field = 'inputs.plan'")
+    assert upkeep.freezing is not None
+    upkeep.freezing.renew("m", "m", "inputs.plan", NOW + timedelta(days=1))
+    upkeep.freezing.renew("m", "m", "inputs.unknown", NOW + timedelta(days=1))
+    traffic.flush(100)
+    counted = lake.catalog.rows(
+        "SELECT binning_id, sum(list_sum(p.counts)) FROM profiles AS p JOIN binnings AS b USING (binning_id) "
+        "WHERE p.field = 'inputs.plan' GROUP BY ALL ORDER BY any_value(b.created_at)"
+    )
+    assert [rows for _, rows in counted] == [before[0][0], 1_100]
+
+
+def test_an_erasure_tells_of_a_category_that_names_the_subject(lake: Lake, upkeep: Upkeep) -> None:
+    """Its rows are gone; that the value has a bin of its own is said, for somebody to judge."""
+    traffic = Traffic(lake)
+    traffic.flush(1_000)
+    upkeep.freeze_next(NOW)
+    for value, told in (("team", 1), ("nobody", 0)):
+        subject = Subject("m", values=(("inputs.plan", value),))
+        erase(lake.catalog, upkeep.rewriter, subject)
+        assert len(remaining_in_lake(lake.catalog, upkeep.rewriter, subject)) == told
 
 
 DIES = """

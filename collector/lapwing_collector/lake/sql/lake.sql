@@ -91,6 +91,9 @@ FROM binnings
 WHERE table_name IN ($tables)
 QUALIFY row_number() OVER (PARTITION BY table_name, field ORDER BY created_at DESC, binning_id) = 1;
 
+-- name: bins_that_name
+SELECT count(*) FROM binnings WHERE table_name = $$1 AND field = $$2 AND list_contains(categories, $$3);
+
 -- name: description_of
 SELECT description FROM model_descriptions WHERE table_name = $table ORDER BY described_at DESC LIMIT 1;
 
