@@ -178,6 +178,38 @@ def rules_run(  # noqa: PLR0917  # each is an option
     show(done, as_json=as_json)
 
 
+@rules_app.command("generate")
+def rules_generate(  # noqa: PLR0917  # each is an option
+    model: Annotated[str, typer.Argument(help="The model.")],
+    reference: Annotated[str, typer.Option("--reference", help="What it is expected to be like.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A new rule file; standard output by default.")
+    ] = None,
+    interval: Annotated[str, typer.Option("--interval", help="How often to look.")] = "1h",
+    window: Annotated[str, typer.Option("--window", help="How far back to look.")] = "1d",
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Write rules that expect of a model what its reference says: ranges, categories, drift, and more."""
+    from lapwing_collector.app.asking import Asking
+    from lapwing_collector.app.generating import generate_rules
+    from lapwing_collector.app.models import asking_rows
+    from lapwing_collector.cli.output import write_text
+    from lapwing_collector.errors import ConfigError
+
+    with Asking.over(config, {"data": data}) as asking:
+        text = generate_rules(asking_rows(asking), model, reference, interval=interval, window=window)
+    if output is None:
+        write_text(text)
+        return
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigError(f"{output}: {error.strerror}") from error
+    typer.echo(f"{output}: rules for {model} by its reference {reference}")
+
+
 @rules_app.command("explain")
 def rules_explain(
     rule: Annotated[str, typer.Argument(help="The rule, as group/name, or its name alone.")],

@@ -14,6 +14,7 @@ from lapwing_collector.rules.evaluate import (
     rule_deleted,
 )
 from lapwing_collector.rules.file import load_rules, merge_rules
+from lapwing_collector.rules.generate import ReferenceField, rules_from
 from lapwing_collector.rules.query import (
     ALL_KNOWN,
     Query,
@@ -33,6 +34,7 @@ __all__ = [
     "Query",
     "QueryFailure",
     "Readiness",
+    "ReferenceField",
     "Rows",
     "Rule",
     "Skipped",
@@ -49,6 +51,7 @@ __all__ = [
     "readiness",
     "rows_from",
     "rule_deleted",
+    "rules_from",
     "wait_query",
     "window_of",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -13,7 +14,10 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from helpers.batches import labels, predictions
 from helpers.metrics import END, START, Measured
+from helpers.query_lake import readers
+from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.model.description import ModelDescription, Task
 from lapwing_collector.query.library import METRICS
 
@@ -258,6 +262,31 @@ def test_what_is_undefined_is_null(measured: Measured, name: str) -> None:
                 assert np.isfinite([each for each in row.values() if isinstance(each, float)]).all()
                 if row["value"] is not None:
                     assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1
+
+
+def test_it_works_in_the_sandbox(tmp_path: Path, tumours: Sample) -> None:
+    """A query process sorts, ranks and calibrates scores within the bounds of its memory."""
+    times = [START + timedelta(seconds=at) for at in range(len(tumours.score))]
+    made = [
+        {"prediction_id": str(at), "time": time, "output.value": score >= 0.5, "output.score": score}
+        for at, (time, score) in enumerate(zip(times, tumours.score.tolist(), strict=True))
+    ]
+    told = [
+        {"prediction_id": str(at), "time": time, "prediction_time": time, "label": truth}
+        for at, (time, truth) in enumerate(zip(times, tumours.truth.tolist(), strict=True))
+    ]
+    lake = Lake.open(tmp_path / "lake")
+    lake.flush([predictions("tumours", made)], [], Progress(1, 0))
+    lake.flush([labels("tumours", told)], [], Progress(2, 0))
+    lake.close()
+    with readers(tmp_path / "lake") as there, there.pool() as pool:
+        rows = pool.run(
+            call("estimated_performance"), {"since": tumours.time, "until": tumours.until}, 60
+        ).to_pylist()
+    area = next(row for row in rows if row["metric"] == "roc_auc")
+    now = tumours.now
+    assert area["realized"] == pytest.approx(metrics.roc_auc_score(tumours.truth[now], tumours.score[now]))
+    assert area["low"] < area["value"] < area["high"]
 
 
 def test_methods_are_told(measured: Measured, tumours: Sample) -> None:
