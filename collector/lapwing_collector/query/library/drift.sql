@@ -750,8 +750,8 @@ ORDER BY ALL;
 -- group: drift
 -- needs:
 -- summary: Population stability index of a field, from its values. Drift from 0.1 on. Numbers are binned, see
---   `binning`; texts and booleans have a bin per value. `effect_size` is Cramér's V as if both sides were of
---   one size.
+--   `binning`, and missing ones left out; texts and booleans have a bin per value. `effect_size` is Cramér's V
+--   as if both sides were of one size.
 -- formula: sum((p - q) * ln(p / q)), no share less than 1e-4; with `evidently`, empty bins as 1e-4, or as a
 --   millionth of the least share where that is less than 1e-4
 -- source: Evidently's psi
@@ -792,8 +792,8 @@ ORDER BY ALL;
 -- group: drift
 -- needs:
 -- summary: Jensen-Shannon distance of a field, from its values. Drift from 0.1 on. Numbers are binned, see
---   `binning`; texts and booleans have a bin per value. `effect_size` is Cramér's V as if both sides were of
---   one size.
+--   `binning`, and missing ones left out; texts and booleans have a bin per value. `effect_size` is Cramér's V
+--   as if both sides were of one size.
 -- formula: as js_distance
 -- source: scipy.spatial.distance.jensenshannon; Evidently's jensenshannon
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
@@ -833,8 +833,8 @@ ORDER BY ALL;
 -- group: drift
 -- needs:
 -- summary: Kullback-Leibler divergence of a field, from its values. Drift from 0.1 on. Numbers are binned, see
---   `binning`; texts and booleans have a bin per value. `effect_size` is Cramér's V as if both sides were of
---   one size.
+--   `binning`, and missing ones left out; texts and booleans have a bin per value. `effect_size` is Cramér's V
+--   as if both sides were of one size.
 -- formula: sum(p * ln(p / q)), filled as in psi_rows, then made to add up to 1
 -- source: scipy.stats.entropy; Evidently's kl_div
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
@@ -874,8 +874,8 @@ ORDER BY ALL;
 -- group: drift
 -- needs:
 -- summary: Hellinger distance of a field, from its values. Drift from 0.1 on. Numbers are binned, see
---   `binning`; texts and booleans have a bin per value. `effect_size` is Cramér's V as if both sides were of
---   one size.
+--   `binning`, and missing ones left out; texts and booleans have a bin per value. `effect_size` is Cramér's V
+--   as if both sides were of one size.
 -- formula: sqrt(1 - sum(sqrt(p * q))); with `evidently`, edges are made of the different values
 -- source: Evidently's hellinger
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
