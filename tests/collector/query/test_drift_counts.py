@@ -231,6 +231,22 @@ def test_a_constant_that_changes_is_far_away(model: Profiled) -> None:
     assert values(model, "drift")["x"]["drifted"] == 1
 
 
+def test_numbers_too_large_to_square(model: Profiled) -> None:
+    """They fail alone, with a reason; what goes by ranks and shares works."""
+    large, usual = drawn(1)["normal"] * 1e200, drawn(2)["normal"]
+    for field, seen in (("large", large), ("usual", usual)):
+        model.bins(field, seen)
+    with np.errstate(over="ignore"):
+        model.keep({"large": large, "usual": usual})
+        model.count({"large": large * 2, "usual": usual})
+    for metric in ("wasserstein_binned", "mean_shift", "drift"):
+        found = values(model, metric)
+        assert (found["large"]["value"], found["usual"]["value"]) == (None, pytest.approx(0, abs=1e-9))
+        assert (found["large"]["reason"] is None, found["usual"]["reason"]) == (False, None)
+    assert values(model, "ks_binned")["large"]["value"] < 1e-9
+    assert values(model, "psi")["large"]["value"] > 0.25
+
+
 def test_mean_shift_is_welchs(model: Profiled) -> None:
     """From sums alone come Cohen's d and the probability that scipy finds in the values."""
     seen, now = drawn(1)["normal"], drawn(2, 700)["normal"] * 1.5 + 0.1

@@ -262,6 +262,11 @@ def test_tests_without_a_reference(measured: Measured) -> None:
     found = measured.row("FROM one_proportion('m', $b, $c, inputs.yes, 0.2)", **span)
     z = (share - 0.2) / math.sqrt(0.2 * 0.8 / 604)
     assert (found["statistic"], found["value"]) == pytest.approx((z, 2 * stats.norm.sf(abs(z))))
+    for call in ("t('m', $b, $c, inputs.constant, 1.0)", "z('m', $b, $c, inputs.constant, 1.0, 0)"):
+        constant = measured.row(f"FROM one_sample_{call}", **span)
+        assert (constant["value"], constant["reason"]) == (None, "nothing varies")
+    sure = measured.row("FROM one_proportion('m', $b, $c, inputs.constant > 1, 1)", **span)
+    assert (sure["value"], sure["effect_size"], sure["reason"]) == (None, 0, "nothing varies")
     few = measured.row("FROM one_sample_t('m', $b, $c, inputs.x, 0.1, min_rows := 601)", **span)
     assert (few["value"], few["reason"]) == (None, "fewer than 601 rows")
 

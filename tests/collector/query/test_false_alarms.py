@@ -1,6 +1,7 @@
 """The rule for drift on its page: how it fares where chance alone moves things, and where something did."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -29,3 +30,13 @@ def test_drift_is_noticed_and_chance_is_not(bench: ModuleType) -> None:
     )
     assert (quiet.weeks, quiet.false, quiet.pairs, quiet.noticed) == (20, 0, 10, 10)
     assert eager.false > 10  # without what keeps it quiet
+
+
+def test_the_page_tells_what_was_measured() -> None:
+    """The table of the page keeps what is promised, from 1 000 rows a week on."""
+    page = (ROOT / "docs/drift.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\d ]+) \| ([\d ]+) \| ([\d.]+) % \| ([\d.]+) % \|$", page, re.MULTILINE)
+    assert len(rows) == 8
+    for _, size, false, noticed in rows:
+        assert float(false) <= 1
+        assert float(noticed) >= 99 or int(size.replace(" ", "")) < 1000

@@ -93,7 +93,8 @@ def wasserstein(
     for rows, (seen, now, at) in _pairs(reference, current, edges, longer=(0, 0, 3)):
         gone = _gone(seen, now)
         known = {name: numbers[rows] for name, numbers in moments.items()}
-        moved = _moved(seen[:, 2:], now[:, 2:], at, known)
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers near the largest there is
+            moved = _moved(seen[:, 2:], now[:, 2:], at, known)
         value[rows] = np.where(np.isnan(moved), gone, moved + gone)
         value[rows[(seen.sum(axis=1) == 0) | (now.sum(axis=1) == 0)]] = np.nan
     return _nullable(value)
@@ -175,7 +176,8 @@ def _moved(seen: Floats, now: Floats, edges: Floats, known: dict[str, Floats]) -
     variance = _quotient(known["reference_sum_squares"], n) - mean**2
     precise = variance > _PRECISION * mean**2
     deviation = np.sqrt(np.where(precise, variance, _binned_variance(_shares(seen), at)))
-    moved: Floats = way / np.fmax(deviation, LEAST_DEVIATION)
+    moved: Floats = way / np.maximum(deviation, LEAST_DEVIATION)
+    moved[~np.isfinite(moved) | np.isinf(deviation)] = np.inf  # squares are too large to tell
     return np.where((n > 0) & (m > 0), moved, np.nan)
 
 

@@ -357,7 +357,7 @@ SELECT
     lapwing_ks_counts(c.reference_counts, c.counts).effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
-    c.reason
+    coalesce(c.reason, CASE WHEN value IS NULL THEN 'the values are too large' END) AS reason
 FROM lapwing_counted(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, nulls,
     min_rows
@@ -397,7 +397,7 @@ SELECT
     abs(lapwing_mean_shift(c.reference_moments, c.moments, c.reference_counts, c.counts).value) AS effect_size,
     c.sample_count,
     c.reference_count,
-    c.reason
+    coalesce(c.reason, CASE WHEN value IS NULL THEN 'the values do not vary, or are too large' END) AS reason
 FROM lapwing_counted(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, nulls,
     min_rows
@@ -1154,7 +1154,7 @@ SELECT
     value AS p_value,
     lapwing_number(abs(o.way) / o.deviation) AS effect_size,
     o.sample_count,
-    o.reason
+    coalesce(o.reason, CASE WHEN value IS NULL THEN 'nothing varies' END) AS reason
 FROM lapwing_one_side(
     model, since, until, lapwing_measure(field), expected, segments, every, as_of, stage, min_rows
 ) AS o
@@ -1186,7 +1186,7 @@ SELECT
     value AS p_value,
     lapwing_number(abs(o.way) / nullif(deviation::DOUBLE, 0)) AS effect_size,
     o.sample_count,
-    o.reason
+    coalesce(o.reason, CASE WHEN value IS NULL THEN 'nothing varies' END) AS reason
 FROM lapwing_one_side(
     model, since, until, lapwing_measure(field), expected, segments, every, as_of, stage, min_rows
 ) AS o
@@ -1216,9 +1216,12 @@ SELECT
     lapwing_normal_p(o.way / nullif(sqrt(expected * (1 - expected) / o.sample_count), 0)) AS value,
     lapwing_number(o.way / nullif(sqrt(expected * (1 - expected) / o.sample_count), 0)) AS statistic,
     value AS p_value,
-    lapwing_number(abs(2 * asin(sqrt(o.way + expected)) - 2 * asin(sqrt(expected)))) AS effect_size,
+    abs(
+        2 * asin(sqrt(CASE WHEN o.way IS NOT NULL THEN greatest(0.0, least(1.0, o.way + expected)) END))
+        - 2 * asin(sqrt(expected))
+    ) AS effect_size,
     o.sample_count,
-    o.reason
+    coalesce(o.reason, CASE WHEN value IS NULL THEN 'nothing varies' END) AS reason
 FROM lapwing_one_side(
     model, since, until, (field)::BOOLEAN::INTEGER::DOUBLE, expected, segments, every, as_of, stage, min_rows
 ) AS o
