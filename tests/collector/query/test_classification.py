@@ -23,6 +23,16 @@ from lapwing_collector.query.library import METRICS
 SPAN = {"since": START, "until": END}
 NAMES = [name for name, metric in METRICS.items() if metric.group == "classification"]
 BINARY = ModelDescription(task=Task.CLASSIFICATION, positive_class="malignant", threshold=0.5)
+KINDS = [
+    "precision_score",
+    "roc_auc",
+    "log_loss",
+    "calibration",
+    "class_balance",
+    "threshold_table",
+    "gain_curve",
+]
+"""One metric of each way to compute them."""
 TIGHT = {"rel": 1e-9, "abs": 1e-12}
 
 
@@ -101,7 +111,6 @@ RATIOS = {
     "precision_score()": metrics.precision_score,
     "recall_score()": metrics.recall_score,
     "f_beta()": metrics.f1_score,
-    "f_beta(beta := 0.5)": lambda *args, **kwargs: metrics.fbeta_score(*args, beta=0.5, **kwargs),
     "f_beta(beta := 2)": lambda *args, **kwargs: metrics.fbeta_score(*args, beta=2, **kwargs),
 }
 
@@ -157,7 +166,7 @@ def test_specificity(measured: Measured, tumours: Sample, wines: Sample) -> None
     assert row["value"] == pytest.approx(np.mean(each), **TIGHT)
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.77, 1.1])
+@pytest.mark.parametrize("threshold", [0.0, 0.77, 1.1])
 def test_another_threshold(measured: Measured, tumours: Sample, threshold: float) -> None:
     """Scores from the threshold on count as predictions of the positive class."""
     positive, truth = tumours.scores[:, 0] >= threshold, tumours.truth == "malignant"
@@ -198,9 +207,16 @@ def test_intervals_of_shares_are_wilsons(measured: Measured, tumours: Sample) ->
         assert row["sample_count"] == n
 
 
-@pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
 @pytest.mark.parametrize(
-    "metric", ["precision_score()", "f_beta(beta := 2)", "specificity()", "recall_score()"]
+    ("metric", "average"),
+    [
+        ("precision_score()", "macro"),
+        ("precision_score()", "weighted"),
+        ("f_beta(beta := 2)", "weighted"),
+        ("specificity()", "macro"),
+        ("specificity()", "micro"),
+        ("recall_score()", "micro"),
+    ],
 )
 def test_intervals_of_averages_are_as_wide_as_resampling_says(
     measured: Measured, wines: Sample, metric: str, average: str
@@ -432,7 +448,7 @@ def apart(measured: Measured, tumours: Sample) -> None:
     measured.put("apart", rows, tumours.labels(), BINARY)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINDS)
 def test_segments_and_windows_are_rows_taken_apart(
     measured: Measured, tumours: Sample, apart: None, name: str
 ) -> None:
@@ -533,7 +549,7 @@ def test_what_odd_windows_have(
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINDS)
 def test_an_empty_window_has_no_row(measured: Measured, tumours: Sample, name: str) -> None:
     """Where nothing was predicted, nothing is said."""
     later = END + timedelta(days=1)
@@ -580,7 +596,7 @@ def test_probabilities_have_to_be_known(measured: Measured) -> None:
         measured.rows(call("roc_auc()", "bare"), **SPAN)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     rows=st.lists(
         st.tuples(

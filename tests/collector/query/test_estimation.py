@@ -242,7 +242,7 @@ def test_segments_and_windows_are_rows_taken_apart(measured: Measured, tumours: 
 def test_what_is_undefined_is_null(measured: Measured, name: str) -> None:
     """Past labels of one class, and scores that are infinite, missing or the same, give no error or NaN."""
     past = [(0.2, "x"), (float("inf"), "x"), (float("-inf"), "y"), (0.7, "x"), (None, "x"), (0.2, "y")]
-    for told in (past, [(0.5, "x")] * 3, [(0.5, "y")]):
+    for told in (past, [(0.5, "x")] * 3):
         now = [(score, None) for score in (0.1, 0.4, float("inf"), float("-inf"), float("nan"), None, 9.0)]
         now += [(0.3, "x")]
         both = [*told, *now]

@@ -281,6 +281,11 @@ CREATE TEMP MACRO calibration(
     model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
     weights := 1, confidence := 0.95, bins := 10
 ) AS TABLE
+WITH bounded AS (
+    SELECT b.*, lapwing_wilson(b.observed * b.rows, b.rows, confidence) AS interval
+    FROM lapwing_calibration_bins(model, since, until, segments, every, as_of, stage, weights, bins) AS b
+    WHERE b.n > 0
+)
 SELECT
     unnest(b.labels),
     b.start AS window_start,
@@ -290,13 +295,12 @@ SELECT
     b.bin_end,
     b.predicted,
     b.observed AS value,
-    lapwing_wilson(b.observed * b.rows, b.rows, confidence).low AS low,
-    lapwing_wilson(b.observed * b.rows, b.rows, confidence).high AS high,
+    b.interval.low,
+    b.interval.high,
     b.n AS sample_count,
     b.label_coverage,
     b.label_maturity
-FROM lapwing_calibration_bins(model, since, until, segments, every, as_of, stage, weights, bins) AS b
-WHERE b.n > 0
+FROM bounded AS b
 ORDER BY ALL;
 
 -- name: calibration_error

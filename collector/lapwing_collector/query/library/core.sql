@@ -226,12 +226,14 @@ list_transform(
 )[1];
 
 -- name: lapwing_normal
--- Interval of an estimate by its standard error. NULL if confidence is 0.
+-- Interval of an estimate by its standard error. NULL if confidence is 0. The list is that of `lapwing_wilson`.
 CREATE TEMP MACRO lapwing_normal(estimate, error, confidence) AS
-{
-    'low': lapwing_number(estimate - lapwing_two_sided_z(confidence) * error),
-    'high': lapwing_number(estimate + lapwing_two_sided_z(confidence) * error)
-};
+list_transform(
+    [{'estimate': estimate::DOUBLE, 'reach': lapwing_two_sided_z(confidence) * error}],
+    lambda term: {
+        'low': lapwing_number(term.estimate - term.reach), 'high': lapwing_number(term.estimate + term.reach)
+    }
+)[1];
 
 -- name: lapwing_coverage
 -- Share of predictions that have a label. Aggregates.

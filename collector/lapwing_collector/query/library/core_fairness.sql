@@ -153,7 +153,7 @@ SELECT
     lapwing_window_end(every, w.start, since, until) AS window_end,
     CASE WHEN w.known THEN w.worst.difference END AS value,
     CASE WHEN w.known THEN lapwing_at_least(0, w.worst.low) END AS low,
-    CASE WHEN w.known THEN -lapwing_at_least(-1, -w.worst.high) END AS high,
+    CASE WHEN w.known THEN lapwing_at_most(1, w.worst.high) END AS high,
     w.sample_count,
     w.label_coverage,
     w.label_maturity

@@ -21,6 +21,9 @@ CREATE TEMP MACRO lapwing_mean(x, w) AS
 -- A bound that cannot be below `floor`, where there is one; unknown where the bound is.
 CREATE TEMP MACRO lapwing_at_least(floor, x) AS CASE WHEN x < floor THEN floor ELSE x END;
 
+-- name: lapwing_at_most
+CREATE TEMP MACRO lapwing_at_most(ceiling, x) AS CASE WHEN x > ceiling THEN ceiling ELSE x END;
+
 -- name: lapwing_mean_of
 -- The mean of column `x` by segment and window, as a metric. `rows` is the name of a CTE with labels, start, x, w,
 -- truth and mature; bounds below `floor` cannot be.
@@ -34,16 +37,19 @@ WITH means AS (
         lapwing_maturity(r.mature) AS label_maturity
     FROM query_table(rows) AS r
     GROUP BY r.labels, r.start
+),
+bounded AS (
+    SELECT m.*, lapwing_normal(m.mean.mean, m.mean.error, confidence) AS interval FROM means AS m
 )
 SELECT
-    unnest(m.labels),
-    m.start AS window_start,
-    lapwing_window_end(every, m.start, since, until) AS window_end,
-    m.mean.mean AS value,
-    lapwing_at_least(floor, lapwing_normal(m.mean.mean, m.mean.error, confidence).low) AS low,
-    lapwing_normal(m.mean.mean, m.mean.error, confidence).high AS high,
-    m.mean.n AS sample_count,
-    m.label_coverage,
-    m.label_maturity
-FROM means AS m
+    unnest(b.labels),
+    b.start AS window_start,
+    lapwing_window_end(every, b.start, since, until) AS window_end,
+    b.mean.mean AS value,
+    lapwing_at_least(floor, b.interval.low) AS low,
+    b.interval.high,
+    b.mean.n AS sample_count,
+    b.label_coverage,
+    b.label_maturity
+FROM bounded AS b
 ORDER BY ALL;

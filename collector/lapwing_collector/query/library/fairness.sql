@@ -84,7 +84,7 @@ SELECT
     lapwing_window_end(every, c.start, since, until) AS window_end,
     c.ratio AS value,
     c.ratio * exp(-c.reach) AS low,
-    -lapwing_at_least(-1, -c.ratio * exp(c.reach)) AS high,
+    lapwing_at_most(1, c.ratio * exp(c.reach)) AS high,
     c.sample_count,
     c.label_coverage,
     c.label_maturity

@@ -144,18 +144,21 @@ found AS (
             s.spread
         ) AS error
     FROM groups AS g LEFT JOIN sums AS s ON g.labels = s.labels AND g.start = s.start
+),
+bounded AS (
+    SELECT f.*, lapwing_normal(f.value, f.error, confidence) AS interval FROM found AS f
 )
 SELECT
-    unnest(f.labels),
-    f.start AS window_start,
-    lapwing_window_end(every, f.start, since, until) AS window_end,
-    f.value,
-    lapwing_normal(f.value, f.error, confidence).low AS low,
-    least(lapwing_normal(f.value, f.error, confidence).high, 1 + 0 * f.value) AS high,
-    f.actual.n AS sample_count,
-    f.label_coverage,
-    f.label_maturity
-FROM found AS f
+    unnest(b.labels),
+    b.start AS window_start,
+    lapwing_window_end(every, b.start, since, until) AS window_end,
+    b.value,
+    b.interval.low,
+    lapwing_at_most(1, b.interval.high) AS high,
+    b.actual.n AS sample_count,
+    b.label_coverage,
+    b.label_maturity
+FROM bounded AS b
 ORDER BY ALL;
 
 -- name: max_error
@@ -265,19 +268,22 @@ means AS (
         any_value(g.label_maturity) AS label_maturity
     FROM lapwing_grouped_errors('rows', tail) AS g
     GROUP BY g.labels, g.start, g.side
+),
+bounded AS (
+    SELECT m.*, lapwing_normal(m.mean.mean, m.mean.error, confidence) AS interval FROM means AS m
 )
 SELECT
-    unnest(m.labels),
-    m.start AS window_start,
-    lapwing_window_end(every, m.start, since, until) AS window_end,
-    m.side,
-    m.mean.mean AS value,
-    lapwing_normal(m.mean.mean, m.mean.error, confidence).low AS low,
-    lapwing_normal(m.mean.mean, m.mean.error, confidence).high AS high,
-    m.mean.n AS sample_count,
-    m.label_coverage,
-    m.label_maturity
-FROM means AS m
+    unnest(b.labels),
+    b.start AS window_start,
+    lapwing_window_end(every, b.start, since, until) AS window_end,
+    b.side,
+    b.mean.mean AS value,
+    b.interval.low,
+    b.interval.high,
+    b.mean.n AS sample_count,
+    b.label_coverage,
+    b.label_maturity
+FROM bounded AS b
 ORDER BY ALL;
 
 -- name: error_bias

@@ -28,19 +28,22 @@ WITH counts AS (
         challenger_stage, challenger_version, challenger_variant
     ) AS p
     GROUP BY p.labels, p.start
+),
+bounded AS (
+    SELECT c.*, lapwing_wilson(c.pairs, c.pairs + c.champion_only, confidence) AS interval FROM counts AS c
 )
 SELECT
-    unnest(c.labels),
-    c.start AS window_start,
-    lapwing_window_end(every, c.start, since, until) AS window_end,
-    lapwing_ratio(c.pairs, c.pairs + c.champion_only) AS value,
-    lapwing_wilson(c.pairs, c.pairs + c.champion_only, confidence).low AS low,
-    lapwing_wilson(c.pairs, c.pairs + c.champion_only, confidence).high AS high,
-    c.pairs,
-    c.champion_only,
-    c.challenger_only,
-    c.pairs + c.champion_only AS sample_count
-FROM counts AS c
+    unnest(b.labels),
+    b.start AS window_start,
+    lapwing_window_end(every, b.start, since, until) AS window_end,
+    lapwing_ratio(b.pairs, b.pairs + b.champion_only) AS value,
+    b.interval.low,
+    b.interval.high,
+    b.pairs,
+    b.champion_only,
+    b.challenger_only,
+    b.pairs + b.champion_only AS sample_count
+FROM bounded AS b
 ORDER BY ALL;
 
 -- name: shadow_disagreement
@@ -142,17 +145,20 @@ means AS (
         lapwing_mean(c.x, c.w).mean AS mean_difference
     FROM compared AS c
     GROUP BY c.labels, c.start
+),
+bounded AS (
+    SELECT m.*, lapwing_normal(m.mean.mean, m.mean.error, confidence) AS interval FROM means AS m
 )
 SELECT
-    unnest(m.labels),
-    m.start AS window_start,
-    lapwing_window_end(every, m.start, since, until) AS window_end,
-    m.mean.mean AS value,
-    lapwing_at_least(0, lapwing_normal(m.mean.mean, m.mean.error, confidence).low) AS low,
-    lapwing_normal(m.mean.mean, m.mean.error, confidence).high AS high,
-    m.mean_difference,
-    m.mean.n AS sample_count
-FROM means AS m
+    unnest(b.labels),
+    b.start AS window_start,
+    lapwing_window_end(every, b.start, since, until) AS window_end,
+    b.mean.mean AS value,
+    lapwing_at_least(0, b.interval.low) AS low,
+    b.interval.high,
+    b.mean_difference,
+    b.mean.n AS sample_count
+FROM bounded AS b
 ORDER BY ALL;
 
 -- name: shadow_accuracy_difference
@@ -276,20 +282,23 @@ means AS (
         lapwing_maturity(j.mature) AS label_maturity
     FROM judged AS j
     GROUP BY j.labels, j.start
+),
+bounded AS (
+    SELECT m.*, lapwing_normal(m.mean.mean, m.mean.error, confidence) AS interval FROM means AS m
 )
 SELECT
-    unnest(m.labels),
-    m.start AS window_start,
-    lapwing_window_end(every, m.start, since, until) AS window_end,
-    m.champion,
-    m.challenger,
-    m.mean.mean AS value,
-    lapwing_normal(m.mean.mean, m.mean.error, confidence).low AS low,
-    lapwing_normal(m.mean.mean, m.mean.error, confidence).high AS high,
-    m.mean.n AS sample_count,
-    m.label_coverage,
-    m.label_maturity
-FROM means AS m
+    unnest(b.labels),
+    b.start AS window_start,
+    lapwing_window_end(every, b.start, since, until) AS window_end,
+    b.champion,
+    b.challenger,
+    b.mean.mean AS value,
+    b.interval.low,
+    b.interval.high,
+    b.mean.n AS sample_count,
+    b.label_coverage,
+    b.label_maturity
+FROM bounded AS b
 ORDER BY ALL;
 
 -- name: shadow_loss_difference
@@ -335,18 +344,21 @@ means AS (
         lapwing_maturity(j.mature) AS label_maturity
     FROM judged AS j
     GROUP BY j.labels, j.start
+),
+bounded AS (
+    SELECT m.*, lapwing_normal(m.mean.mean, m.mean.error, confidence) AS interval FROM means AS m
 )
 SELECT
-    unnest(m.labels),
-    m.start AS window_start,
-    lapwing_window_end(every, m.start, since, until) AS window_end,
-    m.champion,
-    m.challenger,
-    m.mean.mean AS value,
-    lapwing_normal(m.mean.mean, m.mean.error, confidence).low AS low,
-    lapwing_normal(m.mean.mean, m.mean.error, confidence).high AS high,
-    m.mean.n AS sample_count,
-    m.label_coverage,
-    m.label_maturity
-FROM means AS m
+    unnest(b.labels),
+    b.start AS window_start,
+    lapwing_window_end(every, b.start, since, until) AS window_end,
+    b.champion,
+    b.challenger,
+    b.mean.mean AS value,
+    b.interval.low,
+    b.interval.high,
+    b.mean.n AS sample_count,
+    b.label_coverage,
+    b.label_maturity
+FROM bounded AS b
 ORDER BY ALL;
