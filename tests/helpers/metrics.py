@@ -49,7 +49,7 @@ class Measured:
         self.connection.execute("USE lake")
         self.connection.execute(statement("system_tables"))
         self.connection.execute(statement("system_views"))
-        load(self.connection)
+        self._loaded: set[str] = set()
 
     def put(
         self,
@@ -138,6 +138,7 @@ class Measured:
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a query that may call metrics, as dicts."""
         prepare(self.connection, calls_in(self.connection, sql))
+        load(self.connection, [sql], self._loaded)
         return self.connection.execute(sql, parameters).to_arrow_table().to_pylist()
 
     def row(self, sql: str, **parameters: Any) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Session:
         self._files = files
         # Rules bring the same SQL for every slot; only its parameters differ.
         self._check_once = lru_cache(_REMEMBERED)(self._check)
-        self._has_library = False
+        self._loaded: set[str] = set()
 
     @classmethod
     def open(cls, lake: Path, limits: Limits | None = None) -> Self:
@@ -145,9 +145,7 @@ class Session:
         if not calls:
             yield
             return
-        if not self._has_library:
-            load(self._connection)
-            self._has_library = True
+        load(self._connection, (f"{call.metric.name}(" for call in calls), self._loaded)
         self._connection.begin()
         try:
             prepare(self._connection, calls)

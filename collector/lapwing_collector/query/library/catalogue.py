@@ -76,25 +76,22 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class _Library:
-    """What the files hold: metrics, pieces of them by name, and the SQL that makes both."""
+    """What the files hold: metrics, and pieces of them, by name."""
 
     metrics: Mapping[str, Metric]
     pieces: Mapping[str, str]
-    sql: str
 
 
 def _read() -> _Library:
     metrics: dict[str, Metric] = {}
     pieces: dict[str, str] = {}
-    statements: list[str] = []
     sources = [file for file in files(__package__).iterdir() if file.name.endswith(".sql")]
     for file in sorted(sources, key=lambda each: (not each.name.startswith(_CORE), each.name)):
         text = file.read_text(encoding="utf-8")
-        statements.append(text)
         pieces |= {name: part for name, part in _parts(text) if name.startswith("lapwing_")}
         if not file.name.startswith(_CORE):
             metrics |= {metric.name: metric for metric in metrics_in(text, file.name.removesuffix(".sql"))}
-    return _Library(MappingProxyType(metrics), MappingProxyType(pieces), "\n".join(statements))
+    return _Library(MappingProxyType(metrics), MappingProxyType(pieces))
 
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:
@@ -206,5 +203,3 @@ METRICS: Final = _LIBRARY.metrics
 """Metrics by name."""
 PIECES: Final = _LIBRARY.pieces
 """What metrics are made of: private macros by name, as the files have them, each before its callers."""
-LIBRARY: Final = _LIBRARY.sql
-"""The SQL that makes them all."""

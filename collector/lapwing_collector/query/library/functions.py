@@ -68,17 +68,16 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
 )
 
 
-def register(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let SQL on `connection` call the functions."""
-    for function in FUNCTIONS:
-        if function.columns:
-            connection.create_function(
-                function.name,
-                function.call,
-                list(function.takes),
-                function.gives,
-                type=PythonUDFType.ARROW,
-                null_handling=FunctionNullHandling.SPECIAL,
-            )
-        else:
-            connection.create_function(function.name, function.call, list(function.takes), function.gives)
+def register(connection: duckdb.DuckDBPyConnection, function: Function) -> None:
+    """Let SQL on `connection` call a function."""
+    if function.columns:
+        connection.create_function(
+            function.name,
+            function.call,
+            list(function.takes),
+            function.gives,
+            type=PythonUDFType.ARROW,
+            null_handling=FunctionNullHandling.SPECIAL,
+        )
+    else:
+        connection.create_function(function.name, function.call, list(function.takes), function.gives)
