@@ -262,8 +262,6 @@ def test_a_metric_works_in_the_sandbox(folder: Path) -> None:
         for _ in range(2):
             found = pool.run("SELECT value FROM accuracy('churn', $since, $until)", SPAN, 30)
             assert found.to_pylist() == [{"value": 1.0}]
-        by_scipy = "SELECT value FROM ks_test('churn', $since, $until, inputs.age, $since, $until)"
-        assert pool.run(by_scipy, SPAN, 30).to_pylist() == [{"value": 1.0}]
 
 
 def test_a_field_that_comes_later_is_seen(tmp_path: Path) -> None:
