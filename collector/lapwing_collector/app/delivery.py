@@ -19,6 +19,7 @@ from lapwing_collector.app.ingestion import Ingestion
 from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.poison import DeadLetters
+from lapwing_collector.app.profiling import PROFILING
 from lapwing_collector.app.project import Project, declared_types
 from lapwing_collector.app.redaction import redaction
 from lapwing_collector.app.writing import MetricQueue, Writer
@@ -141,7 +142,7 @@ def owned(project: Project) -> Iterator[Owned]:
     clock = SystemClock()
     with ExitStack() as parts:
         parts.callback(Ownership.take(directory.root).release)
-        lake = Lake.open(directory.lake, declared_types(project))
+        lake = Lake.open(directory.lake, declared_types(project), profiling=PROFILING)
         parts.callback(lake.close)
         parts.callback(CatalogKeeper.start(directory.lake).close)
         accounts, pending = Accounts(), Pending(settings.write.max_pending_bytes)

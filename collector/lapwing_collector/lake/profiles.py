@@ -95,6 +95,16 @@ class Profiles:
         """Model and table some of whose fields may have enough values for bins; the longest due."""
         return next(((model, table) for table, model in self._due.items()), None)
 
+    def look_around(self, models: Mapping[str, str]) -> None:
+        """Let every table that has rows enough be due: they may be from another process.
+
+        Args:
+            models: Tables by model.
+        """
+        counted = self._catalog.native(statement("large_tables", rows=str(FIRST_ROWS)))
+        large = {name for (name,) in counted}
+        self._due |= {table: model for model, table in models.items() if table in large}
+
     def look_at(self, table: str, model: str) -> None:
         """Let a table be due, whatever it has: its model was described anew."""
         self._due[table] = model

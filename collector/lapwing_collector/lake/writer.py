@@ -133,6 +133,7 @@ class Lake:
         self._progress = Progress()
         self._shapes_kept = 0
         self._in_doubt = False
+        self._profiled = False
 
     @classmethod
     def open(
@@ -143,8 +144,8 @@ class Lake:
         Args:
             folder: Where it is.
             declared: Types that fields of models get when they appear, whatever their first values are.
-            profiling: How the profiles of its models are counted; None if no rows of models that have
-                profiles are going to be flushed.
+            profiling: How the profiles of its models are counted. A lake that has some takes no predictions
+                without.
 
         Raises:
             DataDirectoryError: The folder holds something else, or cannot be written.
@@ -159,6 +160,8 @@ class Lake:
             lake = cls(catalog, declared or {}, profiling)
             lake._load()
             lake._know_durations()
+            if lake.profiles is not None:
+                lake.profiles.look_around(lake._names)
             catalog.rows("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
         except (OSError, duckdb.Error) as error:
             raise DataDirectoryError(
@@ -321,7 +324,8 @@ class Lake:
     def _know_durations(self) -> None:
         """Let queries read the bins of latencies, which are the same in every lake."""
         known = self._catalog.rows("SELECT count(*) FROM binnings WHERE table_name = ''")
-        if self.profiles is None or known[0][0]:
+        self._profiled = bool(known[0][0])
+        if self.profiles is None or self._profiled:
             return
         row = {**asdict(DURATIONS), "kind": DURATIONS.kind.value, "model": "", "table_name": ""}
         made = {"created_from": "lapwing", "created_at": datetime(2026, 1, 1)}  # noqa: DTZ001  # naive UTC
@@ -343,6 +347,8 @@ class Lake:
             for (kind, model), staged in models.items()
             if kind is Kind.PREDICTION and staged.rows.num_rows
         }
+        if flushed and self.profiles is None and self._profiled:
+            raise RuntimeError("the lake keeps profiles: open it with what counts them")
         if flushed and self.profiles is not None:
             counted = self.profiles.count(
                 {table: (model, each.rows) for table, (model, each) in flushed.items()}

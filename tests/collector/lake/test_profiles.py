@@ -346,6 +346,31 @@ def test_bins_are_known_after_a_restart(folder: Path) -> None:
     lake.close()
 
 
+def test_rows_that_another_process_wrote_are_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model with rows enough gets its bins after the start, even if no row comes any more."""
+    monkeypatch.setattr(profiles, "FIRST_ROWS", 1_000)
+    lake = Lake.open(folder, profiling=PROFILING)
+    Traffic(lake).flush(1_000)
+    Traffic(lake, model="small").flush(10)
+    lake.close()
+    lake = Lake.open(folder, profiling=PROFILING)
+    upkeep = looking_after(lake)
+    assert upkeep.freeze_next(NOW)
+    assert not upkeep.freeze_next(NOW)
+    assert check(lake) == FIELDS
+    upkeep.close()
+    lake.close()
+
+
+def test_a_lake_with_profiles_takes_no_rows_that_nobody_counts(folder: Path) -> None:
+    """Else its counts would be wrong for good."""
+    Lake.open(folder, profiling=PROFILING).close()
+    lake = Lake.open(folder)
+    with pytest.raises(RuntimeError, match="keeps profiles"):
+        Traffic(lake).flush(1)
+    lake.close()
+
+
 def test_few_models_are_kept_in_memory(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is known of a model is forgotten when too many others had rows, and read again."""
     monkeypatch.setattr(profiles, "_FIELDS_KEPT", 2)

@@ -188,6 +188,14 @@ ORDER BY column_order;
 SELECT table_id, record_count, next_row_id, file_size_bytes FROM ducklake_table_stats
 WHERE table_id IN ($tables);
 
+-- name: large_tables
+-- Tables of predictions with at least so many rows.
+SELECT t.table_name
+FROM ducklake_table AS t
+JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+JOIN ducklake_table_stats AS n ON n.table_id = t.table_id
+WHERE t.end_snapshot IS NULL AND s.schema_name = 'predictions_all' AND n.record_count >= $rows;
+
 -- name: has_column_totals
 SELECT 1 FROM ducklake_table_column_stats WHERE table_id IN ($tables) LIMIT 1;
 
