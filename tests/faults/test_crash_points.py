@@ -34,8 +34,8 @@ MAINTENANCE = {
 """In this order: what merging leaves behind, later starts expire and delete. With how often, at most."""
 LATE = ["maintenance.after_unlink"]
 """It comes to these after a minute."""
-ON_ORDER = ["maintenance.before_retype", "maintenance.in_retype"]
-"""It comes to these when somebody gives a command; tests of the lake have it die there."""
+ON_ORDER = ["maintenance.in_retype"]
+"""It comes to these when somebody gives a command; a test of the lake has it die there."""
 SELDOM = {"wal.before_release": 1} | MAINTENANCE
 """Not as often as others."""
 ROOMS = {

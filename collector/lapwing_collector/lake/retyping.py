@@ -113,7 +113,6 @@ class _Retyping:
             for group in _groups(stored):
                 self._write(before, columns, group)
                 told(self.outcome.rows, total)
-            reach("maintenance.before_retype")
             with self.catalog.exclusive():
                 late = [
                     file for file in table_files(self.catalog, self.table) if file.number not in self.done

@@ -176,14 +176,15 @@ retype(lake.catalog, Rewriter(lake.catalog), table, ("inputs", "n"), pa.int64(),
 """
 
 
-@pytest.mark.parametrize("moment", ["maintenance.before_retype", "maintenance.in_retype"])
-def test_dying_meanwhile_changes_nothing(lake: Lake, moment: str) -> None:
-    """Killed before the exchange, everything is as it was, and doing it again works."""
+def test_dying_meanwhile_changes_nothing(lake: Lake) -> None:
+    """Killed in the middle of the exchange, everything is as it was, and doing it again works."""
     flush(lake, {"inputs.n": "1"}, {"inputs.n": "x"})
     lake.close()
     folder = lake.catalog.folder
     command = [sys.executable, "-c", DIES, str(folder)]
-    dying = subprocess.run(command, env={**os.environ, "LAPWING_CRASH_AT": moment}, check=False)
+    dying = subprocess.run(
+        command, env={**os.environ, "LAPWING_CRASH_AT": "maintenance.in_retype"}, check=False
+    )
     assert dying.returncode == 137
     again = Lake.open(folder)
     assert read(again, "SELECT inputs.n FROM predictions.m") == [("1",), ("x",)]
@@ -199,7 +200,7 @@ _values = _plain | st.lists(st.floats(width=32), min_size=1, max_size=2)
 _types = st.sampled_from(["BOOLEAN", "BIGINT", "DOUBLE", "VARCHAR", "FLOAT[]", "DOUBLE[]", "VARCHAR[]"])
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(_values, min_size=1, max_size=5), st.lists(_types, min_size=1, max_size=3))
 def test_no_value_is_ever_lost(values: list[Any], types: list[str]) -> None:
     """However often a field's type changes, each value is in its column or in `extra`, and means the same."""
