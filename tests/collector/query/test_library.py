@@ -257,11 +257,16 @@ def test_a_metric_is_called_over_a_lake(session: Session) -> None:
 
 
 def test_a_metric_works_in_the_sandbox(folder: Path) -> None:
-    """A query process makes the library and the views of a model within its bounds, and finds scipy."""
+    """A query process makes library and views within its bounds, and finds scipy and scikit-learn."""
     with readers(folder) as there, there.pool() as pool:
         for _ in range(2):
             found = pool.run("SELECT value FROM accuracy('churn', $since, $until)", SPAN, 30)
             assert found.to_pylist() == [{"value": 1.0}]
+        by_classifier = (
+            "SELECT value FROM text_drift('churn', $since, $until, 'word ' || inputs.age, $since, $until, "
+            "min_rows := 2)"
+        )
+        assert pool.run(by_classifier, SPAN, 30).to_pylist()[0]["value"] is not None
 
 
 def test_a_field_that_comes_later_is_seen(tmp_path: Path) -> None:

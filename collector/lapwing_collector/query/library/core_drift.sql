@@ -334,6 +334,15 @@ CREATE TEMP MACRO lapwing_aligned(side, names, nulls) AS
 list_transform(names, lambda name: coalesce(side.words[name], 0)::BIGINT)
     || CASE WHEN nulls THEN [side.null_count::BIGINT] ELSE []::BIGINT[] END;
 
+-- name: lapwing_too_few
+-- Why nothing is told of a span and another where either has fewer than `least_rows`.
+CREATE TEMP MACRO lapwing_too_few(reference_count, sample_count, least_rows) AS
+CASE
+    WHEN reference_count = 0 THEN 'no values to compare with between reference_since and reference_until'
+    WHEN reference_count < least_rows THEN 'fewer than ' || least_rows || ' rows in the reference'
+    WHEN sample_count < least_rows THEN 'fewer than ' || least_rows || ' rows'
+END;
+
 -- name: lapwing_compared_rows
 -- Both sides, compared by a method.
 CREATE TEMP MACRO lapwing_compared_rows(
@@ -368,13 +377,7 @@ told AS (
 )
 SELECT
     t.labels, t.start, t.now, t.seen, t.sample_count, t.reference_count, t.told,
-    CASE
-        WHEN t.reference_count = 0 THEN 'no values to compare with between reference_since and reference_until'
-        WHEN t.reference_count < greatest(min_rows, 1)
-            THEN 'fewer than ' || greatest(min_rows, 1) || ' rows in the reference'
-        WHEN t.sample_count < greatest(min_rows, 1) THEN 'fewer than ' || greatest(min_rows, 1) || ' rows'
-        ELSE t.told.reason
-    END AS reason
+    coalesce(lapwing_too_few(t.reference_count, t.sample_count, greatest(min_rows, 1)), t.told.reason) AS reason
 FROM told AS t;
 
 -- name: lapwing_variance

@@ -11,7 +11,7 @@ from typing import Any, Final
 import duckdb
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
-from lapwing_collector.query.library import counts, isotonic, levels, quantiles, samples
+from lapwing_collector.query.library import counts, isotonic, levels, quantiles, samples, texts, vectors
 
 PRIVATE: Final = "lapwing_"
 """How the names of functions and macros begin that queries cannot call."""
@@ -60,11 +60,24 @@ _DRIFT: Final = (
     Function("lapwing_two_counts", samples.two_counts, ("VARCHAR", _COUNTS, _COUNTS, "VARCHAR"), _TOLD),
 )
 
+_TEXTS: Final = "STRUCT(id VARCHAR, text VARCHAR)[]"
+_APART: Final = (
+    Function(
+        "lapwing_embeddings",
+        vectors.embeddings,
+        ("VARCHAR", "DOUBLE[][]", "DOUBLE[][]", "BIGINT"),
+        "STRUCT(statistic DOUBLE, threshold DOUBLE, p_value DOUBLE, reason VARCHAR)",
+        columns=True,
+    ),
+    Function("lapwing_texts", texts.texts, (_TEXTS, _TEXTS), texts.TYPE, columns=True),
+)
+
 FUNCTIONS: Final[tuple[Function, ...]] = (
     Function("lapwing_levels", levels.levels, ("DOUBLE[]",) * 3, levels.TYPE, columns=True),
     Function("lapwing_isotonic", isotonic.isotonic, ("DOUBLE[]",) * 3, isotonic.TYPE, columns=True),
     Function("lapwing_quantiles", quantiles.quantiles, ("DOUBLE[]",) * 3, "DOUBLE[]", columns=True),
     *_DRIFT,
+    *_APART,
 )
 
 

@@ -22,7 +22,7 @@ Found = tuple[float, float]
 _SEED: Final = 0
 _EXACT: Final = 1000
 """Values of a side up to which a probability is counted out rather than taken from the limit distribution."""
-_KERNEL: Final = 500
+KERNEL: Final = 500
 """Values of a side that MMD looks at: its work grows with the square."""
 _SHUFFLES: Final = 499
 _DISCRETE: Final = 20
@@ -166,13 +166,23 @@ def _energy(seen: Floats, now: Floats) -> Found:
 
 
 def _mmd(seen: Floats, now: Floats) -> Found:
-    """Unbiased squared maximum mean discrepancy with a Gaussian kernel, and its probability by shuffling."""
-    seen, now = seen[:_KERNEL], now[:_KERNEL]
-    n, m = len(seen), len(now)
+    every = np.concatenate([seen[:KERNEL], now[:KERNEL]])
+    return mean_discrepancy((every[:, None] - every[None, :]) ** 2, min(len(seen), KERNEL))
+
+
+def mean_discrepancy(squares: Floats, n: int) -> Found:
+    """Unbiased squared maximum mean discrepancy with a Gaussian kernel, and its probability by shuffling.
+
+    Args:
+        squares: Squared distances between all values of both samples, the reference first.
+        n: How many are of the reference.
+
+    Raises:
+        ValueError: A sample has fewer than two values.
+    """
+    m = len(squares) - n
     if min(n, m) < 2:
         raise ValueError("fewer than two values")
-    every = np.concatenate([seen, now])
-    squares = (every[:, None] - every[None, :]) ** 2
     width = np.median(squares[:n, :n]) or 1.0  # twice the square of the kernel's sigma, by the reference
     kernel = np.exp(-squares / width)
     np.fill_diagonal(kernel, 0.0)
