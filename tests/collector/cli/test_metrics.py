@@ -69,8 +69,6 @@ def test_a_query_is_explained(tmp_path: Path) -> None:
     assert 'CREATE TEMP VIEW "scored:churn" AS' in text
     assert "CREATE TEMP MACRO accuracy(" in text
     assert json.loads(output(*query, "--format", "json"))[-1]["name"] == "accuracy"
-    plain = output("sql", "SELECT 1", "--explain", "--data", str(tmp_path / "data"))
-    assert plain == "-- this query calls no metric\n"
 
 
 def test_a_rule_is_explained(project: Path) -> None:

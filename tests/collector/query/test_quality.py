@@ -254,9 +254,8 @@ def test_segments_and_windows(measured: Measured, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_little_and_odd_data(name: str) -> None:
+def test_little_and_odd_data(measured: Measured, name: str) -> None:
     """One row, fields of other kinds, and no rows at all are no mistakes."""
-    measured = Measured()
     call = METRICS[name].example.partition(" WHERE ")[0].replace("'churn'", "'odd'")
     call = call.replace("inputs.plan", "output.value").replace("output.score", "inputs.age")
     call = call.replace("'inputs.age'", "'inputs.vector'").replace("inputs.tenure", "inputs.vector")
@@ -266,13 +265,12 @@ def test_little_and_odd_data(name: str) -> None:
         assert row["value"] is None or 0 <= row["value"] <= 1
     later = {"window_start": END, "window_end": END + timedelta(days=1)}
     assert measured.rows(call, **later) == []
-    measured.close()
 
 
 _NUMBER = st.one_of(st.none(), st.floats())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(values=st.lists(st.tuples(_NUMBER, _NUMBER), max_size=30))
 def test_bounds(measured: Measured, values: list[tuple[float | None, float | None]]) -> None:
     """Whatever the numbers are, shares lie within 0 and 1, correlations within -1 and 1, both ways alike."""

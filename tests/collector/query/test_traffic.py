@@ -132,13 +132,11 @@ def test_coverage_by_hour(measured: Measured, frame: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     "metric", ["latency_mean", "latency_quantiles", "error_rate", "label_coverage", "label_delay_quantiles"]
 )
-def test_little_is_no_mistake(metric: str) -> None:
+def test_little_is_no_mistake(measured: Measured, metric: str) -> None:
     """One row without a duration or a label has an unknown value, or a plain one; no rows give none."""
-    measured = Measured()
     measured.put("one", [{"output.value": 1.5}])
     rows = measured.rows(f"FROM {metric}('one', $since, $until)", **SPAN)
     assert {row["value"] for row in rows} == (
         {None} if metric.startswith("la") and "cov" not in metric else {0.0}
     )
     assert measured.rows(f"FROM {metric}('one', $until, $until + INTERVAL 1 DAY)", until=END) == []
-    measured.close()
