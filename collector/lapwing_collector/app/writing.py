@@ -29,6 +29,10 @@ _GATHER_S: Final = 0.05
 _RETRY_S: Final = (0.5, 1.0, 2.0, 5.0)
 """How long to wait after the first, second, … failure in a row."""
 
+_TIDY_S: Final = 1.0
+"""How often, while rows are written, memory that is free goes back to the system: it would add up between
+what is in use, as bodies and rows of every size come and go."""
+
 _METRICS_AT_ONCE: Final = 10_000
 
 
@@ -144,6 +148,7 @@ class Writer:
         self._on_flushed = on_flushed
         self.flushes = Flushes()
         self._flush_bytes = _FLUSH_BYTES
+        self._tidied_s = time.monotonic()
         self._unfinished: _Work | None = None
         self._failing = threading.Event()
         self._stop = threading.Event()
@@ -233,6 +238,12 @@ class Writer:
         self.flushes.seconds += time.monotonic() - began_s
         self.flushes.bytes += sum(entry.size_bytes for entry in work.entries)
         self._settle(work, progress)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        if time.monotonic() - self._tidied_s >= _TIDY_S:
+            pa.default_memory_pool().release_unused()
+            self._tidied_s = time.monotonic()
 
     def _settle(self, work: _Work, progress: Progress) -> None:
         """Let go of what the lake has now, and tell who waits for it."""

@@ -101,6 +101,29 @@ def test_rows_are_booked_as_stored_once_they_are(bench: Bench) -> None:
     assert bench.pending.oldest_received_at is None
 
 
+def test_free_memory_goes_back_while_rows_are_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every so often a flush gives free memory back to the system; most flushes leave it as it is."""
+    given_back = []
+
+    class Pool:
+        """Where memory comes from."""
+
+        def release_unused(self) -> None:
+            given_back.append(bench.writer.flushes.committed)
+
+    monkeypatch.setattr(pa, "default_memory_pool", Pool)
+    monkeypatch.setattr(writing, "_TIDY_S", 3600)
+    bench.writer.start()
+    bench.put(1, predictions("a", ids("1")))
+    bench.wait_for(1)
+    bench.put(2, predictions("a", ids("2")))
+    bench.wait_for(2)
+    assert given_back == []
+    monkeypatch.setattr(writing, "_TIDY_S", 0)
+    bench.put(3, predictions("a", ids("3")))
+    wait_until(lambda: given_back == [3])
+
+
 def test_a_poison_row_costs_one_row(
     bench: Bench, refuse: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
