@@ -227,6 +227,17 @@ def test_distances_by_evidentlys_method(measured: Measured, field: str) -> None:
         assert measured.row(sql, **SPANS)["value"] == pytest.approx(value, rel=1e-9), metric
 
 
+def test_empty_bins_beside_rare_ones_by_evidentlys_method(measured: Measured) -> None:
+    """Where a share is no more than 1e-4, an empty bin counts as a millionth of the least one."""
+    r, c = [100_000, 5, 0], [50, 0, 50]
+    p, q = (filled(np.array(each) / sum(each)) for each in (r, c))
+    assert p.min() < 1e-9
+    sql = "SELECT lapwing_two_counts($method, $r, $c, 'evidently').statistic AS value"
+    found = {name: measured.row(sql, method=name, r=r, c=c)["value"] for name in ("psi", "kl_divergence")}
+    assert found["psi"] == pytest.approx(((p - q) * np.log(p / q)).sum())
+    assert found["kl_divergence"] == pytest.approx(stats.entropy(p, q))
+
+
 def test_tests_by_evidentlys_method(measured: Measured) -> None:
     """The reference is taken for the truth: a goodness of fit, and a new value is drift for certain."""
     seen, now = counted("yes")
