@@ -308,7 +308,9 @@ def test_too_few_rows_are_no_verdict(model: Profiled) -> None:
         assert found["few_before"]["reason"] == "fewer than 100 rows in the reference"
         assert found["alone"]["reason"] == "nothing to compare with in the bins of this field"
     assert values(model, "psi", ", min_rows := 99")["few_now"]["value"] is not None
-    assert values(model, "drift")["few_now"]["drifted"] is None
+    found = values(model, "drift")
+    assert (found["few_now"]["drifted"], found["few_now"]["method"]) == (None, "wasserstein_binned")
+    assert (found["alone"]["drifted"], found["alone"]["method"]) == (None, None)
 
 
 def test_the_newest_version_of_a_reference_is_meant(model: Profiled) -> None:
