@@ -139,6 +139,8 @@ class Describing:
         self._logs_seen = -1
         self._described_at = _NEVER
         self._loaded = False
+        self._changes = -1
+        self._unheard = False
         self._thread = threading.Thread(target=self._run, name="lapwing-describing", daemon=True)
 
     def start(self) -> None:
@@ -162,9 +164,13 @@ class Describing:
         if not self._loaded:
             self._declare()
             self._load()
-        self._look()
+        changes = self._lake.changes
+        if changes != self._changes:  # a quiet lake is not asked every second
+            self._look()
+            self._changes = changes
         models = list(self._queue)[:_AT_ONCE]
-        self._describe(models)
+        if models:
+            self._describe(models)
         for model in models:
             del self._queue[model]
         return bool(self._queue)
@@ -202,19 +208,19 @@ class Describing:
     def _look(self) -> None:
         """Queue the models whose tables have new files, and those that a process said something of."""
         touched: set[str] = set()
-        logs = False
         for file in self._newcomers.look():
             self._rows[file.table] = self._rows.get(file.table, 0) + file.rows
             if file.table == _LOGS:
-                logs = True
+                self._unheard = True
             elif file.table.schema != "main":
                 touched.add(file.table.name)
         if touched:
             models = {table: model for model, table in self._lake.table_names.items()}
             self._queue |= dict.fromkeys(models[table] for table in touched if table in models)
-        if logs:
+        if self._unheard:
             self._logs_seen, records = logged(self._lake.catalog, semconv.EVENT_MODEL, self._logs_seen)
             self._queue |= dict.fromkeys(self._hear(records))
+            self._unheard = False
 
     def _hear(self, records: Iterable[Mapping[str, Any]]) -> list[str]:
         """Take in what processes said; the models of which that is news."""

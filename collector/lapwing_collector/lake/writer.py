@@ -133,6 +133,7 @@ class Lake:
         self._progress = Progress()
         self._shapes_kept = 0
         self._in_doubt = False
+        self._changes = 0
         self._profiled = False
 
     @classmethod
@@ -201,10 +202,16 @@ class Lake:
         with self._catalog.exclusive():
             return dict(self._names)
 
+    @property
+    def changes(self) -> int:
+        """Grows with whatever brings rows of models, or changes their columns: who saw it has seen them."""
+        return self._changes
+
     def forget(self, key: Key) -> None:
         """Read a table anew before the next flush, because somebody else changed its columns."""
         with self._catalog.exclusive():
             self._tables.forget([key])
+            self._changes += 1
 
     def shapes(self, keys: Collection[Key]) -> dict[Key, Mapping[str, pa.DataType]]:
         """Types of the root columns that users' fields make up, for those of the tables that there are.
@@ -248,6 +255,7 @@ class Lake:
             self._names.update(staged.names)
             self._versions |= staged.versions
             self._progress = progress
+            self._changes += 1
             if self.profiles is not None:
                 self.profiles.saw(staged.shapes)
 
@@ -286,7 +294,8 @@ class Lake:
             crashpoints.reach("lake.after_commit")
             if self.profiles is not None and "model_descriptions" in rows:
                 for described in rows["model_descriptions"].to_pylist():
-                    self.profiles.look_at(described["table_name"], described["model"])
+                    if described["table_name"] is not None:  # a process may speak before any row comes
+                        self.profiles.look_at(described["table_name"], described["model"])
 
     def try_out(self, batches: Sequence[Batch]) -> None:
         """Do what `flush` would do with `batches`, except for the commit.
@@ -320,6 +329,7 @@ class Lake:
         for model, name in self._catalog.rows("SELECT DISTINCT model, table_name FROM reference_sets"):
             self._table_names.keep(model, name)  # which may have no rows yet
         self._progress = self._committed_progress()
+        self._changes += 1
 
     def _know_durations(self) -> None:
         """Let queries read the bins of latencies, which are the same in every lake."""

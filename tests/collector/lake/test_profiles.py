@@ -328,6 +328,15 @@ def test_rows_that_the_lake_refuses_are_not_counted(lake: Lake, upkeep: Upkeep) 
     assert lake.catalog.rows("SELECT count(*) FROM predictions_all.m") == [(1_007,)]
 
 
+def test_a_model_that_has_no_table_yet_has_nothing_to_count(lake: Lake) -> None:
+    """A process may say what its model is before any row of it comes."""
+    rows = described("ghost", ModelDescription(segments=("inputs.store",)))
+    place = rows.schema.get_field_index("table_name")
+    lake.add_rows({"model_descriptions": rows.set_column(place, "table_name", pa.nulls(1, pa.string()))})
+    assert lake.profiles is not None
+    assert lake.profiles.next_due() is None
+
+
 def test_bins_are_known_after_a_restart(folder: Path) -> None:
     """The next process counts by the same bins, and looks again at fields that have none."""
     lake = Lake.open(folder, profiling=PROFILING)
