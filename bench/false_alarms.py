@@ -102,7 +102,7 @@ class World:
         self._connection.execute("ATTACH ':memory:' AS lake")
         self._connection.execute("USE lake")
         self._connection.execute(statement("system_tables"))
-        load(self._connection)
+        load(self._connection, ["drift("], set())
 
     def know(self, reference: Mapping[str, pa.Array], weeks: pa.Table) -> None:
         """Keep a reference and the profile of some weeks, in place of those before."""
