@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
@@ -25,6 +25,8 @@ from lapwing_collector.metrics import facts_of
 from lapwing_collector.model.description import ModelDescription, Source, dotted, infer, merged
 from lapwing_collector.model.facts import Facts
 from lapwing_collector.model.said import said
+
+_Kept = TypeVar("_Kept")
 
 logger = logging.getLogger(__name__)
 
@@ -198,8 +200,8 @@ class Describing:
         for model, at, text, spoken, facts, seen in self._lake.catalog.rows(statement("descriptions")):
             self._known[model] = _Known(
                 description=text,
-                said=None if spoken is None else _Said.from_json(spoken),
-                facts=None if facts is None else Facts.from_json(facts),
+                said=_read(_Said.from_json, spoken),
+                facts=_read(Facts.from_json, facts),
             )
             self._described_at = max(self._described_at, at)
             self._logs_seen = max(self._logs_seen, seen)
@@ -323,6 +325,14 @@ class Describing:
             predictions_stored=self._rows.get(predictions, 0),
             labels_stored=self._rows.get(labels, 0),
         )
+
+
+def _read(read: Callable[[str], _Kept], text: str | None) -> _Kept | None:
+    """What the lake keeps of a model; None where another version of Lapwing wrote something else."""
+    try:
+        return None if text is None else read(text)
+    except (TypeError, ValueError):
+        return None
 
 
 def _differ(before: tuple[object, ...], now: list[Mapping[str, pa.DataType]]) -> bool:

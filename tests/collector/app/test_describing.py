@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from helpers.batches import START, labels, logs, predictions
@@ -269,3 +270,16 @@ def test_a_commit_that_fails_is_made_good(described: Described) -> None:
         described.work()
     described.work()
     assert [model for model, _, _ in described.rows()] == ["m"]
+
+
+def test_what_another_version_kept_is_made_anew(described: Described) -> None:
+    """A description that stands on what this version cannot read is made of what there is."""
+    described.flush(calls("m"))
+    described.work()
+    expected = described.newest("m")
+    row = {"model": "m", "table_name": "m", "described_at": datetime(2026, 1, 3), "description": "{}"}
+    row |= {"said": '{"by": "somebody"}', "facts": '{"seen": []}', "logs_seen": 0}
+    described.lake.add_rows({"model_descriptions": pa.Table.from_pylist([row])})
+    described.restart()
+    described.work()
+    assert described.newest("m") == expected
