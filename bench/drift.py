@@ -150,24 +150,31 @@ def compare(folder: Path, ours: dict[str, dict[str, float]]) -> None:
 
 
 def cost() -> None:
-    """Compare how many rows a second can be queried with and without profiles."""
+    """Compare how many rows a second can be queried, and what a row costs, with and without profiles."""
     bodies = tables(8, TABLE_ROWS)
     rates: dict[bool, list[float]] = {True: [], False: []}
+    cpu: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(ROUNDS):
         for profiles in (True, False):
-            rates[profiles].append(_rate(bodies, profiles=profiles))
+            rate, used = _rate(bodies, profiles=profiles)
+            rates[profiles].append(rate)
+            cpu[profiles].append(used)
     kept, without = max(rates[True]), max(rates[False])
     print(f"tables of {TABLE_ROWS:,} rows x 10 columns: {kept:,.0f} rows/s queryable with profiles, ", end="")
-    print(f"{without:,.0f} without: they cost {1 - kept / without:.0%}")
+    print(f"{without:,.0f} without: {1 - kept / without:.0%} fewer")
+    used, unused = min(cpu[True]), min(cpu[False])
+    print(f"CPU a row: {used * 1e6:.2f} µs with profiles, {unused * 1e6:.2f} without: ", end="")
+    print(f"{used / unused - 1:.0%} more")
 
 
-def _rate(bodies: list[bytes], *, profiles: bool) -> float:
+def _rate(bodies: list[bytes], *, profiles: bool) -> tuple[float, float]:
+    """Rows a second until they can be queried, and seconds of CPU for each."""
     with _without_profiles() if not profiles else _as_it_is(), collector() as target:
-        started = time.perf_counter()
+        cpu, started = target.cpu_s(), time.perf_counter()
         result = drive(bodies, Load(target.http, "http", SECONDS, 4))
         count = TABLE_ROWS * sum(result.accepted)
         target.wait_until_queryable(count)
-        return count / (time.perf_counter() - started)
+        return count / (time.perf_counter() - started), (target.cpu_s() - cpu) / count
 
 
 @contextmanager

@@ -14,6 +14,8 @@ import pytest
 
 import lapwing
 from helpers.batches import START, labels, predictions
+from helpers.collector import prediction, project, request, running
+from helpers.waiting import wait_until
 from lapwing_collector.app.keeping import remove_reference, set_reference
 from lapwing_collector.app.maintenance import tell_nobody
 from lapwing_collector.app.profiling import PROFILING
@@ -215,6 +217,19 @@ def test_policies_reach_back_by_hours_or_whole_weeks(make: Any, span: str) -> No
     """Profiles know hours, and weeks are what hours of the week come back in."""
     with pytest.raises(ConfigError):
         make(span)
+
+
+def test_the_collector_keeps_references_while_it_runs(tmp_path: Path, frame: pd.DataFrame) -> None:
+    """It is asked over its socket; rows that come afterwards are counted in the bins of the reference."""
+    with running(project(tmp_path)) as collector:
+        rows = pa.Table.from_pandas(frame, preserve_index=False)
+        assert keep(tmp_path, "train", rows=rows)["version"] == 1
+        assert collector.post(request([prediction("churn", "p", 10**18)]))[0] == 200
+        counted = "SELECT field, sum(n)::INT AS n FROM profile_bins WHERE field = 'inputs.visits' GROUP BY 1"
+        wait_until(lambda: bool(collector.ask(counted)))
+        assert collector.ask(counted) == [{"field": "inputs.visits", "n": 1}]
+        with pytest.raises(ConfigError, match="no reference 'gone'"):
+            remove_reference(None, {"data": tmp_path}, tell_nobody, model="churn", name="gone", version=None)
 
 
 def test_python_sets_references_of_tables(tmp_path: Path, frame: pd.DataFrame) -> None:
