@@ -18,7 +18,7 @@ from lapwing_collector.query.library import METRICS
 SPAN = {"since": START, "until": END}
 NUMBERS = ["inputs.age", "inputs.income", "inputs.fixed", "inputs.huge", "output.score"]
 TEXTS = ["inputs.plan", "inputs.on"]
-REFERENCE = "TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-01 12:00'"
+REFERENCE = "reference_since := TIMESTAMP '2026-01-01', reference_until := TIMESTAMP '2026-01-01 12:00'"
 LATER = {"since": START + timedelta(hours=12), "until": END}
 
 
@@ -172,9 +172,33 @@ def test_against_an_earlier_span(measured: Measured, frame: pd.DataFrame) -> Non
     assert lost == {("inputs.plan", "team"): float((before["inputs.plan"] == "team").sum())}
 
 
-def test_no_earlier_span(measured: Measured) -> None:
+def test_against_a_stored_reference(measured: Measured, frame: pd.DataFrame) -> None:
+    """A reference kept as counts tells what its rows do, but for values that it counted together."""
+    noon = START + timedelta(hours=12)
+    before = frame[frame["time"] < noon]
+    measured.profile("m", sample=before[[*NUMBERS, *TEXTS]])
+    measured.refer("m", "morning", before[[*NUMBERS, *TEXTS]])
+    fields = "fields := ['inputs.age', 'inputs.income', 'output.score', 'inputs.plan', 'inputs.on']"
+    for metric in ("beyond_reference_share", "new_category_share", "new_categories", "lost_categories"):
+        call = f"FROM {metric}('m', $since, $until, {fields}, "
+        kept = measured.rows(call + "reference := 'morning')", **LATER)
+        assert kept == measured.rows(call + f"{REFERENCE})", **LATER), metric
+        assert kept or metric == "lost_categories"
+    few = before[["inputs.plan"]].replace({"pro": "another"})
+    measured.refer("m", "vague", few)
+    row = measured.row(
+        "FROM new_category_share('m', $since, $until, reference := 'vague', fields := ['inputs.plan'])",
+        **LATER,
+    )
+    assert (row["value"], row["reference_count"]) == (None, 0)
+
+
+@pytest.mark.parametrize("span", [True, False])
+def test_no_reference(measured: Measured, *, span: bool) -> None:
     """Without reference rows nothing can be told, and nothing is new."""
-    sql = "('m', $since, $until, TIMESTAMP '2020-01-01', TIMESTAMP '2020-01-02')"
+    sql = "('m', $since, $until, reference := 'none')"
+    if span:
+        sql = f"('m', $since, $until, {REFERENCE})".replace("2026", "2020")
     rows = measured.rows(f"FROM new_category_share{sql}", **SPAN)
     assert {(row["value"], row["reference_count"]) for row in rows} == {(None, 0)}
     rows = measured.rows(f"FROM beyond_reference_share{sql}", **SPAN)

@@ -43,7 +43,8 @@ ORDER BY ALL;
 -- group: quality
 -- needs: fields
 -- summary: What the values of a numeric field are like: extremes, mean, spread and quantiles.
--- formula: min, max, mean, std (n - 1), and the quantiles asked for, labelled as q0.5; of finite values, each row counted once
+-- formula: min, max, mean, std (n - 1), and the quantiles asked for, labelled as q0.5; of finite values,
+--   each row counted once
 -- source: pandas.DataFrame.describe; quantiles as numpy.quantile, method linear
 -- parameter fields: names of fields, as inputs.age; all if NULL
 -- parameter quantiles: which quantiles, as shares; 0.5 is the median
@@ -224,7 +225,13 @@ each_value AS (
     WHERE u.name <> 'text:'
 ),
 shares AS (
-    SELECT e.labels, e.start, e.field, e.entry.key AS category, e.entry.value AS hits, sum(e.entry.value) OVER whole AS n
+    SELECT
+        e.labels,
+        e.start,
+        e.field,
+        e.entry.key AS category,
+        e.entry.value AS hits,
+        sum(e.entry.value) OVER whole AS n
     FROM each_value AS e
     WINDOW whole AS (PARTITION BY e.labels, e.start, e.field)
     QUALIFY row_number() OVER (whole ORDER BY e.entry.value DESC, e.entry.key) <= top
@@ -246,7 +253,8 @@ ORDER BY ALL;
 -- group: quality
 -- needs:
 -- summary: Share of values below a minimum or above a maximum.
--- formula: rows with value < minimum or value > maximum / rows with a value; infinities are out of range, NaN is no value
+-- formula: rows with value < minimum or value > maximum / rows with a value; infinities
+--   are out of range, NaN is no value
 -- source: counted; interval: Wilson (1927)
 -- parameter field: the field, or an expression over the columns of predictions
 -- parameter minimum: the least value that is in range; NULL for none
@@ -261,7 +269,8 @@ WITH chosen AS (
         segments AS labels,
         lapwing_window_start(every, time, since) AS start,
         (CASE WHEN NOT isnan((field)::DOUBLE)
-            THEN coalesce((field)::DOUBLE < minimum, false) OR coalesce((field)::DOUBLE > maximum, false) END)::INTEGER AS hit
+            THEN coalesce((field)::DOUBLE < minimum, false) OR coalesce((field)::DOUBLE > maximum, false)
+        END)::INTEGER AS hit
     FROM lapwing_predictions(model, since, until, as_of, stage)
 ),
 sums AS (
@@ -355,16 +364,18 @@ ORDER BY ALL;
 -- name: beyond_reference_share
 -- group: quality
 -- needs: fields
--- summary: Share of a numeric field's values beyond the extremes of an earlier span.
--- formula: rows with value < min or > max of the reference span / rows with a finite value
+-- summary: Share of a numeric field's values beyond the extremes of a reference or of an earlier span.
+-- formula: rows with value < min or > max of the reference / rows with a finite value
 -- source: counted; interval: Wilson (1927)
--- parameter reference_since: where the span of the reference begins
+-- parameter reference: name of a stored reference, its newest version; NULL: the newest of the role drift
+-- parameter reference_since: where an earlier span begins to compare with instead
 -- parameter reference_until: where it ends, exclusive
 -- parameter fields: names of fields, as inputs.age; all if NULL
--- example: FROM beyond_reference_share('churn', $window_start, $window_end, TIMESTAMP '2026-01-01', TIMESTAMP '2026-02-01')
+-- example: FROM beyond_reference_share('churn', $window_start, $window_end, reference := 'training')
 CREATE TEMP MACRO beyond_reference_share(
-    model, since, until, reference_since, reference_until, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
-    stage := 'production', confidence := 0.95, fields := NULL
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
+    stage := 'production', confidence := 0.95, fields := NULL,
+    reference := NULL, reference_since := NULL, reference_until := NULL
 ) AS TABLE
 WITH earlier AS (
     SELECT COLUMNS(lambda name: lapwing_chosen('number:', name, fields))
@@ -381,7 +392,10 @@ extremes AS (
 bounds AS (
     SELECT u.name, u.s.n AS n, u.s.least AS least, u.s.most AS most
     FROM (UNPIVOT extremes ON COLUMNS('^number:') INTO NAME name VALUE s) AS u
-    WHERE u.name <> 'number:'
+    WHERE u.name <> 'number:' AND reference_since::TIMESTAMP IS NOT NULL
+    UNION ALL
+    SELECT b.name, b.n, b.least, b.most
+    FROM lapwing_stored_bounds(model, reference, reference_since) AS b
 ),
 chosen AS (
     SELECT
@@ -398,13 +412,13 @@ sums AS (
     SELECT
         e.labels,
         e.start,
-        lapwing_field(b.name) AS field,
+        lapwing_field(e.name) AS field,
         sum((e.x < b.least OR e.x > b.most)::INTEGER) AS hits,
         count(*) AS n,
-        any_value(b.n) AS reference_count
+        coalesce(any_value(b.n), 0) AS reference_count
     FROM each_value AS e
-    JOIN bounds AS b USING (name)
-    GROUP BY e.labels, e.start, b.name
+    LEFT JOIN bounds AS b ON b.name = e.name
+    GROUP BY e.labels, e.start, e.name
 )
 SELECT
     unnest(s.labels),
@@ -422,16 +436,19 @@ ORDER BY ALL;
 -- name: new_category_share
 -- group: quality
 -- needs: fields
--- summary: Share of a category's values that an earlier span has not.
--- formula: rows with a value that the reference span has not / rows with a value; NULL without a reference
+-- summary: Share of a category's values that a reference, or an earlier span, has not.
+-- formula: rows with a value that the reference has not / rows with a value; NULL without a reference, and where it keeps
+--   only the most common values
 -- source: counted; interval: Wilson (1927)
--- parameter reference_since: where the span of the reference begins
+-- parameter reference: name of a stored reference, its newest version; NULL: the newest of the role drift
+-- parameter reference_since: where an earlier span begins to compare with instead
 -- parameter reference_until: where it ends, exclusive
 -- parameter fields: names of fields, as inputs.age; all if NULL
--- example: FROM new_category_share('churn', $window_start, $window_end, TIMESTAMP '2026-01-01', TIMESTAMP '2026-02-01')
+-- example: FROM new_category_share('churn', $window_start, $window_end, reference := 'training')
 CREATE TEMP MACRO new_category_share(
-    model, since, until, reference_since, reference_until, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
-    stage := 'production', confidence := 0.95, fields := NULL
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
+    stage := 'production', confidence := 0.95, fields := NULL,
+    reference := NULL, reference_since := NULL, reference_until := NULL
 ) AS TABLE
 WITH earlier AS (
     SELECT COLUMNS(lambda name: lapwing_chosen('text:', name, fields))
@@ -443,6 +460,9 @@ earlier_counts AS (
 known AS (
     SELECT u.name, unnest(map_entries(u.counts)) AS entry
     FROM (UNPIVOT earlier_counts ON COLUMNS('^text:') INTO NAME name VALUE counts) AS u
+    UNION ALL
+    SELECT c.name, c.entry
+    FROM lapwing_stored_categories(model, reference, reference_since) AS c
 ),
 sizes AS (
     SELECT k.name, sum(k.entry.value)::BIGINT AS reference_count FROM known AS k GROUP BY k.name
@@ -496,16 +516,18 @@ ORDER BY ALL;
 -- name: new_categories
 -- group: quality
 -- needs: fields
--- summary: Values of a category that an earlier span has not, each with its rows.
+-- summary: Values of a category that a reference, or an earlier span, has not, each with its rows.
 -- formula: rows with the value
 -- source: counted
--- parameter reference_since: where the span of the reference begins
+-- parameter reference: name of a stored reference, its newest version; NULL: the newest of the role drift
+-- parameter reference_since: where an earlier span begins to compare with instead
 -- parameter reference_until: where it ends, exclusive
 -- parameter fields: names of fields, as inputs.age; all if NULL
--- example: FROM new_categories('churn', $window_start, $window_end, TIMESTAMP '2026-01-01', TIMESTAMP '2026-02-01', fields := ['inputs.plan'])
+-- example: FROM new_categories('churn', $window_start, $window_end, fields := ['inputs.plan'], reference := 'training')
 CREATE TEMP MACRO new_categories(
-    model, since, until, reference_since, reference_until, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
-    stage := 'production', fields := NULL
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
+    stage := 'production', fields := NULL,
+    reference := NULL, reference_since := NULL, reference_until := NULL
 ) AS TABLE
 WITH earlier AS (
     SELECT COLUMNS(lambda name: lapwing_chosen('text:', name, fields))
@@ -517,6 +539,9 @@ earlier_counts AS (
 known AS (
     SELECT u.name, unnest(map_entries(u.counts)) AS entry
     FROM (UNPIVOT earlier_counts ON COLUMNS('^text:') INTO NAME name VALUE counts) AS u
+    UNION ALL
+    SELECT c.name, c.entry
+    FROM lapwing_stored_categories(model, reference, reference_since) AS c
 ),
 sizes AS (
     SELECT k.name, sum(k.entry.value)::BIGINT AS reference_count FROM known AS k GROUP BY k.name
@@ -559,16 +584,18 @@ ORDER BY ALL;
 -- name: lost_categories
 -- group: quality
 -- needs: fields
--- summary: Values of a category that an earlier span has and a window has not, each with the rows it had.
--- formula: rows of the reference span with the value
+-- summary: Values of a category that a reference, or an earlier span, has and a window has not, each with the rows it had.
+-- formula: rows of the reference with the value
 -- source: counted
--- parameter reference_since: where the span of the reference begins
+-- parameter reference: name of a stored reference, its newest version; NULL: the newest of the role drift
+-- parameter reference_since: where an earlier span begins to compare with instead
 -- parameter reference_until: where it ends, exclusive
 -- parameter fields: names of fields, as inputs.age; all if NULL
--- example: FROM lost_categories('churn', $window_start, $window_end, TIMESTAMP '2026-01-01', TIMESTAMP '2026-02-01', fields := ['inputs.plan'])
+-- example: FROM lost_categories('churn', $window_start, $window_end, fields := ['inputs.plan'], reference := 'training')
 CREATE TEMP MACRO lost_categories(
-    model, since, until, reference_since, reference_until, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
-    stage := 'production', fields := NULL
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
+    stage := 'production', fields := NULL,
+    reference := NULL, reference_since := NULL, reference_until := NULL
 ) AS TABLE
 WITH earlier AS (
     SELECT COLUMNS(lambda name: lapwing_chosen('text:', name, fields))
@@ -580,6 +607,9 @@ earlier_counts AS (
 known AS (
     SELECT u.name, unnest(map_entries(u.counts)) AS entry
     FROM (UNPIVOT earlier_counts ON COLUMNS('^text:') INTO NAME name VALUE counts) AS u
+    UNION ALL
+    SELECT c.name, c.entry
+    FROM lapwing_stored_categories(model, reference, reference_since) AS c
 ),
 sizes AS (
     SELECT k.name, sum(k.entry.value)::BIGINT AS reference_count FROM known AS k GROUP BY k.name
