@@ -38,6 +38,8 @@ _QUEUE_S: Final = 1.2
 _PATIENCE_S: Final = 2.8
 """How long a request may take here before it is answered 503: less than the receiver gives it in all."""
 _ROOM_POLL_S: Final = 0.02
+_STEP_NS: Final = 10_000_000_000
+"""How far the clock may be set back before requests seem older than those that came before them."""
 _NUMBERED: Final = semconv.PROCESS_ID.encode()
 
 Decode = Callable[[Sequence[bytes], int], DecodedGroup]
@@ -148,6 +150,7 @@ class Ingest:
         self._group_bytes = _GROUP_BYTES
         self._unsettled_bytes = 0
         self._in_hand: Counter[int] = Counter()
+        self._newest_ns = 0
         self._unsettled_lock = threading.Lock()
         self._waiting: deque[_Request] = deque()
         self._pump: asyncio.Task[None] | None = None
@@ -378,6 +381,9 @@ class Ingest:
         """The present, which counts as the time of requests in hand until the end of the block."""
         with self._unsettled_lock:  # whoever asks for the oldest after this moment is told of it
             received_at_ns = self._clock.now_ns()
+            if 0 < self._newest_ns - received_at_ns < _STEP_NS:  # the clock was set: no request is overtaken
+                received_at_ns = self._newest_ns
+            self._newest_ns = received_at_ns
             self._in_hand[received_at_ns] += 1
         try:
             yield received_at_ns

@@ -157,7 +157,7 @@ class CsvSource:
     def _parts(self) -> Iterator[tuple[dict[str, list[str]], list[int], list[Reject], int]]:
         with self._path.open("rb") as file:
             rows = islice(self._rows(file), 1, None)
-            while part := list(islice(rows, CHUNK_ROWS)):
+            while part := list(_some(rows)):
                 rejected = [row for row in part if isinstance(row, Reject)]
                 kept = []
                 for row in part:
@@ -201,6 +201,16 @@ class CsvSource:
                     yield line, cells
         finally:
             text.detach()
+
+
+def _some(rows: Iterator[tuple[int, list[str]] | Reject]) -> Iterator[tuple[int, list[str]] | Reject]:
+    """The next rows, as many as are sent together."""
+    size = 0
+    for row in islice(rows, CHUNK_ROWS):
+        yield row
+        size += 0 if isinstance(row, Reject) else sum(map(len, row[1]))
+        if size > _CHUNK_BYTES:
+            return
 
 
 def _small_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

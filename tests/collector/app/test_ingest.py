@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -14,11 +15,13 @@ from lapwing_collector.app.accounts import Accounts
 from lapwing_collector.app.entries import Requests, request_hash
 from lapwing_collector.app.ingest import Ingest
 from lapwing_collector.app.pending import LogEntry
-from lapwing_collector.clock import SteppingClock
+from lapwing_collector.clock import SteppingClock, epoch_ns
 from lapwing_collector.dedup import Ledger
 from lapwing_collector.errors import DecodeError, UnavailableError
 from lapwing_collector.model.records import DIGEST, Batch, DecodedGroup, Outcome
 from lapwing_collector.receive import Accepted
+
+NOON = datetime(2026, 1, 1, 12)
 
 
 def be_patient(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -72,6 +75,7 @@ class Harness:
         self.requests: list[Requests] = []
         self.accounts = Accounts()
         self.ledger = Ledger()
+        self.clock = SteppingClock(epoch_ns(NOON))
         self.room = True
         self.groups: list[list[bytes]] = []
         self.gate = threading.Event()
@@ -81,7 +85,7 @@ class Harness:
             ledger=self.ledger,
             accounts=self.accounts,
             decode=self.decode,
-            clock=SteppingClock(),
+            clock=self.clock,
             has_room=self.has_room,
             on_durable=self.keep,
             **options,
@@ -492,6 +496,49 @@ def test_rows_on_their_way_to_the_disk_are_counted() -> None:
             await first
         await harness.stored(b"11")
         assert harness.unsettled_bytes == 0
+
+    run(scenario)
+
+
+def test_a_request_counts_as_waiting_from_the_moment_it_came() -> None:
+    """Whatever it waits for, decoding or the disk, until its rows are handed over or it is refused."""
+
+    async def scenario() -> None:
+        harness = Harness()
+        assert harness.ingest.oldest_in_hand is None
+        harness.gate.clear()
+        first = harness.post(b"1")
+        await until(harness.groups, 1)
+        harness.clock.step(5)
+        assert harness.ingest.oldest_in_hand == NOON
+        harness.gate.set()
+        await until(harness.log.appends, 1)
+        second = harness.post(b"6")
+        await until(harness.log.appends, 2)
+        assert harness.ingest.oldest_in_hand == NOON
+        harness.log.appends[0].set_result(1)
+        assert await first == Accepted()
+        await asyncio.sleep(0)
+        assert harness.ingest.oldest_in_hand == NOON + timedelta(seconds=5)
+        harness.log.appends[1].set_exception(UnavailableError("no space left"))
+        with pytest.raises(UnavailableError):
+            await second
+        await asyncio.sleep(0)
+        assert harness.ingest.oldest_in_hand is None
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("back_s", "came_s"), [(3, 0), (3600, -3600)])
+def test_a_clock_that_is_set_back_a_little_overtakes_no_request(back_s: int, came_s: int) -> None:
+    """A request never seems older than the one before, unless the clock was wrong by much."""
+
+    async def scenario() -> None:
+        harness = Harness()
+        await harness.stored(b"1")
+        harness.clock.step(-back_s)
+        await harness.stored(b"6")
+        assert [entry.received_at for entry in harness.entries] == [NOON, NOON + timedelta(seconds=came_s)]
 
     run(scenario)
 

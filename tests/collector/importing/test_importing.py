@@ -230,6 +230,17 @@ def test_a_file_without_a_header_is_refused(tmp_path: Path, content: bytes) -> N
         open_source(read(tmp_path / "a.csv", content))
 
 
+def test_large_rows_are_sent_in_smaller_parts(tmp_path: Path) -> None:
+    """No part has many more bytes than a request should have; lines count on."""
+    long = "x" * 3_000_000
+    rows = "".join(f"p{number},{long}\n" for number in range(7))
+    file = read(tmp_path / "a.csv", f"prediction_id,label\n{rows}")
+    parts = labels_of(file)
+    assert [part.rows for part in parts] == [3, 3, 1]
+    ids = [row["prediction_id"] for part in parts for row in rows_of(part)]
+    assert ids == [f"p{n}" for n in range(7)]
+
+
 def test_the_same_part_is_the_same_record(tmp_path: Path) -> None:
     """Sender and number follow from the file and what was said of it; by content, from the rows as well."""
 
