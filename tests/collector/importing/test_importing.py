@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
@@ -64,6 +64,7 @@ def test_a_column_is_what_all_of_its_cells_are(
         assert values(cells, kind).to_pylist() == read_as
 
 
+@settings(deadline=None)  # on a busy machine nothing is quick
 @given(
     st.lists(st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False) | st.booleans() | st.text())
 )

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lapwing_collector.metrics import Schedule, later_than, rest_after, retry_after, revised, touched_slots
@@ -35,6 +35,7 @@ def row(**changes: object) -> MetricRow:
     return MetricRow(**(values | changes))  # type: ignore[arg-type]
 
 
+@settings(deadline=None)  # on a busy machine nothing is quick
 @given(schedule=schedules, found=times)
 def test_a_slot_is_touched_where_its_window_holds_a_time(schedule: Schedule, found: list[datetime]) -> None:
     """Sliding, gapped and offset windows: exactly the slots in the range whose window holds a time."""
