@@ -342,7 +342,8 @@ class Recomputing:
             stored = self._stored(rule, late.slot)
             changes = revised((row for row, _ in stored), evaluation.metrics)
             as_of = later_than((moment for _, moment in stored), as_of)
-        rest = rest_after(rule.interval) if self._gather and changes else timedelta()
+        rests = self._gather and bool(changes)
+        rest = rest_after(rule.interval, late.changes + 1) if rests else timedelta()
         self._store.evaluated_again(late, changes, as_of, self._now() + rest)
         return "changed" if changes else "unchanged", None
 

@@ -60,14 +60,17 @@ def touching_span(schedule: Schedule, after: datetime, through: datetime) -> tup
     return after - schedule.query_offset - schedule.window, through - schedule.query_offset
 
 
-def rest_after(interval: timedelta) -> timedelta:
-    """How long a slot rests once it was evaluated again, so that labels that trickle in are gathered."""
-    return max(interval / _RESTS_PER_INTERVAL, _LEAST_REST)
+def rest_after(interval: timedelta, changes: int) -> timedelta:
+    """How long a slot rests after its first, second, … change in a row.
+
+    Labels that trickle in are gathered: what is stored of a slot grows ever more slowly.
+    """
+    return _doubled(changes, max(interval / _RESTS_PER_INTERVAL, _LEAST_REST))
 
 
 def retry_after(attempts: int) -> timedelta:
     """How long to wait after the first, second, … failure."""
-    return min(_LEAST_REST * (1 << min(attempts - 1, 16)), _LONGEST_RETRY)
+    return _doubled(attempts, _LONGEST_RETRY)
 
 
 def revised(known: Iterable[MetricRow], now: Sequence[MetricRow]) -> list[MetricRow]:
@@ -95,6 +98,10 @@ def chunks(slots: Sequence[datetime], size: int) -> Iterator[Sequence[datetime]]
     """Parts of at most `size`."""
     for start in range(0, len(slots), size):
         yield slots[start : start + size]
+
+
+def _doubled(times: int, longest: timedelta) -> timedelta:
+    return min(_LEAST_REST * (1 << min(times - 1, 16)), longest)
 
 
 def _number(moment: datetime, interval: timedelta) -> int:

@@ -22,12 +22,14 @@ class LateSlot:
 
     Attributes:
         touched_at: All that touched it was received before.
+        changes: How often it changed in a row, without having rested untouched.
         attempts: How often its evaluation failed in a row.
     """
 
     rule: RuleId
     slot: datetime
     touched_at: datetime
+    changes: int
     attempts: int
 
 
@@ -144,6 +146,7 @@ class LateSlots:
                             "touched_at": touched_at,
                             "queued_at": now,
                             "next_at": now,
+                            "changes": 0,
                             "attempts": 0,
                         }
                         for slot in slots
@@ -160,7 +163,9 @@ class LateSlots:
         )
         with self._database.read() as connection:
             return [
-                LateSlot(RuleId(row.rule_group, row.rule_name), row.slot, row.touched_at, row.attempts)
+                LateSlot(
+                    RuleId(row.rule_group, row.rule_name), row.slot, row.touched_at, row.changes, row.attempts
+                )
                 for row in connection.execute(query)
             ]
 
@@ -183,7 +188,13 @@ class LateSlots:
             connection.execute(
                 update(late_slots)
                 .where(_is(late_slots, late.rule), late_slots.c.slot == late.slot)
-                .values(touched_at=touched_since, next_at=rest_until, attempts=0, error=None)
+                .values(
+                    touched_at=touched_since,
+                    next_at=rest_until,
+                    changes=late.changes + bool(metrics),
+                    attempts=0,
+                    error=None,
+                )
             )
 
     def not_evaluated_again(self, late: LateSlot, error: str, next_at: datetime) -> None:

@@ -186,6 +186,7 @@ late_slots = Table(
     Column("touched_at", DateTime),
     Column("queued_at", DateTime, nullable=False),
     Column("next_at", DateTime, nullable=False),
+    Column("changes", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("error", Text),
     sqlite_with_rowid=False,

@@ -91,8 +91,9 @@ def test_what_is_known_later_says_so() -> None:
 
 
 def test_rests_and_retries_are_bounded() -> None:
-    """Frequent rules rest a minute, daily ones an hour; failures wait longer each time, up to an hour."""
-    assert [rest_after(MINUTE), rest_after(DAY)] == [MINUTE, 60 * MINUTE]
+    """Both grow from a minute on: rests up to a part of the interval, waits after failures up to an hour."""
+    assert [rest_after(MINUTE, n) / MINUTE for n in (1, 2, 9)] == [1, 1, 1]
+    assert [rest_after(DAY, n) / MINUTE for n in (1, 2, 3, 7, 1000)] == [1, 2, 4, 60, 60]
     assert [retry_after(n) for n in (1, 2, 3, 7, 1000)] == [
         MINUTE,
         2 * MINUTE,

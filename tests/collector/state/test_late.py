@@ -44,7 +44,8 @@ def test_a_touch_during_an_evaluation_is_not_lost(store: Store) -> None:
     store.touch(RULE, [NOON], NOON + MINUTE, NOON + MINUTE)
     store.evaluated_again(late, [METRIC], NOON, NOON + 5 * MINUTE)
     assert slots(store, NOON + MINUTE) == []
-    assert slots(store, NOON + 5 * MINUTE) == [NOON]
+    (again,) = store.late_slots(NOON + 5 * MINUTE, 10)
+    assert (again.slot, again.changes) == (NOON, 1)
     assert store.queued_metrics(0, 10) == [(1, METRIC, NOON)]
     assert store.queued_of("daily", NOON - MINUTE, NOON) == [(METRIC, NOON)]
     assert store.queued_of("daily", NOON, NOON + MINUTE) == []
@@ -73,7 +74,7 @@ def test_failures_are_told_and_tried_again(store: Store) -> None:
     assert store.late_backlog() == LateBacklog(2, 1, "out of memory")
     assert slots(store, NOON) == [NOON]
     again = store.late_slots(NOON + MINUTE, 1)[0]
-    assert (again.slot, again.attempts) == (late.slot, 1)
+    assert (again.slot, again.changes, again.attempts) == (late.slot, 0, 1)
     store.evaluated_again(again, [], NOON, NOON + 2 * MINUTE)
     assert store.late_backlog() == LateBacklog(1, 0, None)
 
