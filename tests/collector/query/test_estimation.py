@@ -196,6 +196,8 @@ def test_nothing_is_estimated_from_few_labels(measured: Measured, tumours: Sampl
         rows = measured.rows(call("estimated_performance", extra), **span)
         assert [(row["value"], row["low"], row["sample_count"]) for row in rows] == [(None, None, 0)] * 6
         assert measured.rows(call("estimated_calibration", extra), **span) == []
+    rows = measured.rows(call("estimated_performance", ", min_samples := 301"), **span)
+    assert [row["calibration_count"] for row in rows] == [300] * 6
     rows = measured.rows(call("estimated_performance", ", min_samples := 300"), **span)
     assert all(row["value"] is not None for row in rows)
 

@@ -12,7 +12,7 @@ CREATE TEMP MACRO lapwing_calibration_span(since, calibrate_since, calibrate_unt
 
 -- name: lapwing_knots
 -- The curve from scores to probabilities, as pieces from a score on: between two knots it is straight. `n` is of how
--- many labelled rows it is made; there is none of less than `min_samples`.
+-- many labelled rows it is made; of less than `min_samples` there is one knot, without a probability.
 CREATE TEMP MACRO lapwing_knots(model, since, until, as_of, stage, weights, method, min_samples) AS TABLE
 WITH ladders AS (
     FROM lapwing_ladders(model, since, until, {'segment': 'all'}, NULL, as_of, stage, weights)
@@ -44,7 +44,9 @@ pieces AS (
 )
 SELECT p.* EXCLUDE (rank) FROM pieces AS p
 UNION ALL
-SELECT k.n, '-infinity'::DOUBLE, k.probability, NULL, NULL FROM knots AS k WHERE k.rank = 1;
+SELECT k.n, '-infinity'::DOUBLE, k.probability, NULL, NULL FROM knots AS k WHERE k.rank = 1
+UNION ALL
+SELECT c.n, '-infinity'::DOUBLE, NULL, NULL, NULL FROM curves AS c WHERE c.curve IS NULL;
 
 -- name: lapwing_expected
 -- Predictions of a span with the probability `p` that they are of the positive class, by the labels of another.
