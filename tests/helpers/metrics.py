@@ -135,10 +135,14 @@ class Measured:
         one = whose | {"role": "drift", "source": "test", "sample_count": made.num_rows, "created_at": START}
         self._insert("reference_sets", pa.Table.from_pylist([one], REFERENCE_SET_ROWS))
 
+    def know(self, sql: str) -> None:
+        """Let the connection itself run SQL that calls metrics."""
+        load(self.connection, [sql], self._loaded)
+
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a query that may call metrics, as dicts."""
         prepare(self.connection, calls_in(self.connection, sql))
-        load(self.connection, [sql], self._loaded)
+        self.know(sql)
         return self.connection.execute(sql, parameters).to_arrow_table().to_pylist()
 
     def row(self, sql: str, **parameters: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Which metrics a query calls, and for which models."""
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,7 @@ def calls_of(tree: Any) -> Iterator[Call]:
     """The metrics that are called in a tree.
 
     Raises:
-        QueryError: A call does not name its model.
+        QueryError: A call does not name its model, or its arguments are not those of the metric.
     """
     for node in nodes(tree):
         if node.get("type") == "TABLE_FUNCTION":
@@ -56,7 +57,29 @@ def calls_of(tree: Any) -> Iterator[Call]:
             if metric is not None:
                 given = _arguments(metric, node["function"])
                 place = node["function"].get("query_location")
-                yield Call(metric, tuple(_models(metric, given, place)), tuple(_fields(given)))
+                models = tuple(_models(metric, given, place))
+                _check_arguments(metric, given, place)
+                yield Call(metric, models, tuple(_fields(given)))
+
+
+def _check_arguments(metric: Metric, given: dict[str, dict[str, Any]], place: int | None) -> None:
+    names = [parameter.name for parameter in metric.parameters]
+    unknown = next((name for name in given if name not in names), None)
+    if unknown is not None:
+        near = tuple(difflib.get_close_matches(unknown, names, n=1))
+        what = f"has no argument {unknown}" if unknown else "is given too many arguments"
+        meant = f", did you mean {near[0]}?" if near else ""
+        raise QueryError(
+            f"{metric.name} {what}{meant or ':'} it is called as {metric.call}",
+            position=place,
+            candidates=near,
+        )
+    required = [p.name for p in metric.parameters if p.default is None and p.name not in metric.models]
+    missing = [name for name in required if name not in given]
+    if missing:
+        raise QueryError(
+            f"{metric.name} needs the argument {missing[0]}: it is called as {metric.call}", position=place
+        )
 
 
 def _fields(given: dict[str, dict[str, Any]]) -> Iterator[str]:

@@ -294,7 +294,9 @@ def test_a_field_that_comes_later_is_seen(tmp_path: Path) -> None:
         ("FROM accuracy(since := $since, until := $until)", QueryError, "the argument model is missing"),
         ("FROM accuracyy('churn', $since, $until)", RefusedQueryError, "did you mean accuracy?"),
         ("FROM accuracy('churn', $since, $until, segments := {'a': inputs.agee})", NotSeenYetError, '"age"'),
-        ("FROM accuracy('churn', $since, $until, segment := 1)", QueryError, "segments := "),
+        ("FROM accuracy('churn', $since, $until, segment := 1)", QueryError, "did you mean segments?"),
+        ("FROM accuracy('churn', $since)", QueryError, "needs the argument until"),
+        ("FROM accuracy('churn', $since, $until" + ", 1" * 20 + ")", QueryError, "too many arguments"),
     ],
 )
 def test_mistakes_are_told(session: Session, sql: str, kind: type[QueryError], words: str) -> None:
