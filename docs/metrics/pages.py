@@ -35,7 +35,7 @@ COMMON = {
     "weights": "how much each row counts, times its sampling weight",
     "confidence": "of the interval `low` to `high`; 0: none",
 }
-NEEDS = {"fields": "fields of `inputs` and `output`"}
+NEEDS = {"fields": "fields of `inputs`, `output` and `descriptors`"}
 MARK = "<!-- what follows is written by pages.py -->\n"
 
 

@@ -124,6 +124,15 @@ class Victim:
         finally:
             connection.close()
 
+    def post(self, body: bytes) -> int:
+        """Send a request to /v1/logs; the status of the answer."""
+        connection = http.client.HTTPConnection(self.http, timeout=TIMEOUT_S)
+        try:
+            connection.request("POST", "/v1/logs", body, {"Content-Type": "application/x-protobuf"})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
     def said(self) -> str:
         """The end of what it printed."""
         return self.output.read_text(errors="replace")[-4000:]

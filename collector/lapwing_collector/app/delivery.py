@@ -20,7 +20,7 @@ from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.poison import DeadLetters
 from lapwing_collector.app.profiling import PROFILING
-from lapwing_collector.app.project import Project, declared_types
+from lapwing_collector.app.project import Project, declared_types, described_texts
 from lapwing_collector.app.redaction import redaction
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import SystemClock
@@ -147,7 +147,16 @@ def owned(project: Project) -> Iterator[Owned]:
         parts.callback(CatalogKeeper.start(directory.lake).close)
         accounts, pending = Accounts(), Pending(settings.write.max_pending_bytes)
         prepare = redaction(project.policy)
-        ingestion = Ingestion.open(directory, settings, lake.progress.log, pending, accounts, clock, prepare)
+        ingestion = Ingestion.open(
+            directory,
+            settings,
+            lake.progress.log,
+            pending,
+            accounts,
+            clock,
+            prepare,
+            described_texts(project),
+        )
         parts.callback(ingestion.close)
         store = Store.open(directory.state)
         parts.callback(store.close)

@@ -1,7 +1,9 @@
 """The durable way in: the log, what is remembered of it, reading it back, and taking requests in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from lapwing_collector.app.accounts import Accounts
@@ -13,14 +15,17 @@ from lapwing_collector.app.recovery import Recovery
 from lapwing_collector.app.remembering import Memory
 from lapwing_collector.clock import Clock
 from lapwing_collector.config import Settings
-from lapwing_collector.decode import decode_group
+from lapwing_collector.decode import decode_group, describe_texts
 from lapwing_collector.dedup import Loss
+from lapwing_collector.model.records import DecodedGroup
 from lapwing_collector.wal import Log, leave_to_system, sync_data
 
 _SYNCS: Final = {"fsync": sync_data, "os": leave_to_system, "memory": leave_to_system}
 
 _UNSYNCED_BYTES: Final = 32 << 20
 """What the log may be given while it waits for the disk."""
+
+Texts = Mapping[str, Mapping[tuple[str, ...], bool]]
 
 _WORST: Final = 100
 """How many processes with missing records are named, unless asked for more."""
@@ -67,21 +72,21 @@ class Ingestion:
         settings: Settings,
         clock: Clock,
         prepare: Prepare | None,
+        texts: Texts,
     ) -> None:
         """Join the parts; use `Ingestion.open`."""
         self.log = log
         self.memory = memory
         self.accounts = accounts
-        self.recovery = Recovery(
-            log, lake_covers, memory, pending, accounts, decode_group, directory.dead_letters
-        )
+        decode = partial(_decode_and_describe, texts) if texts else decode_group
+        self.recovery = Recovery(log, lake_covers, memory, pending, accounts, decode, directory.dead_letters)
         self._pending = pending
         self._log_bytes = settings.log.max_bytes
         self.ingest = Ingest(
             log=log,
             ledger=memory.ledger,
             accounts=accounts,
-            decode=decode_group,
+            decode=decode,
             clock=clock,
             has_room=self._has_room,
             on_durable=self._hand_over,
@@ -100,6 +105,7 @@ class Ingestion:
         accounts: Accounts,
         clock: Clock,
         prepare: Prepare | None = None,
+        texts: Texts = MappingProxyType({}),
     ) -> Self:
         """Open the log of a data directory and read what is remembered.
 
@@ -111,6 +117,7 @@ class Ingestion:
             accounts: Where rows are booked.
             clock: Tells when requests come.
             prepare: Changes a request before anything else is done with it.
+            texts: Fields that are described, and whether their texts are kept, by model.
 
         Raises:
             DataDirectoryError: The folder cannot be used, or a later Lapwing wrote it.
@@ -122,7 +129,7 @@ class Ingestion:
         except BaseException:
             log.close()
             raise
-        return cls(log, memory, lake_covers, pending, accounts, directory, settings, clock, prepare)
+        return cls(log, memory, lake_covers, pending, accounts, directory, settings, clock, prepare, texts)
 
     @property
     def problem(self) -> str | None:
@@ -169,3 +176,7 @@ class Ingestion:
     def _hand_over(self, entry: LogEntry, requests: Requests) -> None:
         self.memory.add(entry.position, requests.received_at_ns, requests.admission)
         self.recovery.hand_over(entry, sum(map(len, requests.payloads)))
+
+
+def _decode_and_describe(texts: Texts, payloads: Sequence[bytes], received_at_ns: int) -> DecodedGroup:
+    return describe_texts(decode_group(payloads, received_at_ns), texts)

@@ -12,7 +12,7 @@ from lapwing_collector.config import Settings, load_model, load_settings, merge_
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.lake import declared_type
 from lapwing_collector.model.alerts import RuleId
-from lapwing_collector.model.description import ModelDescription, parts
+from lapwing_collector.model.description import FeatureType, ModelDescription, parts
 from lapwing_collector.notify import Target, read_notify_file
 from lapwing_collector.query import check_select, tables_in
 from lapwing_collector.redact import Policy, read_policy
@@ -82,6 +82,19 @@ def declared_types(project: Project) -> dict[str, dict[tuple[str, ...], pa.DataT
         for model, described in project.models.items()
         if described.types
     }
+
+
+def described_texts(project: Project) -> dict[str, dict[tuple[str, ...], bool]]:
+    """The fields that files declare to be texts, by model, and whether their texts are kept."""
+    found = {
+        model: {
+            parts(name): feature.keep is not False
+            for name, feature in described.features.items()
+            if feature.type is FeatureType.TEXT
+        }
+        for model, described in project.models.items()
+    }
+    return {model: texts for model, texts in found.items() if texts}
 
 
 def settings_for(file: Path | None, flags: Mapping[str, Any]) -> Settings:

@@ -222,11 +222,13 @@ class References:
         assert wanted.window is not None  # noqa: S101  # the caller's choice
         table = self._lake.reserved_name(wanted.model)
         name = TableName("labeled", table)
-        if not Tables(self._lake.catalog).find([TableName("predictions_all", table)]):
+        found = Tables(self._lake.catalog).find([TableName("predictions_all", table)])
+        if not found:
             raise ConfigError(f"there is no model {wanted.model!r}; `lapwing models` lists those there are")
         first, last = (literal(_time(each).isoformat()) for each in wanted.window)
+        columns = ", ".join([*found["predictions_all", table].shape, "duration_ms", "label"])
         sql = (
-            f"SELECT inputs, output, duration_ms, label FROM {name.sql} "
+            f"SELECT {columns} FROM {name.sql} "
             f"WHERE time >= TIMESTAMP {first} AND time < TIMESTAMP {last} LIMIT {MOST_ROWS + 1}"
         )
         writer: pq.ParquetWriter | None = None

@@ -105,6 +105,13 @@ class FeatureEntry(Document):
 
     type: Literal["number", "category", "text", "embedding", "time"] | None = None
     importance: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    keep: bool | None = None
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[Any, Any]) -> Iterator[Mistake]:
+        """Check that only of texts something else is kept."""
+        if "keep" in raw and raw.get("type") != "text":
+            yield ("keep",), "is only for features of the type text"
 
 
 class ReferenceEntry(Document):
@@ -186,7 +193,7 @@ def load_model(text: str, name: str, check_type: CheckType | None = None) -> tup
         threshold=file.threshold,
         label_delay=file.label_delay,
         features={
-            field: Feature(None if each.type is None else FeatureType(each.type), each.importance)
+            field: Feature(None if each.type is None else FeatureType(each.type), each.importance, each.keep)
             for field, each in file.features.items()
         },
         segments=tuple(file.segments),

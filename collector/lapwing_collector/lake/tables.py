@@ -17,8 +17,8 @@ from lapwing_collector.lake.types import arrow_type
 Key = tuple[str, str]
 """Schema and name of a table."""
 
-ROOTS: Final = ("inputs", "output", "label")
-"""Columns that users' fields make up, in the tables of models."""
+ROOTS: Final = ("inputs", "output", "descriptors", "label")
+"""Columns that users' fields make up, and what is told of their texts, in the tables of models."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from lapwing_collector.model.records import PREDICTION_ROWS
 
 PERCENTILES: Final = np.linspace(0, 1, 101)
 
-_ROOTS: Final = ("inputs", "output", "label", "tags")
+_ROOTS: Final = ("inputs", "output", "descriptors", "label", "tags")
 _PLAIN: Final = ("label", "duration_ms")
 """Columns of predictions and labels that are fields by themselves."""
 

@@ -53,10 +53,12 @@ class Feature:
     Attributes:
         type: None while nothing is known of it.
         importance: How much the model relies on it, in whatever unit, the same for all of its features.
+        keep: Of a text, whether it is kept itself beside what is told of it; it is unless this is False.
     """
 
     type: FeatureType | None = None
     importance: float | None = None
+    keep: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,9 @@ class ModelDescription:
         """What is known, as JSON has it; what is unknown is left out. The delay is in seconds."""
         known = {each.name: getattr(self, each.name) for each in fields(self)}
         known["features"] = {
-            name: {"type": each.type, "importance": each.importance} for name, each in self.features.items()
+            name: {"type": each.type, "importance": each.importance}
+            | ({} if each.keep is None else {"keep": each.keep})
+            for name, each in self.features.items()
         }
         known["label_delay"] = None if self.label_delay is None else self.label_delay.total_seconds()
         return {name: value for name, value in known.items() if value not in (None, (), {})}
@@ -290,7 +294,7 @@ _TRUTHS: Final = ("label.value", "label.label", "label.truth", "label.class")
 
 def _feature(read: Mapping[str, Any]) -> Feature:
     kind = read.get("type")
-    return Feature(None if kind is None else FeatureType(kind), read.get("importance"))
+    return Feature(None if kind is None else FeatureType(kind), read.get("importance"), read.get("keep"))
 
 
 def _values(description: ModelDescription) -> dict[tuple[str, ...], Any]:
@@ -299,6 +303,7 @@ def _values(description: ModelDescription) -> dict[tuple[str, ...], Any]:
     for name, each in description.features.items():
         found["features", name, "type"] = each.type
         found["features", name, "importance"] = each.importance
+        found["features", name, "keep"] = each.keep
     found |= {("types", name): kind for name, kind in description.types.items()}
     found |= {("references", name): policy for name, policy in description.references.items()}
     return {place: value for place, value in found.items() if value is not None and value != ()}
@@ -311,9 +316,7 @@ def _built(
     return ModelDescription(
         **{place[0]: value for place, value in values.items() if len(place) == 1},
         features={
-            name: Feature(
-                values.get(("features", name, "type")), values.get(("features", name, "importance"))
-            )
+            name: Feature(*(values.get(("features", name, key)) for key in ("type", "importance", "keep")))
             for name in features
         },
         types={place[1]: value for place, value in values.items() if place[0] == "types"},

@@ -94,13 +94,13 @@ def _scored(subject: Subject) -> str:
 
 
 def _apart(fields: Fields) -> dict[str, str]:
-    """Each field of inputs and output as a column: as it is, if a number as one, if a category as text.
+    """Each field of predictions as a column: as it is, if a number as one, if a category as text.
 
     A column without a name for each kind lets metrics go over fields that a model has none of.
     """
     columns = {'"leaf:"': "NULL::VARCHAR", '"number:"': "NULL::DOUBLE", '"text:"': "NULL::VARCHAR"}
     for name, kind in fields.items():
-        if parts(name)[0] not in {"inputs", "output"} or parts(name)[1:] == ():
+        if parts(name)[0] not in {"inputs", "output", "descriptors"} or parts(name)[1:] == ():
             continue
         place = _place(name)
         if _types.is_floating(kind):
