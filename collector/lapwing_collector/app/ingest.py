@@ -149,6 +149,7 @@ class Ingest:
         self._prepare = prepare
         self._group_bytes = _GROUP_BYTES
         self._unsettled_bytes = 0
+        self._failed = 0
         self._in_hand: Counter[int] = Counter()
         self._newest_ns = 0
         self._unsettled_lock = threading.Lock()
@@ -319,12 +320,15 @@ class Ingest:
             if appended is not None:
                 await asyncio.wrap_future(appended)
             while part.batches:
-                # They were sent before, and are durable, or taken back, once the barrier is passed.
-                await asyncio.wrap_future(self._log.barrier())
+                # The rest was sent before, which is no promise yet: what it is known by may fail.
+                failed = self._failed
                 appended = self._append(part, received_at_ns)
-                if appended is None:
+                if appended is not None:
+                    await asyncio.wrap_future(appended)
+                    continue
+                await asyncio.wrap_future(self._log.barrier())
+                if failed == self._failed:
                     break
-                await asyncio.wrap_future(appended)
         except Exception as error:  # noqa: BLE001  # it belongs to those who wait
             _answer_all(part.readable, error)
         else:
@@ -370,6 +374,7 @@ class Ingest:
         self._count_unsettled(-sum(batch.size_bytes for batch in batches))
         if appended.exception() is not None:
             self._ledger.forget(requests.admission)
+            self._failed += 1
             return
         self._ledger.keep(requests.admission)
         self._accounts.add(received=requests.rows)

@@ -373,6 +373,29 @@ def test_a_repeat_is_stored_when_the_first_failed_after_all(payload: bytes) -> N
     run(scenario)
 
 
+@pytest.mark.parametrize("payload", [b"1", b"x"])
+def test_repeats_do_not_take_each_others_attempts_for_success(payload: bytes) -> None:
+    """Of several repeats of what failed, none is acknowledged by the append of another that fails as well."""
+
+    async def scenario() -> None:
+        harness = Harness()
+        first = harness.post(payload)
+        await until(harness.log.appends, 1)
+        repeats = [harness.post(payload) for _ in range(3)]
+        await until(harness.groups, 2)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        for tried in range(4):
+            await until(harness.log.appends, tried + 1)
+            harness.log.appends[tried].set_exception(UnavailableError("no space left"))
+        for answer in (first, *repeats):
+            with pytest.raises(UnavailableError):
+                await answer
+        assert harness.entries == []
+
+    run(scenario)
+
+
 def test_what_cannot_even_be_appended_is_new_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error between accepting and appending leaves nothing accepted, and later requests are served."""
 
