@@ -80,7 +80,7 @@ def build(folder: Path) -> None:
             rows += counted.num_rows
     took = time.perf_counter() - started
     print(f"{ROWS:,} rows x {COLUMNS:,} columns counted in {took:.0f} s on two cores, ", end="")
-    print(f"{cpu / ROWS / COLUMNS * 1e9:.1f} ns of CPU a value, made up included in the time only")
+    print(f"{cpu / ROWS / COLUMNS * 1e9:.1f} ns of CPU a value; making them up is in the time only")
     upkeep = Upkeep(lake.catalog, lake.profiles, lake.add_rows)
     started = time.perf_counter()
     list(upkeep.merge_all())
