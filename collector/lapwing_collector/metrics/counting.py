@@ -4,6 +4,7 @@ Rows are grouped first, and brought into the order of their groups; then each fi
 of its bins once, and counted in all groups at the same time.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lapwing_collector.metrics.binning import Floats, numbers_of
-from lapwing_collector.metrics.columns import flattened, is_number, is_text
+from lapwing_collector.metrics.columns import countable, flattened, is_number, is_text
 from lapwing_collector.model.description import parts
 from lapwing_collector.model.profiles import (
     ALL_ROWS,
@@ -32,6 +33,8 @@ from lapwing_collector.model.profiles import (
 
 Places = npt.NDArray[np.signedinteger[Any]]
 Locate = Callable[[Floats], Places]
+
+logger = logging.getLogger(__name__)
 
 GRAIN: Final = "hour"
 
@@ -101,6 +104,7 @@ class _Field:
 
     def __init__(self, binning: Binning) -> None:
         self.binning = binning
+        self.refused = False
         self.categories = pa.array(binning.categories, pa.string())
         self.locate = None if binning.kind is BinKind.CATEGORY else locator(np.array(binning.edges))
 
@@ -108,6 +112,20 @@ class _Field:
 def _values(field: _Field, values: pa.Array | None, size: int) -> _Values:
     if values is None or values.null_count == size:
         return _Values(np.full(size, NULL, np.int64), None)
+    try:
+        return _placed(field, values)
+    except (pa.ArrowException, ValueError, OverflowError):  # rows matter more than their profile
+        if not field.refused:
+            field.refused = True
+            logger.exception(
+                "values of %s have no place in its bins and are counted as other",
+                field.binning.field,
+                extra={"action": "values_not_placed", "field": field.binning.field},
+            )
+        return _Values(_of_other_type(values), None)
+
+
+def _placed(field: _Field, values: pa.Array) -> _Values:
     if field.locate is None:
         return _Values(_category_places(field.categories, values), None)
     if not is_number(values.type):
@@ -129,6 +147,8 @@ def _number_places(locate: Locate, last: float, numbers: Floats) -> Places:
 
 
 def _category_places(categories: pa.Array, values: pa.Array) -> Places:
+    if not countable(values.type):
+        return _of_other_type(values)
     if not is_text(values.type):
         values = values.cast(pa.string())
     found = pc.index_in(values, value_set=categories)
@@ -229,7 +249,7 @@ def _groupings(
         values = columns.get(each.binning.field)
         if values is None:
             continue
-        places = _category_places(each.categories, values) - FIRST_CATEGORY
+        places = _values(each, values, len(values)).places - FIRST_CATEGORY
         inside = (places >= 0) & (places < MOST_SEGMENTS)
         if inside.any():
             groupings.append(_grouping(parts, np.where(inside, places, -1), each.binning.field, each))

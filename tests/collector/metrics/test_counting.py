@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lapwing_collector.metrics import ProfileCounter, add_up, countable_fields, freeze
+from lapwing_collector.metrics import ProfileCounter, add_up, countable_fields, counting, freeze
 from lapwing_collector.metrics.binning import BINS, MOST_CATEGORIES, number_edges
 from lapwing_collector.metrics.counting import locator
 from lapwing_collector.model.profiles import (
@@ -195,6 +195,36 @@ def test_values_of_another_type_than_the_bins_are_other() -> None:
         table({"n": pa.array(["1", None, "x"]), "t": pa.array([1, None, 3])})
     )
     assert counted.column("counts").to_pylist() == [[1, 2, 0, 0, 0, 0], [1, 1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pa.array([[1.0], None, [2.0]]), pa.array([b"\xff", None, b"\xfe"]), pa.array([1, None, 2], "date32")],
+)
+def test_lists_and_bytes_where_texts_were_binned_are_other(values: pa.Array) -> None:
+    """A field that was a text once and is a vector now is counted, and stands in the way of no flush."""
+    [text] = freeze(pa.table({"inputs.t": ["a", "b", "a"]}), "m")
+    counted = ProfileCounter([text], [text]).count(table({"t": values}))
+    assert counted.column("counts").to_pylist() == [[1, 2, 0, 0]], "and they are in no segment"
+
+
+def test_values_that_cannot_be_placed_are_other_and_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is wrong with a field costs its profile, not the flush, and the log says so once."""
+
+    def refuse(*_: object) -> None:
+        raise pa.ArrowNotImplementedError("no such cast")
+
+    monkeypatch.setattr(counting, "numbers_of", refuse)
+    number, text = freeze(pa.table({"inputs.n": [1.0, 2.0], "inputs.t": ["a", "b"]}), "m")
+    counter = ProfileCounter([number, text])
+    rows = table({"n": pa.array([1.0, None]), "t": pa.array(["a", "b"])})
+    for _ in range(2):
+        assert counter.count(rows).column("counts").to_pylist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1]]
+    assert [record.getMessage() for record in caplog.records] == [
+        "values of inputs.n have no place in its bins and are counted as other"
+    ]
 
 
 def test_a_field_that_rows_do_not_have_is_null() -> None:
