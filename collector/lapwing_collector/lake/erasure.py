@@ -7,6 +7,7 @@ in freed pages of its file. All of them go.
 
 import hashlib
 import json
+import math
 import os
 import uuid
 from collections.abc import Sequence
@@ -145,7 +146,7 @@ def erase(catalog: Catalog, rewriter: Rewriter, subject: Subject) -> Erased:
 
 
 def remaining_in_lake(catalog: Catalog, rewriter: Rewriter, subject: Subject) -> list[str]:
-    """Where the lake still has rows of the subject, for people; empty when they are gone."""
+    """Where the lake still has rows of the subject, or says a value of it, for people; empty if not."""
     found = []
     predictions, labels = _tables(catalog, subject)
     if predictions is not None:
@@ -160,8 +161,7 @@ def remaining_in_lake(catalog: Catalog, rewriter: Rewriter, subject: Subject) ->
         if table is not None:
             found += [str(file) for file in unknown_files(catalog, table)]
     for path, value in subject.values:
-        if catalog.rows(statement("bins_that_name"), [subject.table, path, value])[0][0]:
-            found.append(f"the bins of {path}, where the value is a category that others may have, too")
+        found += _numbers_and_categories(catalog, subject.table, path, value)
     return found
 
 
@@ -206,6 +206,54 @@ def record_erasure(
 def hashed(asked: str, salt: str) -> str:
     """What the record keeps of `id=…`, `request_id=…` or `tags.user=…`: scrypt, so that guessing is slow."""
     return hashlib.scrypt(asked.encode(), salt=bytes.fromhex(salt), n=2**12, r=8, p=1, dklen=16).hex()
+
+
+def _numbers_and_categories(catalog: Catalog, table: str, path: str, value: str) -> list[str]:
+    """Where what was counted and found out of a field still says a value, for people."""
+    numbers = _as_stored(value)
+    [(category, edge)] = catalog.rows(statement("bins_that_name"), [table, path, value, numbers])
+    found = []
+    if category:
+        found.append(f"the bins of {path}, where the value is a category that others may have, too")
+    if edge:
+        found.append(f"the bins of {path}, where the value is an edge that others may have, too")
+    if numbers and catalog.rows(statement("profiles_that_name"), [table, path, numbers])[0][0]:
+        found.append(f"the profile of {path}, where the value is the smallest or greatest of an hour")
+    if numbers:
+        named = catalog.rows(statement("references_that_name"), [table, path, numbers])
+        found += [
+            f"version {version} of reference {name}, where the value is a quantile of {path}"
+            for name, version in named
+        ]
+    described = catalog.rows(statement("descriptions_of", table=literal(table)))
+    if any(_describes(facts, description, path, value, numbers) for description, facts in described):
+        found.append(f"the description of the model, of what values {path} has")
+    return found
+
+
+def _as_stored(value: str) -> list[float]:
+    """The numbers that the text of a field's value may have been counted as: of a FLOAT it is another."""
+    try:
+        number = float(value)
+    except ValueError:
+        return []
+    if not math.isfinite(number):
+        return []
+    return sorted({number, pa.scalar(number, pa.float32()).as_py()})
+
+
+def _describes(
+    facts: str | None, description: str | None, path: str, value: str, numbers: Sequence[float]
+) -> bool:
+    """Whether a model's description, or the facts that it was made of, say a value of a field."""
+    fields = json.loads(facts).get("fields", {}) if facts else {}
+    seen = [each for name, each in fields.items() if name.lower() == path.lower()]
+    if any(value in each.get("classes", ()) for each in seen):
+        return True
+    if any(bound in numbers for each in seen for bound in (each.get("least"), each.get("greatest"))):
+        return True
+    told = json.loads(description) if description else {}
+    return told.get("prediction", "").lower() == path.lower() and value in told.get("classes", ())
 
 
 def _tables(catalog: Catalog, subject: Subject) -> tuple[TableName | None, TableName | None]:

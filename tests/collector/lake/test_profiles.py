@@ -24,7 +24,8 @@ from lapwing_collector.lake.retention import Keep, Retention
 from lapwing_collector.lake.upkeep import Upkeep
 from lapwing_collector.metrics import ProfileCounter, add_up
 from lapwing_collector.model.description import Feature, FeatureType, ModelDescription
-from lapwing_collector.model.profiles import PROFILE_KEYS, PROFILE_ROWS
+from lapwing_collector.model.facts import Facts, FieldFacts
+from lapwing_collector.model.profiles import PROFILE_KEYS, PROFILE_ROWS, REFERENCE_BIN_ROWS
 
 NOW = datetime(2026, 2, 1)
 PROFILES = TableName("main", "profiles")
@@ -436,6 +437,51 @@ def test_an_erasure_tells_of_a_category_that_names_the_subject(lake: Lake, upkee
         subject = Subject("m", values=(("inputs.plan", value),))
         erase(lake.catalog, upkeep.rewriter, subject)
         assert len(remaining_in_lake(lake.catalog, upkeep.rewriter, subject)) == told
+
+
+def test_an_erasure_tells_where_a_number_is_still_said(lake: Lake, upkeep: Upkeep) -> None:
+    """Profiles, edges, references and descriptions keep single numbers; one that nobody keeps is gone."""
+    traffic = Traffic(lake)
+    rows = traffic.rows(1_000, **{"inputs.customer": 5})
+    rows[0]["inputs.customer"] = 987654321
+    rows[1]["inputs.customer"] = 7
+    traffic.send(rows)
+    upkeep.freeze_next(NOW)
+    facts = Facts({"inputs.customer": FieldFacts(1_000, 3, least=5, greatest=987654321)})
+    owner = {"model": "m", "table_name": "m"}
+    reference = {
+        "reference": "train",
+        "version": 2,
+        "field": "inputs.customer",
+        "quantiles": [5.0, 987654321.0],
+    }
+    lake.add_rows(
+        {
+            "reference_bins": pa.Table.from_pylist([owner | reference], REFERENCE_BIN_ROWS),
+            "model_descriptions": pa.table(
+                {name: [value] for name, value in owner.items()}
+                | {
+                    "described_at": pa.array([NOW], pa.timestamp("us")),
+                    "description": ["{}"],
+                    "said": ["{}"],
+                    "facts": [facts.to_json()],
+                    "logs_seen": [0],
+                }
+            ),
+        }
+    )
+
+    def remaining(value: str) -> list[str]:
+        subject = Subject("m", values=(("inputs.customer", value),))
+        erase(lake.catalog, upkeep.rewriter, subject)
+        return remaining_in_lake(lake.catalog, upkeep.rewriter, subject)
+
+    bins, profile, train, described = remaining("987654321")
+    assert bins == "the bins of inputs.customer, where the value is an edge that others may have, too"
+    assert profile == "the profile of inputs.customer, where the value is the smallest or greatest of an hour"
+    assert train == "version 2 of reference train, where the value is a quantile of inputs.customer"
+    assert described == "the description of the model, of what values inputs.customer has"
+    assert remaining("6") == []
 
 
 DIES = """

@@ -92,7 +92,26 @@ WHERE table_name IN ($tables)
 QUALIFY row_number() OVER (PARTITION BY table_name, field ORDER BY created_at DESC, binning_id) = 1;
 
 -- name: bins_that_name
-SELECT count(*) FROM binnings WHERE table_name = $$1 AND field = $$2 AND list_contains(categories, $$3);
+SELECT
+    coalesce(bool_or(list_contains(categories, $$3)), false),
+    coalesce(bool_or(list_has_any(edges, $$4::DOUBLE[])), false)
+FROM binnings WHERE lower(table_name) = lower($$1) AND lower(field) = lower($$2);
+
+-- name: profiles_that_name
+SELECT count(*) FROM profiles
+WHERE
+    lower(table_name) = lower($$1) AND lower(field) = lower($$2)
+    AND list_has_any([minimum, maximum], $$3::DOUBLE[]);
+
+-- name: references_that_name
+SELECT reference, version FROM reference_bins
+WHERE
+    lower(table_name) = lower($$1) AND lower(field) = lower($$2)
+    AND (list_has_any([minimum, maximum], $$3::DOUBLE[]) OR list_has_any(quantiles, $$3::DOUBLE[]))
+ORDER BY ALL;
+
+-- name: descriptions_of
+SELECT description, facts FROM model_descriptions WHERE lower(table_name) = lower($table);
 
 -- name: description_of
 SELECT description FROM model_descriptions WHERE table_name = $table ORDER BY described_at DESC LIMIT 1;
