@@ -29,7 +29,8 @@ from lapwing_collector.model.description import FeatureType, ModelDescription, p
 from lapwing_collector.model.profiles import BINNING_ROWS, PROFILE_KEYS, SEGMENT_ROWS, Binning, Counter
 
 AddRows = Callable[[Mapping[str, pa.Table], Sequence[DataFile]], None]
-"""Adds rows to the lake's own tables, and files that are written already, in one commit."""
+"""Adds rows to the lake's own tables, and files that are written already, in one commit. The files are its
+own from then on: a commit that seems to fail may have taken place, so only it knows which may be deleted."""
 
 _FEW_ROWS: Final = 20_000
 """So many rows may be read while nothing is flushed."""
@@ -152,7 +153,8 @@ class Freezing:
             with self._catalog.exclusive(), self._forgetting(new.table):
                 stored = self._uncounted(new.table, counted)
                 files += self._count(new, counters, stored, no_pause)
-                self._add_rows({**_rows(new), **(rows or {})}, files)
+                handed, files = files, []  # whether they stay is decided there
+                self._add_rows({**_rows(new), **(rows or {})}, handed)
         except BaseException:
             for file in files:
                 file.path.unlink(missing_ok=True)

@@ -91,7 +91,8 @@ class _Retyping:
     """One attempt.
 
     Attributes:
-        files: Written so far, in the new type.
+        files: Written so far, in the new type; none once the catalog has been told of them, which alone
+            knows then whether they are needed.
         done: Numbers of the files that they take the place of.
     """
 
@@ -121,14 +122,8 @@ class _Retyping:
                     self._write(before, columns, group)
                 self._exchange(before, columns)
         except BaseException:
-            known = self.catalog.rows(
-                statement(
-                    "known_files", names=", ".join(literal(file.path.name) for file in self.files) or "''"
-                )
-            )
             for file in self.files:
-                if (file.path.name,) not in known:
-                    file.path.unlink(missing_ok=True)
+                file.path.unlink(missing_ok=True)
             raise
         return self.outcome
 
@@ -175,10 +170,11 @@ class _Retyping:
         return changed
 
     def _exchange(self, before: Table, columns: Mapping[FieldPath, int]) -> None:
-        with self.catalog.transaction([file.path for file in self.files]):
+        files, self.files = self.files, []
+        with self.catalog.transaction([file.path for file in files]):
             if self._described() != before:
                 raise ConflictError(f"{self.table.sql}: its columns changed while rows were written")
-            add_files(self.catalog, self.files, None)
+            add_files(self.catalog, files, None)
             if self.done and end_files(self.catalog, before, self.done) != len(self.done):
                 raise ConflictError(f"{self.table.sql}: files left it while they were read")
             names = {"table": str(before.number), "column": str(before.columns[self.path])}

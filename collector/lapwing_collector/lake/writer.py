@@ -266,7 +266,8 @@ class Lake:
 
         Args:
             rows: By table; columns by name, in any order. Tables without rows are passed over.
-            files: Rows that are written already.
+            files: Rows that are written already. They belong to the lake from then on, which removes them
+                where nothing is added.
 
         Raises:
             OSError: The disk is full, or refuses.
@@ -275,14 +276,20 @@ class Lake:
             KeyError: There is no such table, or a column is missing or unknown.
         """
         with self._catalog.exclusive():
-            staged = [
-                _Rows(("main", name), _fitted(self._tables["main", name], table), {})
-                for name, table in rows.items()
-                if table.num_rows
-            ]
-            if not staged and not files:
-                return
-            files = [*files, *self._write(staged)]
+            try:
+                staged = [
+                    _Rows(("main", name), _fitted(self._tables["main", name], table), {})
+                    for name, table in rows.items()
+                    if table.num_rows
+                ]
+                if not staged and not files:
+                    return
+                written = self._write(staged)
+            except BaseException:
+                for file in files:
+                    file.path.unlink(missing_ok=True)
+                raise
+            files = [*files, *written]
             crashpoints.reach("lake.before_commit")
             try:
                 with self._catalog.transaction([file.path for file in files]):

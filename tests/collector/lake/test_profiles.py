@@ -197,12 +197,12 @@ def test_a_new_field_gets_bins_later_and_is_null_before(lake: Lake, upkeep: Upke
     assert set(kinds.values()) == {1}
 
 
-def described(model: str, description: ModelDescription) -> pa.Table:
+def described(model: str, description: ModelDescription, at: datetime = NOW) -> pa.Table:
     return pa.table(
         {
             "table_name": [model],
             "model": [model],
-            "described_at": [NOW],
+            "described_at": [at],
             "description": [description.to_json()],
             "said": pa.nulls(1, pa.string()),
             "facts": ["{}"],
@@ -220,7 +220,7 @@ def test_segments_can_be_declared_at_any_time(lake: Lake, upkeep: Upkeep) -> Non
     upkeep.freeze_next(NOW)
     check(lake)
     both = ModelDescription(segments=("inputs.store", "tags.region", "inputs.plan"))
-    lake.add_rows({"model_descriptions": described("m", both)})
+    lake.add_rows({"model_descriptions": described("m", both, NOW + timedelta(seconds=1))})
     while upkeep.freeze_next(NOW):
         pass
     traffic.flush(100, **{"inputs.store": 4, "tags": [("region", "us")]})
@@ -305,6 +305,36 @@ def test_a_commit_that_seems_to_fail_counts_once(lake: Lake, upkeep: Upkeep, tak
         check(lake)
         traffic.send(rows)
     check(lake)
+
+
+def test_counts_stay_where_nobody_knows_how_the_commit_went(lake: Lake, upkeep: Upkeep) -> None:
+    """The commit took place, reports an error, and the look whether it did fails too: no file goes."""
+    traffic = Traffic(lake)
+    traffic.flush(1_000)
+    make_flaky(lake, "COMMIT", "ducklake_data_file", takes_place=True)
+    with pytest.raises(duckdb.TransactionException):
+        upkeep.freeze_next(NOW)
+    assert check(lake) == FIELDS
+    traffic.flush(100)
+    check(lake)
+
+
+def test_counts_go_where_nothing_was_committed(
+    lake: Lake, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full before the commit: the file of counts that was written already goes."""
+    traffic = Traffic(lake)
+    traffic.flush(1_000)
+    before = set(lake.catalog.folder.rglob("*.parquet"))
+
+    def full(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lake, "_write", full)
+        with pytest.raises(OSError, match="no space"):
+            upkeep.freeze_next(NOW)
+    assert set(lake.catalog.folder.rglob("*.parquet")) == before
 
 
 def test_rows_that_the_lake_refuses_are_not_counted(lake: Lake, upkeep: Upkeep) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.batches import Json, labels, predictions
+from helpers.flaky import make_flaky
 from lapwing_collector import engine
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.lake import Lake, Progress, declared_type
@@ -151,6 +153,20 @@ def test_what_comes_and_goes_meanwhile_counts(lake: Lake, monkeypatch: pytest.Mo
     assert written <= known_paths(lake.catalog)  # nothing is left of the attempt that failed
 
 
+def test_rows_stay_where_nobody_knows_how_the_commit_went(lake: Lake) -> None:
+    """The commit took place, reports an error, and whoever looks whether it did fails too: no row is lost."""
+    flush(lake, {"inputs.n": 1}, {"inputs.n": 2})
+    make_flaky(lake, "COMMIT", "ducklake_data_file", takes_place=True)
+    with pytest.raises(duckdb.TransactionException):
+        do(lake, "inputs.n", "DOUBLE")
+    lake.forget(TABLE)
+    with suppress(duckdb.TransactionException):  # what was to fail may not have been asked yet
+        lake.catalog.rows("SELECT 1 AS ducklake_data_file")
+    assert read(lake, "SELECT inputs.n FROM predictions_all.m ORDER BY 1") == [(1.0,), (2.0,)]
+    flush(lake, {"inputs.n": 3})
+    assert read(lake, "SELECT inputs.n FROM predictions_all.m ORDER BY 1") == [(1.0,), (2.0,), (3.0,)]
+
+
 def test_a_field_that_is_no_column_is_told(lake: Lake) -> None:
     """What nobody sent, a struct, and a fixed column cannot be given a type."""
     flush(lake, {"inputs.user.plan": "a"})
@@ -200,7 +216,7 @@ _values = _plain | st.lists(st.floats(width=32), min_size=1, max_size=2)
 _types = st.sampled_from(["BOOLEAN", "BIGINT", "DOUBLE", "VARCHAR", "FLOAT[]", "DOUBLE[]", "VARCHAR[]"])
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(_values, min_size=1, max_size=5), st.lists(_types, min_size=1, max_size=3))
 def test_no_value_is_ever_lost(values: list[Any], types: list[str]) -> None:
     """However often a field's type changes, each value is in its column or in `extra`, and means the same."""
