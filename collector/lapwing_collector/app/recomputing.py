@@ -109,7 +109,7 @@ class Recomputing:
         self._cursors = store.late_cursors()
         self._backfilled = store.backfilled()
         self._failing: dict[RuleId, str] = {}
-        self._new: set[str] = {table for tables in self._sources.values() for table in tables}
+        self._new = {table: self._now() for tables in self._sources.values() for table in tables}
         self._saved_s = time.monotonic()
         self._counts = dict.fromkeys(("changed", "unchanged", "failed"), 0)
         self._lock = threading.Lock()
@@ -130,8 +130,9 @@ class Recomputing:
 
     def saw(self, tables: Collection[str]) -> None:
         """Take note that the lake has new rows or labels of these models' tables."""
+        now = self._now()
         with self._lock:
-            self._new.update(table.lower() for table in tables)
+            self._new.update((table.lower(), now) for table in tables)
         self._work.set()
 
     def counts(self) -> Mapping[str, int]:
@@ -203,20 +204,27 @@ class Recomputing:
         """Queue the slots that were touched since the last look."""
         settled = self._settled()  # first: a slot that begins after this sees all that came before
         with self._lock:
-            new, self._new = self._new, set()
+            new = dict(self._new)
         reached = {rule: self._known(self._rules[rule]) for rule in self._sources}
         moved = {rule: settled for rule in self._sources if self._cursors[rule] != settled}
-        looked = [rule for rule in moved if reached[rule] is not None and new & self._sources[rule].keys()]
+        looked = [
+            rule for rule in moved if reached[rule] is not None and new.keys() & self._sources[rule].keys()
+        ]
         touched = self._touched(looked, reached, settled)
         now = self._now()
+        failed: set[str] = set()
         for rule in looked:
             if rule not in touched:  # it could not be looked for
                 del moved[rule]
-                with self._lock:
-                    self._new.update(self._sources[rule])
+                failed |= self._sources[rule].keys()
             for part in chunks(touched.get(rule, ()), _QUEUED_AT_ONCE):
                 self._store.touch(rule, part, settled, now)
         self._cursors |= moved
+        with self._lock:  # last: what fails before is looked for with the next tick
+            for table, seen in new.items():
+                # What is committed and counts as waiting still is found by a later look only.
+                if table not in failed and seen < settled and self._new[table] == seen:
+                    del self._new[table]
         if any(touched.values()) or time.monotonic() - self._saved_s > _SAVE_EVERY_S:
             self._store.looked_through(self._cursors, now)
             self._saved_s = time.monotonic()

@@ -275,6 +275,40 @@ def test_rows_that_are_not_in_the_lake_yet_are_looked_for_later(tmp_path: Path) 
         assert latest(bench)["daily", "eu", START, START + DAY][2] == 1.0
 
 
+def test_a_look_that_fails_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came is looked for again where the state database or the lake failed meanwhile."""
+    with late_bench(tmp_path, daily(), START) as bench:
+        rows = play_days(bench, 2, late=["p3", "p5"])
+
+        def refuse(*_: Any) -> None:
+            raise OSError("disk I/O error")
+
+        parts: list[tuple[Any, str]] = [(bench.store, "touch"), (bench.late, "_kept_from")]
+        for row, (part, does) in zip((rows[3], rows[5]), parts, strict=True):
+            bench.receive([], [label_of(row, True, bench.now)])
+            bench.clock.step(3600)
+            with monkeypatch.context() as broken:
+                broken.setattr(part, does, refuse)
+                with pytest.raises(OSError, match="disk"):
+                    bench.late.work()
+            bench.clock.step(1)
+            bench.work()
+        assert latest(bench)["daily", "eu", START, START + DAY] == (4 / 12, 12, 1.0)
+
+
+def test_rows_that_are_committed_and_wait_still_are_looked_for_later(tmp_path: Path) -> None:
+    """A look between a commit and the moment its rows count as waiting no more does not pass over them."""
+    with late_bench(tmp_path, daily(), START) as bench:
+        rows = play_days(bench, 2, late=["p3"])
+        bench.waiting = bench.now
+        bench.receive([], [label_of(rows[3], True, bench.now)])
+        bench.work()
+        bench.waiting = None
+        bench.clock.step(1)
+        bench.work()
+        assert latest(bench)["daily", "eu", START, START + DAY] == (4 / 12, 12, 1.0)
+
+
 def test_windows_that_retention_took_a_part_of_stay_as_they_were(tmp_path: Path) -> None:
     """A label for rows that are kept no longer does not spoil what was computed from them."""
     with late_bench(tmp_path, daily(), START) as bench:
