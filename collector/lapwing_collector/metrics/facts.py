@@ -1,6 +1,7 @@
 """Looks at a sample of a model's rows: what its fields hold, and how late its labels come."""
 
 from collections.abc import Collection, Iterator, Sequence
+from decimal import ROUND_UP, Context
 from typing import Any, Final
 
 import pyarrow as pa
@@ -16,6 +17,9 @@ MIN_LABELS: Final = 100
 """Labels from which on their delay says something."""
 
 DELAY_QUANTILE: Final = 0.95
+
+_TWO_DIGITS_UP: Final = Context(prec=2, rounding=ROUND_UP)
+"""A delay that is told too short would have labels missed that are on their way."""
 
 _ROOTS: Final = ("inputs", "output", "label")
 _TIME: Final = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
@@ -120,7 +124,7 @@ def _as_sql(value: Any) -> str:
 
 
 def _delay(predictions: Sequence[pa.Table], labels: Sequence[pa.Table]) -> float | None:
-    """Within how many seconds of their prediction most labels come, to two digits, so that it rests."""
+    """Within how many seconds of their prediction most labels come, up to two digits, so that it rests."""
     made = {
         key: time
         for table in predictions
@@ -136,7 +140,8 @@ def _delay(predictions: Sequence[pa.Table], labels: Sequence[pa.Table]) -> float
                 seconds.append(max(told - asked_us, 0) / 1e6)
     if len(seconds) < MIN_LABELS:
         return None
-    return float(f"{pc.quantile(pa.array(seconds), DELAY_QUANTILE)[0].as_py():.1e}")
+    most = pc.quantile(pa.array(seconds), DELAY_QUANTILE)[0].as_py()
+    return float(_TWO_DIGITS_UP.create_decimal(repr(most)))
 
 
 def _ids_and_times(table: pa.Table, key: str, time: str) -> tuple[list[Any], list[Any]]:

@@ -89,6 +89,12 @@ def test_the_delay_of_labels_is_that_of_numpy(pairs: list[tuple[float, bool]]) -
     found = delays(seconds, known).label_delay_s
     assert found is not None
     assert abs(found - expected) <= 0.1 * expected + 1e-6
+    assert found >= np.quantile(np.round(seconds, 6), 0.95) * (1 - 1e-12)
+
+
+def test_a_delay_is_never_told_too_short() -> None:
+    """Labels that all come a day later are expected after a day and some minutes, not before it."""
+    assert delays([86_400.0] * 100, [True] * 100).label_delay_s == 87_000.0
 
 
 def test_few_labels_tell_no_delay() -> None:
