@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -138,7 +138,9 @@ class Describing:
         self._known: dict[str, _Known] = {}
         self._rows: dict[TableName, int] = {}
         self._queue: dict[str, None] = {}
+        self._heard: set[str] = set()
         self._logs_seen = -1
+        self._logs_served = -1
         self._described_at = _NEVER
         self._loaded = False
         self._changes = -1
@@ -204,7 +206,7 @@ class Describing:
                 facts=_read(Facts.from_json, facts),
             )
             self._described_at = max(self._described_at, at)
-            self._logs_seen = max(self._logs_seen, seen)
+            self._logs_seen = self._logs_served = max(self._logs_seen, seen)
         self._loaded = True
 
     def _look(self) -> None:
@@ -221,7 +223,9 @@ class Describing:
             self._queue |= dict.fromkeys(models[table] for table in touched if table in models)
         if self._unheard:
             self._logs_seen, records = logged(self._lake.catalog, semconv.EVENT_MODEL, self._logs_seen)
-            self._queue |= dict.fromkeys(self._hear(records))
+            news = self._hear(records)
+            self._queue |= dict.fromkeys(news)
+            self._heard |= set(news)
             self._unheard = False
 
     def _hear(self, records: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -243,8 +247,11 @@ class Describing:
             known.said = spoken
         return news
 
-    def _describe(self, models: Iterable[str]) -> None:
+    def _describe(self, models: Collection[str]) -> None:
         """Make the descriptions anew, and keep those that changed in one commit."""
+        unheard = self._heard.difference(models)
+        # The records of a model that a later commit serves are read again after a crash in between.
+        logs_served = self._logs_served if unheard else self._logs_seen
         tables = self._lake.table_names
         keys = {
             model: [TableName("predictions_all", tables[model]), TableName("labels", tables[model])]
@@ -252,17 +259,17 @@ class Describing:
             if model in tables
         }
         shapes = self._lake.shapes([key for pair in keys.values() for key in pair])
-        changed: dict[str, tuple[_Known, str]] = {}
+        made: list[tuple[_Known, str, Facts | None, tuple[object, ...]]] = []
         rows = []
         for model in models:
             known = self._known.setdefault(model, _Known())
-            mine = [shapes.get(key, {}) for key in keys.get(model, ())]
-            if not (known.stale or self._is_due(known, keys[model]) or _differ(known.shapes, mine)):
+            own = keys.get(model, [])  # none of a model that a process only spoke of
+            mine = [shapes.get(key, {}) for key in own]
+            if not (known.stale or self._is_due(known, own) or _differ(known.shapes, mine)):
                 continue
-            text, facts = self._description(model, known, keys.get(model, []), mine)
-            known.shapes, known.facts, known.stale = tuple(mine), facts, False
+            text, facts = self._description(model, known, own, mine)
+            made.append((known, text, facts, tuple(mine)))
             if text != known.description:
-                changed[model] = known, text
                 rows.append(
                     {
                         "model": model,
@@ -270,20 +277,16 @@ class Describing:
                         "description": text,
                         "said": None if known.said is None else known.said.to_json(),
                         "facts": None if facts is None else facts.to_json(),
-                        "logs_seen": self._logs_seen,
+                        "logs_seen": logs_served,
                     }
                 )
         if rows:
             self._described_at = max(self._now(), self._described_at + timedelta(microseconds=1))
             stamped = [{**row, "described_at": self._described_at} for row in rows]
-            try:
-                self._lake.add_rows({"model_descriptions": pa.Table.from_pylist(stamped, schema=_ROWS)})
-            except BaseException:
-                for known, _ in changed.values():
-                    known.stale = True
-                raise
-            for known, text in changed.values():
-                known.description = text
+            self._lake.add_rows({"model_descriptions": pa.Table.from_pylist(stamped, schema=_ROWS)})
+        for known, text, facts, shape in made:  # only now: a commit that fails is tried again
+            known.description, known.facts, known.shapes, known.stale = text, facts, shape, False
+        self._heard, self._logs_served = unheard, logs_served
 
     def _description(
         self,
@@ -300,7 +303,7 @@ class Describing:
         predictions, labels = [_fields(shape) for shape in shapes] if shapes else ({}, {})
         told = merged(declared)
         facts = known.facts
-        if tables and self._is_due(known, tables):
+        if self._is_due(known, tables):
             guess = merged({Source.FILE: told, Source.INFERRED: infer(predictions, labels, told)})
             facts = self._facts(guess, tables)
         inferred = infer(predictions, labels, told, facts) if shapes else ModelDescription()
@@ -308,6 +311,8 @@ class Describing:
 
     def _is_due(self, known: _Known, tables: list[TableName]) -> bool:
         """Whether there are so many more rows that looking at values again is worth it."""
+        if not tables:
+            return False
         facts = known.facts or Facts()
         looked = dict(zip(tables, (facts.predictions, facts.labels), strict=True))
         return any(

@@ -272,6 +272,31 @@ def test_a_commit_that_fails_is_made_good(described: Described) -> None:
     assert [model for model, _, _ in described.rows()] == ["m"]
 
 
+def test_a_commit_that_fails_is_made_good_for_models_without_rows(described: Described) -> None:
+    """A model of which a process only spoke, and said nothing new, does not stand in the way of others."""
+    described.flush(spoken("m", {"threshold": 0.7}))
+    described.work()
+    described.flush(
+        spoken("m", {"threshold": 0.7, "padding": "x"}, minute=1), spoken("n", {"threshold": 0.6})
+    )
+    make_flaky(described.lake, "COMMIT", takes_place=False)
+    with pytest.raises(duckdb.Error):
+        described.work()
+    described.work()
+    assert [model for model, _, _ in described.rows()] == ["m", "n"]
+
+
+def test_what_processes_said_is_heard_after_a_crash_between_two_commits(described: Described) -> None:
+    """Records count as read once all models that they speak of are kept."""
+    names = [f"m{number}" for number in range(101)]
+    described.flush(*(spoken(name, {"threshold": 0.7}) for name in names))
+    assert described.duty.work()  # one commit; one model is left
+    assert len(described.rows()) < len(names)
+    described.restart()
+    described.work()
+    assert {model for model, _, _ in described.rows()} == set(names)
+
+
 def test_what_another_version_kept_is_made_anew(described: Described) -> None:
     """A description that stands on what this version cannot read is made of what there is."""
     described.flush(calls("m"))
