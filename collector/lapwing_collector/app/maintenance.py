@@ -346,7 +346,7 @@ class Maintenance:
     def _references(self) -> References:
         if self._upkeep.freezing is None:
             raise ConfigError("references need profiles, which this process does not keep")
-        return References(self._lake, self._upkeep.rewriter, self._upkeep.freezing)
+        return References(self._lake, self._upkeep.rewriter, self._upkeep.freezing, self._directory.root)
 
     def _merge(self) -> bool:
         return self._upkeep.merge_next(self._pacing.pause)

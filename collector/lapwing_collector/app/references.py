@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Final
+from tempfile import TemporaryFile
+from typing import IO, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,8 +21,8 @@ from lapwing_collector.lake.rewriting import Rewriter
 from lapwing_collector.lake.tables import Tables
 from lapwing_collector.metrics import (
     columns_of,
-    countable,
     countable_fields,
+    countable_places,
     field_names,
     freeze,
     reference_rows,
@@ -30,7 +30,7 @@ from lapwing_collector.metrics import (
 from lapwing_collector.model.profiles import REFERENCE_BIN_ROWS, REFERENCE_SET_ROWS, Binning
 
 MOST_ROWS: Final = 5_000_000
-"""Rows of a reference: a column of it is in memory at a time."""
+"""Rows of a reference: the values of one field are in memory at a time."""
 
 ROLES: Final = ("drift", "conditions")
 
@@ -113,17 +113,19 @@ def same_hours(span: str) -> dict[str, Any]:
 class References:
     """References of one lake; for one thread at a time, with nothing merged meanwhile."""
 
-    def __init__(self, lake: Lake, rewriter: Rewriter, freezing: Freezing) -> None:
+    def __init__(self, lake: Lake, rewriter: Rewriter, freezing: Freezing, spool: Path) -> None:
         """Wire the parts.
 
         Args:
             lake: Written.
             rewriter: Reads beside commits, and exchanges files.
             freezing: Begins to count fields that have no bins yet.
+            spool: A folder that has room for the rows of a window while they are counted.
         """
         self._lake = lake
         self._rewriter = rewriter
         self._freezing = freezing
+        self._spool = spool
 
     def keep(self, wanted: Wanted, at: datetime) -> dict[str, Any]:
         """Keep a new version of a reference; what it was made of is not needed any more.
@@ -140,8 +142,7 @@ class References:
             return {"version": version, "fields": 0, "rows": 0}
         if wanted.file is not None:
             return self._from_file(wanted, Path(wanted.file), at)
-        with TemporaryDirectory(prefix="lapwing-") as folder:
-            file = Path(folder) / "window.parquet"
+        with TemporaryFile(dir=self._spool) as file:  # without a name: nothing is left of it after a crash
             self._write_window(wanted, file)
             return self._from_file(wanted, file, at)
 
@@ -165,15 +166,14 @@ class References:
                 self._rewriter.rewrite(table, files, keep=keep, parameters=parameters)
         return {"versions": gone}
 
-    def _from_file(self, wanted: Wanted, path: Path, at: datetime) -> dict[str, Any]:
+    def _from_file(self, wanted: Wanted, source: Path | IO[bytes], at: datetime) -> dict[str, Any]:
         table = self._lake.reserved_name(wanted.model)
         try:
-            file = pq.ParquetFile(path)
+            file = pq.ParquetFile(source)
             rows = file.metadata.num_rows
             if not rows:
                 raise ConfigError(f"{wanted.source}: has no rows")
-            if rows > MOST_ROWS:
-                raise ConfigError(f"{wanted.source}: has {rows:,} rows; take {MOST_ROWS:,} of them by chance")
+            _check_size(wanted, rows)
             binnings = self._freezing.binnings(table)
             whose = f"{table}@{wanted.name}@{at.isoformat()}"
             made, bins = self._described(file, self._known_fields(table), binnings, whose)
@@ -197,20 +197,17 @@ class References:
     def _described(
         self, file: pq.ParquetFile, known: Collection[str], binnings: Mapping[str, Binning], whose: str
     ) -> tuple[list[Binning], list[dict[str, Any]]]:
-        """Bins of fields that have none, and what the reference keeps of each field; a column at a time."""
+        """Bins of fields that have none, and what the reference keeps of each field; a field at a time."""
         made: list[Binning] = []
         bins: list[dict[str, Any]] = []
-        for root in file.schema_arrow.names:
-            columns = columns_of(file.read(columns=[root]))
-            for column, field in field_names(columns, known).items():
-                values = columns[column]
-                if not countable(values.type):
-                    continue
-                if field not in binnings:
-                    made += freeze(pa.table({field: values}), whose)
-                for binning in (*made[-1:], binnings.get(field)):
-                    if binning is not None and binning.field == field:
-                        bins += reference_rows({field: values}, {field: binning}).to_pylist()
+        places = countable_places(file.schema_arrow)
+        for column, field in field_names(places, known).items():
+            values = columns_of(file.read(columns=[".".join(places[column])]))[column]
+            if field not in binnings:
+                made += freeze(pa.table({field: values}), whose)
+            for binning in (*made[-1:], binnings.get(field)):
+                if binning is not None and binning.field == field:
+                    bins += reference_rows({field: values}, {field: binning}).to_pylist()
         return made, bins
 
     def _known_fields(self, table: str) -> set[str]:
@@ -218,7 +215,7 @@ class References:
         found = Tables(self._lake.catalog).find([name])
         return set(countable_fields(found[name].shape)) if found else set()
 
-    def _write_window(self, wanted: Wanted, file: Path) -> None:
+    def _write_window(self, wanted: Wanted, file: IO[bytes]) -> None:
         assert wanted.window is not None  # noqa: S101  # the caller's choice
         table = self._lake.reserved_name(wanted.model)
         name = TableName("labeled", table)
@@ -226,11 +223,12 @@ class References:
         if not found:
             raise ConfigError(f"there is no model {wanted.model!r}; `lapwing models` lists those there are")
         first, last = (literal(_time(each).isoformat()) for each in wanted.window)
+        within = f"WHERE time >= TIMESTAMP {first} AND time < TIMESTAMP {last}"
+        production = TableName("predictions", table)
+        counted = self._rewriter.read(f"SELECT count(*) AS n FROM {production.sql} {within}")
+        _check_size(wanted, int(counted.column("n")[0].as_py()))
         columns = ", ".join([*found["predictions_all", table].shape, "duration_ms", "label"])
-        sql = (
-            f"SELECT {columns} FROM {name.sql} "
-            f"WHERE time >= TIMESTAMP {first} AND time < TIMESTAMP {last} LIMIT {MOST_ROWS + 1}"
-        )
+        sql = f"SELECT {columns} FROM {name.sql} {within}"
         writer: pq.ParquetWriter | None = None
         try:
             for batch in self._rewriter.batches(sql):
@@ -251,6 +249,11 @@ class References:
             [model, name],
         )
         return [int(version) for (version,) in found]
+
+
+def _check_size(wanted: Wanted, rows: int) -> None:
+    if rows > MOST_ROWS:
+        raise ConfigError(f"{wanted.source}: has {rows:,} rows; take {MOST_ROWS:,} of them by chance")
 
 
 def _set_row(

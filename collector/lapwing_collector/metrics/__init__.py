@@ -5,7 +5,7 @@ what they are compared with.
 """
 
 from lapwing_collector.metrics.binning import freeze
-from lapwing_collector.metrics.columns import countable, countable_fields
+from lapwing_collector.metrics.columns import countable, countable_fields, countable_places
 from lapwing_collector.metrics.counting import ProfileCounter, add_up
 from lapwing_collector.metrics.facts import facts_of
 from lapwing_collector.metrics.late import (
@@ -39,6 +39,7 @@ __all__ = [
     "columns_of",
     "countable",
     "countable_fields",
+    "countable_places",
     "facts_of",
     "field_names",
     "freeze",

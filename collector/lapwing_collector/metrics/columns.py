@@ -26,17 +26,27 @@ def countable(kind: pa.DataType) -> bool:
 
 def countable_fields(types: Mapping[str, pa.DataType]) -> list[str]:
     """Names of the fields whose values are counted, of columns of these types."""
-    return [name for name, kind in _leaves((), types.items()) if countable(kind)]
+    return [dotted(path) for path, kind in _places((), types.items()) if countable(kind)]
 
 
-def _leaves(
+def countable_places(columns: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """Where the columns of a file that are counted stand in it, by the names that `columns_of` gives them."""
+    kinds = zip(columns.names, columns.types, strict=True)
+    return {
+        path[0] if len(path) == 1 else dotted(path): path
+        for path, kind in _places((), kinds)
+        if countable(kind)
+    }
+
+
+def _places(
     path: tuple[str, ...], columns: Iterable[tuple[str, pa.DataType]]
-) -> Iterable[tuple[str, pa.DataType]]:
+) -> Iterable[tuple[tuple[str, ...], pa.DataType]]:
     for name, kind in columns:
         if type_.is_struct(kind):
-            yield from _leaves((*path, name), ((field.name, field.type) for field in kind))
+            yield from _places((*path, name), ((field.name, field.type) for field in kind))
         else:
-            yield dotted((*path, name)), kind
+            yield (*path, name), kind
 
 
 def flattened(rows: pa.Table) -> dict[str, pa.Array]:

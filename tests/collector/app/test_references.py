@@ -16,6 +16,7 @@ import lapwing
 from helpers.batches import START, labels, predictions
 from helpers.collector import prediction, project, request, running
 from helpers.waiting import wait_until
+from lapwing_collector.app import references
 from lapwing_collector.app.keeping import remove_reference, set_reference
 from lapwing_collector.app.maintenance import tell_nobody
 from lapwing_collector.app.profiling import PROFILING
@@ -271,3 +272,43 @@ def test_columns_find_their_fields(tmp_path: Path) -> None:
     counted = lake.catalog.rows("SELECT DISTINCT field FROM profiles ORDER BY 1")
     assert "label" not in [name for (name,) in counted]
     lake.close()
+
+
+def test_one_field_of_a_struct_is_in_memory_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many fields it has, nested ones too: what is read at once is never more than one."""
+    rows = 1_000
+    values = pa.array(np.arange(rows, dtype=float))
+    deep = pa.StructArray.from_arrays([values, values], names=["x", "y"])
+    inputs = pa.StructArray.from_arrays([values, values, deep], names=["a", "a.b", "deep"])
+    file = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"inputs": inputs, "time": values}), file)
+    taken: list[int] = []
+    read = pq.ParquetFile.read
+
+    def reading(self: pq.ParquetFile, **options: Any) -> pa.Table:
+        taken.append(read(self, **options).nbytes)
+        return read(self, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read", reading)
+    assert keep(tmp_path / "data", "train", rows=file)["fields"] == 4
+    assert len(taken) == 4
+    assert max(taken) < 1.5 * values.nbytes
+
+
+def test_a_window_of_too_many_rows_is_refused_before_any_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are counted first, so that no disk fills for a refusal."""
+    lake = Lake.open(tmp_path / "lake", profiling=PROFILING)
+    rows = [{"prediction_id": str(number), "time": START, "inputs.a": number} for number in range(6)]
+    lake.flush([predictions("churn", rows)], [], Progress(1, 0))
+    lake.close()
+    copied: list[object] = []
+    monkeypatch.setattr(references, "MOST_ROWS", 5)
+    monkeypatch.setattr(pq, "ParquetWriter", lambda *given, **_: copied.append(given))
+    window = (START.isoformat(), (START + timedelta(hours=1)).isoformat())
+    with pytest.raises(ConfigError, match="has 6 rows; take 5"):
+        keep(tmp_path, "past", window=window)
+    assert copied == []
