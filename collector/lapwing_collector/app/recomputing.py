@@ -96,6 +96,7 @@ class Recomputing:
             busy: Whether rows wait to be written, so that this had better wait.
         """
         self._rules = {rule.id: rule for rule in rules if rule.enabled and rule.kind == "record"}
+        self._switched_off = [rule.id for rule in rules if not rule.enabled and rule.kind == "record"]
         self._sources = {rule: sources[rule] for rule in self._rules if sources[rule]}
         self._reached = reached
         self._settled = settled
@@ -300,7 +301,7 @@ class Recomputing:
     def _evaluate_some(self) -> bool:
         """Evaluate some slots again; tells whether more are due."""
         # Of each rule, one slot at most is being evaluated for the first time.
-        due = self._store.late_slots(self._now(), _SLICE + len(self._rules))
+        due = self._store.late_slots(self._now(), _SLICE + len(self._rules), but_of=self._switched_off)
         done = 0
         for late in due:
             if self._stop.is_set() or done == _SLICE:

@@ -5,7 +5,20 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, Table, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as upsert  # PostgreSQL's has the same `on_conflict_*` methods
 
 from lapwing_collector.model.alerts import MetricRow, RuleId
@@ -120,7 +133,7 @@ class LateSlots:
             slots: Evaluated before.
             touched_at: What touched them was received before; another one than at any former call.
             now: Wall-clock time, UTC.
-            rested: They need not rest.
+            rested: They need not rest, and how they failed before is forgotten.
         """
         statement = upsert(late_slots)
         new = statement.excluded
@@ -129,6 +142,8 @@ class LateSlots:
             set_={
                 "touched_at": new.touched_at,
                 "next_at": new.next_at if rested else late_slots.c.next_at,
+                "attempts": new.attempts if rested else late_slots.c.attempts,
+                "error": None if rested else late_slots.c.error,
                 "queued_at": case(
                     (late_slots.c.touched_at.is_(None), new.queued_at), else_=late_slots.c.queued_at
                 ),
@@ -153,11 +168,19 @@ class LateSlots:
                     ],
                 )
 
-    def late_slots(self, now: datetime, limit: int) -> list[LateSlot]:
-        """Slots to evaluate again now: those first that were touched first, of these the newest first."""
+    def late_slots(self, now: datetime, limit: int, *, but_of: Sequence[RuleId] = ()) -> list[LateSlot]:
+        """Slots to evaluate again now: those first that were touched first, of these the newest first.
+
+        Args:
+            now: Wall-clock time, UTC.
+            limit: At most so many.
+            but_of: Rules whose slots stay as they are.
+        """
+        left_out = [(rule.group, rule.name) for rule in but_of]
         query = (
             select(late_slots)
             .where(late_slots.c.touched_at.is_not(None), late_slots.c.next_at <= now)
+            .where(tuple_(late_slots.c.rule_group, late_slots.c.rule_name).not_in(left_out))
             .order_by(late_slots.c.queued_at, late_slots.c.slot.desc())
             .limit(limit)
         )

@@ -258,6 +258,29 @@ def test_a_crash_loses_no_late_label(tmp_path: Path) -> None:
         assert known["daily", "us", START + DAY, START + 2 * DAY][2] == 1.0
 
 
+def test_a_rule_that_is_switched_off_for_a_while_misses_nothing(tmp_path: Path) -> None:
+    """Slots that were touched before, and labels that come meanwhile, are evaluated once it is on again."""
+    text = rules("1d", record("daily", ACCURACY))
+    with late_bench(tmp_path, text, START) as bench:
+        rows = play_days(bench, 2, late=["p3", "p30"])
+        bench.receive([], [label_of(rows[3], True, bench.now)])
+        bench.clock.step(1)
+        bench.late._look()  # queued, not evaluated
+        now = bench.now
+    off = text.replace("model: m", "model: m\n        enabled: false")
+    with late_bench(tmp_path, off, now) as bench:
+        bench.work()
+        bench.receive([], [label_of(rows[30], True, bench.now)])
+        bench.clock.step(1)
+        bench.work()
+        now = bench.now
+    with late_bench(tmp_path, text, now) as bench:
+        bench.work()
+        known = latest(bench)
+        assert known["daily", "eu", START, START + DAY][2] == 1.0
+        assert known["daily", "us", START + DAY, START + 2 * DAY][2] == 1.0
+
+
 def test_rows_that_are_not_in_the_lake_yet_are_looked_for_later(tmp_path: Path) -> None:
     """While a request of an earlier time waits to be written, nothing after it counts as looked through."""
     with late_bench(tmp_path, daily(), START) as bench:

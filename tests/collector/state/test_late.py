@@ -79,6 +79,28 @@ def test_failures_are_told_and_tried_again(store: Store) -> None:
     assert store.late_backlog() == LateBacklog(1, 0, None)
 
 
+def test_what_is_asked_for_anew_has_not_failed(store: Store) -> None:
+    """A slot that a person asks for is tried at once, its old failure forgotten; others keep theirs."""
+    store.touch(RULE, [NOON, NOON + MINUTE], NOON, NOON)
+    for late in store.late_slots(NOON, 2):
+        store.not_evaluated_again(late, "out of memory", NOON + MINUTE)
+    store.touch(RULE, [NOON], NOON + MINUTE, NOON)
+    assert store.late_backlog() == LateBacklog(2, 2, "out of memory")
+    store.touch(RULE, [NOON], NOON + MINUTE, NOON, rested=True)
+    assert store.late_backlog() == LateBacklog(2, 1, "out of memory")
+    assert [(late.slot, late.attempts) for late in store.late_slots(NOON, 2)] == [(NOON, 0)]
+
+
+def test_slots_of_some_rules_are_passed_over(store: Store) -> None:
+    """They neither come, nor count against how many do."""
+    other = RuleId("g", "other")
+    store.touch(other, [NOON, NOON + MINUTE], NOON, NOON)
+    store.touch(RULE, [NOON], NOON, NOON + MINUTE)
+    found = store.late_slots(NOON + MINUTE, 1, but_of=[other, RuleId("h", "daily")])
+    assert [late.rule for late in found] == [RULE]
+    assert len(store.late_slots(NOON + MINUTE, 10)) == 3
+
+
 def test_a_rule_that_is_gone_leaves_nothing(store: Store) -> None:
     """Cursors and slots go with their rule."""
     store.commit(RULE, RuleState("d", NOON), (), (), (), NOON)
