@@ -1,5 +1,6 @@
 """What a person configured: settings, rules and targets, read and checked before anything starts."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ from lapwing_collector.lake import declared_type
 from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.model.description import FeatureType, ModelDescription, parts
 from lapwing_collector.notify import Target, read_notify_file
-from lapwing_collector.query import check_select, tables_in
+from lapwing_collector.query import check_select, reads_profiles, tables_in
 from lapwing_collector.redact import Policy, read_policy
 from lapwing_collector.rules import Rule, load_rules, merge_rules
+
+logger = logging.getLogger(__name__)
 
 NOTIFY_FILE: Final = "notify.yaml"
 REDACTION_FILE: Final = "redact.yaml"
@@ -32,7 +35,7 @@ class Project:
         settings: From file, environment and flags.
         rules: From all rule files.
         sources: The models' tables that each rule's SQL names, in lower case, and the schemas that it names
-            each with.
+            each with. What is recorded of profiles names its model's `predictions`.
         models: What files say of models, by name.
         targets: Who is told about alerts; empty without a notify file.
         policy: What is taken out of requests; None where there is no rule.
@@ -167,4 +170,23 @@ def _sources(parser: duckdb.DuckDBPyConnection, rule: Rule) -> dict[str, frozens
         for schema, table in tables_in(parser, text):
             if schema.lower() in _MODEL_SCHEMAS:
                 found[table.lower()] = found.get(table.lower(), frozenset()) | {schema.lower()}
+    if rule.kind == "record" and any(reads_profiles(parser, text) for text in texts):
+        model = _model_of(rule)
+        if model is not None:
+            found[model.lower()] = found.get(model.lower(), frozenset()) | {"predictions"}
+        elif not found:
+            logger.warning(
+                "rule %s records of profiles and does not say whose: late rows do not touch its windows, and "
+                "none waits for its data; give it the key `model`",
+                rule.id,
+                extra={"action": "rule_untouched"},
+            )
     return found
+
+
+def _model_of(rule: Rule) -> str | None:
+    """The model that a rule stores its metric for, as far as that is known before it has a row."""
+    label = rule.labels.get("model")
+    if rule.model is not None or label is None:
+        return rule.model
+    return None if label.variables else label.render({})

@@ -16,6 +16,8 @@ from lapwing_collector.query.library import METRICS, PRIVATE
 from lapwing_collector.query.mistakes import query_error
 from lapwing_collector.query.syntax import nodes, syntax_tree
 
+_PROFILES: Final = frozenset({"profiles", "profile_bins"})
+
 _TABLE_FUNCTIONS: Final = frozenset({"generate_series", "range", "repeat", "unnest"})
 
 _FUNCTIONS: Final = frozenset(
@@ -100,6 +102,20 @@ def tables_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[tupl
         for model in call.models
     }
     return frozenset(named | measured)
+
+
+def reads_profiles(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
+    """Whether a SELECT names `profiles` or `profile_bins`, which are of all models together.
+
+    Raises:
+        QueryError: The SQL does not parse.
+    """
+    return any(
+        node.get("type") == "BASE_TABLE"
+        and node["schema_name"].lower() in {"", "main"}
+        and node["table_name"].lower() in _PROFILES
+        for node in nodes(syntax_tree(connection, sql))
+    )
 
 
 def functions_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[str]:

@@ -462,3 +462,24 @@ def test_any_order_of_arrival_ends_with_the_same_tables(tmp_path: Path, seed: in
     assert shuffled == ordered
     assert known_too == known
     assert len(known) > 12
+
+
+@pytest.mark.parametrize(
+    ("keys", "again"),
+    [("        model: m\n", 1), ("        labels: {model: M}\n", 1), ("", 0)],
+)
+def test_what_is_recorded_of_profiles_is_touched_by_the_rows_of_its_model(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, keys: str, again: int
+) -> None:
+    """A late row touches the window of its hour; one that does not say whose profile is warned of."""
+    expr = "SELECT count(*) AS value FROM profile_bins WHERE time >= $window_start AND time < $window_end"
+    rule = f"      - record: profiled\n{keys}        expr: {expr}\n"
+    with late_bench(tmp_path, rules("1d", rule), START) as bench:
+        rows = play_days(bench, 2, late=[])
+        evaluated = bench.evaluated
+        bench.clock.step(60)
+        bench.receive([{**rows[30], "prediction_id": "late"}])
+        bench.clock.step(1)
+        bench.work()
+        assert bench.evaluated - evaluated == again
+    assert ("does not say whose" in caplog.text) == (not again)
