@@ -1,8 +1,8 @@
 """Which metrics a query calls, and for which models."""
 
 import difflib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
@@ -20,11 +20,13 @@ class Call:
         metric: Which.
         models: The tables of the models that it is called for.
         fields: The fields that it is to go over, as far as they are written out.
+        texts: Arguments that are constant texts, by parameter.
     """
 
     metric: Metric
     models: tuple[str, ...]
     fields: tuple[str, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def calls_in(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Call, ...]:
@@ -59,7 +61,7 @@ def calls_of(tree: Any) -> Iterator[Call]:
                 place = node["function"].get("query_location")
                 models = tuple(_models(metric, given, place))
                 _check_arguments(metric, given, place)
-                yield Call(metric, models, tuple(_fields(given)))
+                yield Call(metric, models, tuple(_fields(given)), dict(_texts(given)))
 
 
 def _check_arguments(metric: Metric, given: dict[str, dict[str, Any]], place: int | None) -> None:
@@ -86,6 +88,14 @@ def _fields(given: dict[str, dict[str, Any]]) -> Iterator[str]:
     for each in given.get("fields", {}).get("children", ()):
         if isinstance(name := each.get("value", {}).get("value"), str):
             yield name
+
+
+def _texts(given: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for name, argument in given.items():
+        if argument.get("type") == "VALUE_CONSTANT" and isinstance(
+            text := (argument.get("value") or {}).get("value"), str
+        ):
+            yield name, text
 
 
 def _models(metric: Metric, given: dict[str, dict[str, Any]], place: int | None) -> Iterator[str]:

@@ -20,6 +20,11 @@ _DECLARED: Final = f"""
     ORDER BY described_at DESC LIMIT 1
 """  # the newest holds
 
+_REFERENCES: Final = f"""
+    SELECT DISTINCT reference FROM {LAKE}.main.reference_sets WHERE lower(table_name) = lower($table)
+    ORDER BY ALL
+"""
+
 _UNTIMED: Final = f"""
     SELECT 1
     FROM __ducklake_metadata_{LAKE}.ducklake_table AS t
@@ -42,7 +47,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> Non
 
     Raises:
         NotSeenYetError: Nothing has come of a model or of what has to play a role.
-        QueryError: Nobody told what plays a role that a metric needs.
+        QueryError: Nobody told what plays a role that a metric needs, or there is no reference of that name.
     """
     made = views_of(connection, calls).items()
     connection.execute(
@@ -55,7 +60,7 @@ def views_of(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> di
 
     Raises:
         NotSeenYetError: Nothing has come of a model or of what has to play a role.
-        QueryError: Nobody told what plays a role that a metric needs.
+        QueryError: Nobody told what plays a role that a metric needs, or there is no reference of that name.
     """
     subjects = {model: subject_of(connection, model) for call in calls for model in call.models}
     apart = {model for call in calls if FIELDS in call.metric.needs for model in call.models}
@@ -63,6 +68,7 @@ def views_of(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> di
         for model in call.models:
             _check_roles(call, subjects[model])
             _check_fields(call, subjects[model])
+            _check_reference(connection, call, model)
     found: dict[str, str] = {}
     for subject in subjects.values():
         found |= views(replace(subject, apart=subject.table in apart))
@@ -187,3 +193,29 @@ def _check_fields(call: Call, subject: Subject) -> None:
         raise NotSeenYetError(
             f"no prediction of {subject.table} has brought {unknown}{meant}", candidates=near
         )
+
+
+def _check_reference(connection: duckdb.DuckDBPyConnection, call: Call, table: str) -> None:
+    reference = call.texts.get("reference")
+    if reference is None:
+        return
+    known = _references(connection, table)
+    if reference in known:
+        return
+    near = tuple(difflib.get_close_matches(reference, known, n=3))
+    meant = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"it has {', '.join(known)}"
+        if known
+        else "`lapwing reference set` makes one"
+    )
+    raise QueryError(f"{table} has no reference {reference!r}; {meant}", candidates=near)
+
+
+def _references(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    try:
+        rows = connection.execute(_REFERENCES, {"table": table}).fetchall()
+    except duckdb.CatalogException:
+        return []
+    return [name for (name,) in rows]

@@ -10,6 +10,7 @@ from scipy import stats
 
 from helpers.drift import Profiled
 from helpers.metrics import START
+from lapwing_collector.errors import QueryError
 from lapwing_collector.model.description import Feature, FeatureType, ModelDescription
 
 SPAN = {"since": START, "until": START + timedelta(days=7)}
@@ -175,3 +176,19 @@ def test_latencies_are_no_fields_that_drift(model: Profiled) -> None:
     model.count({"duration_ms": [2.0] * 500})
     assert verdicts(model) == {}
     assert model.row("FROM ks_binned('m', $since, $until)", **SPAN)["value"] < 0.05
+
+
+def test_a_reference_that_is_not_there_is_told(model: Profiled) -> None:
+    """A misspelt one does not pass for one that has nothing to compare with."""
+    model.bins("plan", ["a", "b"])
+    model.keep({"plan": ["a", "b"] * 100})
+    model.count({"plan": ["a", "b"] * 100})
+    (name,) = {row["reference"] for row in model.rows("FROM reference_sets")}
+    assert verdicts(model, f", reference := '{name}'")["plan"]["drifted"] == 0
+    with pytest.raises(QueryError, match=f"m has no reference '{name}s'; did you mean {name}\\?"):
+        verdicts(model, f", reference := '{name}s'")
+    with pytest.raises(QueryError, match=f"it has {name}"):
+        verdicts(model, ", reference := '_'")
+    model.forget()
+    with pytest.raises(QueryError, match="`lapwing reference set` makes one"):
+        verdicts(model, ", reference := 'train'")
