@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -21,6 +22,7 @@ from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.poison import DeadLetters
 from lapwing_collector.app.profiling import PROFILING
 from lapwing_collector.app.project import Project, declared_types, described_texts
+from lapwing_collector.app.recovery import Recovery
 from lapwing_collector.app.redaction import redaction
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import SystemClock
@@ -171,28 +173,48 @@ def owned(project: Project) -> Iterator[Owned]:
             interval_s=settings.write.flush_interval.total_seconds(),
             on_flushed=lambda _: flushed.set(),
         )
+        refused = DataDirectoryError(
+            f"{directory.root}: the rows are in the log, but the lake does not take them now; "
+            "the collector writes them when it starts (`lapwing doctor` says more)"
+        )
         ingestion.recovery.learn()
         writer.start()
-        ingestion.recovery.replay()
 
         def wait_for_lake() -> None:
             while (pending.size_bytes or store.queued_metrics(0, 1)) and not writer.failing:
                 flushed.wait(_AGAIN_S)
                 flushed.clear()
 
-        wait_for_lake()  # what an earlier process left can be looked up then
-        delivery = OwnDelivery(ingestion)
         try:
+            if not _read_back(ingestion.recovery, writer, pending):
+                raise refused
+            wait_for_lake()  # what an earlier process left can be looked up then
+            delivery = OwnDelivery(ingestion)
             yield Owned(delivery, store)
             delivery.close()
             wait_for_lake()
         finally:
             whole = writer.close(_PATIENCE_S)
         if not whole:
-            raise DataDirectoryError(
-                f"{directory.root}: the rows are in the log, but the lake does not take them now; "
-                "the collector writes them when it starts (`lapwing doctor` says more)"
-            )
+            raise refused
+
+
+def _read_back(recovery: Recovery, writer: Writer, pending: Pending) -> bool:
+    """Queue what the log has and the lake has not; False where the lake takes nothing to make room for it."""
+    with ThreadPoolExecutor(1, "lapwing-recovery") as reader:
+        reading = reader.submit(recovery.replay)
+        deadline = time.monotonic() + _PATIENCE_S
+        try:
+            while wait([reading], _AGAIN_S).not_done:
+                if not writer.failing:
+                    deadline = time.monotonic() + _PATIENCE_S
+                elif time.monotonic() > deadline:
+                    pending.close()
+        except BaseException:
+            pending.close()  # else it would wait for room, and this for it
+            raise
+        reading.result()
+    return not recovery.replaying
 
 
 async def _end_of_all() -> Any:

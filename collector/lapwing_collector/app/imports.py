@@ -151,8 +151,13 @@ def _send(  # noqa: PLR0917  # what takes part
     imported = Imported()
     now_ns = SystemClock().now_ns()
     tell("rows", 0, source.total)
-    for number, (part, done) in enumerate(parts, start=1):
+    sent = 0
+    for place, (part, done) in enumerate(parts, start=1):
         if part.rows:
+            sent += 1
+            # A gap between numbers would tell of records that were lost. By content, a part keeps its place,
+            # whichever parts before it have rows this time.
+            number = place if sender.by_content else sent
             delivery.send(sender.request(number, part, now_ns, attributes))
         imported.stored += part.rows
         imported.rejected += part.rejected

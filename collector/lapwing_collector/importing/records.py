@@ -22,6 +22,9 @@ class Sender:
     """What sends the parts of one file; the same file brought the same way has the same sender again.
 
     Where what a part becomes depends on more than the file, each part is a sender of its own, by its content.
+
+    Attributes:
+        by_content: Whether that is so.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class Sender:
             self._identity.update(len(text.encode()).to_bytes(8, "big") + text.encode())
         self._event = event
         self._model = model
-        self._by_content = by_content
+        self.by_content = by_content
 
     def request(
         self, number: int, part: Part, time_ns: int, attributes: Mapping[str, str] | None = None
@@ -49,14 +52,14 @@ class Sender:
         """An `ExportLogsServiceRequest` with the rows of a part.
 
         Args:
-            number: Which part of the file it is, from 1 on.
+            number: Which of the file's parts it is, from 1 on; by number, without those that are not sent.
             part: The rows.
             time_ns: The time of rows that have none.
             attributes: What holds for all rows.
         """
         stream = _stream(part)
         identity = self._identity.copy()
-        if self._by_content:
+        if self.by_content:
             identity.update(number.to_bytes(8, "big") + stream)
             number = 1
         process_id = str(uuid.UUID(bytes=identity.digest(), version=5))

@@ -7,14 +7,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from typer.testing import CliRunner
 
 from helpers.collector import ask, project, running
 from helpers.waiting import wait_until
+from lapwing_collector.app import delivery
+from lapwing_collector.app.delivery import OwnDelivery
 from lapwing_collector.app.imports import import_labels, import_predictions
 from lapwing_collector.app.maintenance import tell_nobody
 from lapwing_collector.cli.main import app
-from lapwing_collector.errors import ConfigError
+from lapwing_collector.errors import ConfigError, DataDirectoryError
+from lapwing_collector.importing import source
+from lapwing_collector.lake import Lake
 
 START = datetime(2026, 1, 1)
 JOINED = "SELECT inputs.flight AS flight, output.score AS score, label FROM labeled.m ORDER BY ALL"
@@ -102,6 +107,47 @@ def test_what_the_collector_does_not_take_is_told(tmp_path: Path) -> None:
         import_labels(None, flags(tmp_path / "data"), tell_nobody, file, "", "request_id", {})
     with pytest.raises(ConfigError, match=r"looked up in the lake"):
         import_labels(None, {}, tell_nobody, file, "m", "tags.x", {"key": "request_id"}, "http://127.0.0.1:1")
+
+
+def test_parts_without_rows_leave_no_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all rows of a part are left out, the parts that are sent are numbered on: nothing seems lost."""
+    numbers = []
+
+    def send(_: OwnDelivery, request: bytes) -> None:
+        (resource,) = ExportLogsServiceRequest.FromString(request).resource_logs
+        (record,) = resource.scope_logs[0].log_records
+        numbers.extend(each.value.int_value for each in record.attributes if each.key == "lapwing.sequence")
+
+    monkeypatch.setattr(source, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(OwnDelivery, "send", send)
+    file = tmp_path / "labels.csv"
+    file.write_text("request_id,label\n,1\nr1,1\n,1\n,1\nr2,1\n")
+    assert len(labels(tmp_path / "data", file, "request_id").rejected) == 3
+    assert numbers == [1, 2]
+
+
+def test_a_backlog_that_the_lake_does_not_take_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command neither waits for ever for room, nor loses what the log has."""
+    data = tmp_path / "data"
+
+    def refuse(*_: Any) -> None:
+        raise OSError("disk I/O error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Lake, "flush", refuse)
+        broken.setattr(delivery, "_PATIENCE_S", 1.0)
+        for name in ("r1", "r2", "r3"):
+            file = tmp_path / f"{name}.csv"
+            file.write_text(f"request_id,label\n{name},1\n")
+            options = flags(data) | ({"write.max_pending_bytes": 1} if name == "r3" else {})
+            with pytest.raises(DataDirectoryError, match="the lake does not take them"):
+                import_labels(None, options, tell_nobody, file, "m", "request_id", {})
+    assert labels(data, file, "request_id").stored == 1
+    assert ask(data, "SELECT request_id FROM labels.m ORDER BY ALL") == [
+        {"request_id": name} for name in ("r1", "r2", "r3")
+    ]
 
 
 def test_the_command_tells_rejects_by_line(tmp_path: Path) -> None:
