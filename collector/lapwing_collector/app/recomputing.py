@@ -29,7 +29,7 @@ from lapwing_collector.metrics import (
     touching_span,
 )
 from lapwing_collector.model.alerts import Health, MetricRow, RuleId, RuleState
-from lapwing_collector.query import STORED, touched_times
+from lapwing_collector.query import STORED, oldest_times, touched_times
 from lapwing_collector.rules import QueryFailure, Rule, evaluate, window_of
 from lapwing_collector.state import LateSlot, Store
 
@@ -43,6 +43,8 @@ _SHARE: Final = 0.25
 _SLICE: Final = 16
 """Slots that are evaluated before it is looked again."""
 _QUEUED_AT_ONCE: Final = 5_000
+_MOST_ASKED_FOR: Final = 1_000_000
+"""Slots of a rule that a person may ask for at once."""
 _SAVE_EVERY_S: Final = 60.0
 """How often cursors are saved that found nothing: as much is looked through again after a crash."""
 
@@ -149,8 +151,10 @@ class Recomputing:
     def backfill(self, rule: Rule, after: datetime, through: datetime) -> int:
         """Queue the slots of `rule` after `after`, up to `through`, to be evaluated as late ones; how many.
 
+        Those that end before its tables have rows are left out.
+
         Raises:
-            ConfigError: It is no rule that records, or none of its slots was evaluated yet.
+            ConfigError: It is no rule that records, it never was evaluated, or these are too many.
             QueryError: The lake does not answer.
         """
         known = self._reached(rule)
@@ -159,7 +163,13 @@ class Recomputing:
                 f"{rule.id}: the collector that runs does not know this rule; restart it (`kill -HUP` is "
                 "enough), and ask again"
             )
-        slots = self._whole(rule, slots_between(rule.interval, after, min(through, known.committed)))
+        after, through = max(after, self._first_end(rule)), min(through, known.committed)
+        count = (through - after) // rule.interval
+        if count > _MOST_ASKED_FOR:
+            raise ConfigError(
+                f"{rule.id}: these are {count} windows; ask for a shorter span, or for its parts"
+            )
+        slots = self._whole(rule, slots_between(rule.interval, after, through))
         if slots:
             self._store.backfill(rule.id, slots[0] - rule.interval)
             self._backfilled = self._store.backfilled()
@@ -167,6 +177,21 @@ class Recomputing:
             self._store.touch(rule.id, part, self._settled(), self._now(), rested=True)
         self._work.set()
         return len(slots)
+
+    def _first_end(self, rule: Rule) -> datetime:
+        """Slots of a rule up to this one have windows that end before there are rows."""
+        sources = self._sources.get(rule.id)
+        if sources is None:  # over tables that are of no model
+            return datetime.min  # noqa: DTZ901  # naive UTC, as all of the lake's times
+        found = []
+        for table, schemas in sources.items():
+            for sql in oldest_times(schemas, table):
+                try:
+                    found += self._run_query(sql, {}, _LOOK_S).column(0).to_pylist()
+                except NotSeenYetError:
+                    continue
+        oldest = min((moment for moment in found if moment is not None), default=None)
+        return self._now() if oldest is None else oldest + rule.query_offset
 
     def close(self, timeout_s: float) -> bool:
         """Finish the slot at hand and stop; tells whether it did in time."""

@@ -3,7 +3,7 @@
 from lapwing_collector.query.calls import metrics_in
 from lapwing_collector.query.explaining import Part, explain, script
 from lapwing_collector.query.guard import check_select, reads_profiles, tables_in
-from lapwing_collector.query.late import STORED, oldest_time, touched_times
+from lapwing_collector.query.late import STORED, oldest_time, oldest_times, touched_times
 from lapwing_collector.query.library import METRICS, Metric
 from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.pool import PoolStats, QueryPool
@@ -28,6 +28,7 @@ __all__ = [
     "explain",
     "metrics_in",
     "oldest_time",
+    "oldest_times",
     "reads_profiles",
     "script",
     "tables_in",

@@ -46,6 +46,8 @@ WHERE metric = $metric AND window_start = $window_start AND window_end = $window
 
 _OLDEST: Final = "SELECT min(time) FROM predictions_all.$table"
 
+_OLDEST_LABEL: Final = "SELECT least(min(time), min(prediction_time)) FROM labels.$table"
+
 
 def touched_times(schemas: Collection[str], table: str) -> list[str]:
     """Queries that tell which event times what was received in a span touches, for a query over `schemas`.
@@ -72,3 +74,16 @@ def touched_times(schemas: Collection[str], table: str) -> list[str]:
 def oldest_time(table: str) -> str:
     """The query for the event time of the oldest prediction that is kept."""
     return _OLDEST.replace("$table", identifier(table))
+
+
+def oldest_times(schemas: Collection[str], table: str) -> list[str]:
+    """Queries for the oldest event times in the tables of a model; there is nothing to judge before.
+
+    Args:
+        schemas: What a query names the model's table with.
+        table: The model's table.
+    """
+    parts = [_OLDEST_LABEL] if "labels" in schemas else []
+    if set(schemas) - {"labels"}:
+        parts.append(_OLDEST)
+    return [part.replace("$table", identifier(table)) for part in parts]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from helpers.late_bench import LateBench, hours, late_bench
-from lapwing_collector.errors import QueryError
+from lapwing_collector.app.project import load_project
+from lapwing_collector.errors import ConfigError, QueryError
 
 START = datetime(2026, 1, 1)
 DAY = timedelta(days=1)
@@ -279,6 +280,31 @@ def test_a_rule_that_is_switched_off_for_a_while_misses_nothing(tmp_path: Path) 
         known = latest(bench)
         assert known["daily", "eu", START, START + DAY][2] == 1.0
         assert known["daily", "us", START + DAY, START + 2 * DAY][2] == 1.0
+
+
+def test_only_windows_that_can_have_rows_are_asked_for(tmp_path: Path) -> None:
+    """The past of a rule begins with the rows of its tables, labels too; others are bounded in number."""
+    labelled = """
+          SELECT count(*) AS value FROM labels.m WHERE time >= $window_start AND time < $window_end
+"""
+    alone = """
+          SELECT count(*) AS value FROM logs WHERE time >= $window_start AND time < $window_end
+"""
+    text = rules("1m", record("traffic", COUNT), record("labelled", labelled), record("alone", alone))
+    with late_bench(tmp_path, text, START) as bench:
+        traffic, labels, logs = load_project(tmp_path / "lapwing.yaml", {}).rules
+        bench.work()
+        bench.reach(START + hours(1))
+        bench.work()
+        assert bench.late.backfill(traffic, datetime(1970, 1, 1), START) == 0
+        row = {"prediction_id": "x", "time": START - hours(1)}
+        bench.receive(
+            [row], [label_of(row, True, START - hours(0.5)) | {"prediction_time": START - hours(2)}]
+        )
+        assert bench.late.backfill(traffic, datetime(1970, 1, 1), START) == 60
+        assert bench.late.backfill(labels, datetime(1970, 1, 1), START) == 120
+        with pytest.raises(ConfigError, match=r"g/alone: these are \d+ windows; ask for a shorter span"):
+            bench.late.backfill(logs, datetime(1970, 1, 1), START)
 
 
 def test_rows_that_are_not_in_the_lake_yet_are_looked_for_later(tmp_path: Path) -> None:
