@@ -109,8 +109,8 @@ class Measured:
             columns = dict(zip(made.column_names, made.columns, strict=True))
         binnings = {each.field: each for each in freeze(pa.table(columns), model, segments)}
         apart = [binnings[name] for name in segments]
-        counted = ProfileCounter([*binnings.values(), DURATIONS], apart).count(stored)
-        self._insert("profiles", owned(counted, model, model))
+        for counted in ProfileCounter([*binnings.values(), DURATIONS], apart).count(stored):
+            self._insert("profiles", owned(counted, model, model))
         made = [{"created_from": "rows", "created_at": START, "table_name": model}] * len(binnings)
         rows = [{**asdict(each), **row} for each, row in zip(binnings.values(), made, strict=True)]
         rows.append({**asdict(DURATIONS), "created_at": START, "table_name": ""})

@@ -262,7 +262,8 @@ class Freezing:
         for batch in self._rewriter.batches(sql, pause):
             rows += batch.num_rows
             for counter in counters:
-                yield owned(counter.count_columns(batch), new.model, new.table)
+                for part in counter.count_columns(batch):
+                    yield owned(part, new.model, new.table)
         if rows != sum(file.rows for file in stored) - self._rewriter.deleted_rows(stored):
             raise ConflictError(f"{table.sql}: files left it while their rows were counted")
 

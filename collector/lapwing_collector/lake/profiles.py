@@ -1,7 +1,7 @@
 """Profiles of models, kept by the lake's writer: what a flush adds, and which fields wait for bins."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +24,9 @@ FIRST_ROWS: Final = 10_000
 
 _FIELDS_KEPT: Final = 20_000
 """Bins that are kept in memory, of the models that had rows last: some 4 kB each."""
+
+_PART_ROWS: Final = 8_192
+"""Rows of a flush's profile that are gathered before they are written."""
 
 Flushed = Mapping[str, tuple[str, pa.Table]]
 """Rows of predictions by table, each with its model."""
@@ -68,15 +71,15 @@ class Profiles:
         self._due: dict[str, str] = {}
         self.profiling = profiling
 
-    def count(self, flushed: Flushed) -> pa.Table:
-        """What rows that are about to be written add to the profiles of their models."""
+    def count(self, flushed: Flushed) -> Iterator[pa.Table]:
+        """What rows that are about to be written add to the profiles of their models; in parts."""
         self._load(flushed)
-        return pa.concat_tables(
-            [
-                owned(self._known[table].counter.count(rows), model, table)
-                for table, (model, rows) in flushed.items()
-            ]
-        ).combine_chunks()
+        counters = {table: self._known[table].counter for table in flushed}
+        return _gathered(
+            owned(part, model, table)
+            for table, (model, rows) in flushed.items()
+            for part in counters[table].count(rows)
+        )
 
     def saw(self, shapes: Mapping[str, tuple[str, Mapping[str, pa.DataType], int]]) -> None:
         """Rows were written: model, shape and number of them, by table."""
@@ -160,6 +163,20 @@ class Profiles:
         fields = sum(len(known.binnings) for known in self._known.values())
         while fields > _FIELDS_KEPT and len(self._known) > 1:
             fields -= len(self._known.popitem(last=False)[1].binnings)
+
+
+def _gathered(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in parts that are worth a row group each, of few models or of many."""
+    waiting: list[pa.Table] = []
+    rows = 0
+    for part in parts:
+        waiting.append(part)
+        rows += part.num_rows
+        if rows >= _PART_ROWS:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting, rows = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
 
 
 def owned(counted: pa.Table, model: str, table: str) -> pa.Table:

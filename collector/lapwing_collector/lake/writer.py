@@ -19,7 +19,7 @@ from lapwing_collector.engine import identifier, literal
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.names import TableNames
-from lapwing_collector.lake.parquet import write_parquet
+from lapwing_collector.lake.parquet import write_parquet, write_parquet_parts
 from lapwing_collector.lake.profiles import Profiles
 from lapwing_collector.lake.shapes import EXACT_INTEGER, reconcile
 from lapwing_collector.lake.shapes import Path as FieldPath
@@ -366,11 +366,11 @@ class Lake:
         }
         if flushed and self.profiles is None and self._profiled:
             raise RuntimeError("the lake keeps profiles: open it with what counts them")
+        counted = None
         if flushed and self.profiles is not None:
             counted = self.profiles.count(
                 {table: (model, each.rows) for table, (model, each) in flushed.items()}
             )
-            rows.append(_Rows(("main", "profiles"), counted, {}))
         if news.num_rows:
             rows.append(_Rows(("main", "models"), news, {}))
         if metrics:
@@ -378,7 +378,7 @@ class Lake:
         self._prepare(rows)
         versions = {(row["model"], row["version"]) for row in news.to_pylist()}
         shapes = {table: (model, each.shape, each.rows.num_rows) for table, (model, each) in flushed.items()}
-        return _Staged(self._write(rows), names, versions, shapes)
+        return _Staged(self._write(rows, counted), names, versions, shapes)
 
     def _name_models(self, destinations: Iterable[Destination]) -> dict[str, str]:
         return {model: self._table_names.of(model) for kind, model in destinations if kind is not Kind.LOG}
@@ -485,10 +485,15 @@ class Lake:
             schema=_MODEL_ROWS,
         )
 
-    def _write(self, staged: Sequence[_Rows]) -> list[DataFile]:
-        """Write a file for each table, several at a time, durably; all, or none is left."""
+    def _write(self, staged: Sequence[_Rows], counted: Iterable[pa.Table] | None = None) -> list[DataFile]:
+        """Write a file for each table, several at a time, durably; all, or none is left.
+
+        Profiles are counted while they are written, since they may be much more than the rows.
+        """
         tables = self._tables.find([each.key for each in staged])
         writes = [self._files.submit(_write_file, tables[each.key], each.rows) for each in staged]
+        if counted is not None:
+            writes.append(self._files.submit(_write_counted, self._tables["main", "profiles"], counted))
         failed = [error for error in (write.exception() for write in writes) if error is not None]
         if failed:
             for write in writes:
@@ -534,6 +539,11 @@ def _fitted(table: Table, rows: pa.Table) -> pa.Table:
 def _write_file(table: Table, rows: pa.Table) -> DataFile:
     file = table.folder / f"{uuid.uuid4()}.parquet"
     return DataFile(table, file, write_parquet(file, rows, table.columns))
+
+
+def _write_counted(table: Table, parts: Iterable[pa.Table]) -> DataFile:
+    file = table.folder / f"{uuid.uuid4()}.parquet"
+    return DataFile(table, file, write_parquet_parts(file, parts, table.columns))
 
 
 def _first_times(rows: pa.Table) -> dict[str | None, datetime]:

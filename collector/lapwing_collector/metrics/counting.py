@@ -5,9 +5,10 @@ of its bins once, and counted in all groups at the same time.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -38,6 +39,12 @@ logger = logging.getLogger(__name__)
 
 GRAIN: Final = "hour"
 
+_PART_COUNTS: Final = 1 << 20
+"""Counts that are in memory at a time, some 8 MB: rows may be of more groups than can be."""
+
+_KEYS_WEIGHT: Final = 32
+"""So many counts take as much memory as the rest of a profile's row."""
+
 _CELLS: Final = 1024
 _CROWDED: Final = 4
 """With so many edges in one cell, a search by halves is as quick."""
@@ -62,8 +69,8 @@ class ProfileCounter:
         """Fields that have a binning."""
         return frozenset(each.binning.field for each in self._fields)
 
-    def count(self, rows: pa.Table) -> pa.Table:
-        """What `rows`, in the shape of the model's table, add to its profile.
+    def count(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """What `rows`, in the shape of the model's table, add to its profile; in parts.
 
         A field that they do not have is null in all of them.
         """
@@ -72,23 +79,26 @@ class ProfileCounter:
             columns[name] = pc.map_lookup(columns["tags"], pa.scalar(key), "last")
         return self._count(columns, rows.num_rows)
 
-    def count_columns(self, rows: pa.Table) -> pa.Table:
+    def count_columns(self, rows: pa.Table) -> Iterator[pa.Table]:
         """The same for rows whose columns are named by the fields, beside `time`, `version` and `stage`."""
         columns = {name: rows.column(name).combine_chunks() for name in rows.schema.names}
         return self._count(columns, rows.num_rows)
 
-    def _count(self, columns: Mapping[str, pa.Array], size: int) -> pa.Table:
+    def _count(self, columns: Mapping[str, pa.Array], size: int) -> Iterator[pa.Table]:
         if not size or not self._fields:
-            return COUNTED_ROWS.empty_table()
+            return
         groupings = _groupings(columns, self._segments, whole=self._whole)
-        if not groupings:
-            return COUNTED_ROWS.empty_table()
         found = _Found()
         for each in self._fields:
             values = _values(each, columns.get(each.binning.field), size)
-            for grouping in groupings:
-                found.add(each.binning, grouping, values)
-        return found.rows()
+            most = max(1, _PART_COUNTS // (each.binning.length + _KEYS_WEIGHT))
+            for part in chain.from_iterable(grouping.parts(most) for grouping in groupings):
+                found.add(each.binning, part, values)
+                if found.weight >= _PART_COUNTS:
+                    yield found.rows()
+                    found = _Found()
+        if found.weight:
+            yield found.rows()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +248,24 @@ class _Grouping:
     group: Places | None
     keys: pa.Table
 
+    def parts(self, most: int) -> Iterator["_Grouping"]:
+        """The same groups, at most so many at a time."""
+        count = len(self.starts)
+        if self.group is None or count <= most:
+            yield self
+            return
+        order = np.arange(len(self.group)) if self.order is None else self.order
+        ends = np.append(self.starts, len(self.group))
+        for first in range(0, count, most):
+            last = min(first + most, count)
+            rows = slice(ends[first], ends[last])
+            yield _Grouping(
+                order[rows],
+                self.starts[first:last] - ends[first],
+                self.group[rows] - first,
+                self.keys.slice(first, last - first),
+            )
+
 
 def _groupings(
     columns: Mapping[str, pa.Array], segments: Sequence[_Field], *, whole: bool
@@ -290,6 +318,7 @@ class _Found:
     """Rows of a profile while they are counted, as columns."""
 
     def __init__(self) -> None:
+        self.weight = 0
         self._keys: list[pa.Table] = []
         self._binnings: list[Binning] = []
         self._counts: list[npt.NDArray[np.int64]] = []
@@ -298,6 +327,7 @@ class _Found:
     def add(self, binning: Binning, grouping: _Grouping, values: _Values) -> None:
         """Count a field in each group."""
         order, groups, length = grouping.order, len(grouping.starts), binning.length
+        self.weight += groups * (length + _KEYS_WEIGHT)
         places = values.places if order is None else values.places[order]
         if grouping.group is not None:
             places = grouping.group * length + places

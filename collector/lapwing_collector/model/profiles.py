@@ -7,7 +7,7 @@ How the `counts` of a row are laid out depends on its binning:
 - `category`, with the categories c1, …, cm: null, other, c1, …, cm: m + 2 counts.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -164,11 +164,14 @@ class Counter(Protocol):
         """Fields that have a binning."""
         ...
 
-    def count(self, rows: pa.Table) -> pa.Table:
-        """What `rows`, in the shape of the model's table, add to its profile: `COUNTED_ROWS`."""
+    def count(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """What `rows`, in the shape of the model's table, add to its profile: `COUNTED_ROWS`.
+
+        It comes in parts, none of them empty, each of which takes little memory.
+        """
         ...
 
-    def count_columns(self, rows: pa.Table) -> pa.Table:
+    def count_columns(self, rows: pa.Table) -> Iterator[pa.Table]:
         """The same for rows whose columns are named by the fields."""
         ...
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from helpers.batches import START, predictions
@@ -108,7 +109,7 @@ def check(lake: Lake, table: str = "m") -> set[str]:
     binnings = lake.profiles.binnings(table)
     segments = [binnings[name] for name in lake.profiles.segments(table)]
     stored = read(f"SELECT * FROM predictions_all.{table}")
-    counted = ProfileCounter(list(binnings.values()), segments).count(stored)
+    counted = pa.concat_tables(ProfileCounter(list(binnings.values()), segments).count(stored))
     size = counted.num_rows
     columns = {name: counted.column(name) for name in counted.schema.names} | {
         "model": pa.array([table] * size),
@@ -154,6 +155,25 @@ def test_fields_get_bins_from_the_first_rows_and_every_row_is_counted(lake: Lake
     )
     raw = lake.catalog.rows("SELECT inputs.plan, count(*) FROM predictions_all.m GROUP BY ALL ORDER BY ALL")
     assert [(name, n) for name, n in found if n] == raw
+
+
+def test_a_profile_that_is_much_more_than_its_rows_is_written_in_parts(
+    lake: Lake, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flush has one file of profiles, of as many row groups as it needs to stay in little memory."""
+    traffic = Traffic(lake)
+    traffic.flush(1_000)
+    monkeypatch.setattr("lapwing_collector.metrics.counting._PART_COUNTS", 1_000)
+    monkeypatch.setattr("lapwing_collector.lake.profiles._PART_ROWS", 50)
+    assert upkeep.freeze_next(NOW)
+    before = {file.path for file in table_files(lake.catalog, TableName("main", "profiles"))}
+    traffic.flush(200)
+    [file] = {file.path for file in table_files(lake.catalog, TableName("main", "profiles"))} - before
+    footer = pq.read_metadata(file)
+    sizes = [footer.row_group(at).num_rows for at in range(footer.num_row_groups)]
+    assert len(sizes) > 1
+    assert max(sizes) < 70
+    assert check(lake) == FIELDS
 
 
 def test_rows_that_come_while_bins_are_made_are_counted_once(

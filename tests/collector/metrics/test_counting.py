@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.memory import PeakMemory
 from lapwing_collector.metrics import ProfileCounter, add_up, countable_fields, counting, freeze
 from lapwing_collector.metrics.binning import BINS, MOST_CATEGORIES, number_edges
 from lapwing_collector.metrics.counting import locator
@@ -41,6 +42,11 @@ def table(values: dict[str, pa.Array], rows: Sequence[dict[str, Any]] | None = N
             "inputs": pa.StructArray.from_arrays(list(values.values()), names=list(values)),
         }
     )
+
+
+def count(counter: ProfileCounter, rows: pa.Table) -> pa.Table:
+    """What rows add to a profile, all parts together."""
+    return pa.concat_tables(counter.count(rows))
 
 
 def place(value: float | None, edges: Sequence[float]) -> int:
@@ -106,7 +112,7 @@ def test_every_row_is_counted_once_in_its_bin(
         for _ in values
     ]
     [binning] = freeze(pa.table({"inputs.x": sample}), "m")
-    counted = ProfileCounter([binning]).count(table({"x": pa.array(values, pa.float64())}, rows))
+    counted = count(ProfileCounter([binning]), table({"x": pa.array(values, pa.float64())}, rows))
     expected: dict[tuple[Any, ...], Counter[int]] = {}
     finite: dict[tuple[Any, ...], list[float]] = {}
     for value, row in zip(values, rows, strict=True):
@@ -173,14 +179,15 @@ def test_categories_are_the_most_frequent_texts() -> None:
     assert text.kind is BinKind.CATEGORY
     assert flag.categories == ("false", "true")
     assert name.categories == ()
-    counted = ProfileCounter([text, flag, name]).count(
+    counted = count(
+        ProfileCounter([text, flag, name]),
         table(
             {
                 "t": pa.array(["common", "new", None]),
                 "b": pa.array([True, None, False]),
                 "id": pa.array(["a", "b", "c"]),
             }
-        )
+        ),
     )
     counts = counted.column("counts").to_pylist()
     assert counts[0][:3] == [1, 1, 1]
@@ -191,9 +198,8 @@ def test_categories_are_the_most_frequent_texts() -> None:
 def test_values_of_another_type_than_the_bins_are_other() -> None:
     """Texts where numbers were binned are not null; numbers where texts were are taken as texts."""
     number, text = freeze(pa.table({"inputs.n": [1.0, 2.0], "inputs.t": ["1", "2"]}), "m")
-    counted = ProfileCounter([number, text]).count(
-        table({"n": pa.array(["1", None, "x"]), "t": pa.array([1, None, 3])})
-    )
+    rows = table({"n": pa.array(["1", None, "x"]), "t": pa.array([1, None, 3])})
+    counted = count(ProfileCounter([number, text]), rows)
     assert counted.column("counts").to_pylist() == [[1, 2, 0, 0, 0, 0], [1, 1, 1, 0]]
 
 
@@ -204,7 +210,7 @@ def test_values_of_another_type_than_the_bins_are_other() -> None:
 def test_lists_and_bytes_where_texts_were_binned_are_other(values: pa.Array) -> None:
     """A field that was a text once and is a vector now is counted, and stands in the way of no flush."""
     [text] = freeze(pa.table({"inputs.t": ["a", "b", "a"]}), "m")
-    counted = ProfileCounter([text], [text]).count(table({"t": values}))
+    counted = count(ProfileCounter([text], [text]), table({"t": values}))
     assert counted.column("counts").to_pylist() == [[1, 2, 0, 0]], "and they are in no segment"
 
 
@@ -221,7 +227,7 @@ def test_values_that_cannot_be_placed_are_other_and_told_once(
     counter = ProfileCounter([number, text])
     rows = table({"n": pa.array([1.0, None]), "t": pa.array(["a", "b"])})
     for _ in range(2):
-        assert counter.count(rows).column("counts").to_pylist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1]]
+        assert count(counter, rows).column("counts").to_pylist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1]]
     assert [record.getMessage() for record in caplog.records] == [
         "values of inputs.n have no place in its bins and are counted as other"
     ]
@@ -230,7 +236,7 @@ def test_values_that_cannot_be_placed_are_other_and_told_once(
 def test_a_field_that_rows_do_not_have_is_null() -> None:
     """So that the counts of a field always add up to the number of rows."""
     [binning] = freeze(pa.table({"inputs.gone": [1.0, 2.0, 3.0]}), "m")
-    counted = ProfileCounter([binning, DURATIONS]).count(table({"x": pa.array([1, 2])}))
+    counted = count(ProfileCounter([binning, DURATIONS]), table({"x": pa.array([1, 2])}))
     assert [sum(row) for row in counted.column("counts").to_pylist()] == [2, 2]
     assert [row[0] for row in counted.column("counts").to_pylist()] == [2, 2]
 
@@ -250,7 +256,7 @@ def test_segments_are_told_apart_by_fields_and_tags() -> None:
         pa.table({"inputs.x": numbers, "inputs.carrier": carriers, "tags.region": regions}), "m"
     )
     carrier = Binning(carrier.binning_id, carrier.field, carrier.kind, categories=("AA", "B6"))
-    counted = ProfileCounter([x], [carrier, region]).count(rows)
+    counted = count(ProfileCounter([x], [carrier, region]), rows)
     found = dict(
         zip(counted.column("segment").to_pylist(), counted.column("counts").to_pylist(), strict=True)
     )
@@ -260,8 +266,45 @@ def test_segments_are_told_apart_by_fields_and_tags() -> None:
         "inputs.carrier=B6": carriers == "B6",
         "tags.region=eu": regions == "eu",
     }.items():
-        alone = ProfileCounter([x]).count(rows.filter(pa.array(chosen)))
+        alone = count(ProfileCounter([x]), rows.filter(pa.array(chosen)))
         assert found[name] == alone.column("counts")[0].as_py()
+
+
+@given(st.integers(1, 400), st.booleans(), st.integers(0, 1_000))
+@settings(max_examples=25, deadline=None)
+def test_parts_are_together_what_one_part_is(most: int, sort: bool, seed: int) -> None:
+    """However many groups there are, rows are counted a few groups at a time, and none is lost or doubled."""
+    rng = np.random.default_rng(seed)
+    hours = rng.integers(0, 30, 150)
+    if sort:
+        hours.sort()
+    told = [{"time": START + timedelta(hours=int(hour))} for hour in hours]
+    values = pa.array(rng.normal(size=150), mask=rng.random(150) < 0.1)
+    names = pa.array(rng.choice(["a", "b", "rare"], 150), mask=rng.random(150) < 0.1)
+    rows = table({"x": values, "s": names}, told)
+    x, s = freeze(pa.table({"inputs.x": [0.0, 1.0, 2.0], "inputs.s": ["a", "b", "a"]}), "m")
+    counter = ProfileCounter([x, s, DURATIONS], [s])
+    [whole] = counter.count(rows)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(counting, "_PART_COUNTS", most)
+        parts = list(counter.count(rows))
+    assert len(parts) > 1
+    for part in parts:
+        assert part.num_rows == 1 or sum(map(len, part.column("counts").to_pylist())) < 2 * most
+    assert pa.concat_tables(parts).equals(whole)
+
+
+def test_rows_of_many_hours_are_counted_in_little_memory() -> None:
+    """Each row of an old history is a group of its own, and a group has a row of counts for each field."""
+    rng = np.random.default_rng(4)
+    size, fields = 8_000, 16
+    values = {f"x{i}": pa.array(rng.normal(size=size)) for i in range(fields)}
+    made = freeze(pa.table({f"inputs.{name}": column for name, column in values.items()}), "m")
+    rows = table(values, [{"time": START - timedelta(hours=i)} for i in range(size)])
+    with PeakMemory() as memory:
+        counted = sum(part.num_rows for part in ProfileCounter(made).count(rows))
+    assert counted == size * fields
+    assert memory.grown_bytes < 50e6, "all counts together are 70 MB"
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2), st.integers(0, 3)), max_size=40))
