@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
+
 from lapwing import semconv
 from lapwing_collector.app.asking import Asking
 from lapwing_collector.app.delivery import Delivery, HttpDelivery, collector_url, owned
@@ -81,18 +83,20 @@ def import_labels(  # noqa: PLR0917  # each is an option of the command
     plan = plan_labels(source.names, on, **columns)
     if endpoint is not None and not plan.key.is_id:
         raise ConfigError(f"--endpoint: labels by {on} are looked up in the lake, on the collector's machine")
-    said = repr((on, sorted(columns.items())))
-    sender = Sender(
-        source.fingerprint(), semconv.EVENT_LABEL_BATCH, model, said, by_content=not plan.key.is_id
-    )
     # Ids are joined fastest with the time of their prediction; requests have several.
     looks_up = on != "request_id" and (not plan.key.is_id or plan.prediction_time is None)
     looks_up = looks_up and endpoint is None
     with (
         _way_in(file, flags, endpoint) as delivery,
-        _look_up(file, flags, model, plan.key, wanted=looks_up) as find,
+        _known(file, flags, model, asked=endpoint is None) as known,
     ):
-        parts = ((plan.part(chunk, find), chunk.done) for chunk in source.chunks(plan.typed))
+        read_as = source.kinds(plan.kinds(known.label))
+        said = repr((on, sorted(columns.items()), *sorted(read_as.items())))
+        sender = Sender(
+            source.fingerprint(), semconv.EVENT_LABEL_BATCH, model, said, by_content=not plan.key.is_id
+        )
+        find = known.finder(plan.key) if looks_up else lambda _: {}
+        parts = ((plan.part(chunk, find), chunk.done) for chunk in source.chunks(plan.typed, read_as))
         return _send(parts, source, sender, delivery, tell)
 
 
@@ -183,24 +187,30 @@ def _way_in(file: Path | None, flags: Mapping[str, Any], endpoint: str | None) -
         sending.close()
 
 
-@contextmanager
-def _look_up(
-    file: Path | None, flags: Mapping[str, Any], model: str, key: Key, *, wanted: bool
-) -> Iterator[Callable[[list[str]], Found]]:
-    """What finds predictions by their keys; nothing, where that is not wanted."""
-    if not wanted:
-        yield lambda _: {}
-        return
-    with Asking.over(file, flags) as asking:
-        with asking.answer(
-            "SELECT DISTINCT table_name FROM models WHERE model = $model", {"model": model}
-        ) as answer:
-            tables = answer.table().column(0).to_pylist()
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the lake has of a model; nothing, where it is not asked.
+
+    Attributes:
+        asking: What answers queries.
+        tables: The model's tables.
+        label: The type of its labels, if it has any.
+    """
+
+    asking: Asking | None = None
+    tables: Sequence[str] = ()
+    label: pa.DataType | None = None
+
+    def finder(self, key: Key) -> Callable[[list[str]], Found]:
+        """What finds predictions by their keys."""
+        asking = self.asking
+        if asking is None:
+            return lambda _: {}
         sql = _LOOK_UP.replace("$field", _expression(key)).replace("$$", "$")
 
         def find(keys: list[str]) -> Found:
             found: Found = {}
-            for table in tables:
+            for table in self.tables:
                 query = sql.replace("$table", identifier(table))
                 try:
                     with asking.answer(query, {"keys": keys}, whole=True) as answer:
@@ -211,7 +221,30 @@ def _look_up(
                     found.setdefault(row["key"], []).append((row["prediction_id"], row["time"]))
             return found
 
-        yield find
+        return find
+
+
+@contextmanager
+def _known(file: Path | None, flags: Mapping[str, Any], model: str, *, asked: bool) -> Iterator[_Known]:
+    if not asked:
+        yield _Known()
+        return
+    with Asking.over(file, flags) as asking:
+        with asking.answer(
+            "SELECT DISTINCT table_name FROM models WHERE model = $model", {"model": model}
+        ) as answer:
+            tables = answer.table().column(0).to_pylist()
+        yield _Known(asking, tables, _label_type(asking, tables))
+
+
+def _label_type(asking: Asking, tables: Sequence[str]) -> pa.DataType | None:
+    for table in tables:
+        try:
+            with asking.answer(f"SELECT label FROM labels.{identifier(table)} LIMIT 0") as answer:
+                return answer.table().schema.field(0).type
+        except NotSeenYetError:
+            continue
+    return None
 
 
 def _expression(key: Key) -> str:

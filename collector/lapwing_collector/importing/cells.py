@@ -1,9 +1,11 @@
 """Cells of CSV files, which are all text, and what they stand for; times of any file."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import reduce
 from typing import Any, Final
 
 import pyarrow as pa
@@ -17,6 +19,12 @@ _NUMBER: Final = re.compile(
     r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE
 )
 _TRUTHS: Final = {"true": True, "false": False}
+_COUNTED_TRUTHS: Final = _TRUTHS | {"1": True, "0": False, "1.0": True, "0.0": False}
+"""Where it is known that cells are true or false."""
+_MOST: Final = 0.95
+"""Share of cells from which on the others are mistakes."""
+_WORD: Final = 40
+"""Characters of a cell that are told."""
 _LARGEST: Final = 2**63 - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS: Final = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))
@@ -42,6 +50,13 @@ _TYPES: Final = {
 }
 
 
+_NOT_A: Final = {
+    Kind.BOOL: "neither true nor false",
+    Kind.INTEGER: "no whole number",
+    Kind.NUMBER: "no number",
+}
+
+
 def kind_of(cells: Iterable[str | None], so_far: Kind = Kind.NOTHING) -> Kind:
     """What all `cells` can stand for, and those before them that stood for `so_far`."""
     for cell in cells:
@@ -58,6 +73,70 @@ def values(cells: Sequence[str | None], kind: Kind) -> pa.Array:
         kind, str
     )
     return pa.array([read(cell) if cell else None for cell in cells], _TYPES[kind])
+
+
+def known_kind(kind: pa.DataType | None) -> Kind | None:
+    """What the values of a column of this type are; None if cells do not stand for such."""
+    if kind is None:
+        return None
+    for found, is_such in (
+        (Kind.BOOL, pa.types.is_boolean),
+        (Kind.INTEGER, pa.types.is_integer),
+        (Kind.NUMBER, pa.types.is_floating),
+        (Kind.TEXT, pa.types.is_string),
+        (Kind.TEXT, pa.types.is_large_string),
+    ):
+        if is_such(kind):
+            return found
+    return None
+
+
+def counted(cells: Iterable[str | None]) -> Counter[Kind]:
+    """How many cells stand for what; empty ones are passed over."""
+    return Counter(_kind(cell) for cell in cells if cell)
+
+
+def kind_to_read(counts: Counter[Kind], known: Kind | None) -> Kind | None:
+    """What to read cells as that are meant to be of one kind; None where all of them are of one.
+
+    Args:
+        counts: What the cells are.
+        known: What values of the same field were so far, if any were; else nearly all cells decide.
+    """
+    whole = reduce(_joined, counts, Kind.NOTHING)
+    if whole is Kind.NOTHING or known is Kind.TEXT:
+        return None
+    number = Kind.NUMBER if counts[Kind.NUMBER] else Kind.INTEGER
+    if known is not None:
+        wanted = Kind.BOOL if known is Kind.BOOL else number
+    else:
+        least = _MOST * counts.total()
+        numbers = counts[Kind.INTEGER] + counts[Kind.NUMBER]
+        wanted = Kind.BOOL if counts[Kind.BOOL] >= least else number if numbers >= least else whole
+    return None if wanted is whole else wanted
+
+
+def fitting(cells: Sequence[str | None], kind: Kind) -> tuple[pa.Array, dict[int, str]]:
+    """The cells of a column read as this kind, and rows where one is something else, each with why: null."""
+    kept: list[str | None] = []
+    odd: dict[int, str] = {}
+    for row, cell in enumerate(cells):
+        if cell and not _fits(cell, kind):
+            odd[row] = f"is {_NOT_A[kind]}: {cell[:_WORD]}"
+            kept.append(None)
+        else:
+            kept.append(cell)
+    if kind is Kind.BOOL:
+        truths = [_COUNTED_TRUTHS[cell.lower()] if cell else None for cell in kept]
+        return pa.array(truths, pa.bool_()), odd
+    return values(kept, kind), odd
+
+
+def filled(column: pa.Array) -> pa.Array:
+    """A column with null where there is no value, which tables of numbers often say by NaN."""
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
 
 
 def parse_time(text: str) -> datetime:
@@ -101,6 +180,12 @@ def _kind(cell: str) -> Kind:
     if _INTEGER.fullmatch(cell) and abs(int(cell)) <= _LARGEST:
         return Kind.INTEGER
     return Kind.NUMBER if _NUMBER.fullmatch(cell) else Kind.TEXT
+
+
+def _fits(cell: str, kind: Kind) -> bool:
+    if kind is Kind.BOOL:
+        return cell.lower() in _COUNTED_TRUTHS
+    return _joined(_kind(cell), kind) is kind
 
 
 def _joined(one: Kind, other: Kind) -> Kind:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lapwing_collector.errors import ConfigError
-from lapwing_collector.importing.cells import ROW_TIME, times
+from lapwing_collector.importing.cells import ROW_TIME, Kind, filled, known_kind, times
 from lapwing_collector.importing.nesting import nested
 from lapwing_collector.importing.rows import Part, Reject
 from lapwing_collector.importing.source import Chunk
@@ -73,6 +73,30 @@ class LabelPlan:
         """Columns whose values are more than text."""
         return list(self.label)
 
+    def kinds(self, known: pa.DataType | None) -> dict[str, Kind | None]:
+        """What values of the columns of labels were so far, None if none were.
+
+        Args:
+            known: The type of the model's labels, if it has any.
+
+        Raises:
+            ConfigError: They are fields there and one value here, or the other way about.
+        """
+        has_fields = self.label[0].startswith("label.")
+        if known is None or pa.types.is_null(known):
+            return dict.fromkeys(self.label)
+        if pa.types.is_struct(known) and not has_fields:
+            names = ", ".join(f"label.{known.field(place).name}" for place in range(known.num_fields))
+            raise ConfigError(
+                f"labels of this model have fields, and {self.label[0]} is one value: call columns {names}"
+            )
+        if has_fields and not pa.types.is_struct(known):
+            raise ConfigError(
+                f"labels of this model are one value, and {', '.join(self.label)} are fields: "
+                "name one with --label"
+            )
+        return {name: known_kind(_inside(known, name) if has_fields else known) for name in self.label}
+
     def part(self, chunk: Chunk, find: Callable[[list[str]], Mapping[str, Found]]) -> Part:
         """The labels of some rows.
 
@@ -90,14 +114,18 @@ class LabelPlan:
         rejected = list(chunk.rejected)
         for row, line in enumerate(chunk.lines):
             key = keys[row]
-            reason = self._problem(key, found) or (
-                f"has no {self.label[0]}"
-                if not labels[row].is_valid
-                else f"{self.time} is no time"
-                if moments.wrong[row]
-                else f"{self.prediction_time} is no time"
-                if made.wrong[row]
-                else None
+            reason = (
+                self._problem(key, found)
+                or chunk.odd.get(row)
+                or (
+                    f"has no {self.label[0]}"
+                    if not labels[row].is_valid
+                    else f"{self.time} is no time"
+                    if moments.wrong[row]
+                    else f"{self.prediction_time} is no time"
+                    if made.wrong[row]
+                    else None
+                )
             )
             if reason is not None:
                 rejected.append(Reject(line, reason))
@@ -143,8 +171,8 @@ class LabelPlan:
     def _labels(self, chunk: Chunk) -> pa.Array:
         """The labels; null where there is none, which tables of numbers often say by NaN."""
         if len(self.label) == 1 and not self.label[0].startswith("label."):
-            return _filled(chunk.columns[self.label[0]])
-        fields = {name.removeprefix("label."): _filled(chunk.columns[name]) for name in self.label}
+            return filled(chunk.columns[self.label[0]])
+        fields = {name.removeprefix("label."): filled(chunk.columns[name]) for name in self.label}
         whole = nested(fields)
         some = reduce(pc.or_, (pc.is_valid(values) for values in fields.values()))
         return pc.if_else(some, whole, pa.scalar(None, whole.type))
@@ -203,7 +231,12 @@ def column(names: Sequence[str], wanted: str | None, usual: Sequence[str], optio
     return wanted or next((name for name in usual if name in names), None)
 
 
-def _filled(values: pa.Array) -> pa.Array:
-    if not pa.types.is_floating(values.type):
-        return values
-    return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+def _inside(known: pa.DataType, name: str) -> pa.DataType | None:
+    """The type of the field `label.x` of labels; None if they have no such field."""
+    found = known
+    for step in name.split(".")[1:]:
+        place = found.get_field_index(step) if pa.types.is_struct(found) else -1
+        if place < 0:
+            return None
+        found = found.field(place).type
+    return found

@@ -3,8 +3,9 @@
 import csv
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -13,7 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapwing_collector.errors import ConfigError
-from lapwing_collector.importing.cells import Kind, kind_of, values
+from lapwing_collector.importing.cells import (
+    Kind,
+    counted,
+    filled,
+    fitting,
+    kind_of,
+    kind_to_read,
+    known_kind,
+    values,
+)
 from lapwing_collector.importing.rows import Reject
 
 CHUNK_ROWS: Final = 20_000
@@ -32,12 +42,14 @@ class Chunk:
         lines: Of the rows.
         rejected: Rows that cannot be read at all.
         done: How much of the file was read, in the unit of `Source.total`.
+        odd: Rows with a cell that is not of the kind its column is read as, each with why.
     """
 
     columns: Mapping[str, pa.Array]
     lines: Sequence[int]
     rejected: Sequence[Reject]
     done: int
+    odd: Mapping[int, str] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -53,11 +65,20 @@ class Source(Protocol):
         """How much there is to read."""
         ...
 
-    def chunks(self, types: Sequence[str]) -> Iterator[Chunk]:
+    def kinds(self, known: Mapping[str, Kind | None]) -> dict[str, Kind]:
+        """What to read columns as whose values are of one kind, where that is not what all of them are.
+
+        Args:
+            known: These columns, and what values of the same field were so far, if any were.
+        """
+        ...
+
+    def chunks(self, types: Sequence[str], read_as: Mapping[str, Kind] | None = None) -> Iterator[Chunk]:
         """Its rows.
 
         Args:
             types: Columns whose values are more than text, where all columns are text.
+            read_as: Columns of one kind, as `kinds` found it.
         """
         ...
 
@@ -96,7 +117,23 @@ class ParquetSource:
         """Its rows."""
         return int(self._file.metadata.num_rows)
 
-    def chunks(self, types: Sequence[str]) -> Iterator[Chunk]:  # noqa: ARG002  # its columns have types
+    def kinds(self, known: Mapping[str, Kind | None]) -> dict[str, Kind]:
+        """What to read columns as, where values so far were of another kind than theirs."""
+        found: dict[str, Kind] = {}
+        for name, wanted in known.items():
+            has = known_kind(self._file.schema_arrow.field(name).type)
+            if wanted is None or has is None:
+                continue
+            read = wanted if has is Kind.TEXT is not wanted else kind_to_read(Counter([has]), wanted)
+            if read is not None:
+                found[name] = read
+        return found
+
+    def chunks(
+        self,
+        types: Sequence[str],  # noqa: ARG002  # its columns have types
+        read_as: Mapping[str, Kind] | None = None,
+    ) -> Iterator[Chunk]:
         """Its rows."""
         done = 0
         try:
@@ -105,7 +142,11 @@ class ParquetSource:
                     lines = range(done + 1, done + 1 + part.num_rows)
                     done += part.num_rows
                     columns = dict(zip(part.schema.names, part.columns, strict=True))
-                    yield Chunk(columns, lines, (), done)
+                    texts = {
+                        name: filled(columns[name]).cast(pa.string()).to_pylist() for name in read_as or ()
+                    }
+                    read, odd = _read_as(texts, read_as or {})
+                    yield Chunk(columns | read, lines, (), done, odd)
         except (OSError, pa.ArrowException) as error:
             raise ConfigError(f"{self._path}: cannot be read on after row {done}: {error}") from error
 
@@ -140,15 +181,27 @@ class CsvSource:
         """Its size in bytes."""
         return self._path.stat().st_size
 
-    def chunks(self, types: Sequence[str]) -> Iterator[Chunk]:
+    def kinds(self, known: Mapping[str, Kind | None]) -> dict[str, Kind]:
+        """What to read columns as where a few cells are something else, or values so far were."""
+        counts = {name: Counter[Kind]() for name in known}
+        for cells, _, _, _ in self._parts():
+            for name, count in counts.items():
+                count.update(counted(cells[name]))
+        found = {name: kind_to_read(counts[name], wanted) for name, wanted in known.items()}
+        return {name: kind for name, kind in found.items() if kind is not None}
+
+    def chunks(self, types: Sequence[str], read_as: Mapping[str, Kind] | None = None) -> Iterator[Chunk]:
         """Its rows; a column is of the type that all of its cells have, so that the file is read twice."""
         kinds = dict.fromkeys(self._names, Kind.TEXT) | dict.fromkeys(types, Kind.NOTHING)
         for cells, _, _, _ in self._parts():
             for name in types:
                 kinds[name] = kind_of(cells[name], kinds[name])
         for cells, lines, rejected, done in self._parts():
-            columns = {name: values(cells[name], kinds[name]) for name in self._names}
-            yield Chunk(columns, lines, rejected, done)
+            read, odd = _read_as(cells, read_as or {})
+            columns = {
+                name: read[name] if name in read else values(cells[name], kinds[name]) for name in self._names
+            }
+            yield Chunk(columns, lines, rejected, done, odd)
 
     def fingerprint(self) -> bytes:
         """What identifies its content."""
@@ -211,6 +264,18 @@ def _some(rows: Iterator[tuple[int, list[str]] | Reject]) -> Iterator[tuple[int,
         size += 0 if isinstance(row, Reject) else sum(map(len, row[1]))
         if size > _CHUNK_BYTES:
             return
+
+
+def _read_as(
+    cells: Mapping[str, Sequence[str | None]], read_as: Mapping[str, Kind]
+) -> tuple[dict[str, pa.Array], dict[int, str]]:
+    """These columns, and the rows with a cell that does not fit."""
+    columns: dict[str, pa.Array] = {}
+    odd: dict[int, str] = {}
+    for name, kind in read_as.items():
+        columns[name], reasons = fitting(cells[name], kind)
+        odd = {row: f"{name} {reason}" for row, reason in reasons.items()} | odd
+    return columns, odd
 
 
 def _small_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

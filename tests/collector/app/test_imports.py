@@ -99,6 +99,20 @@ def test_files_are_imported_through_the_collector_that_runs(tmp_path: Path) -> N
     assert [row["time"] for row in times] == [row["time"] for row in rows]
 
 
+def test_an_odd_label_does_not_turn_the_others_into_text(tmp_path: Path) -> None:
+    """A file is read as the labels that the model has; nothing of it lands beside them."""
+    data = tmp_path / "data"
+    predictions(data, tmp_path)
+    file = tmp_path / "labels.csv"
+    file.write_text("flight,label\na,true\n")
+    assert labels(data, file, "inputs.flight").stored == 1
+    file.write_text("flight,label\nb,1\nc,N/A\n")
+    done = labels(data, file, "inputs.flight")
+    assert (done.stored, [reject.line for reject in done.rejected]) == (1, [3])
+    assert [row["label"] for row in ask(data, JOINED)] == [True, True, None]
+    assert ask(data, "SELECT count(*) AS n FROM labels.m WHERE extra IS NOT NULL") == [{"n": 0}]
+
+
 def test_what_the_collector_does_not_take_is_told(tmp_path: Path) -> None:
     """A model's name that is not allowed, and a collector that is not there."""
     file = tmp_path / "labels.csv"

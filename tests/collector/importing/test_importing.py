@@ -31,10 +31,17 @@ def read(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def labels_of(path: Path, found: Any = None, on: str = "prediction_id", **columns: str) -> list[Part]:
+def labels_of(
+    path: Path,
+    found: Any = None,
+    on: str = "prediction_id",
+    label_type: pa.DataType | None = None,
+    **columns: str,
+) -> list[Part]:
     source = open_source(path)
     plan = plan_labels(source.names, on, **columns)
-    return [plan.part(chunk, lambda _: found or {}) for chunk in source.chunks(plan.typed)]
+    read_as = source.kinds(plan.kinds(label_type))
+    return [plan.part(chunk, lambda _: found or {}) for chunk in source.chunks(plan.typed, read_as)]
 
 
 def rows_of(part: Part) -> list[dict[str, Any]]:
@@ -142,6 +149,42 @@ def test_rows_that_cannot_be_labels_are_told_by_line(tmp_path: Path) -> None:
         ("p1", True, datetime(2026, 1, 1)),
         ("p7", False, None),
     ]
+
+
+def test_one_odd_label_costs_its_row(tmp_path: Path) -> None:
+    """Where nearly all cells are of one kind, or the model's labels are, others are told by line."""
+    many = "".join(f"p{row},{'true' if row % 2 else 'false'}\n" for row in range(40))
+    (part,) = labels_of(read(tmp_path / "a.csv", f"id,label\n{many}q,N/A\n"))
+    assert part.rejected == [Reject(42, "label is neither true nor false: N/A")]
+    assert (part.rows, part.columns["label"].type) == (40, pa.bool_())
+    few = read(tmp_path / "b.csv", "id,label\na,1\nb,N/A\nc,0\n")
+    (part,) = labels_of(few)
+    assert part.columns["label"].to_pylist() == ["1", "N/A", "0"]
+    (part,) = labels_of(few, label_type=pa.bool_())
+    assert part.rejected == [Reject(3, "label is neither true nor false: N/A")]
+    assert part.columns["label"].to_pylist() == [True, False]
+    (part,) = labels_of(few, label_type=pa.float64())
+    assert part.rejected == [Reject(3, "label is no whole number: N/A")]
+    assert part.columns["label"].to_pylist() == [1, 0]
+    (part,) = labels_of(few, label_type=pa.string())
+    assert part.columns["label"].to_pylist() == ["1", "N/A", "0"]
+
+
+def test_labels_of_parquet_are_read_as_those_of_the_model(tmp_path: Path) -> None:
+    """Texts and ones become booleans where the model has such; fields do not become one value."""
+    file = tmp_path / "a.parquet"
+    columns = {"id": ["a", "b", "c"], "label": ["true", "no", "False"], "y": [1.0, float("nan"), 2.0]}
+    pq.write_table(pa.table(columns), file)
+    (part,) = labels_of(file, label_type=pa.bool_())
+    assert (part.columns["label"].to_pylist(), part.rejected) == (
+        [True, False],
+        [Reject(2, "label is neither true nor false: no")],
+    )
+    (part,) = labels_of(file, label_type=pa.bool_(), label="y")
+    assert part.columns["label"].to_pylist() == [True]
+    assert part.rejected == [Reject(2, "has no y"), Reject(3, "y is neither true nor false: 2")]
+    with pytest.raises(ConfigError, match=r"have fields, and label is one value: call columns label\.paid"):
+        labels_of(file, label_type=pa.struct([("paid", pa.bool_())]))
 
 
 def test_columns_are_found_by_their_usual_names_or_as_said(tmp_path: Path) -> None:
