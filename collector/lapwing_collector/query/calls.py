@@ -8,6 +8,8 @@ from typing import Any
 import duckdb
 
 from lapwing_collector.errors import QueryError
+from lapwing_collector.model.description import dotted
+from lapwing_collector.query.arguments import check_values, is_moment
 from lapwing_collector.query.library import METRICS, Metric
 from lapwing_collector.query.syntax import nodes, syntax_tree
 
@@ -21,12 +23,16 @@ class Call:
         models: The tables of the models that it is called for.
         fields: The fields that it is to go over, as far as they are written out.
         texts: Arguments that are constant texts, by parameter.
+        segments: The column that is given as segments, as inputs.plan, where it is a bare one.
+        moments: The parameters of the query that stand for times.
     """
 
     metric: Metric
     models: tuple[str, ...]
     fields: tuple[str, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    segments: str | None = None
+    moments: tuple[str, ...] = ()
 
 
 def calls_in(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Call, ...]:
@@ -51,7 +57,7 @@ def calls_of(tree: Any) -> Iterator[Call]:
     """The metrics that are called in a tree.
 
     Raises:
-        QueryError: A call does not name its model, or its arguments are not those of the metric.
+        QueryError: A call does not name its model, or its arguments are not those of the metric or nonsense.
     """
     for node in nodes(tree):
         if node.get("type") == "TABLE_FUNCTION":
@@ -61,7 +67,15 @@ def calls_of(tree: Any) -> Iterator[Call]:
                 place = node["function"].get("query_location")
                 models = tuple(_models(metric, given, place))
                 _check_arguments(metric, given, place)
-                yield Call(metric, models, tuple(_fields(given)), dict(_texts(given)))
+                check_values(metric, given, place)
+                yield Call(
+                    metric,
+                    models,
+                    tuple(_fields(given)),
+                    dict(_texts(given)),
+                    _segments(given),
+                    tuple(_moments(given)),
+                )
 
 
 def _check_arguments(metric: Metric, given: dict[str, dict[str, Any]], place: int | None) -> None:
@@ -96,6 +110,17 @@ def _texts(given: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
             text := (argument.get("value") or {}).get("value"), str
         ):
             yield name, text
+
+
+def _segments(given: dict[str, dict[str, Any]]) -> str | None:
+    names = given.get("segments", {}).get("column_names")
+    return None if names is None else dotted(tuple(names))
+
+
+def _moments(given: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for name, argument in given.items():
+        if is_moment(name) and argument.get("type") == "VALUE_PARAMETER":
+            yield argument["identifier"]
 
 
 def _models(metric: Metric, given: dict[str, dict[str, Any]], place: int | None) -> Iterator[str]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from lapwing_collector import engine
 from lapwing_collector.engine import literal
 from lapwing_collector.errors import DataDirectoryError, QueryError
+from lapwing_collector.query.arguments import check_parameters
 from lapwing_collector.query.calls import Call, calls_in
 from lapwing_collector.query.explaining import explain
 from lapwing_collector.query.guard import check_select, functions_in
@@ -88,6 +89,7 @@ class Session:
             DamagedFileError: A file of the lake that it needs cannot be read.
         """
         calls = self._check_once(sql) if len(sql) <= _SHORT else self._check(sql)
+        check_parameters([name for call in calls for name in call.moments], parameters)
         try:
             return self._take(sql, parameters, take, calls)
         except (duckdb.IOException, OSError):

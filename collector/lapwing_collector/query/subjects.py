@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from lapwing_collector.engine import LAKE, identifier
 from lapwing_collector.errors import NotSeenYetError, QueryError
-from lapwing_collector.model.description import ModelDescription, Source, Task, dotted, infer, merged
+from lapwing_collector.model.description import ModelDescription, Source, Task, dotted, infer, merged, parts
 from lapwing_collector.query.calls import Call
 from lapwing_collector.query.mistakes import query_error
 from lapwing_collector.query.views import FIELDS, Fields, Subject, known_roles, views
@@ -69,6 +69,7 @@ def views_of(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> di
             _check_roles(call, subjects[model])
             _check_fields(call, subjects[model])
             _check_reference(connection, call, model)
+            _check_segments(call, subjects[model])
     found: dict[str, str] = {}
     for subject in subjects.values():
         found |= views(replace(subject, apart=subject.table in apart))
@@ -129,7 +130,17 @@ def _has_untimed(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
     return row is not None
 
 
+_SCHEMAS: Final = frozenset({"predictions", "predictions_all", "labels", "labeled"})
+
+
 def _unknown(connection: duckdb.DuckDBPyConnection, table: str) -> QueryError:
+    schema, _, name = table.partition(".")
+    if schema.lower() in _SCHEMAS and name:
+        return NotSeenYetError(
+            f"no prediction of a model {table!r} has come yet; a metric names the model without a schema: "
+            f"{name!r}",
+            candidates=(name,),
+        )
     sql = f"SELECT 1 FROM {LAKE}.predictions_all.{identifier(table)}"
     try:
         connection.execute(sql)
@@ -219,3 +230,12 @@ def _references(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     except duckdb.CatalogException:
         return []
     return [name for (name,) in rows]
+
+
+def _check_segments(call: Call, subject: Subject) -> None:
+    column = call.segments
+    if column is not None and column in subject.fields:
+        raise QueryError(
+            f"{call.metric.name}: segments is a STRUCT of names and columns, and {column} is one column: "
+            f"segments := {{'{parts(column)[-1]}': {column}}}"
+        )

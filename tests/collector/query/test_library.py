@@ -307,6 +307,66 @@ def test_mistakes_are_told(session: Session, sql: str, kind: type[QueryError], w
 
 
 @pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            "accuracy('churn', '2026-11-02T00:00:00+02:00', $until",
+            "write TIMESTAMPTZ '2026-11-02T00:00:00+02:00'",
+        ),
+        ("accuracy('churn', $since, TIMESTAMP '2026-11-02 00:00-01'", "the offset of until"),
+        (
+            "accuracy('churn', '2026-11-02T00:30Z', TIMESTAMPTZ '2026-11-02T01:00+01:00'",
+            "since, 2026-11-02T00:30Z, is after until",
+        ),
+        (
+            "accuracy('churn', DATE '2026-11-02', '2026-11-01'",
+            "since, 2026-11-02, is after until, 2026-11-01",
+        ),
+        ("accuracy('churn', $since, $until, confidence := 95", "less than 1, as 0.95, and not 95"),
+        ("accuracy('churn', $since, $until, confidence := -0.5", "not -0.5"),
+        (
+            "accuracy('churn', $since, $until, stage := 'prod'",
+            "production, shadow or candidate; NULL for all",
+        ),
+        ("accuracy('churn', $since, $until, threshold := 70", "threshold is a probability"),
+        ("f_beta('churn', $since, $until, beta := -1", "beta is at least 0"),
+        ("ndcg_at_k('churn', $since, $until, k := 0", "k is at least 1"),
+        ("correlation('churn', $since, $until, method := 'kendall'", "pearson or spearman, and not kendall"),
+        ("drift('churn', $since, $until, method := 'jensen'", "chi2, g_test or z_test, and not jensen"),
+        ("drift('churn', $since, $until, fields := ['inputs.age']", "one pattern as a text"),
+        (
+            "missing_share('churn', $since, $until, fields := 'inputs.age'",
+            "a list of names, ['inputs.age']",
+        ),
+        ("category_share('churn', $since, $until, inputs.age", "segments := {'age': inputs.age}"),
+        ("category_share('churn', $since, $until, 'inputs.age'", "segments is a STRUCT"),
+        ("prediction_count('predictions.churn', $since, $until", "names the model without a schema: 'churn'"),
+    ],
+)
+def test_nonsense_is_refused(session: Session, call: str, words: str) -> None:
+    """What would count other rows than meant, or none, is an error that says what is expected."""
+    mentioned = {name: time for name, time in SPAN.items() if f"${name}" in call}
+    with pytest.raises(QueryError) as refused:
+        session.run(f"FROM {call})", mentioned)
+    assert words in str(refused.value)
+
+
+def test_times_are_utc(session: Session) -> None:
+    """A time with an offset is what it says where its type keeps it; as a text it is refused."""
+    sql = "SELECT value FROM prediction_count('churn', {}, {})"
+    ahead = START + timedelta(hours=2)
+    for since in (f"'{START.isoformat()}Z'", f"TIMESTAMPTZ '{ahead.isoformat()}+02:00'"):
+        until = f"{since}::TIMESTAMPTZ::TIMESTAMP + INTERVAL 1 DAY"
+        assert session.run(sql.format(since, until)).column("value").to_pylist() == [10]
+    until = {"until": SPAN["until"]}
+    with pytest.raises(QueryError, match=f"the parameter since .*: {START.isoformat()}"):
+        session.run(sql.format("$since", "$until"), {"since": f"{ahead.isoformat()}+02:00", **until})
+    assert (
+        session.run(sql.format("$since", "$until"), {"since": f"{START.isoformat()}Z", **until}).num_rows == 1
+    )
+
+
+@pytest.mark.parametrize(
     ("description", "words"),
     [
         (ModelDescription(task=Task.REGRESSION), "task: classification"),

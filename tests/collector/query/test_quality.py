@@ -197,9 +197,13 @@ def test_no_reference(measured: Measured) -> None:
     """Without reference rows nothing can be told, and nothing is new."""
     sql = f"('m', $since, $until, {REFERENCE})".replace("2026", "2020")
     rows = measured.rows(f"FROM new_category_share{sql}", **SPAN)
-    assert {(row["value"], row["reference_count"]) for row in rows} == {(None, 0)}
+    assert {(row["value"], row["low"], row["high"], row["reference_count"]) for row in rows} == {
+        (None, None, None, 0)
+    }
     rows = measured.rows(f"FROM beyond_reference_share{sql}", **SPAN)
-    assert {(row["value"], row["reference_count"]) for row in rows} == {(None, 0)}
+    assert {(row["value"], row["low"], row["high"], row["reference_count"]) for row in rows} == {
+        (None, None, None, 0)
+    }
     assert measured.rows(f"FROM new_categories{sql}", **SPAN) == []
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -345,3 +346,11 @@ def test_bounds_and_symmetries(measured: Measured, rows: list[tuple[float, float
     assert found["mae"][0] <= found["rmse"][0] + 1e-6
     assert found["rmse"][0] <= found["max_error"][0] + 1e-6
     assert 0 <= found["smape"][0] <= 2
+
+
+def test_error_bias_asks_for_its_field(measured: Measured) -> None:
+    """Without a field it says what is missing; a field that is NULL of every row is one."""
+    with pytest.raises(duckdb.InvalidInputException, match=r"field := inputs\.area"):
+        measured.rows("FROM error_bias('patients', $since, $until)", **SPAN)
+    rows = measured.rows("FROM error_bias('patients', $since, $until, field := NULL::DOUBLE)", **SPAN)
+    assert [row["value"] for row in rows] == [None]

@@ -219,7 +219,7 @@ CREATE TEMP MACRO lapwing_wilson(successes, n, confidence) AS
 list_transform(
     [{
         'share': least(1.0, greatest(0.0, lapwing_ratio(successes, n))),
-        'n': nullif(n::DOUBLE, 0),
+        'n': CASE WHEN successes IS NOT NULL THEN nullif(n::DOUBLE, 0) END,
         'z': lapwing_two_sided_z(confidence)
     }],
     lambda term: lapwing_wilson_by_z(term.share, term.n, term.z)

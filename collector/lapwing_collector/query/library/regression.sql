@@ -303,7 +303,10 @@ CREATE TEMP MACRO error_bias(
 ) AS TABLE
 WITH rows AS (
     SELECT e.*, e.error AS x
-    FROM lapwing_errors(model, since, until, segments, every, as_of, stage, weights, field := field) AS e
+    FROM lapwing_errors(model, since, until, segments, every, as_of, stage, weights, field := CASE
+        WHEN typeof(field) = '"NULL"' THEN error('what may be behind the error is missing: field := inputs.area')
+        ELSE field
+    END) AS e
 ),
 sided AS (
     SELECT g.*, lapwing_as_number(g.field) AS number, g.field::VARCHAR AS category
