@@ -1,7 +1,7 @@
 """`lapwing rules run`: the past of rules, as if they had been there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from lapwing_collector.app.judging import Judging
 from lapwing_collector.app.owner_socket import Tell, ask_owner
 from lapwing_collector.app.project import Project, load_project
 from lapwing_collector.clock import SystemClock, utc_datetime
-from lapwing_collector.errors import ConfigError, DataDirectoryError
+from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError, QueryError
 from lapwing_collector.metrics import slots_between
 from lapwing_collector.model.alerts import RuleId, RuleState, Transition
 from lapwing_collector.notify import messages_for
@@ -26,6 +26,7 @@ from lapwing_collector.rules import (
     Rule,
     Skipped,
     evaluate,
+    evaluation_query,
     readiness,
 )
 from lapwing_collector.state import Store
@@ -41,6 +42,7 @@ class Past:
         failed: How many of them failed.
         error: Why one of those did.
         transitions: What people would have been told, in order; none for a rule that records.
+        not_seen: What of the model or field that it names has not come yet; None if all has.
     """
 
     rule: RuleId
@@ -48,6 +50,7 @@ class Past:
     failed: int
     error: str | None
     transitions: Sequence[Transition] = ()
+    not_seen: str | None = None
 
 
 def run_rules(  # noqa: PLR0917  # each is an option of the command
@@ -89,6 +92,7 @@ def run_rules(  # noqa: PLR0917  # each is an option of the command
         for rule in rules:
             if rule.kind == "alert":
                 done[rule.id] = _run_alert(asking, rule, span, tell)
+            done[rule.id] = replace(done[rule.id], not_seen=_not_seen(asking, rule, span))
     if notify:
         _announce(project, [(rule, done[rule.id].transitions) for rule in rules])
     return [done[rule.id] for rule in rules]
@@ -191,6 +195,21 @@ def _run_alert(asking: Asking, rule: Rule, span: Span, tell: Tell) -> Past:
             failed, error = failed + 1, state.error
         tell(str(rule.id), number, len(slots))
     return Past(rule.id, len(slots), failed, error, transitions)
+
+
+def _not_seen(asking: Asking, rule: Rule, span: Span) -> str | None:
+    """Live, a rule may be there before its model; whoever runs one wants to know that a name is misspelt."""
+    slots = slots_between(rule.interval, *_slots(rule, span))
+    if not slots:
+        return None
+    query = evaluation_query(rule, slots[-1], ALL_KNOWN)
+    try:
+        asking.run(query.sql, query.parameters, rule.timeout.total_seconds())
+    except NotSeenYetError as error:
+        return str(error)
+    except QueryError:  # told with the windows that failed
+        return None
+    return None
 
 
 def _announce(project: Project, told: Sequence[tuple[Rule, Sequence[Transition]]]) -> None:

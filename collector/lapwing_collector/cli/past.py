@@ -22,6 +22,8 @@ def show(pasts: "Sequence[Past]", *, as_json: bool) -> None:
         if past.failed:
             text += f", {past.failed:,} failed: {past.error}"
         write_text(text + "\n")
+        if past.not_seen is not None:
+            write_text(f"  no data: {past.not_seen}\n")
         for transition in past.transitions:
             labels = ", ".join(f"{name}={text}" for name, text in sorted(transition.instance.labels.items()))
             value = "" if transition.instance.value is None else f"  {transition.instance.value:g}"
@@ -34,6 +36,7 @@ def _as_json(past: "Past") -> dict[str, Any]:
         "windows": past.windows,
         "failed": past.failed,
         "error": past.error,
+        "not_seen": past.not_seen,
         "transitions": [_transition(transition) for transition in past.transitions],
     }
 

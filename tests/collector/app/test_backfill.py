@@ -124,3 +124,23 @@ def test_what_cannot_be_run_is_told(config: Path) -> None:
         run(config, "g/Seen")
     with pytest.raises(ConfigError, match="--to: expected a time"):
         run_rules(config, {"data": config.parent / "data"}, tell_nobody, (), "2026-01-01", "later")
+
+
+def test_a_misspelt_name_is_told(config: Path) -> None:
+    """A rule over a model or field that has not come fails in nothing, but says so."""
+    paths = ["--config", str(config), "--data", str(config.parent / "data")]
+    words = ["rules", "run", "--from", "2026-01-01", "--to", "2026-01-03", *paths]
+    for right, wrong, told in (
+        ("predictions.m\n", "predictions.mm\n", "mm does not exist"),
+        ("count(*)", "count(inputs.y)", '"y"'),
+    ):
+        assert right in RULES
+        (config.parent / "rules.yaml").write_text(RULES.replace(right, wrong))
+        done = CliRunner().invoke(app, [*words, "--json"])
+        assert done.exit_code == 0
+        pasts = {past["rule"]: past for past in json.loads(done.stdout)}
+        assert pasts["g/seen"]["failed"] == 0
+        assert told in pasts["g/seen"]["not_seen"]
+        assert "no data: " in CliRunner().invoke(app, words).stdout
+    (config.parent / "rules.yaml").write_text(RULES)
+    assert "no data: " not in CliRunner().invoke(app, words).stdout
