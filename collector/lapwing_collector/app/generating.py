@@ -1,9 +1,12 @@
 """Makes rules of what a reference says."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from lapwing_collector.app.models import RowsOf
-from lapwing_collector.errors import ConfigError
+from lapwing_collector.engine import identifier
+from lapwing_collector.errors import ConfigError, NotSeenYetError
+from lapwing_collector.metrics.columns import flattened
 from lapwing_collector.model.profiles import FIRST_CATEGORY, NULL, OTHER, BinKind
 from lapwing_collector.rules import ReferenceField, rules_from
 
@@ -49,7 +52,21 @@ def generate_rules(rows_of: RowsOf, model: str, reference: str, *, interval: str
             f"{reference!r} of {model} is other rows each time; rules need a reference of a file or a window"
         )
     fields = rows_of(_FIELDS, model=model, reference=reference, version=found[0]["version"]).to_pylist()
-    return rules_from(model, found[0]["table_name"], reference, map(_field, fields), interval, window)
+    table = found[0]["table_name"]
+    absent = _absent(rows_of, table, [row["field"] for row in fields])
+    return rules_from(model, table, reference, map(_field, fields), interval, window, absent)
+
+
+def _absent(rows_of: RowsOf, table: str, fields: Sequence[str]) -> list[str]:
+    """Fields that no prediction has brought, such as an id or a target in a training file."""
+    try:
+        sent = flattened(rows_of(f"SELECT * FROM predictions_all.{identifier(table)} LIMIT 0"))
+    except NotSeenYetError:
+        return []  # the reference came before the first prediction
+    # What is measured of a text or an embedding is called as a part of it.
+    return [
+        name for name in fields if not any(name == column or name.startswith(f"{column}.") for column in sent)
+    ]
 
 
 def _field(row: dict[str, Any]) -> ReferenceField:

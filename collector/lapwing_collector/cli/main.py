@@ -203,8 +203,14 @@ def rules_generate(  # noqa: PLR0917  # each is an option
         write_text(text)
         return
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("x", encoding="utf-8") as file:
             file.write(text)
+    except FileExistsError as error:
+        raise ConfigError(
+            f"{output} is there already, and you may have changed it: "
+            "remove it first, or name another file with --output"
+        ) from error
     except OSError as error:
         raise ConfigError(f"{output}: {error.strerror}") from error
     typer.echo(f"{output}: rules for {model} by its reference {reference}")

@@ -17,9 +17,17 @@ SIGMAS: Final = 2.0
 """How many standard deviations a mean may move."""
 QUANTILE_SHARE: Final = 0.1
 """How much of its size, or of the span from 5 % to 95 % of the values, a quantile may move."""
+QUANTILE_ERRORS: Final = 4.0
+"""By how many standard errors more, because the quantiles of few rows move by themselves."""
+BEYOND_SHARE: Final = 0.005
+"""Share of the numbers that may be beyond the extremes of the reference."""
+EXTREMES: Final = 10.0
+"""Or as many by the rows of the reference: two rows in so many are beyond its extremes by chance."""
 DRIFTED_SHARE: Final = 0.3
 """Share of the inputs that must have drifted until the input as a whole has."""
 
+_NEAR: Final = 4
+"""Percentiles to either side of a quantile whose distance tells how dense the values are there."""
 _QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 _MOST_LISTS: Final = 50
 """Fields whose categories are watched: each is looked at by itself."""
@@ -56,14 +64,29 @@ class ReferenceField:
 
 @dataclass(frozen=True, slots=True)
 class _About:
-    """What all rules of a file share: the first arguments of each metric, and how far back to look."""
+    """What all rules of a file share.
+
+    Attributes:
+        call: The first arguments of each metric.
+        window: How far back to look.
+        interval: How often.
+        absent: Fields of the reference that the model does not send.
+    """
 
     call: str
     window: str
+    interval: str
+    absent: Sequence[str]
 
 
 def rules_from(  # noqa: PLR0917  # what a file is about
-    model: str, table: str, reference: str, fields: Iterable[ReferenceField], interval: str, window: str
+    model: str,
+    table: str,
+    reference: str,
+    fields: Iterable[ReferenceField],
+    interval: str,
+    window: str,
+    absent: Sequence[str] = (),
 ) -> str:
     """A rule file for a model, as YAML.
 
@@ -74,13 +97,15 @@ def rules_from(  # noqa: PLR0917  # what a file is about
         fields: What the reference says; fields of labels are passed over.
         interval: How often to look, `1h`.
         window: How far back, `1d`.
+        absent: Fields of the reference that the model does not send: nothing is expected of them.
     """
+    fields = [each for each in fields if each.name not in absent]
     kept = [each for each in fields if each.rows and each.name.isprintable() and not _is_label(each.name)]
     numbers = [each for each in kept if each.numbers]
-    about = _About(f"{_text(table)}, $window_start, $window_end", window)
+    about = _About(f"{_text(table)}, $window_start, $window_end", window, interval, absent)
     rules = [
         _missing(about, kept),
-        _range(about, numbers),
+        _range(about, reference, numbers),
         _mean(about, numbers),
         _quantiles(about, numbers),
         _categories(about, kept),
@@ -116,19 +141,24 @@ def _missing(about: _About, fields: Sequence[ReferenceField]) -> str:
     )
 
 
-def _range(about: _About, fields: Sequence[ReferenceField]) -> str:
+def _range(about: _About, reference: str, fields: Sequence[ReferenceField]) -> str:
     limits = [
-        (each.name, statistic, each.least, each.most)
+        (each.name, max(BEYOND_SHARE, min(1.0, EXTREMES / each.numbers)))
         for each in fields
-        for statistic in ("min", "max")
         if each.least is not None and each.most is not None
     ]
-    return _summary(
-        "OutOfRange",
-        "No number is less than the least one of the reference, or greater than the greatest.",
+    if not limits:
+        return ""
+    return _rule(
         about,
-        limits,
-        "{{ $labels.field }} is beyond its range: {{ $labels.statistic }} {{ $value }}",
+        "OutOfRange",
+        f"No more than {BEYOND_SHARE:.1%} of the numbers are beyond those of the reference, chance aside.",
+        "SELECT b.field, b.sample_count, b.value, b.low, l.most\n"
+        f"FROM beyond_reference_share({about.call}, fields := {_list(name for name, _ in limits)},\n"
+        f"  reference := {_text(reference)}, confidence := 0.99) AS b\n"
+        f"JOIN {_values(limits, 'field, most')} ON l.field = b.field",
+        "low > most",
+        "{{ $value | humanizePercentage }} of {{ $labels.field }} are beyond the range of the reference",
     )
 
 
@@ -137,7 +167,7 @@ def _mean(about: _About, fields: Sequence[ReferenceField]) -> str:
     for each in fields:
         mean = each.total / each.numbers
         spread = math.sqrt(max(0.0, each.squares / each.numbers - mean * mean))
-        limits.append((each.name, "mean", mean - SIGMAS * spread, mean + SIGMAS * spread))
+        limits.append((each.name, "mean", mean - SIGMAS * spread, mean + SIGMAS * spread, 0.0))
     return _summary(
         "MeanMoved",
         f"The mean of a field stays within {SIGMAS:g} standard deviations of the reference.",
@@ -154,12 +184,15 @@ def _quantiles(about: _About, fields: Sequence[ReferenceField]) -> str:
             continue
         span = each.quantiles[95] - each.quantiles[5]
         for quantile in _QUANTILES:
-            value = each.quantiles[round(100 * quantile)]
+            place = round(100 * quantile)
+            value = each.quantiles[place]
             room = QUANTILE_SHARE * max(abs(value), span)
-            limits.append((each.name, quantile_name(quantile), value - room, value + room))
+            apart = each.quantiles[place + _NEAR] - each.quantiles[place - _NEAR]
+            error = QUANTILE_ERRORS * math.sqrt(quantile * (1 - quantile)) * apart / (2 * _NEAR / 100)
+            limits.append((each.name, quantile_name(quantile), value - room, value + room, error))
     return _summary(
         "QuantileMoved",
-        f"A quantile moves by no more than {QUANTILE_SHARE:.0%} of its size, or of that from 5 % to 95 %.",
+        f"A quantile moves by no more than {QUANTILE_SHARE:.0%} of its size or of the span, chance aside.",
         about,
         limits,
         "{{ $labels.statistic }} of {{ $labels.field }} is {{ $value }}",
@@ -181,9 +214,11 @@ def _summary(name: str, told: str, about: _About, limits: Sequence[tuple[object,
         about,
         name,
         told,
-        "SELECT s.field, s.statistic, s.sample_count, s.value, l.least, l.most\n"
+        "SELECT s.field, s.statistic, s.sample_count, s.value,\n"
+        "  l.least - l.error / sqrt(s.sample_count) AS least,\n"
+        "  l.most + l.error / sqrt(s.sample_count) AS most\n"
         f"FROM numeric_summary({about.call}, fields := {fields}, quantiles := {quantiles}) AS s\n"
-        f"JOIN {_values(limits, 'field, statistic, least, most')}\n"
+        f"JOIN {_values(limits, 'field, statistic, least, most, error')}\n"
         "  ON l.field = s.field AND l.statistic = s.statistic",
         "value < least OR value > most",
         summary,
@@ -208,6 +243,7 @@ def _categories(about: _About, fields: Sequence[ReferenceField]) -> str:
         "\nUNION ALL\n".join(parts),
         "value > 0",
         "{{ $value | humanizePercentage }} of {{ $labels.field }} are categories that are new",
+        lasting=False,
     )
 
 
@@ -219,6 +255,8 @@ def _types(about: _About) -> str:
         f"SELECT field, sample_count, value\nFROM type_change_share({about.call})",
         "value > 0",
         "{{ $labels.field }} came with another type in {{ $value | humanizePercentage }} of the predictions",
+        lasting=False,
+        on_no_data="ok",
     )
 
 
@@ -228,7 +266,7 @@ def _drift(about: _About, reference: str) -> str:
         "FieldDrift",
         "No field is distributed otherwise; the method fits the field, and chance is allowed for.",
         "SELECT field, sample_count, value, drifted\n"
-        f"FROM drift({about.call}, reference := {_text(reference)})",
+        f"FROM drift({about.call}, reference := {_text(reference)})" + _present(about),
         "drifted = 1",
         "{{ $labels.field }} has drifted from the reference: {{ $value }}",
     )
@@ -247,8 +285,17 @@ def _dataset_drift(about: _About, reference: str) -> str:
 
 
 def _rule(  # noqa: PLR0917  # a line for each
-    about: _About, name: str, told: str, expr: str, condition: str, summary: str
+    about: _About,
+    name: str,
+    told: str,
+    expr: str,
+    condition: str,
+    summary: str,
+    *,
+    lasting: bool = True,
+    on_no_data: str = "",
 ) -> str:
+    """A rule; what may be chance must be `lasting`: in two slots in a row."""
     lines = "\n".join(f"          {line}" for line in expr.split("\n"))
     return (
         f"      # {told}\n"
@@ -256,9 +303,16 @@ def _rule(  # noqa: PLR0917  # a line for each
         f"        window: {about.window}\n"
         f"        expr: |\n{lines}\n"
         f"        condition: {condition}\n"
-        "        min_samples: 100\n"
+        + (f"        for: {about.interval}\n" if lasting else "")
+        + (f"        on_no_data: {on_no_data}\n" if on_no_data else "")
+        + "        min_samples: 100\n"
         f"        annotations:\n          summary: {json.dumps(summary)}\n"
     )
+
+
+def _present(about: _About) -> str:
+    """Leaves out what a model does not send: all of it is missing, and that for ever."""
+    return f"\nWHERE field NOT IN ({', '.join(map(_text, about.absent))})" if about.absent else ""
 
 
 def _values(rows: Sequence[tuple[object, ...]], columns: str) -> str:

@@ -1,14 +1,17 @@
 """Rules made of a reference are fine rules: quiet for rows like it, and each fires for what it is about."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from helpers.batches import predictions
 from lapwing_collector import rules
@@ -18,6 +21,7 @@ from lapwing_collector.app.maintenance import tell_nobody
 from lapwing_collector.app.profiling import PROFILING
 from lapwing_collector.app.project import read_rule_files
 from lapwing_collector.app.references import rolling
+from lapwing_collector.cli.main import app
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.model.alerts import RuleState
@@ -55,6 +59,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reference.loc[:1, "age"] = [18, 80]
     reference.loc[:1, "net income"] = [0, 5_000]
     reference.loc[:1, "output.score"] = [0, 1]
+    reference["shoesize"] = 43.0
     table = pa.Table.from_pandas(reference, preserve_index=False)
     told: dict[str, Any] = {"model": "Churn's", "name": "train"}
     set_reference(None, {"data": folder}, tell_nobody, rows=table, **told)
@@ -115,7 +120,8 @@ def text(session: Session) -> str:
 def bad_rows(session: Session, text: str, slot: datetime) -> dict[str, set[str]]:
     """Fields for which each rule's condition holds at a slot."""
     found = {}
-    for rule in rules.load_rules(text, "generated.yaml"):
+    for lasting in rules.load_rules(text, "generated.yaml"):
+        rule = replace(lasting, for_=timedelta())
         query = rules.evaluation_query(rule, slot)
         rows = session.run(query.sql, query.parameters)
         columns = [
@@ -151,6 +157,58 @@ def test_the_file_is_one_that_the_collector_takes(text: str, tmp_path: Path) -> 
         "FieldDrift",
         "InputDrift",
     ]
+
+
+def test_what_the_model_does_not_send_is_left_out(session: Session, text: str) -> None:
+    """Nothing is expected of a column that only the reference has, so that the other fields are judged."""
+    assert "shoesize" not in text.replace("WHERE field NOT IN ('inputs.shoesize')", "")
+
+
+def test_a_file_is_written_in_a_new_folder_and_never_over_another(data: Path, tmp_path: Path) -> None:
+    """The folder is made; a file that is there may have been changed, and stays."""
+    output = tmp_path / "rules" / "churn.yaml"
+    command = ["rules", "generate", "Churn's", "--reference", "train", "-o", str(output), "--data", str(data)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    output.write_text(written := output.read_text() + "# mine")
+    again = CliRunner().invoke(app, command)
+    assert "remove it first, or name another file with --output" in str(again.exception)
+    assert output.read_text() == written
+
+
+def test_no_change_of_type_is_no_lack_of_data(text: str) -> None:
+    """Types that stay bring no rows, and that is fine; what may be chance must be so twice."""
+    told = rules.load_rules(text, "generated.yaml")
+    assert {rule.id.name for rule in told if rule.on_no_data == "ok"} == {"TypeChanged"}
+    assert {rule.id.name for rule in told if not rule.for_} == {"UnknownCategory", "TypeChanged"}
+
+
+@pytest.mark.parametrize("rows", [100, 300, 1_000])
+def test_limits_leave_room_for_chance(rows: int) -> None:
+    """Hardly a window is told whose few rows are of the very distribution of the reference, a long tail."""
+    draw = np.random.default_rng(rows)
+    known = np.sort(draw.lognormal(0, 1, 5_000))
+    field = rules.ReferenceField(
+        "inputs.x",
+        5_000,
+        0,
+        numbers=5_000,
+        total=known.sum(),
+        squares=(known**2).sum(),
+        least=known[0],
+        most=known[-1],
+        quantiles=np.quantile(known, np.linspace(0, 1, 101)).tolist(),
+    )
+    told = rules.load_rules(rules.rules_from("m", "m", "train", [field], "1h", "1d"), "x.yaml")
+    (expr,) = [rule.expr for rule in told if rule.id.name == "QuantileMoved"]
+    limits = expr.partition("JOIN ")[2].partition("\n  ON")[0]
+    found = duckdb.sql(f"SELECT statistic, least, most, error FROM {limits}").fetchall()
+    windows = draw.lognormal(0, 1, (1_000, rows))
+    fires = np.zeros(len(windows), bool)
+    for statistic, least, most, error in found:
+        values = np.quantile(windows, float(statistic[1:]), axis=1)
+        fires |= (values < least - error / np.sqrt(rows)) | (values > most + error / np.sqrt(rows))
+    assert len(found) == 5
+    assert fires.mean() <= 0.005
 
 
 def test_rows_like_the_reference_fire_nothing(session: Session, text: str) -> None:
