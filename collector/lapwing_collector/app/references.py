@@ -176,7 +176,8 @@ class References:
             _check_size(wanted, rows)
             binnings = self._freezing.binnings(table)
             whose = f"{table}@{wanted.name}@{at.isoformat()}"
-            made, bins = self._described(file, self._known_fields(table), binnings, whose)
+            known, categories = self._known_fields(table), self._freezing.categories(table)
+            made, bins = self._described(file, known, binnings, whose, categories)
         except (OSError, pa.ArrowException) as error:
             raise ConfigError(f"{wanted.source}: cannot be read as Parquet: {error}") from error
         if not bins:
@@ -195,7 +196,12 @@ class References:
         return {"version": version, "fields": len(bins), "rows": rows}
 
     def _described(
-        self, file: pq.ParquetFile, known: Collection[str], binnings: Mapping[str, Binning], whose: str
+        self,
+        file: pq.ParquetFile,
+        known: Collection[str],
+        binnings: Mapping[str, Binning],
+        whose: str,
+        categories: Collection[str],
     ) -> tuple[list[Binning], list[dict[str, Any]]]:
         """Bins of fields that have none, and what the reference keeps of each field; a field at a time."""
         made: list[Binning] = []
@@ -204,7 +210,7 @@ class References:
         for column, field in field_names(places, known).items():
             values = columns_of(file.read(columns=[".".join(places[column])]))[column]
             if field not in binnings:
-                made += freeze(pa.table({field: values}), whose)
+                made += freeze(pa.table({field: values}), whose, categories)
             for binning in (*made[-1:], binnings.get(field)):
                 if binning is not None and binning.field == field:
                     bins += reference_rows({field: values}, {field: binning}).to_pylist()

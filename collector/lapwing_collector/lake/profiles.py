@@ -150,9 +150,10 @@ class Profiles:
                 )
             segments: dict[str, list[str]] = {table: [] for table in missing}
             for table, name in self._catalog.rows(statement("segments_of", tables=names)):
-                segments[table].append(name)
+                if (bins := found[table].get(name)) is not None and bins.kind is BinKind.CATEGORY:
+                    segments[table].append(name)  # in bins of numbers there are none yet
             for table, binnings in found.items():
-                apart = [binnings[name] for name in segments[table] if name in binnings]
+                apart = [binnings[name] for name in segments[table]]
                 counter = self.counter(binnings.values(), apart, whole=True)
                 self._known[table] = _Known(binnings, tuple(segments[table]), counter)
         for table in tables:

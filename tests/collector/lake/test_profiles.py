@@ -18,6 +18,7 @@ from helpers.batches import START, predictions
 from helpers.flaky import make_flaky
 from lapwing_collector.app.poison import find_refused
 from lapwing_collector.app.profiling import PROFILING
+from lapwing_collector.app.references import References, Wanted
 from lapwing_collector.lake import Lake, Progress, profiles
 from lapwing_collector.lake.erasure import Subject, erase, remaining_in_lake
 from lapwing_collector.lake.files import TableName, table_files
@@ -255,6 +256,24 @@ def test_segments_can_be_declared_at_any_time(lake: Lake, upkeep: Upkeep) -> Non
         "inputs.store=4",
         "tags.region=eu",
     ], "a region that came later has no bin of its own"
+
+
+def test_a_reference_of_numbers_gets_the_bins_that_segments_need(
+    lake: Lake, upkeep: Upkeep, tmp_path: Path
+) -> None:
+    """A number that tells segments apart is a category in the bins of a reference, too."""
+    lake.add_rows({"model_descriptions": described("m", ModelDescription(segments=("inputs.store",)))})
+    file = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"inputs.store": [4, 17] * 100}), file)
+    assert upkeep.freezing is not None
+    references = References(lake, upkeep.rewriter, upkeep.freezing, tmp_path)
+    references.keep(Wanted("m", "train", "drift", "train.parquet", file=str(file)), NOW)
+    Traffic(lake).flush(1_000, **{"inputs.store": 17})
+    while upkeep.freeze_next(NOW):
+        pass
+    check(lake)
+    segments = lake.catalog.rows("SELECT DISTINCT segment FROM profiles ORDER BY ALL")
+    assert segments == [("",), ("inputs.store=17",)]
 
 
 def test_declared_types_decide_what_is_counted(lake: Lake, upkeep: Upkeep) -> None:
