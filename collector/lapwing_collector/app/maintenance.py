@@ -96,6 +96,7 @@ class Maintenance:
         self._removals: list[Removal] = []
         self._retained_at: float | None = None
         self._clean_at_s = 0.0
+        self._merge_first = True
         self._thread = threading.Thread(target=self._run, name="lapwing-maintenance", daemon=True)
 
     def start(self) -> None:
@@ -273,7 +274,7 @@ class Maintenance:
     def work(self) -> bool:
         """Do one slice of what is most urgent; False where nothing is."""
         self._upkeep.look()
-        return self._clean() or self._copy_if_due() or self._remove() or self._freeze() or self._merge()
+        return self._clean() or self._copy_if_due() or self._remove() or self._improve()
 
     def _run(self) -> None:
         while self._pacing.rest(_TICK_S):
@@ -339,6 +340,13 @@ class Maintenance:
         if self._removals:
             del self._removals[: self._upkeep.remove(self._removals, self._pacing.pause)]
         return bool(self._removals)
+
+    def _improve(self) -> bool:
+        """Freeze and merge by turns, so that neither waits until there is nothing left of the other."""
+        self._merge_first = not self._merge_first
+        if self._merge_first:
+            return self._merge() or self._freeze()
+        return self._freeze() or self._merge()
 
     def _freeze(self) -> bool:
         return self._upkeep.freeze_next(self._now(), self._pacing.pause)

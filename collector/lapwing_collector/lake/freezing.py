@@ -22,11 +22,19 @@ from lapwing_collector.lake.files import StoredFile, TableName, table_files
 from lapwing_collector.lake.parquet import write_parquet_parts
 from lapwing_collector.lake.profiles import FIRST_ROWS, Profiles, owned
 from lapwing_collector.lake.rewriting import ConflictError, Pause, Rewriter, no_pause
+from lapwing_collector.lake.shapes import leaves
 from lapwing_collector.lake.snapshots import DataFile
 from lapwing_collector.lake.statements import statement
 from lapwing_collector.lake.tables import Table, Tables
-from lapwing_collector.model.description import FeatureType, ModelDescription, parts
-from lapwing_collector.model.profiles import BINNING_ROWS, PROFILE_KEYS, SEGMENT_ROWS, Binning, Counter
+from lapwing_collector.model.description import FeatureType, ModelDescription, dotted, parts
+from lapwing_collector.model.profiles import (
+    BINNING_ROWS,
+    PROFILE_KEYS,
+    SEGMENT_ROWS,
+    BinKind,
+    Binning,
+    Counter,
+)
 
 AddRows = Callable[[Mapping[str, pa.Table], Sequence[DataFile]], None]
 """Adds rows to the lake's own tables, and files that are written already, in one commit. The files are its
@@ -92,13 +100,10 @@ class Freezing:
             due = self._profiles.next_due()
         if due is None:
             return False
-        model, table = due
-        rows_to_come = FIRST_ROWS
-        try:
-            rows_to_come = self._look(model, table, at, pause)
-        finally:  # whatever is wrong with it, others have their turn
-            with self._catalog.exclusive():
-                self._profiles.settle(table, rows_to_come)
+        model, table = due  # it is due no longer: whatever is wrong with it, others have their turn
+        rows_to_come = self._look(model, table, at, pause)
+        with self._catalog.exclusive():
+            self._profiles.settle(table, rows_to_come)
         return True
 
     def binnings(self, table: str) -> dict[str, Binning]:
@@ -118,7 +123,8 @@ class Freezing:
     def renew(self, model: str, table: str, field: str, at: datetime, pause: Pause = no_pause) -> None:
         """Make the bins of a field anew, whose values have another type now, and count all rows in them.
 
-        What was counted in the old bins stays; a field that has none is left alone.
+        What was counted in the old bins stays. A field that has none is left alone, as is one that has too
+        few values yet.
 
         Raises:
             ConflictError: Files left the table while they were read.
@@ -128,7 +134,7 @@ class Freezing:
         if field not in self.binnings(table):
             return
         sample = self._sample(TableName("predictions_all", table), [field])
-        made = self._profiles.profiling.freeze(sample, f"{table}@{at.isoformat()}", ())
+        made = self._frozen(sample, table, at, self._description(table))
         if made:
             self.begin(NewBins(model, table, made, (), "rows", at), pause=pause)
 
@@ -180,26 +186,57 @@ class Freezing:
             return FIRST_ROWS
         described = self._description(table)
         fields = self._unbinned(found[name], described, binnings)
+        fields += self._misfits(table, found[name].shape, described, binnings)
         sample = self._sample(name, fields) if fields else pa.table({})
         made: list[Binning] = []
         if sample.num_rows >= FIRST_ROWS:
-            categories = {
-                name for name, feature in described.features.items() if feature.type is FeatureType.CATEGORY
-            }
-            categories.update(described.segments)
-            whose = f"{table}@{at.isoformat()}"
-            made = [
-                binning
-                for binning in self._profiles.profiling.freeze(sample, whose, categories)
-                if sample.num_rows - sample.column(binning.field).null_count >= _FEWEST_VALUES
-            ]
+            made = self._frozen(sample, table, at, described)
         with_bins = binnings.keys() | {binning.field for binning in made}
         apart = [each for each in described.segments if each in with_bins and each not in segments]
         if made or apart:
             self.begin(NewBins(model, table, made, apart, "rows", at), pause=pause)
-        if sample.num_rows < FIRST_ROWS:
-            return FIRST_ROWS - int(sample.num_rows)
-        return max(FIRST_ROWS, sum(file.rows for file in table_files(self._catalog, name)) // 4)
+        to_come = FIRST_ROWS - int(sample.num_rows) or FIRST_ROWS
+        stored = sum(file.rows for file in table_files(self._catalog, name))
+        if stored < FIRST_ROWS:
+            return to_come
+        return max(to_come, stored // 4)  # every look for rare values reads all rows
+
+    def _frozen(
+        self, sample: pa.Table, table: str, at: datetime, described: ModelDescription
+    ) -> list[Binning]:
+        """Bins of the fields of a sample that have values enough."""
+        return [
+            binning
+            for binning in self._profiles.profiling.freeze(
+                sample, f"{table}@{at.isoformat()}", _categories(described)
+            )
+            if sample.num_rows - sample.column(binning.field).null_count >= _FEWEST_VALUES
+        ]
+
+    def _misfits(
+        self,
+        table: str,
+        shape: Mapping[str, pa.DataType],
+        described: ModelDescription,
+        binnings: Mapping[str, Binning],
+    ) -> list[str]:
+        """Fields whose bins are of another kind than their values: a crash came between type and bins.
+
+        Bins of a reference stay, since the reference is counted in them.
+        """
+        own = {name for (name,) in self._catalog.rows(statement("own_bins", table=literal(table)))}
+        categories = _categories(described)
+        numbers = {dotted(path) for path, kind in leaves((), shape) if _is_number(kind)}
+        misfits = []
+        for name in self._profiles.profiling.countable(shape):
+            if name not in own or name not in binnings:
+                continue
+            if binnings[name].kind is BinKind.NUMBER:
+                if name not in numbers or name in described.segments:
+                    misfits.append(name)
+            elif name in numbers and name not in categories:
+                misfits.append(name)
+        return misfits
 
     def _unbinned(
         self, table: Table, described: ModelDescription, binnings: Mapping[str, Binning]
@@ -331,6 +368,16 @@ def _rows(new: NewBins) -> dict[str, pa.Table]:
         "binnings": pa.Table.from_pylist(binnings, BINNING_ROWS),
         "profile_segments": pa.Table.from_pylist(segments, SEGMENT_ROWS),
     }
+
+
+def _categories(described: ModelDescription) -> set[str]:
+    """Fields that are categories, even if their values are numbers."""
+    declared = {name for name, feature in described.features.items() if feature.type is FeatureType.CATEGORY}
+    return declared | set(described.segments)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _columns(fields: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ FIRST_ROWS: Final = 10_000
 """Rows whose values decide on the bins of a field, unless a reference did."""
 
 _FIELDS_KEPT: Final = 20_000
-"""Bins that are kept in memory, of the models that had rows last: some 4 kB each."""
+"""Bins that are kept in memory, of the models that had rows last: some 4 kB each; all of the last flush."""
 
 _PART_ROWS: Final = 8_192
 """Rows of a flush's profile that are gathered before they are written."""
@@ -42,7 +42,6 @@ class _Known:
         counter: Counts by these.
         shape: The shape that the table had when it was looked at last.
         unbinned: Its fields that could have bins and have none.
-        rows_to_come: Until it is worth looking whether they have enough values.
     """
 
     binnings: dict[str, Binning]
@@ -50,7 +49,6 @@ class _Known:
     counter: Counter
     shape: Mapping[str, pa.DataType] = field(default_factory=dict)
     unbinned: frozenset[str] = frozenset()
-    rows_to_come: int = 0
 
 
 class Profiles:
@@ -69,6 +67,7 @@ class Profiles:
         self._catalog = catalog
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._due: dict[str, str] = {}
+        self._rows_to_come: dict[str, int] = {}  # kept of every table: until it is worth looking at again
         self.profiling = profiling
 
     def count(self, flushed: Flushed) -> Iterator[pa.Table]:
@@ -89,14 +88,22 @@ class Profiles:
                 known.unbinned = frozenset(self.profiling.countable(shape)) - known.binnings.keys()
                 known.shape = dict(shape)
             if known.unbinned:
-                known.rows_to_come -= rows
-                if known.rows_to_come <= 0:
+                to_come = self._rows_to_come.get(table, 0) - rows
+                self._rows_to_come[table] = to_come
+                if to_come <= 0:
                     self._due[table] = model
-        self._shrink()
+        self._shrink(len(shapes))
 
     def next_due(self) -> tuple[str, str] | None:
-        """Model and table some of whose fields may have enough values for bins; the longest due."""
-        return next(((model, table) for table, model in self._due.items()), None)
+        """Model and table some of whose fields may have enough values for bins; the longest due.
+
+        It is due no longer, so that what is told of it while it is looked at lets it be due again.
+        """
+        if not self._due:
+            return None
+        table = next(iter(self._due))
+        self._rows_to_come[table] = FIRST_ROWS
+        return self._due.pop(table), table
 
     def look_around(self, models: Mapping[str, str]) -> None:
         """Let every table that has rows enough be due: they may be from another process.
@@ -114,9 +121,7 @@ class Profiles:
 
     def settle(self, table: str, rows_to_come: int) -> None:
         """A table that was due has been looked at; not again before so many more rows."""
-        self._due.pop(table, None)
-        if table in self._known:
-            self._known[table].rows_to_come = rows_to_come
+        self._rows_to_come[table] = rows_to_come
 
     def binnings(self, table: str) -> dict[str, Binning]:
         """The bins of each field of a table that has some; the latency's among them."""
@@ -159,10 +164,13 @@ class Profiles:
         for table in tables:
             self._known.move_to_end(table)
 
-    def _shrink(self) -> None:
-        """Forget the models that had no rows for longest, while there are too many fields."""
+    def _shrink(self, in_use: int) -> None:
+        """Forget the models that had no rows for longest, while there are too many fields.
+
+        Those of the last flush stay: the next one is most likely of the same.
+        """
         fields = sum(len(known.binnings) for known in self._known.values())
-        while fields > _FIELDS_KEPT and len(self._known) > 1:
+        while fields > _FIELDS_KEPT and len(self._known) > max(1, in_use):
             fields -= len(self._known.popitem(last=False)[1].binnings)
 
 

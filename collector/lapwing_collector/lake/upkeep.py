@@ -85,10 +85,13 @@ class Upkeep:
             return False
         files = table_files(self._catalog, table)
         group = choose(files)
-        merged = bool(group) and self._merge(table, group, pause)
-        self._crowds.recount(table, [file for file in files if not merged or file not in group])
-        if not merged:
-            self._crowds.settle(table)  # until more files come
+        merged = False
+        try:
+            merged = bool(group) and self._merge(table, group, pause)
+        finally:  # whatever is wrong with it, others have their turn
+            self._crowds.recount(table, [file for file in files if not merged or file not in group])
+            if not merged:
+                self._crowds.settle(table)  # until more files come
         return True
 
     def merge_all(self, pause: Pause = no_pause) -> Iterator[tuple[int, int]]:

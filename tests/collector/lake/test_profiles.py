@@ -19,18 +19,21 @@ from helpers.flaky import make_flaky
 from lapwing_collector.app.poison import find_refused
 from lapwing_collector.app.profiling import PROFILING
 from lapwing_collector.app.references import References, Wanted
-from lapwing_collector.lake import Lake, Progress, profiles
+from lapwing_collector.lake import Lake, Progress, declared_type, profiles
 from lapwing_collector.lake.erasure import Subject, erase, remaining_in_lake
 from lapwing_collector.lake.files import TableName, table_files
 from lapwing_collector.lake.retention import Keep, Retention
+from lapwing_collector.lake.retyping import retype
+from lapwing_collector.lake.rollup import rolled_up
 from lapwing_collector.lake.upkeep import Upkeep
 from lapwing_collector.metrics import ProfileCounter, add_up
 from lapwing_collector.model.description import Feature, FeatureType, ModelDescription
 from lapwing_collector.model.facts import Facts, FieldFacts
-from lapwing_collector.model.profiles import PROFILE_KEYS, PROFILE_ROWS, REFERENCE_BIN_ROWS
+from lapwing_collector.model.profiles import PROFILE_KEYS, PROFILE_ROWS, REFERENCE_BIN_ROWS, BinKind
 
 NOW = datetime(2026, 2, 1)
 PROFILES = TableName("main", "profiles")
+TABLE = TableName("predictions_all", "m")
 
 
 @pytest.fixture
@@ -605,3 +608,110 @@ def test_references_of_older_lakes_are_set_aside(folder: Path) -> None:
     assert lake.catalog.rows("SELECT count(*) FROM reference_bins_0_1") == [(0,)]
     assert "counts" in lake.catalog.schema("reference_bins").names
     lake.close()
+
+
+def test_the_rows_of_one_hour_are_taken_apart_too(
+    lake: Lake, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model of many segments and fields has more rows of an hour than are read at a time."""
+    traffic = Traffic(lake)
+    traffic.flush(1_000)
+    lake.add_rows({"model_descriptions": described("m", ModelDescription(segments=("inputs.plan",)))})
+    upkeep.freeze_next(NOW)
+    traffic.flush(50)
+    monkeypatch.setattr("lapwing_collector.lake.rollup._ROWS_AT_ONCE", 8)
+    sizes = []
+
+    def counting(rows: pa.Table) -> pa.Table:
+        sizes.append(rows.num_rows)
+        return add_up(rows)
+
+    first = "time = (SELECT min(time) FROM profiles)"
+    [(rows,)] = lake.catalog.rows(f"SELECT count(*) FROM profiles WHERE {first}")
+    merged = pa.concat_tables(rolled_up(counting)(upkeep.rewriter, first))
+    assert sum(sizes) == rows > 40
+    assert max(sizes) <= 8
+    places = merged.select(["segment", "field"]).to_pylist()
+    assert places == sorted(places, key=lambda each: (each["segment"], each["field"]))
+    assert merged.num_rows == len(summed(merged))
+    list(upkeep.merge_all())
+    check(lake)
+
+
+def test_a_table_that_cannot_be_merged_keeps_no_other_waiting(
+    lake: Lake, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails, and the next one has its turn."""
+    for _ in range(16):
+        Traffic(lake).flush(1)
+    upkeep.look()
+    tried = []
+
+    def failing(table: TableName, *_: Any, **__: Any) -> None:
+        tried.append(table)
+        raise duckdb.OutOfMemoryException("failed to allocate data")
+
+    monkeypatch.setattr(upkeep.rewriter, "rewrite", failing)
+    for _ in range(2):
+        with pytest.raises(duckdb.OutOfMemoryException):
+            upkeep.merge_next()
+    assert set(tried) == {TABLE, PROFILES}
+
+
+def test_bins_that_a_crash_left_behind_are_made_anew(lake: Lake, upkeep: Upkeep) -> None:
+    """A field got another type, and whoever was to make its bins anew died: the next look does it."""
+    traffic = Traffic(lake)
+    traffic.flush(1_000, **{"inputs.size": "7"})
+    upkeep.freeze_next(NOW)
+    retype(lake.catalog, upkeep.rewriter, TABLE, ("inputs", "size"), declared_type("DOUBLE"), lambda *_: None)
+    lake.forget(TABLE)
+    assert lake.profiles is not None
+    assert lake.profiles.binnings("m")["inputs.size"].kind is BinKind.CATEGORY
+    lake.profiles.look_at("m", "m")
+    upkeep.freeze_next(NOW + timedelta(days=1))
+    made = lake.profiles.binnings("m")
+    assert made["inputs.size"].kind is BinKind.NUMBER
+    lake.profiles.look_at("m", "m")
+    upkeep.freeze_next(NOW + timedelta(days=2))
+    assert lake.profiles.binnings("m") == made, "what fits stays"
+
+
+def test_what_is_told_of_a_model_while_it_is_looked_at_counts(lake: Lake, upkeep: Upkeep) -> None:
+    """It is looked at once more, since the look began before."""
+    traffic = Traffic(lake)
+    traffic.flush(1_000)
+    traffic.flush(20_000)  # more than are counted while nothing is flushed
+    description = {"model_descriptions": described("m", ModelDescription(segments=("inputs.plan",)))}
+
+    def meanwhile(_worked_s: float) -> None:
+        if description:
+            lake.add_rows({"model_descriptions": description.pop("model_descriptions")})
+
+    assert upkeep.freeze_next(NOW, meanwhile)
+    assert not description
+    assert upkeep.freeze_next(NOW)
+    assert lake.profiles is not None
+    assert lake.profiles.segments("m") == ("inputs.plan",)
+
+
+def test_rare_values_are_looked_for_ever_less_often(
+    lake: Lake, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look reads all rows, so the next waits for a part of as many more, of a model forgotten too."""
+    monkeypatch.setattr(profiles, "_FIELDS_KEPT", 1)
+    traffic = Traffic(lake)
+    traffic.flush(10_000)
+    upkeep.freeze_next(NOW)
+    traffic.flush(2_500, **{"inputs.rare": None})
+    traffic.flush(1, **{"inputs.rare": 0.5})
+    assert lake.profiles is not None
+    lake.profiles.look_at("m", "m")
+    while upkeep.freeze_next(NOW):
+        pass
+    Traffic(lake, model="other").flush(1)
+    while upkeep.freeze_next(NOW):
+        pass
+    traffic.flush(2_000)
+    assert not upkeep.freeze_next(NOW)
+    traffic.flush(1_200)
+    assert upkeep.freeze_next(NOW)

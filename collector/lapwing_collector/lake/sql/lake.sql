@@ -91,6 +91,16 @@ FROM binnings
 WHERE table_name IN ($tables)
 QUALIFY row_number() OVER (PARTITION BY table_name, field ORDER BY created_at DESC, binning_id) = 1;
 
+-- name: own_bins
+-- Fields of a table whose bins in use are made of its rows.
+SELECT field FROM (
+    SELECT field, created_from
+    FROM binnings
+    WHERE table_name = $table
+    QUALIFY row_number() OVER (PARTITION BY field ORDER BY created_at DESC, binning_id) = 1
+)
+WHERE created_from = 'rows';
+
 -- name: bins_that_name
 SELECT
     coalesce(bool_or(list_contains(categories, $$3)), false),
