@@ -117,7 +117,7 @@ def test_a_significant_trifle_is_no_drift(model: Profiled) -> None:
 
 
 def test_a_method_can_be_asked_for(model: Profiled) -> None:
-    """Where it suits: tests of numbers are not made of categories, and an unknown one is told."""
+    """Where it suits: tests of numbers are not made of categories, and an unknown one is refused."""
     draw = np.random.default_rng(1)
     fields: dict[str, Any] = {"x": draw.normal(size=2000), "plan": draw.choice(["a", "b"], 2000).tolist()}
     for field, values in fields.items():
@@ -131,8 +131,8 @@ def test_a_method_can_be_asked_for(model: Profiled) -> None:
         assert (found["x"]["value"], found["x"]["drifted"]) == (pytest.approx(alone["value"]), 1)
         assert found["plan"]["drifted"] == 0
     assert verdicts(model, ", method := 'ks_binned'")["plan"]["method"] == "js_distance"
-    found = verdicts(model, ", method := 'magic'")
-    assert (found["x"]["value"], "magic" in found["x"]["reason"]) == (None, True)
+    with pytest.raises(QueryError, match=r"psi, js_distance, .* or z_test, and not magic"):
+        verdicts(model, ", method := 'magic'")
     assert verdicts(model, ", method := 'psi', threshold := 0.5")["x"]["drifted"] == 0
 
 
