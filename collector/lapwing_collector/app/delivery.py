@@ -39,8 +39,11 @@ _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # 
 class Delivery(Protocol):
     """A way in."""
 
-    def send(self, request: bytes) -> None:
+    def send(self, request: bytes) -> int | None:
         """Have a request accepted: durable, once however often it is sent.
+
+        Returns:
+            Rows of it that were there already; None if that is not told.
 
         Raises:
             LapwingError: It is not taken.
@@ -87,12 +90,13 @@ class OwnDelivery:
     """Takes requests in as a collector does, in a data directory that this process owns."""
 
     def __init__(self, ingestion: Ingestion) -> None:
-        """Hand requests to `ingestion`."""
+        """Hand requests to `ingestion`, to which nobody else does."""
         self._ingestion = ingestion
         self._loop = asyncio.Runner()
 
-    def send(self, request: bytes) -> None:
+    def send(self, request: bytes) -> int:
         """Have a request accepted; it waits for room."""
+        before = self._ingestion.accounts.read().deduplicated
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:
@@ -104,7 +108,7 @@ class OwnDelivery:
                 continue
             if accepted.rejected:
                 raise ConfigError(f"these rows cannot be stored: {accepted.message}")
-            return
+            return self._ingestion.accounts.read().deduplicated - before
 
     def close(self) -> None:
         """Let what was begun end."""

@@ -1,5 +1,6 @@
 """`lapwing labels import` and `lapwing predictions import`: files into a data directory, whoever owns it."""
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,11 +48,15 @@ class Imported:
         stored: Labels or predictions that were taken, for the first time or again.
         rejected: Rows that were left out.
         left_out: Columns that were.
+        known: How many of `stored` had been brought before; None if the collector does not say.
+        unknown: That nothing has come of the model that the labels are of, for a person; else empty.
     """
 
     stored: int = 0
     rejected: list[Reject] = field(default_factory=list)
     left_out: tuple[str, ...] = ()
+    known: int | None = 0
+    unknown: str = ""
 
 
 def import_labels(  # noqa: PLR0917  # each is an option of the command
@@ -97,7 +102,9 @@ def import_labels(  # noqa: PLR0917  # each is an option of the command
         )
         find = known.finder(plan.key) if looks_up else lambda _: {}
         parts = ((plan.part(chunk, find), chunk.done) for chunk in source.chunks(plan.typed, read_as))
-        return _send(parts, source, sender, delivery, tell)
+        imported = _send(parts, source, sender, delivery, tell)
+    imported.unknown = known.unknown
+    return imported
 
 
 def import_predictions(  # noqa: PLR0917  # each is an option of the command
@@ -162,7 +169,8 @@ def _send(  # noqa: PLR0917  # what takes part
             # A gap between numbers would tell of records that were lost. By content, a part keeps its place,
             # whichever parts before it have rows this time.
             number = place if sender.by_content else sent
-            delivery.send(sender.request(number, part, now_ns, attributes))
+            again = delivery.send(sender.request(number, part, now_ns, attributes))
+            imported.known = None if again is None else (imported.known or 0) + again
         imported.stored += part.rows
         imported.rejected += part.rejected
         tell("rows", done, source.total)
@@ -195,11 +203,13 @@ class _Known:
         asking: What answers queries.
         tables: The model's tables.
         label: The type of its labels, if it has any.
+        unknown: That no prediction of it has come, for a person; else empty.
     """
 
     asking: Asking | None = None
     tables: Sequence[str] = ()
     label: pa.DataType | None = None
+    unknown: str = ""
 
     def finder(self, key: Key) -> Callable[[list[str]], Found]:
         """What finds predictions by their keys."""
@@ -230,17 +240,23 @@ def _known(file: Path | None, flags: Mapping[str, Any], model: str, *, asked: bo
         yield _Known()
         return
     with Asking.over(file, flags) as asking:
-        with asking.answer(
-            "SELECT DISTINCT table_name FROM models WHERE model = $model", {"model": model}
-        ) as answer:
-            tables = answer.table().column(0).to_pylist()
-        yield _Known(asking, tables, _label_type(asking, tables))
+        with asking.answer("SELECT DISTINCT model, table_name FROM models ORDER BY ALL") as answer:
+            named = answer.table().to_pylist()
+        tables = [row["table_name"] for row in named if row["model"] == model]
+        label = _type_of(asking, "labels", "label", tables)
+        unknown = ""
+        if _type_of(asking, "predictions_all", "prediction_id", tables) is None:
+            near = difflib.get_close_matches(model, {row["model"] for row in named} - {model}, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            unknown = f"no prediction of a model {model!r} has come yet{meant}"
+        yield _Known(asking, tables, label, unknown)
 
 
-def _label_type(asking: Asking, tables: Sequence[str]) -> pa.DataType | None:
+def _type_of(asking: Asking, schema: str, column: str, tables: Sequence[str]) -> pa.DataType | None:
+    """The type of a column of the first of these tables that is there; None if none is."""
     for table in tables:
         try:
-            with asking.answer(f"SELECT label FROM labels.{identifier(table)} LIMIT 0") as answer:
+            with asking.answer(f"SELECT {column} FROM {schema}.{identifier(table)} LIMIT 0") as answer:
                 return answer.table().schema.field(0).type
         except NotSeenYetError:
             continue

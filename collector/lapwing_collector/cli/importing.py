@@ -144,8 +144,18 @@ def _run(
     for column in done.left_out:
         text = f"column {column} is left out: `lapwing labels import` brings labels"
         typer.echo(printable(text), err=True)
-    said: Mapping[str, Any] = {"imported": done.stored, "rejected": len(done.rejected)}
+    if done.unknown:
+        typer.echo(printable(f"{done.unknown}: the labels count once one comes"), err=True)
+    said: Mapping[str, Any] = {
+        "imported": done.stored,
+        "known": done.known,
+        "rejected": len(done.rejected),
+    }
     text = f"imported {done.stored:,} {what}"
+    if done.known is None:
+        text += "; those that were known already are stored once"
+    elif done.known:
+        text += f", of which {done.known:,} were known already"
     if done.rejected:
         text += f"; {len(done.rejected):,} rows were not taken"
     say(said, text, as_json=as_json)

@@ -113,6 +113,19 @@ def test_an_odd_label_does_not_turn_the_others_into_text(tmp_path: Path) -> None
     assert ask(data, "SELECT count(*) AS n FROM labels.m WHERE extra IS NOT NULL") == [{"n": 0}]
 
 
+def test_a_misspelt_model_is_told(tmp_path: Path) -> None:
+    """Its labels are taken, for its predictions may come later; the model that may be meant is named."""
+    data, file = tmp_path / "data", tmp_path / "labels.csv"
+    file_of = tmp_path / "predictions.csv"
+    file_of.write_text("time,prediction_id,age\n2026-01-01,p,3\n")
+    import_predictions(None, flags(data), tell_nobody, file_of, "churn", None, (), None, None, None)
+    file.write_text("prediction_id,label\np,1\n")
+    for _ in range(2):  # labels of it do not make it known
+        done = import_labels(None, flags(data), tell_nobody, file, "chrun", "prediction_id", {})
+        assert done.unknown == "no prediction of a model 'chrun' has come yet; did you mean churn?"
+    assert import_labels(None, flags(data), tell_nobody, file, "churn", "prediction_id", {}).unknown == ""
+
+
 def test_what_the_collector_does_not_take_is_told(tmp_path: Path) -> None:
     """A model's name that is not allowed, and a collector that is not there."""
     file = tmp_path / "labels.csv"
@@ -181,8 +194,11 @@ def test_the_command_tells_rejects_by_line(tmp_path: Path) -> None:
     ]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 1
-    assert done.stderr == f"{file}:3: has no request_id\n"
+    unknown = "no prediction of a model 'm' has come yet: the labels count once one comes\n"
+    assert done.stderr == f"{file}:3: has no request_id\n{unknown}"
     assert done.stdout == "imported 1 labels of m; 1 rows were not taken\n"
+    done = CliRunner().invoke(app, words)
+    assert done.stdout == "imported 1 labels of m, of which 1 were known already; 1 rows were not taken\n"
     done = CliRunner().invoke(app, [*words, "--rejects", str(kept), "--json"])
-    assert (done.stdout, done.stderr) == ('{"imported": 1, "rejected": 1}\n', "")
+    assert (done.stdout, done.stderr) == ('{"imported": 1, "known": 1, "rejected": 1}\n', unknown)
     assert kept.read_text().splitlines() == ["line,reason", "3,has no request_id"]
