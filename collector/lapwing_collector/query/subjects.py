@@ -25,6 +25,17 @@ _REFERENCES: Final = f"""
     ORDER BY ALL
 """
 
+_BINNED: Final = f"""
+    SELECT DISTINCT field, field GLOB $pattern FROM {LAKE}.main.binnings
+    WHERE lower(table_name) = lower($table) ORDER BY ALL
+"""
+
+_SEGMENTS: Final = f"""
+    SELECT 1 FROM {LAKE}.main.profiles
+    WHERE lower(table_name) = lower($table) AND (segment = $segment OR starts_with(segment, $segment || '='))
+    LIMIT 1
+"""
+
 _UNTIMED: Final = f"""
     SELECT 1
     FROM __ducklake_metadata_{LAKE}.ducklake_table AS t
@@ -47,7 +58,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> Non
 
     Raises:
         NotSeenYetError: Nothing has come of a model or of what has to play a role.
-        QueryError: Nobody told what plays a role that a metric needs, or there is no reference of that name.
+        QueryError: Nobody told what plays a role that a metric needs, or there is no reference of a name.
     """
     made = views_of(connection, calls).items()
     connection.execute(
@@ -60,7 +71,7 @@ def views_of(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> di
 
     Raises:
         NotSeenYetError: Nothing has come of a model or of what has to play a role.
-        QueryError: Nobody told what plays a role that a metric needs, or there is no reference of that name.
+        QueryError: Nobody told what plays a role that a metric needs, or there is no reference of a name.
     """
     subjects = {model: subject_of(connection, model) for call in calls for model in call.models}
     apart = {model for call in calls if FIELDS in call.metric.needs for model in call.models}
@@ -70,6 +81,7 @@ def views_of(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> di
             _check_fields(call, subjects[model])
             _check_reference(connection, call, model)
             _check_segments(call, subjects[model])
+            _check_bins(connection, call, subjects[model])
     found: dict[str, str] = {}
     for subject in subjects.values():
         found |= views(replace(subject, apart=subject.table in apart))
@@ -238,4 +250,38 @@ def _check_segments(call: Call, subject: Subject) -> None:
         raise QueryError(
             f"{call.metric.name}: segments is a STRUCT of names and columns, and {column} is one column: "
             f"segments := {{'{parts(column)[-1]}': {column}}}"
+        )
+
+
+def _check_bins(connection: duckdb.DuckDBPyConnection, call: Call, subject: Subject) -> None:
+    """Metrics over counts in bins would bring no rows, and no reason, for what has none."""
+    if all(parameter.name != "segment" for parameter in call.metric.parameters):
+        return
+    table, pattern = subject.table, call.texts.get("fields", "*")
+    try:
+        binned = dict(connection.execute(_BINNED, {"table": table, "pattern": pattern}).fetchall())
+    except duckdb.CatalogException:
+        return  # these tables are in no lake
+    if not binned:
+        raise NotSeenYetError(
+            f"no field of {table} has bins yet: they are made once enough rows have come, "
+            "or at once of a reference (`lapwing reference set`)"
+        )
+    if not any(binned.values()):
+        known = sorted({*binned, *subject.fields})
+        last = {name: name.rpartition(".")[2] for name in known}
+        near = tuple(
+            [name for name in known if last[name] == pattern][:3]
+            or difflib.get_close_matches(pattern, known, n=3)
+        )
+        if pattern in subject.fields:
+            raise NotSeenYetError(f"{pattern} of {table} has no bins yet, as not enough rows have brought it")
+        meant = f"; did you mean {' or '.join(near)}?" if near else f"; {', '.join(binned)} do"
+        raise NotSeenYetError(
+            f"no field of {table} that has bins is called {pattern}{meant}", candidates=near
+        )
+    segment = call.texts.get("segment", "")
+    if segment and not connection.execute(_SEGMENTS, {"table": table, "segment": segment}).fetchone():
+        raise NotSeenYetError(
+            f"no profile of {table} is kept by {segment} yet; `segments` in models/*.yaml names such fields"
         )

@@ -10,7 +10,7 @@ from scipy import stats
 
 from helpers.drift import Profiled
 from helpers.metrics import START
-from lapwing_collector.errors import QueryError
+from lapwing_collector.errors import NotSeenYetError, QueryError
 from lapwing_collector.model.description import Feature, FeatureType, ModelDescription
 
 SPAN = {"since": START, "until": START + timedelta(days=7)}
@@ -192,3 +192,18 @@ def test_a_reference_that_is_not_there_is_told(model: Profiled) -> None:
     model.forget()
     with pytest.raises(QueryError, match="`lapwing reference set` makes one"):
         verdicts(model, ", reference := 'train'")
+
+
+def test_what_nothing_can_be_told_of_is_told(model: Profiled) -> None:
+    """No answer without a reason: no bins yet, no such field, no profile by such segments."""
+    with pytest.raises(NotSeenYetError, match="no field of m has bins yet"):
+        verdicts(model)
+    model.bins("inputs.plan", ["a", "b"])
+    model.count({"inputs.plan": ["a", "b"] * 100})
+    assert list(verdicts(model, ", fields := 'inputs.*'")) == ["inputs.plan"]
+    with pytest.raises(NotSeenYetError, match=r"called plan; did you mean inputs\.plan\?"):
+        verdicts(model, ", fields := 'plan'")
+    with pytest.raises(NotSeenYetError, match=r"inputs\.x of m has no bins yet"):
+        verdicts(model, ", fields := 'inputs.x'")
+    with pytest.raises(NotSeenYetError, match=r"no profile of m is kept by inputs\.plan"):
+        verdicts(model, ", segment := 'inputs.plan'")
