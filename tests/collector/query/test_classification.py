@@ -166,7 +166,7 @@ def test_specificity(measured: Measured, tumours: Sample, wines: Sample) -> None
     assert row["value"] == pytest.approx(np.mean(each), **TIGHT)
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.77, 1.1])
+@pytest.mark.parametrize("threshold", [0.0, 0.77, 1.0])
 def test_another_threshold(measured: Measured, tumours: Sample, threshold: float) -> None:
     """Scores from the threshold on count as predictions of the positive class."""
     positive, truth = tumours.scores[:, 0] >= threshold, tumours.truth == "malignant"
