@@ -1,10 +1,12 @@
 """The library of metrics: what its pieces compute, and how a session calls metrics over a lake."""
 
+import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import duckdb
 import pytest
@@ -226,6 +228,81 @@ def test_labels_are_joined_as_in_the_view(tmp_path: Path) -> None:
     assert metric.to_pylist() == view
     session.close()
     lake.close()
+
+
+@pytest.mark.parametrize("as_of", [None, START + timedelta(minutes=40)])
+def test_the_greatest_label_holds(measured: Measured, as_of: datetime | None) -> None:
+    """The latest, of equal times the one with the greatest digest, holds: beside single ones, by any way."""
+    chance = random.Random(9)
+    rows = [
+        {
+            "time": START + timedelta(seconds=row),
+            "received_at": START + timedelta(seconds=row),
+            "request_id": f"r{row // 2 * 2 if row % 3 else row}",
+            "stage": chance.choice(["production", "production", "shadow", "canary"]),
+            "output.value": "a",
+        }
+        for row in range(120)
+    ]
+    told = []
+    for number in range(200):
+        row = number if number < 60 else chance.randrange(100)  # the last have none
+        way = chance.choice(("time", "time", "time", "id", "request"))
+        told.append(
+            {
+                "prediction_id": None if way == "request" else str(row),
+                "request_id": f"r{row}" if way == "request" else None,
+                "prediction_time": rows[row]["time"] if way == "time" else None,
+                "time": START + timedelta(hours=chance.randrange(3)),
+                "received_at": START + timedelta(minutes=chance.randrange(60)),
+                "label": chance.choice([*"abcdef", None]),
+            }
+        )
+    measured.put("ways", rows, told, ModelDescription(task=Task.CLASSIFICATION))
+    measured.rows("FROM accuracy('ways', $since, $until)", **SPAN)
+    found = measured.connection.execute(
+        "SELECT prediction_id, truth, truth_time, truth_received_at "
+        "FROM lapwing_labeled('ways', $since, $until, $as_of, NULL)",
+        {**SPAN, "as_of": as_of},
+    ).fetchall()
+    expected = _held({str(number): row for number, row in enumerate(rows)}, told, as_of)
+    assert sorted(found) == sorted((name, *held) for name, held in expected.items())
+    assert sum(held[0] is not None for held in expected.values()) > 60
+
+
+def _held(
+    rows: Mapping[str, Mapping[str, Any]], told: list[dict[str, Any]], as_of: datetime | None
+) -> dict[str, tuple[Any, ...]]:
+    """Truth, its time and when it was received of each prediction, by trying every pair."""
+
+    def known(name: str, *, by_request: bool) -> list[tuple[datetime, str, str, datetime]]:
+        return [
+            (
+                label["time"],
+                hashlib.md5(label["label"].encode(), usedforsecurity=False).hexdigest(),
+                label["label"],
+                label["received_at"],
+            )
+            for label in told
+            if label["label"] is not None
+            and (as_of is None or label["received_at"] <= as_of)
+            and (
+                label["prediction_id"] == name
+                or (by_request and label["request_id"] == rows[name]["request_id"])
+            )
+        ]
+
+    held: dict[str, tuple[Any, ...]] = {}
+    seen = {name: row for name, row in rows.items() if as_of is None or row["received_at"] <= as_of}
+    for name, row in seen.items():
+        found = known(name, by_request=True)
+        if row["stage"] != "production":
+            for partner, other in seen.items():
+                if other["stage"] == "production" and other["request_id"] == row["request_id"]:
+                    found += known(partner, by_request=False)
+        time, _, truth, received_at = max(found, default=(None, None, None, None))
+        held[name] = (truth, time, received_at)
+    return held
 
 
 def test_a_metric_is_called_over_a_lake(session: Session) -> None:

@@ -32,80 +32,136 @@ WHERE p.time >= since::TIMESTAMP AND p.time < until::TIMESTAMP
     AND (as_of IS NULL OR p.received_at <= as_of::TIMESTAMP);
 
 -- name: lapwing_candidate
--- What decides between labels of one prediction, and what it decides: the greatest holds.
+-- What decides between labels of one prediction, and what it decides: the greatest holds. NULL without a label.
 CREATE TEMP MACRO lapwing_candidate(moment, label, truth, received_at) AS
-{'time': moment, 'digest': md5(label::VARCHAR), 'truth': truth, 'received_at': received_at};
+CASE WHEN label IS NOT NULL THEN {
+    'time': moment, 'digest': md5(label::VARCHAR), 'truth': truth, 'received_at': received_at, 'label': label
+} END;
 
--- name: lapwing_timed_candidates
+-- name: lapwing_alone
+-- Whether at most one of four ways has led to a label, so that nothing has to be compared.
+CREATE TEMP MACRO lapwing_alone(a, b, c, d) AS
+(a IS NOT NULL)::INTEGER + (b IS NOT NULL)::INTEGER + (c IS NOT NULL)::INTEGER + (d IS NOT NULL)::INTEGER <= 1;
+
+-- name: lapwing_timed_labels
 -- Labels of predictions of a span, received by `as_of`; corrected ones with each of their values.
-CREATE TEMP MACRO lapwing_timed_candidates(model, since, until, as_of) AS TABLE
-SELECT
-    t.prediction_id, t.prediction_time, t.request_id,
-    lapwing_candidate(t.time, t.label, t.truth, t.received_at) AS candidate
+CREATE TEMP MACRO lapwing_timed_labels(model, since, until, as_of) AS TABLE
+SELECT t.prediction_id, t.prediction_time, t.request_id, t.time, t.label, t.truth, t.received_at
 FROM lapwing_all_truths(model) AS t
 WHERE t.label IS NOT NULL AND t.prediction_time >= since::TIMESTAMP AND t.prediction_time < until::TIMESTAMP
     AND (as_of IS NULL OR t.received_at <= as_of::TIMESTAMP);
 
--- name: lapwing_untimed_candidates
-CREATE TEMP MACRO lapwing_untimed_candidates(model, as_of) AS TABLE
-SELECT
-    t.prediction_id, t.request_id, lapwing_candidate(t.time, t.label, t.truth, t.received_at) AS candidate
+-- name: lapwing_untimed_labels
+CREATE TEMP MACRO lapwing_untimed_labels(model, as_of) AS TABLE
+SELECT t.prediction_id, t.request_id, t.time, t.label, t.truth, t.received_at
 FROM lapwing_untimed_truths(model) AS t
 WHERE t.label IS NOT NULL AND (as_of IS NULL OR t.received_at <= as_of::TIMESTAMP);
 
 -- name: lapwing_by_time
--- The label that holds, of predictions whose time and id are told. An interval is filtered by, not a set of
--- ids, so that files can be skipped; nothing is a CTE that is read twice, for which every column is read.
+-- The label that holds, of predictions whose time and id are told. Nearly all have one label, which needs neither
+-- a digest nor a comparison. An interval is filtered by, not a set of ids, so that files can be skipped; only keys
+-- are a CTE that is read twice, for which every column is read.
 CREATE TEMP MACRO lapwing_by_time(model, since, until, as_of) AS TABLE
-SELECT l.prediction_time, l.prediction_id, max(l.candidate) AS candidate
-FROM lapwing_timed_candidates(model, since, until, as_of) AS l
+WITH repeated AS MATERIALIZED (
+    SELECT l.prediction_time, l.prediction_id
+    FROM lapwing_timed_labels(model, since, until, as_of) AS l
+    WHERE l.prediction_id IS NOT NULL
+    GROUP BY ALL
+    HAVING count(*) > 1
+)
+SELECT l.prediction_time, l.prediction_id, l.time, l.label, l.truth, l.received_at
+FROM lapwing_timed_labels(model, since, until, as_of) AS l
+ANTI JOIN repeated AS e ON l.prediction_time = e.prediction_time AND l.prediction_id = e.prediction_id
 WHERE l.prediction_id IS NOT NULL
-GROUP BY ALL;
+UNION ALL
+SELECT
+    c.prediction_time, c.prediction_id,
+    c.candidate.time, c.candidate.label, c.candidate.truth, c.candidate.received_at
+FROM (
+    SELECT
+        l.prediction_time, l.prediction_id,
+        max(lapwing_candidate(l.time, l.label, l.truth, l.received_at)) AS candidate
+    FROM lapwing_timed_labels(model, since, until, as_of) AS l
+    SEMI JOIN repeated AS e ON l.prediction_time = e.prediction_time AND l.prediction_id = e.prediction_id
+    GROUP BY ALL
+) AS c;
 
 -- name: lapwing_by_id
 -- The label that holds, of predictions of which only the id is told.
 CREATE TEMP MACRO lapwing_by_id(model, as_of) AS TABLE
-SELECT l.prediction_id, max(l.candidate) AS candidate
-FROM lapwing_untimed_candidates(model, as_of) AS l
-WHERE l.prediction_id IS NOT NULL
-GROUP BY ALL;
+SELECT c.prediction_id, c.candidate.time, c.candidate.label, c.candidate.truth, c.candidate.received_at
+FROM (
+    SELECT l.prediction_id, max(lapwing_candidate(l.time, l.label, l.truth, l.received_at)) AS candidate
+    FROM lapwing_untimed_labels(model, as_of) AS l
+    WHERE l.prediction_id IS NOT NULL
+    GROUP BY ALL
+) AS c;
 
 -- name: lapwing_by_request
 -- The label that holds, of requests.
 CREATE TEMP MACRO lapwing_by_request(model, since, until, as_of) AS TABLE
-SELECT l.request_id, max(l.candidate) AS candidate
+SELECT c.request_id, c.candidate.time, c.candidate.label, c.candidate.truth, c.candidate.received_at
 FROM (
-    SELECT t.request_id, t.candidate
-    FROM lapwing_timed_candidates(model, since, until, as_of) AS t
-    WHERE t.prediction_id IS NULL
-    UNION ALL
-    SELECT u.request_id, u.candidate
-    FROM lapwing_untimed_candidates(model, as_of) AS u
-    WHERE u.prediction_id IS NULL
-) AS l
-GROUP BY ALL;
+    SELECT l.request_id, max(lapwing_candidate(l.time, l.label, l.truth, l.received_at)) AS candidate
+    FROM (
+        SELECT t.request_id, t.time, t.label, t.truth, t.received_at
+        FROM lapwing_timed_labels(model, since, until, as_of) AS t
+        WHERE t.prediction_id IS NULL
+        UNION ALL
+        SELECT u.request_id, u.time, u.label, u.truth, u.received_at
+        FROM lapwing_untimed_labels(model, as_of) AS u
+        WHERE u.prediction_id IS NULL
+    ) AS l
+    GROUP BY ALL
+) AS c;
 
 -- name: lapwing_by_partner
 -- The label that holds, of requests for which a production prediction was made within an hour of the span.
 CREATE TEMP MACRO lapwing_by_partner(model, since, until, as_of) AS TABLE
-SELECT q.request_id, max(greatest(t.candidate, i.candidate)) AS candidate
-FROM lapwing_predictions(model, since::TIMESTAMP - INTERVAL 1 HOUR, until::TIMESTAMP + INTERVAL 1 HOUR, as_of, 'production') AS q
-LEFT JOIN lapwing_by_time(model, since::TIMESTAMP - INTERVAL 1 HOUR, until::TIMESTAMP + INTERVAL 1 HOUR, as_of) AS t
-    ON q.time = t.prediction_time AND q.prediction_id = t.prediction_id
-LEFT JOIN lapwing_by_id(model, as_of) AS i ON q.prediction_id = i.prediction_id
-WHERE q.request_id IS NOT NULL
-GROUP BY ALL;
+SELECT c.request_id, c.candidate.time, c.candidate.label, c.candidate.truth, c.candidate.received_at
+FROM (
+    SELECT
+        q.request_id,
+        max(greatest(
+            lapwing_candidate(t.time, t.label, t.truth, t.received_at),
+            lapwing_candidate(i.time, i.label, i.truth, i.received_at)
+        )) AS candidate
+    FROM lapwing_predictions(model, since::TIMESTAMP - INTERVAL 1 HOUR, until::TIMESTAMP + INTERVAL 1 HOUR, as_of, 'production') AS q
+    LEFT JOIN lapwing_by_time(model, since::TIMESTAMP - INTERVAL 1 HOUR, until::TIMESTAMP + INTERVAL 1 HOUR, as_of) AS t
+        ON q.time = t.prediction_time AND q.prediction_id = t.prediction_id
+    LEFT JOIN lapwing_by_id(model, as_of) AS i ON q.prediction_id = i.prediction_id
+    WHERE q.request_id IS NOT NULL
+    GROUP BY ALL
+) AS c;
 
 -- name: lapwing_labeled
 -- Predictions of a span with `truth`, `truth_time` and `truth_received_at`, NULL while unknown, and `mature`:
 -- whether the label can be expected by now. A label finds its prediction as in the view `labeled`; what is
--- known of a production prediction holds for those of other stages with its request, too.
+-- known of a production prediction holds for those of other stages with its request, too. Were the stage a
+-- condition of its own in the last join, DuckDB would compare each prediction with each request where files say
+-- that all are of production.
 CREATE TEMP MACRO lapwing_labeled(model, since, until, as_of, stage) AS TABLE
 SELECT
     p.*,
-    greatest(t.candidate, i.candidate, r.candidate, s.candidate).truth AS truth,
-    greatest(t.candidate, i.candidate, r.candidate, s.candidate).time AS truth_time,
-    greatest(t.candidate, i.candidate, r.candidate, s.candidate).received_at AS truth_received_at,
+    CASE WHEN lapwing_alone(t.label, i.label, r.label, s.label)
+        THEN coalesce(t.truth, i.truth, r.truth, s.truth)
+        ELSE greatest(
+            lapwing_candidate(t.time, t.label, t.truth, t.received_at),
+            lapwing_candidate(i.time, i.label, i.truth, i.received_at),
+            lapwing_candidate(r.time, r.label, r.truth, r.received_at),
+            lapwing_candidate(s.time, s.label, s.truth, s.received_at)
+        ).truth
+    END AS truth,
+    greatest(t.time, i.time, r.time, s.time) AS truth_time,
+    CASE WHEN lapwing_alone(t.label, i.label, r.label, s.label)
+        THEN coalesce(t.received_at, i.received_at, r.received_at, s.received_at)
+        ELSE greatest(
+            lapwing_candidate(t.time, t.label, t.truth, t.received_at),
+            lapwing_candidate(i.time, i.label, i.truth, i.received_at),
+            lapwing_candidate(r.time, r.label, r.truth, r.received_at),
+            lapwing_candidate(s.time, s.label, s.truth, s.received_at)
+        ).received_at
+    END AS truth_received_at,
     p.time + d.label_delay <= least(as_of::TIMESTAMP, d.newest) AS mature
 FROM lapwing_predictions(model, since, until, as_of, stage) AS p
 CROSS JOIN lapwing_described(model) AS d
@@ -115,7 +171,7 @@ LEFT JOIN lapwing_by_id(model, as_of) AS i ON p.prediction_id = i.prediction_id
 LEFT JOIN lapwing_by_request(model, since, until, as_of) AS r ON p.request_id = r.request_id
 LEFT JOIN (
     SELECT b.* FROM lapwing_by_partner(model, since, until, as_of) AS b WHERE stage IS DISTINCT FROM 'production'
-) AS s ON p.request_id = s.request_id AND p.stage <> 'production';
+) AS s ON CASE WHEN p.stage <> 'production' THEN p.request_id END = s.request_id;
 
 -- name: lapwing_window_start
 -- Where the window that a time is in begins: windows of length `every` from `since` on; those of months and
