@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _MOST_ROWS: Final = 100
 """Rows a table on a terminal shows."""
+_WHOLE: Final = 1e6
+"""Numbers from which on six digits would cut off more than a fraction."""
+_LONG: Final = 8
+"""Characters up to which a number stays as it is."""
 _KEPT: Final = "\\\n\t"
 """What harms no terminal, and is easier to read as it is."""
 _UNESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -89,11 +93,19 @@ def write_table(rows: "pa.Table") -> None:
     for batch in rows.slice(0, _MOST_ROWS).to_batches():
         for row in cells(batch):
             # Text, not markup: whatever users log is shown as it is.
-            table.add_row(*(Text(printable(str(cell))) for cell in row))
+            table.add_row(*(Text(printable(_short(cell))) for cell in row))
     console = Console()
     console.print(table)
     if rows.num_rows > _MOST_ROWS:
         console.print(f"first {_MOST_ROWS} of {rows.num_rows:,} rows; --format csv or json prints them all")
+
+
+def _short(cell: str | float) -> str:
+    """A cell for the eye: of a fraction six digits, which is what fits; other formats have all of them."""
+    text = str(cell)
+    if isinstance(cell, float) and abs(cell) < _WHOLE and len(text) > _LONG:
+        return f"{cell:.6g}"
+    return text
 
 
 def write_parts(rows: "pa.Table") -> None:

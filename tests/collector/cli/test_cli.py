@@ -22,6 +22,7 @@ from helpers.batches import labels, predictions
 from helpers.collector import prediction, request
 from helpers.waiting import wait_until
 from lapwing_collector.cli.main import main
+from lapwing_collector.cli.output import write_table
 from lapwing_collector.clock import epoch_ns
 from lapwing_collector.lake import Lake, Progress
 
@@ -296,3 +297,10 @@ def test_settings_come_from_flag_then_environment_then_file(tmp_path: Path) -> N
     assert "/from-env:" in run("sql", "SELECT 1", *config, LAPWING_DATA="/from-env").stderr.decode()
     by_flag = run("sql", "SELECT 1", *config, "--data", "/from-flag", LAPWING_DATA="/from-env")
     assert "/from-flag:" in by_flag.stderr.decode()
+
+
+def test_a_table_shows_six_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    """Fractions are shortened for the eye; whole numbers and texts are not."""
+    write_table(pa.table({"a": [1 / 3, 1234567.25], "b": [12345678, 1], "c": ["0.123456789", ""]}))
+    shown = capsys.readouterr().out.split()
+    assert shown[-5:] == ["0.333333", "12345678", "0.123456789", "1234567.25", "1"]
