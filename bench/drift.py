@@ -225,7 +225,7 @@ def _hour(hour: int) -> tuple[pa.Table, float]:
             }
         )
         started = time.process_time()
-        parts.append(_COUNTER[0].count(batch))
+        parts.extend(_COUNTER[0].count(batch))
         used += time.process_time() - started
         some = pa.table(columns[:KEPT], names=[f"inputs.{name}" for name in names[:KEPT]])
         kept = kept or pq.ParquetWriter(_FOLDER[0] / f"{hour:03}.parquet", some.schema)

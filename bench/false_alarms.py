@@ -115,8 +115,8 @@ class World:
         self._insert("reference_bins", pa.Table.from_pylist(bins, REFERENCE_BIN_ROWS))
         one = whose | {"role": "drift", "source": "drawn", "created_at": START}
         self._insert("reference_sets", pa.Table.from_pylist([one], REFERENCE_SET_ROWS))
-        counted = ProfileCounter(list(binnings.values())).count(weeks)
-        self._insert("profiles", owned(counted, "churn", "churn"))
+        for counted in ProfileCounter(list(binnings.values())).count(weeks):
+            self._insert("profiles", owned(counted, "churn", "churn"))
 
     def results(self, rule: Rule, arguments: str, weeks: int) -> Iterator[Any]:
         """What the rule's SQL gives of every week: the same call, for all windows at once."""

@@ -13,9 +13,9 @@ def main() -> None:
         print(f"lapwing {__version__}")  # noqa: T201  # what the command is for
         return
     command = " ".join(["lapwing", *arguments[:1]])
-    if find_spec("duckdb") is None:  # what a command needs it imports late, when others run already
-        sys.exit(_missing(command, "duckdb"))
     try:
+        if find_spec("duckdb") is None:  # what a command needs it imports late, when others run already
+            sys.exit(_missing(command, "duckdb"))
         from lapwing_collector.cli import main as run  # noqa: PLC0415  # may be missing
 
         run()
