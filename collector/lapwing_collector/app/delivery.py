@@ -194,8 +194,10 @@ def owned(project: Project) -> Iterator[Owned]:
                 raise refused
             wait_for_lake()  # what an earlier process left can be looked up then
             delivery = OwnDelivery(ingestion)
-            yield Owned(delivery, store)
-            delivery.close()
+            try:
+                yield Owned(delivery, store)
+            finally:
+                delivery.close()
             wait_for_lake()
         finally:
             whole = writer.close(_PATIENCE_S)
