@@ -157,6 +157,9 @@ def test_the_command_runs_the_collectors() -> None:
     """With the collector, the command is the collector's command line."""
     script = """
 import sys, types
+from importlib.machinery import ModuleSpec
+sys.modules["duckdb"] = types.ModuleType("duckdb")
+sys.modules["duckdb"].__spec__ = ModuleSpec("duckdb", None)
 cli = types.ModuleType("lapwing_collector.cli")
 cli.main = lambda: print("collector", sys.argv[1:])
 sys.modules["lapwing_collector"] = types.ModuleType("lapwing_collector")
