@@ -113,12 +113,7 @@ class Freezing:
 
     def categories(self, table: str) -> set[str]:
         """Fields of a table that are described as categories, even if their values are numbers."""
-        described = self._description(table)
-        declared = described.features.items()
-        return {
-            *described.segments,
-            *(name for name, feature in declared if feature.type is FeatureType.CATEGORY),
-        }
+        return _categories(self._description(table))
 
     def renew(self, model: str, table: str, field: str, at: datetime, pause: Pause = no_pause) -> None:
         """Make the bins of a field anew, whose values have another type now, and count all rows in them.
