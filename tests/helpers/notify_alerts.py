@@ -58,7 +58,7 @@ def message(key: str = "k1", target: str = "hook", **changes: Any) -> Message:
     """A message to `target` with idempotency key `key`, of an alert of its own unless said otherwise."""
     values: dict[str, Any] = {
         "status": Status.FIRING,
-        "fingerprint": f"alert-{key}",
+        "group": f"alert-{key}",
         "title": f"title {key}",
         "body": f"body {key}",
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class AlertState(StrEnum):
@@ -30,6 +31,17 @@ class Status(StrEnum):
 
     FIRING = "firing"
     RESOLVED = "resolved"
+
+
+class Reason(StrEnum):
+    """Why a notification is sent now."""
+
+    FIRST = "first"
+    CHANGED = "changed"
+    RESOLVED = "resolved"
+    REPEAT = "repeat"
+    ESCALATION = "escalation"
+    DIGEST = "digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +165,80 @@ class MetricRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Alert:
+    """An alert instance as a notification speaks of it: what it was when it fired or resolved.
+
+    Attributes:
+        rule: Whose instance.
+        fingerprint: Identity of rule and labels.
+        labels: With `alertname`.
+        annotations: Texts of the evaluation that decided.
+        status: Firing or resolved.
+        reason: Why it resolved, as in `Transition`; empty while it fires.
+        health: How much the evaluation could say.
+        value: At that evaluation.
+        peak: The value furthest into the condition.
+        sample_count: Rows behind the value, where known.
+        condition: What it is judged by, as the rule file has it; None where the rule has none.
+        active_at: Since when the condition held.
+        fired_at: Since when it fires.
+        resolved_at: When it resolved, None while it fires.
+        window_start: Start of the window that was judged, inclusive.
+        window_end: Its end, exclusive.
+        slot: The evaluation that decided.
+        sample: Rows behind it, redacted, as JSON values.
+    """
+
+    rule: RuleId
+    fingerprint: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    status: Status
+    reason: str
+    health: Health
+    value: float | None
+    peak: float | None
+    sample_count: int | None
+    condition: str | None
+    active_at: datetime | None
+    fired_at: datetime | None
+    resolved_at: datetime | None
+    window_start: datetime
+    window_end: datetime
+    slot: datetime
+    sample: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What one target is told at once: the alerts of one group, before anybody chose words for it.
+
+    Attributes:
+        group: Identity of the group, hexadecimal; the same for all its messages to all its targets.
+        receiver: Name of the receiver that the route leads to.
+        group_labels: The labels that all of its alerts share because the route groups by them.
+        status: Resolved where none fires any more.
+        firing: The alerts that fire, those that are news first.
+        resolved: Those that resolved since the target heard last.
+        changed: Fingerprints of what is news since then.
+        reason: Why it is sent now.
+        truncated: Further alerts of the group that are left out.
+        drill: Nothing happened; somebody tries whether messages arrive.
+    """
+
+    group: str
+    receiver: str
+    group_labels: Mapping[str, str]
+    status: Status
+    firing: tuple[Alert, ...]
+    resolved: tuple[Alert, ...]
+    changed: frozenset[str]
+    reason: Reason
+    truncated: int = 0
+    drill: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message for one target: a row of the outbox, rendered when it is put in.
 
@@ -160,14 +246,18 @@ class Message:
         key: Idempotency key: equal for every attempt and every duplicate of the same announcement.
         target: Name of the target in notify.yaml.
         status: Firing or resolved.
-        fingerprint: The alert instance it speaks of.
+        group: The group of alerts it speaks of; messages of one group reach a target in order.
         title: One line.
-        body: Plain text.
+        body: What people read, in `body_format`.
+        body_format: `text`, `markdown` or `html`.
+        payload: The notification as JSON, for services that want more than a text; empty for none.
     """
 
     key: str
     target: str
     status: Status
-    fingerprint: str
+    group: str
     title: str
     body: str
+    body_format: str = "text"
+    payload: str = ""

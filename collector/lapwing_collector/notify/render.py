@@ -1,12 +1,13 @@
 """What a message says: everything a person needs to decide what to do, as plain text."""
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from lapwing_collector.model.alerts import Health, Message, Status, Transition
+from pydantic import TypeAdapter
+
+from lapwing_collector.model.alerts import Alert, Health, Notification, Status
 
 _REASONS: Final = {
     "condition": "the condition no longer holds",
@@ -16,20 +17,15 @@ _REASONS: Final = {
     "rule_deleted": "the rule was deleted",
 }
 _LINKS: Final = {"runbook_url": "Runbook", "dashboard_url": "Dashboard"}
-_KEY_CHARS: Final = 32
+_DOCUMENT: Final = TypeAdapter(Notification)
 
 
 class Addressee(Protocol):
     """What rendering needs to know of a target."""
 
     @property
-    def name(self) -> str:
-        """Its name in the notify file."""
-        ...
-
-    @property
-    def send_resolved(self) -> bool:
-        """Whether it wants to hear that an alert is over."""
+    def kind(self) -> str:
+        """What service it is: the scheme of its Apprise address."""
         ...
 
     @property
@@ -42,88 +38,79 @@ class Addressee(Protocol):
         ...
 
 
-def messages_for(
-    transition: Transition, targets: Iterable[Addressee], condition: str | None
-) -> list[Message]:
-    """Render what `targets` are told about `transition`.
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A notification in words.
 
-    Args:
-        transition: What happened.
-        targets: Who is told; those that do not want resolves get none.
-        condition: The rule's condition as its file has it, shown beside the value; None where it has none.
+    Attributes:
+        title: One line.
+        body: What people read.
+        body_format: `text`, `markdown` or `html`: what the body is written in.
+        payload: The notification as JSON.
     """
-    resolved = transition.status is Status.RESOLVED
-    return [
-        _message(transition, target, condition) for target in targets if target.send_resolved or not resolved
-    ]
+
+    title: str
+    body: str
+    body_format: str
+    payload: str
 
 
-def _message(transition: Transition, target: Addressee, condition: str | None) -> Message:
-    title = _cut(_title(transition), target.title_max)
-    return Message(
-        key=_key(transition, target.name),
-        target=target.name,
-        status=transition.status,
-        fingerprint=transition.instance.fingerprint,
-        title=title,
-        body=_cut("\n".join(_body(transition, condition)), target.body_max(title)),
+def render(notification: Notification, addressee: Addressee) -> Rendered:
+    """Put a notification into words that fit who is told."""
+    alerts = notification.firing + notification.resolved
+    title = _cut(_title(notification, alerts), addressee.title_max)
+    body = "\n\n".join("\n".join(_body(alert)) for alert in alerts)
+    return Rendered(
+        title,
+        _cut(body, addressee.body_max(title)),
+        "text",
+        _DOCUMENT.dump_json(notification).decode(),
     )
 
 
-def _key(transition: Transition, target: str) -> str:
-    """The same for every attempt, and for the same announcement decided again after a crash."""
-    rule = transition.rule
-    identity = [
-        rule.group,
-        rule.name,
-        transition.instance.fingerprint,
-        transition.slot.isoformat(),
-        transition.status,
-        target,
-    ]
-    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:_KEY_CHARS]
-
-
-def _title(transition: Transition) -> str:
-    labels = dict(transition.instance.labels)
-    alert = labels.pop("alertname", transition.rule.name)
-    details = ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))
-    title = f"[{transition.status.upper()}] {alert}" + (f" ({details})" if details else "")
+def _title(notification: Notification, alerts: tuple[Alert, ...]) -> str:
+    """The labels of the alert, or those that all alerts share."""
+    shared = dict(alerts[0].labels)
+    for alert in alerts[1:]:
+        shared = {name: value for name, value in shared.items() if alert.labels.get(name) == value}
+    called = shared.pop("alertname", None) or ", ".join(sorted({alert.rule.name for alert in alerts}))
+    count = f":{len(alerts)}" if len(alerts) > 1 else ""
+    details = ", ".join(f"{name}={value}" for name, value in sorted(shared.items()))
+    title = f"[{notification.status.upper()}{count}] {called}" + (f" ({details})" if details else "")
     return " ".join(title.split())
 
 
-def _body(transition: Transition, condition: str | None) -> Iterator[str]:
-    """The lines of a body, the most needed first, since a service may cut the end off."""
-    instance = transition.instance
-    annotations = dict(instance.annotations)
+def _body(alert: Alert) -> Iterator[str]:
+    """The lines on an alert, the most needed first, since a service may cut the end off."""
+    annotations = dict(alert.annotations)
     for name in ("summary", "description"):
         if text := annotations.pop(name, ""):
             yield from (text, "")
-    yield f"Status:    {_status(transition)}"
-    yield f"Value:     {_number(instance.value)}" + (f"   (condition: {condition})" if condition else "")
-    if transition.status is Status.RESOLVED:
-        yield f"Peak:      {_number(instance.peak)}"
-    if instance.health is not Health.OK:
-        yield f"Health:    {instance.health}"
-    if instance.sample_count is not None:
-        yield f"Samples:   {instance.sample_count}"
-    yield f"Window:    {_span(transition.window_start, transition.window_end)}"
-    yield f"Rule:      {transition.rule}"
+    yield f"Status:    {_status(alert)}"
+    yield f"Value:     {_number(alert.value)}" + (
+        f"   (condition: {alert.condition})" if alert.condition else ""
+    )
+    if alert.status is Status.RESOLVED:
+        yield f"Peak:      {_number(alert.peak)}"
+    if alert.health is not Health.OK:
+        yield f"Health:    {alert.health}"
+    if alert.sample_count is not None:
+        yield f"Samples:   {alert.sample_count}"
+    yield f"Window:    {_span(alert.window_start, alert.window_end)}"
+    yield f"Rule:      {alert.rule}"
     for name, value in annotations.items():
         yield f"{_LINKS.get(name, name) + ':':<10} {value}"
     yield "Labels:"
-    yield from (f"  {name} = {value}" for name, value in sorted(instance.labels.items()))
+    yield from (f"  {name} = {value}" for name, value in sorted(alert.labels.items()))
 
 
-def _status(transition: Transition) -> str:
-    instance = transition.instance
-    if transition.status is Status.FIRING:
-        since = instance.active_at or transition.slot
-        return f"firing, active since {_moment(since)}"
-    text = f"resolved at {_moment(transition.slot)}"
-    if instance.fired_at is not None:
-        text += f" after {_duration(transition.slot - instance.fired_at)}"
-    return f"{text}: {_REASONS.get(transition.reason, transition.reason)}"
+def _status(alert: Alert) -> str:
+    if alert.status is Status.FIRING:
+        return f"firing, active since {_moment(alert.active_at or alert.slot)}"
+    text = f"resolved at {_moment(alert.slot)}"
+    if alert.fired_at is not None:
+        text += f" after {_duration(alert.slot - alert.fired_at)}"
+    return f"{text}: {_REASONS.get(alert.reason, alert.reason)}"
 
 
 def _number(value: float | None) -> str:

@@ -82,6 +82,7 @@ class Target:
 
     Attributes:
         name: What people call it; its address is a secret and is never shown.
+        kind: The scheme of its address, which says what service it is: `slack`, `mailtos`, `json`.
         send_resolved: Whether it wants to hear that an alert is over.
         title_max: Characters it takes as a title.
     """
@@ -97,6 +98,7 @@ class Target:
         self._service = _open(url)
         self._apprise = Apprise(asset=_ASSET)
         self._apprise.add(self._service)
+        self.kind = str(self._service.schema)
         self.title_max: int = self._service.title_maxlen or _TITLE_IN_BODY_MAX
 
     def __repr__(self) -> str:
@@ -179,9 +181,9 @@ def _stamp(service: Any, message: Message) -> None:
     if "headers" in service.template_kwargs:
         service.headers["Idempotency-Key"] = message.key
     if _is_mail(service):
-        service.headers["References"] = f"<{message.fingerprint}@lapwing>"
+        service.headers["References"] = f"<{message.group}@lapwing>"
     if _resolves_incidents(service):
-        service.dedup = message.fingerprint
+        service.dedup = message.group
 
 
 def _is_mail(service: Any) -> bool:

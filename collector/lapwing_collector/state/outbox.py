@@ -1,7 +1,7 @@
 """Messages on their way to their targets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from lapwing_collector.model.alerts import Message
 from lapwing_collector.state.database import Database
 from lapwing_collector.state.schema import Delivery, outbox
 
-_MESSAGE_FIELDS: Final = ("key", "target", "status", "fingerprint", "title", "body")
+_MESSAGE_FIELDS: Final = tuple(field.name for field in fields(Message))
 _UNSENT: Final = (Delivery.QUEUED, Delivery.SENDING)
 
 
@@ -52,8 +52,8 @@ def enqueue(connection: Connection, messages: Sequence[Message], now: datetime) 
 class Outbox:
     """The outbox of a state database.
 
-    Order: a message waits for the earlier ones of its alert and target, so a resolve never overtakes its
-    firing, while a message that fails holds up no other alert.
+    Order: a message waits for the earlier ones of its group and target, so a resolve never overtakes its
+    firing, while a message that fails holds up no other group.
     """
 
     def __init__(self, database: Database) -> None:
@@ -74,7 +74,7 @@ class Outbox:
             ).rowcount
 
     def due_messages(self, target: str, now: datetime, limit: int) -> list[OutboxRow]:
-        """Messages to send to `target` now, oldest first, at most one of each alert."""
+        """Messages to send to `target` now, oldest first, at most one of each group."""
         query = select(outbox).where(outbox.c.next_at <= now).order_by(outbox.c.id).limit(limit)
         with self._database.read() as connection:
             return [_row(row) for row in connection.execute(_sendable(query, target))]
@@ -131,13 +131,13 @@ class Outbox:
 
 
 def _sendable(query: Select[Any], target: str) -> Select[Any]:
-    """Narrow `query` to the queued messages of `target` that have no unsent earlier one of their alert."""
+    """Narrow `query` to the queued messages of `target` that have no unsent earlier one of their group."""
     earlier = outbox.alias("earlier")
     blocked = (
         select(earlier.c.id)
         .where(
             earlier.c.target == outbox.c.target,
-            earlier.c.fingerprint == outbox.c.fingerprint,
+            earlier.c.group == outbox.c.group,
             earlier.c.id < outbox.c.id,
             earlier.c.delivery.in_(_UNSENT),
         )

@@ -118,9 +118,11 @@ outbox = Table(
     Column("key", Text, nullable=False, unique=True),
     Column("target", Text, nullable=False),
     Column("status", _words(Status), nullable=False),
-    Column("fingerprint", Text, nullable=False),
+    Column("group", Text, nullable=False),
     Column("title", Text, nullable=False),
     Column("body", Text, nullable=False),
+    Column("body_format", Text, nullable=False),
+    Column("payload", Text, nullable=False),
     Column("delivery", _words(Delivery), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next_at", DateTime, nullable=False),
@@ -129,7 +131,7 @@ outbox = Table(
     Column("last_error", Text),
 )
 Index("outbox_by_delivery", outbox.c.target, outbox.c.delivery, outbox.c.next_at)
-Index("outbox_by_alert", outbox.c.target, outbox.c.fingerprint)
+Index("outbox_by_group", outbox.c.target, outbox.c.group)
 
 # AUTOINCREMENT: the lake remembers the highest id it has taken over, so an id must never be given twice.
 metric_queue = Table(
@@ -204,7 +206,16 @@ def _add_late_slots(connection: Connection) -> None:
         table.create(connection)
 
 
-STEPS: Final[tuple[Step, ...]] = (_add_late_slots,)
+def _speak_of_groups(connection: Connection) -> None:
+    """Messages that wait stay as they are: each is about a group of the one alert that it spoke of."""
+    connection.execute(text("DROP INDEX outbox_by_alert"))
+    connection.execute(text('ALTER TABLE outbox RENAME COLUMN fingerprint TO "group"'))
+    connection.execute(text("ALTER TABLE outbox ADD COLUMN body_format TEXT NOT NULL DEFAULT 'text'"))
+    connection.execute(text("ALTER TABLE outbox ADD COLUMN payload TEXT NOT NULL DEFAULT ''"))
+    connection.execute(text('CREATE INDEX outbox_by_group ON outbox (target, "group")'))
+
+
+STEPS: Final[tuple[Step, ...]] = (_add_late_slots, _speak_of_groups)
 """What lifts a database from schema 1 to 2, 2 to 3, and so on; a step that was released never changes."""
 
 

@@ -106,8 +106,8 @@ def test_a_resolve_waits_for_its_firing_and_holds_up_no_other_alert(store: Store
     outbox, wall = WatchedOutbox(store), Wall()
     put(
         store,
-        message("fire", fingerprint="f"),
-        message("resolve", fingerprint="f", status=Status.RESOLVED),
+        message("fire", group="f"),
+        message("resolve", group="f", status=Status.RESOLVED),
         message("other"),
     )
     with (

@@ -20,7 +20,7 @@ def test_a_firing_message_says_what_where_since_when_and_how_much() -> None:
     (message,) = messages_for(transition(), [HOOK], "value < 0.7")
     assert message.target == "hook"
     assert message.status is Status.FIRING
-    assert message.fingerprint == "f1"
+    assert message.group == "f1"
     assert message.title == "[FIRING] AccuracyLow (origin=JFK, severity=page)"
     assert message.body.splitlines() == [
         "Accuracy at JFK is 61%",

@@ -35,7 +35,7 @@ def test_a_mail_arrives_as_plain_text_with_its_key() -> None:
     """A mail is plain text, carries the key, and refers to its alert so that mail readers make a thread."""
     body = 'origin = <img src=x onerror="alert(1)">\nüber 5 %'
     with mail_server() as server:
-        outcome = Target("mail", server.url()).send(message("k1", fingerprint="f1", body=body))
+        outcome = Target("mail", server.url()).send(message("k1", group="f1", body=body))
     assert outcome == Outcome(Verdict.SENT)
     (mail,) = server.inbox.items
     assert mail.get_content_type() == "text/plain"
@@ -136,7 +136,7 @@ def test_pagerduty_closes_the_incident_it_opened(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setitem(PAGERDUTY_API_LOOKUP, "us", f"http://127.0.0.1:{hook.port}/")
         target = Target("pd", "pagerduty://key@integration")
         for status in Status:
-            assert target.send(message(title=status, status=status, fingerprint="f1")).verdict is Verdict.SENT
+            assert target.send(message(title=status, status=status, group="f1")).verdict is Verdict.SENT
     bodies = [request.body for request in hook.inbox.items]
     assert [(body["event_action"], body["dedup_key"]) for body in bodies] == [
         ("trigger", "f1"),

@@ -82,9 +82,9 @@ def test_a_message_is_begun_by_one(store: Store) -> None:
 @pytest.mark.parametrize("state", ["queued", "retried", "sending"])
 def test_a_resolve_waits_for_its_firing(store: Store, state: str) -> None:
     """While a firing is unsent its resolve is not due; other alerts and other targets are."""
-    fire = message("fire", fingerprint="f")
-    resolve = message("resolve", fingerprint="f", status=Status.RESOLVED)
-    put(store, fire, resolve, message("other"), message("mailed", "mail", fingerprint="f"))
+    fire = message("fire", group="f")
+    resolve = message("resolve", group="f", status=Status.RESOLVED)
+    put(store, fire, resolve, message("other"), message("mailed", "mail", group="f"))
     if state != "queued":
         store.mark_sending("fire")
     if state == "retried":
@@ -99,7 +99,7 @@ def test_a_resolve_waits_for_its_firing(store: Store, state: str) -> None:
 @pytest.mark.parametrize("end", ["sent", "dead"])
 def test_a_resolve_is_due_once_its_firing_is_over(store: Store, end: str) -> None:
     """A firing that was sent, or given up, holds its resolve no longer."""
-    put(store, message("fire", fingerprint="f"), message("resolve", fingerprint="f"))
+    put(store, message("fire", group="f"), message("resolve", group="f"))
     store.mark_sending("fire")
     if end == "sent":
         store.mark_sent("fire", NOON)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, create_engine, text
 
+from helpers.notify_alerts import NOON
 from lapwing_collector.errors import DataDirectoryError
+from lapwing_collector.model.alerts import Message, Status
 from lapwing_collector.state import Store
 from lapwing_collector.state.database import Database
 from lapwing_collector.state.schema import migrate
@@ -110,3 +112,34 @@ def test_every_connection_is_durable_and_checks_references(path: Path) -> None:
             ]
             assert settings == ["wal", 2, 1]
     database.close()
+
+
+def test_messages_of_an_older_version_keep_their_order(path: Path) -> None:
+    """What waited before messages were about groups is sent as it was, a resolve still after its firing."""
+    Store.open(path).close()
+    database = sqlite3.connect(path)
+    with database:
+        database.executescript(
+            """
+            DROP TABLE outbox;
+            CREATE TABLE outbox (
+                id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, target TEXT NOT NULL,
+                status VARCHAR(16) NOT NULL, fingerprint TEXT NOT NULL, title TEXT NOT NULL,
+                body TEXT NOT NULL, delivery VARCHAR(16) NOT NULL, attempts INTEGER NOT NULL,
+                next_at DATETIME NOT NULL, created_at DATETIME NOT NULL, sent_at DATETIME, last_error TEXT);
+            CREATE INDEX outbox_by_delivery ON outbox (target, delivery, next_at);
+            CREATE INDEX outbox_by_alert ON outbox (target, fingerprint);
+            UPDATE schema_version SET version = 2;
+            """
+        )
+        for number, status in enumerate(("firing", "resolved")):
+            database.execute(
+                "INSERT INTO outbox VALUES "
+                "(?, ?, 'hook', ?, 'f1', 'title', 'body', 'queued', 0, ?, ?, NULL, NULL)",
+                (number, status, status, "2013-03-05 12:00:00.000000", "2013-03-05 12:00:00.000000"),
+            )
+    database.close()
+    store = Store.open(path)
+    (due,) = store.due_messages("hook", NOON, 10)
+    assert due.message == Message("firing", "hook", Status.FIRING, "f1", "title", "body")
+    store.close()
