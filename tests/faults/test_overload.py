@@ -17,7 +17,7 @@ from helpers.faults_producer import HttpClient
 from helpers.faults_victim import Victim
 
 SENDERS = 200
-MOST_BYTES = 720_000_000
+MOST_BYTES = 600_000_000
 """145 MiB of it are libraries, mapped from their files."""
 SPREAD_BYTES = 150 << 20
 """Between the least and the most, once it is busy: a group of requests or two, as rows."""

@@ -32,7 +32,10 @@ logger = logging.getLogger(__name__)
 
 _GROUP_REQUESTS: Final = 64
 _GROUP_BYTES: Final = 8 << 20
+_GROUP_ROWS_BYTES: Final = 16 << 20
+"""As much as the rows of a group should take: narrow tables become ten times what they were on the way."""
 _GROUP_S: Final = 0.25
+"""As long as reading a group should take, out of a client's patience."""
 _QUEUE_S: Final = 1.2
 """How long a request waits for its turn before it is refused: later, reading it would often be in vain."""
 _PATIENCE_S: Final = 2.8
@@ -206,7 +209,7 @@ class Ingest:
                 if not group:
                     continue
                 parts = await self._read_group(group, received_at_ns)
-                self._adapt(sum(len(request.payload) for request in group), loop.time() - began_s)
+                self._adapt(sum(len(request.payload) for request in group), parts, loop.time() - began_s)
                 # Between admitting and appending nothing else may run, so that ledger and log agree on the
                 # order.
                 self._begin(parts, received_at_ns)
@@ -265,12 +268,15 @@ class Ingest:
             group.append(self._waiting.popleft())
         return group
 
-    def _adapt(self, size: int, took_s: float) -> None:
-        """Let the next groups be such that reading one of them takes no long part of a client's patience."""
-        if took_s > _GROUP_S:
-            self._group_bytes = int(size * _GROUP_S / took_s)
+    def _adapt(self, size: int, parts: list[_Part], took_s: float) -> None:
+        """Let the next groups be as large as one that takes no more time and memory to read than it may."""
+        rows_bytes = sum(batch.size_bytes for part in parts for batch in part.batches)
+        used = max(took_s / _GROUP_S, rows_bytes / _GROUP_ROWS_BYTES)
+        if used > 1:
+            self._group_bytes = int(size / used)
         else:
-            self._group_bytes = min(2 * self._group_bytes + 1, _GROUP_BYTES)
+            more = 2 if used < 0.5 else 1 / used
+            self._group_bytes = min(int(self._group_bytes * more) + 1, _GROUP_BYTES)
 
     def _read(self, group: list[_Request], received_at_ns: int) -> list[_Part]:
         """Decode the requests of a group; those that were sent before are parts of their own."""

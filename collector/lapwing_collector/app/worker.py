@@ -41,7 +41,6 @@ def main(descriptor: int) -> int:
     faulthandler.enable()
     allow_open_files()
     leave_out_pandas()
-    share_memory()
     return uvloop.run(_Worker(Connection(descriptor)).run())
 
 
@@ -50,14 +49,6 @@ def allow_open_files() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # what is allowed now must do
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def share_memory() -> None:
-    """Let Arrow take its memory where all others do, unless told otherwise.
-
-    A pool of its own keeps what rows needed once, some 50 MB under load, while bodies need it.
-    """
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 class _Worker:

@@ -62,9 +62,10 @@ class HttpSettings(_Section):
         64 << 20, gt=0, description="largest request, before and after decompression; holds for gRPC, too"
     )
     max_in_flight_bytes: int = Field(
-        72 << 20,
+        48 << 20,
         gt=0,
-        description="bodies of all requests in hand, of gRPC once read; beyond, clients wait a little",
+        description="bodies of all requests in hand, of gRPC once read; beyond, clients wait a little, "
+        "and a larger one takes it all",
     )
     max_connections: int = Field(
         4096,

@@ -202,6 +202,8 @@ class Rewriter:
     def _connection(self) -> duckdb.DuckDBPyConnection:
         if self._reader is None:
             reader = engine.connect(threads=1, memory_limit=_MEMORY_LIMIT)
+            # Each file is read once: what is kept of it would take up the whole limit by and by.
+            reader.execute("SET enable_external_file_cache = false")
             engine.attach(reader, self._catalog.folder, read_only=True)
             self._reader = reader
         return self._reader

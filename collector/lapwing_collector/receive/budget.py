@@ -7,10 +7,15 @@ from lapwing_collector.errors import UnavailableError
 
 
 class Budget:
-    """A number of bytes shared by all requests of one event loop, given out in the order of asking."""
+    """A number of bytes shared by all requests of one event loop, given out in the order of asking.
+
+    Attributes:
+        total_bytes: Those there are.
+    """
 
     def __init__(self, total_bytes: int) -> None:
         """Start with all of `total_bytes` free."""
+        self.total_bytes = total_bytes
         self._free = total_bytes
         self._line: deque[tuple[int, asyncio.Future[None], float]] = deque()
 
@@ -67,11 +72,12 @@ class Claim:
         self._is_waiting = False
 
     async def cover(self, size: int) -> None:
-        """Hold at least `size` bytes.
+        """Hold at least `size` bytes, or all that there are.
 
         Raises:
             UnavailableError: They did not become free in time.
         """
+        size = min(size, self._budget.total_bytes)
         if size <= self._held:
             return
         loop = asyncio.get_running_loop()

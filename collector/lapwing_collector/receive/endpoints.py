@@ -121,7 +121,7 @@ class _LogsEndpoint:
         return Accepted(converted.rejected + accepted.rejected, said)
 
     async def _convert(self, data: bytes, claim: Claim) -> Converted:
-        await claim.cover(min(_JSON_FACTOR * len(data), self._intake.limits.in_flight_bytes))
+        await claim.cover(_JSON_FACTOR * len(data))
         return await asyncio.to_thread(self._from_json, data)
 
 

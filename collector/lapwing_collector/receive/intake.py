@@ -49,7 +49,7 @@ class Intake:
         limits: What requests may use.
         tally: What requests were answered.
         turns: For messages of which nobody knows how long they are before they are read whole: as many at
-            once as could all be of full size.
+            once as could all be of full size, and one in any case.
     """
 
     def __init__(self, ingest: Ingest, limits: Limits, starting: Callable[[], bool] = lambda: False) -> None:
@@ -65,7 +65,7 @@ class Intake:
         self.limits = limits
         self.tally = Tally()
         self._ingest = ingest
-        self.turns = Budget(limits.in_flight_bytes // limits.body_bytes)
+        self.turns = Budget(max(limits.in_flight_bytes // limits.body_bytes, 1))
         self._budget = Budget(limits.in_flight_bytes)
         self._running: set[asyncio.Task[Accepted]] = set()
 

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from lapwing_collector.errors import ConfigError
-
 _MIB = 1024 * 1024
 
 
@@ -15,7 +13,7 @@ class Limits:
         body_bytes: The size of a request's body, as sent and also after decompression; beyond it is 413.
             OTLP asks for 64 MiB.
         in_flight_bytes: What the bodies of all requests in hand may hold, as far as they have arrived;
-            a request that finds no room waits, and its client with it.
+            a request that finds no room waits, and its client with it. One that is larger takes it all.
         room_wait_s: How long a request waits for room among those before it is answered 503.
         answer_s: How long the collector's own work on a request, waiting for room included, may take before
             it is answered 503; stock clients give up after 10 seconds, and try again until then.
@@ -27,13 +25,10 @@ class Limits:
         connections: How many may be open, over HTTP and over gRPC each.
         drain_bytes: How much of a refused body is read, so that a client that is still sending gets to read
             the answer instead of seeing its connection reset.
-
-    Raises:
-        ConfigError: One request may be larger than all together.
     """
 
     body_bytes: int = 64 * _MIB
-    in_flight_bytes: int = 72 * _MIB
+    in_flight_bytes: int = 48 * _MIB
     room_wait_s: float = 1.0
     turn_wait_s: float = 2.0
     answer_s: float = 3.0
@@ -42,11 +37,3 @@ class Limits:
     message_s: float = 60.0
     connections: int = 4096
     drain_bytes: int = 256 * _MIB
-
-    def __post_init__(self) -> None:
-        """Check that a request of full size can be taken at all."""
-        if self.in_flight_bytes < self.body_bytes:
-            raise ConfigError(
-                f"in_flight_bytes ({self.in_flight_bytes}) must be at least body_bytes ({self.body_bytes}), "
-                "or the largest requests would always be refused"
-            )

@@ -195,9 +195,12 @@ def test_requests_that_wait_are_taken_together() -> None:
     run(scenario)
 
 
-def test_groups_shrink_where_reading_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine fewer requests are taken together, so that none waits long for the others."""
-    monkeypatch.setattr("lapwing_collector.app.ingest._GROUP_S", 0.0)
+@pytest.mark.parametrize(("limit", "ample"), [("_GROUP_S", 60), ("_GROUP_ROWS_BYTES", 1 << 30)])
+def test_groups_shrink_where_reading_takes_much(
+    monkeypatch: pytest.MonkeyPatch, limit: str, ample: float
+) -> None:
+    """Fewer requests are taken together where that would take long, or rows of theirs much memory."""
+    monkeypatch.setattr(f"lapwing_collector.app.ingest.{limit}", 1e-9)
 
     async def scenario() -> None:
         harness = Harness()
@@ -207,7 +210,7 @@ def test_groups_shrink_where_reading_takes_long(monkeypatch: pytest.MonkeyPatch)
         tasks = [harness.post(b"%d" % number) for number in range(51, 91, 5)]
         await harness.settle_all(*tasks)
         assert [len(group) for group in harness.groups] == [8, *[1] * 8]
-        monkeypatch.setattr("lapwing_collector.app.ingest._GROUP_S", 60)
+        monkeypatch.setattr(f"lapwing_collector.app.ingest.{limit}", ample)
         tasks = [harness.post(b"%d" % number) for number in range(101, 201, 5)]
         await harness.settle_all(*tasks)
         sizes = [len(group) for group in harness.groups][9:]

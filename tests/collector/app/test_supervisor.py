@@ -21,6 +21,7 @@ from helpers.ports import free_port
 from helpers.receive_server import PROTOBUF, Answer
 from helpers.supervisor_clients import Clients, Exporter, complaints, sending
 from helpers.waiting import wait_until
+from lapwing_collector.app.supervisor import FRUGAL
 from lapwing_collector.demo.process import COMMAND, CollectorProcess
 from lapwing_collector.errors import NotSeenYetError
 from lapwing_collector.listening import listen
@@ -436,11 +437,16 @@ def test_nothing_outlives_the_supervisor(own_service: Service, tmp_path: Path) -
     assert again.process.stop() == 0
 
 
-def test_arrow_takes_memory_where_all_others_do() -> None:
-    """What a worker does before it starts work makes Arrow use the system's memory, not a pool of its own."""
-    said = (
-        "from lapwing_collector.app.worker import share_memory; share_memory(); "
-        "import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+def test_a_worker_gives_memory_back(own_service: Service) -> None:
+    """Whoever starts a worker tells its allocators to keep little, unless the environment says otherwise."""
+    (environment,) = [
+        (each / "environ").read_bytes().split(b"\0")
+        for each in (Path(f"/proc/{pid}") for pid in descendants(own_service.process.pid))
+        if b"lapwing_collector.app.worker" in (each / "cmdline").read_bytes()
+    ]
+    assert {f"{name}={value}".encode() for name, value in FRUGAL.items()} <= set(environment)
+    said = "import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    done = subprocess.run(
+        [sys.executable, "-c", said], check=True, capture_output=True, text=True, env=os.environ | FRUGAL
     )
-    done = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True)
     assert done.stdout == "system\n"
