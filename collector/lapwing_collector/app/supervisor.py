@@ -44,7 +44,7 @@ FRUGAL: Final = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
 }
 """What lets a worker give memory back: bodies and rows of every size come and go, and left to itself the
 system's allocator keeps some 100 MB of holes between them, in a heap a thread, and Arrow's another 50 MB.
