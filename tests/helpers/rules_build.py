@@ -92,6 +92,11 @@ def outcome_of(sign: str) -> Outcome:
             return rows_of(CELLS[sign], OTHER)
 
 
+def is_watched(instance: Instance, rule: Rule) -> bool:
+    """Whether it is the alert that a timeline is about, not `OTHER`, nor one about the rule itself."""
+    return instance.labels["alertname"] == rule.id.name and instance.labels.get("name") != OTHER["name"]
+
+
 _EVENTS = {Status.FIRING: "^", Status.RESOLVED: "v"}
 
 
@@ -118,8 +123,8 @@ class Timeline:
         self.slot += self.rule.interval
 
     def watched(self) -> Instance | None:
-        """The instance that is not `OTHER`."""
-        found = [i for i in self.state.instances.values() if i.labels.get("name") != OTHER["name"]]
+        """The instance that is neither `OTHER` nor about the rule itself."""
+        found = [i for i in self.state.instances.values() if is_watched(i, self.rule)]
         return found[0] if found else None
 
 
@@ -134,7 +139,7 @@ def play(rule: Rule, signs: str) -> tuple[str, str, Timeline]:
             events += " "
             continue
         transitions = timeline.evaluate(outcome_of(sign))
-        told = [t for t in transitions if t.instance.labels.get("name") != OTHER["name"]]
+        told = [t for t in transitions if is_watched(t.instance, rule)]
         watched = timeline.watched()
         states += watched.state[0].upper() if watched else "."
         events += "".join(_EVENTS[t.status] for t in told) or " "

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from lapwing_collector.app.completeness import Completeness
-from lapwing_collector.app.evaluating import RunQuery, is_complete, outcome_of
+from lapwing_collector.app.evaluating import RunQuery, is_complete, outcome_of, sampled
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.engine import identifier
 from lapwing_collector.errors import NotSeenYetError, QueryError
@@ -233,6 +233,7 @@ class Alerting:
         before = self._states.get(rule.id, RuleState(rule.definition))
         incomplete = rule.wait_for is not None and not complete
         evaluation = evaluate(rule, outcome, before, slot, incomplete=incomplete)
+        evaluation = sampled(self._run_query, rule, outcome, evaluation, slot, as_of)
         messages = [
             message
             for transition in evaluation.transitions

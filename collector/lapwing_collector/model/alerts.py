@@ -76,6 +76,7 @@ class Instance:
         resolved_at: Slot at which it resolved, until it becomes active again.
         last_seen_at: Slot of the newest evaluation that had a row for it.
         missing_slots: Evaluations in a row without a row for it.
+        first_seen_at: Slot of the first evaluation that had a row for it; None where that is not known.
     """
 
     fingerprint: str
@@ -92,6 +93,7 @@ class Instance:
     resolved_at: datetime | None = None
     last_seen_at: datetime | None = None
     missing_slots: int = 0
+    first_seen_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ class Transition:
         slot: The evaluation that decided.
         window_start: Start of the window that was judged, inclusive.
         window_end: Its end, exclusive.
+        sample: Rows behind an instance that began firing, as JSON values without what is to stay secret.
     """
 
     rule: RuleId
@@ -141,6 +144,7 @@ class Transition:
     slot: datetime
     window_start: datetime
     window_end: datetime
+    sample: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from lapwing_collector.rules.query import (
     wait_query,
 )
 from lapwing_collector.rules.rows import Rows, rows_from
-from lapwing_collector.rules.rule import Rule, WaitFor
+from lapwing_collector.rules.rule import Rule, Sample, WaitFor
+from lapwing_collector.rules.sample import sample_rows, wanted_samples, with_samples
 from lapwing_collector.rules.slots import Readiness, Window, due_slots, next_slot, readiness, window_of
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ReferenceField",
     "Rows",
     "Rule",
+    "Sample",
     "Skipped",
     "WaitFor",
     "Window",
@@ -52,6 +54,9 @@ __all__ = [
     "rows_from",
     "rule_deleted",
     "rules_from",
+    "sample_rows",
     "wait_query",
+    "wanted_samples",
     "window_of",
+    "with_samples",
 ]

@@ -7,7 +7,7 @@ difference between an instance before and after, hence firing and resolved alway
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -26,7 +26,8 @@ from lapwing_collector.rules.rows import LABEL_COVERAGE, ResultError, Row, Rows,
 from lapwing_collector.rules.rule import Rule
 from lapwing_collector.rules.slots import Window, window_of
 from lapwing_collector.rules.states import Evidence, Moment, announced, resolve, step
-from lapwing_collector.rules.template import Template, humanize_duration
+from lapwing_collector.rules.template import humanize_duration
+from lapwing_collector.rules.trouble import Said, Trouble, constant, trouble_fingerprint, troubled, waits_for
 
 CONDITION: Final = "condition"
 MISSING: Final = "missing"
@@ -70,23 +71,35 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """One evaluation's givens."""
+    """One evaluation's givens.
+
+    Attributes:
+        first_seen: Of alerts that a former definition of the rule knew, since when, by fingerprint.
+        own: The alerts about the rule itself.
+    """
 
     rule: Rule
     slot: datetime
     window: Window
     moment: Moment
     incomplete: bool
+    first_seen: Mapping[str, datetime | None]
+    own: Mapping[str, Instance]
 
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """What an evaluation says of one instance, its texts and values already brought up to date."""
+    """What an evaluation says of one instance, its texts and values already brought up to date.
+
+    Attributes:
+        moment: Where the instance waits for as long as itself says; None where as the rule says.
+    """
 
     instance: Instance
     evidence: Evidence
     reason: str = CONDITION
     row: Row | None = None
+    moment: Moment | None = None
 
 
 def evaluate(
@@ -109,12 +122,15 @@ def evaluate(
     elapsed = slot - state.slot if state.slot else timedelta(0)
     since = state.since or slot - rule.interval
     moment = Moment(slot, elapsed, rule.interval, rule.for_, rule.keep_firing_for)
-    check = _Check(rule, slot, window_of(rule, slot), moment, incomplete)
+    window = window_of(rule, slot)
     resolved: tuple[Transition, ...] = ()
+    first_seen = {key: instance.first_seen_at for key, instance in state.instances.items()}
     if state.definition != rule.definition:
-        resolved = _resolve_all(rule.id, state, slot, check.window, RULE_CHANGED)
+        resolved = _resolve_all(rule.id, state, slot, window, RULE_CHANGED)
         state = RuleState(rule.definition)
-    evaluation = _judge(check, outcome, replace(state, since=since))
+    rows, own = _apart(rule.id, state)
+    check = _Check(rule, slot, window, moment, incomplete, first_seen, own)
+    evaluation = _judge(check, outcome, replace(state, since=since, instances=rows))
     return replace(evaluation, transitions=resolved + evaluation.transitions)
 
 
@@ -129,6 +145,15 @@ def fingerprint(rule: RuleId, identity: Mapping[str, str | None]) -> str:
     """Give the identity of an alert instance: the same for the same rule and labels, whatever the value."""
     text = json.dumps([rule.group, rule.name, sorted(identity.items())])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _apart(rule: RuleId, state: RuleState) -> tuple[dict[str, Instance], dict[str, Instance]]:
+    """Tell the alerts of rows from those about the rule itself."""
+    own = {trouble_fingerprint(rule, trouble) for trouble in Trouble}
+    return (
+        {key: instance for key, instance in state.instances.items() if key not in own},
+        {key: instance for key, instance in state.instances.items() if key in own},
+    )
 
 
 def _judge(check: _Check, outcome: Outcome, state: RuleState) -> Evaluation:
@@ -155,7 +180,8 @@ def _skip(check: _Check, state: RuleState) -> Evaluation:
     findings = [_Finding(instance, Evidence.HOLD) for instance in state.instances.values()]
     no_data_since = _held(check, state.no_data_since, evidence=False)
     error_since = _held(check, state.error_since, evidence=False)
-    return _concluded(check, replace(state, no_data_since=no_data_since, error_since=error_since), findings)
+    after = replace(state, no_data_since=no_data_since, error_since=error_since)
+    return _concluded(check, after, findings, _SILENT)
 
 
 def _fail(check: _Check, state: RuleState, message: str) -> Evaluation:
@@ -168,7 +194,8 @@ def _fail(check: _Check, state: RuleState, message: str) -> Evaluation:
     ]
     no_data_since = _held(check, state.no_data_since, evidence=False)
     after = replace(state, health=Health.ERROR, error=message, error_since=since, no_data_since=no_data_since)
-    return _concluded(check, after, findings)
+    text = f"{check.rule.id} fails since {since:%Y-%m-%d %H:%M:%S} UTC: {message}"
+    return _concluded(check, after, findings, {**_SILENT, Trouble.ERROR: Said(Evidence.ACTIVE, text)})
 
 
 def _without_rows(check: _Check, state: RuleState) -> Evaluation:
@@ -180,13 +207,18 @@ def _without_rows(check: _Check, state: RuleState) -> Evaluation:
         known = [_rule_instance(check.rule)]
     known = [replace(instance, health=Health.NO_DATA) for instance in known]
     if alarming:
-        findings = [_Finding(_without_data(check, i, since), Evidence.ALARM) for i in known]
+        findings = [
+            _Finding(i, Evidence.HOLD)
+            if _is_new(check, i)
+            else _Finding(_without_data(check, i, since), Evidence.ALARM)
+            for i in known
+        ]
     elif lasting and check.rule.on_no_data == "ok":
         findings = [_Finding(instance, Evidence.GONE, NO_DATA) for instance in known]
     else:
         findings = [_Finding(instance, Evidence.HOLD) for instance in known]
     after = replace(state, health=Health.NO_DATA, no_data_since=since, error=None, error_since=None)
-    return _concluded(check, after, findings)
+    return _concluded(check, after, findings, _answered(check, 0))
 
 
 def _with_rows(check: _Check, state: RuleState, rows: Sequence[Row], *, truncated: bool) -> Evaluation:
@@ -204,7 +236,8 @@ def _with_rows(check: _Check, state: RuleState, rows: Sequence[Row], *, truncate
     inconclusive = bool(rows) and not any(row.conclusive for row in rows)
     health = Health.INSUFFICIENT if inconclusive else Health.OK
     after = replace(state, health=health, no_data_since=None, error=None, error_since=None)
-    return _concluded(check, _over_limit(check, state, after, len(refused)), findings)
+    after = _over_limit(check, state, after, len(refused))
+    return _concluded(check, after, findings, _answered(check, len(refused)))
 
 
 def _record(check: _Check, state: RuleState, rows: Sequence[Row]) -> Evaluation:
@@ -212,14 +245,14 @@ def _record(check: _Check, state: RuleState, rows: Sequence[Row]) -> Evaluation:
     since = None if rows else _held(check, state.no_data_since, evidence=True) or check.slot
     after = replace(
         state,
-        slot=check.slot,
         health=Health.OK if rows else Health.NO_DATA,
         no_data_since=since,
         error=None,
         error_since=None,
     )
-    after = _over_limit(check, state, after, len(rows) - len(kept))
-    return Evaluation(after, metrics=tuple(_metric(check, row) for row in kept))
+    refused = len(rows) - len(kept)
+    evaluation = _concluded(check, _over_limit(check, state, after, refused), (), _answered(check, refused))
+    return replace(evaluation, metrics=tuple(_metric(check, row) for row in kept))
 
 
 def _over_limit(check: _Check, before: RuleState, after: RuleState, refused: int) -> RuleState:
@@ -228,10 +261,41 @@ def _over_limit(check: _Check, before: RuleState, after: RuleState, refused: int
     return replace(
         after,
         health=Health.ERROR,
-        error=f"the limit of {check.rule.limit} is reached: {refused} new label sets were not taken in; "
-        "raise `limit` or return fewer rows",
+        error=_limit_text(check, refused),
         error_since=_held(check, before.error_since, evidence=True) or check.slot,
     )
+
+
+def _limit_text(check: _Check, refused: int) -> str:
+    return (
+        f"the limit of {check.rule.limit} is reached: {refused} new label sets were not taken in; "
+        "raise `limit` or return fewer rows"
+    )
+
+
+# What an evaluation says of the rule itself
+
+_SILENT: Final[Mapping[Trouble, Said]] = dict.fromkeys(Trouble, Said(Evidence.HOLD))
+
+
+def _answered(check: _Check, refused: int) -> dict[Trouble, Said]:
+    """The query has an answer, which may have had to be cut."""
+    rule = check.rule
+    limit = (
+        Said(Evidence.ACTIVE, f"{rule.id}: {_limit_text(check, refused)}")
+        if refused
+        else Said(Evidence.CLEAR, f"{rule.id} is within its limit of {rule.limit}")
+    )
+    return {Trouble.ERROR: Said(Evidence.CLEAR, f"{rule.id} is evaluated again"), Trouble.LIMIT: limit}
+
+
+def _own_findings(check: _Check, said: Mapping[Trouble, Said]) -> Iterator[_Finding]:
+    for trouble, what in said.items():
+        known = check.own.get(trouble_fingerprint(check.rule.id, trouble))
+        instance = troubled(check.rule, trouble, known, what, check.slot)
+        if instance is not None:
+            moment = replace(check.moment, for_=waits_for(check.rule, trouble), keep_firing_for=timedelta(0))
+            yield _Finding(instance, what.evidence, moment=moment)
 
 
 # What an evaluation says of one instance
@@ -251,8 +315,18 @@ def _seen(check: _Check, known: Instance | None, key: str, row: Row) -> _Finding
         sample_count=row.sample_count,
         last_seen_at=check.slot,
         missing_slots=0,
+        first_seen_at=instance.first_seen_at if known else check.first_seen.get(key, check.slot),
     )
+    if _is_new(check, updated):
+        return _Finding(replace(updated, health=Health.INSUFFICIENT), Evidence.HOLD, row=row)
     return _Finding(updated, _evidence(rule, row), row=row)
+
+
+def _is_new(check: _Check, instance: Instance) -> bool:
+    """Tell whether an alert says nothing yet because its label set is young."""
+    seen = instance.first_seen_at
+    young = seen is not None and check.slot - seen < check.rule.new_group_delay
+    return young and not announced(instance)
 
 
 def _evidence(rule: Rule, row: Row) -> Evidence:
@@ -282,20 +356,20 @@ def _without_data(check: _Check, instance: Instance, since: datetime) -> Instanc
     """Word an instance that fires because rows stayed away; one that fires already keeps its labels."""
     marked = check.rule.on_no_data == "no_data" and not announced(instance)
     labels = {**instance.labels, "health": Health.NO_DATA.value} if marked else instance.labels
-    constant = _constant(check.rule.annotations)
+    texts = constant(check.rule.annotations)
     summary = f"no data: the query has returned no rows since {since:%Y-%m-%d %H:%M:%S} UTC"
-    return replace(
-        instance, labels=labels, annotations={**instance.annotations, **constant, "summary": summary}
-    )
+    return replace(instance, labels=labels, annotations={**instance.annotations, **texts, "summary": summary})
 
 
 # From findings to state and announcements
 
 
-def _concluded(check: _Check, state: RuleState, findings: Iterable[_Finding]) -> Evaluation:
+def _concluded(
+    check: _Check, state: RuleState, findings: Iterable[_Finding], said: Mapping[Trouble, Said]
+) -> Evaluation:
     instances: dict[str, Instance] = {}
     transitions: list[Transition] = []
-    for finding in findings:
+    for finding in [*findings, *_own_findings(check, said)]:
         before = finding.instance
         after = _after(check, finding)
         if announced(before) != announced(after):
@@ -307,7 +381,7 @@ def _concluded(check: _Check, state: RuleState, findings: Iterable[_Finding]) ->
 
 def _after(check: _Check, finding: _Finding) -> Instance:
     before, row = finding.instance, finding.row
-    after = step(before, finding.evidence, check.moment)
+    after = step(before, finding.evidence, finding.moment or check.moment)
     if row is None:
         return after
     if finding.evidence is Evidence.ACTIVE and row.value is not None:
@@ -351,12 +425,7 @@ def _labels(rule: Rule, row_labels: Mapping[str, str]) -> dict[str, str]:
 
 def _rule_instance(rule: Rule) -> Instance:
     """Stand in for the instances of a rule that never saw a row."""
-    return Instance(fingerprint(rule.id, {}), {**_constant(rule.labels), "alertname": rule.id.name})
-
-
-def _constant(templates: Mapping[str, Template]) -> dict[str, str]:
-    """Render what needs no row."""
-    return {name: text.render({}) for name, text in templates.items() if not text.variables}
+    return Instance(fingerprint(rule.id, {}), {**constant(rule.labels), "alertname": rule.id.name})
 
 
 def _annotations(check: _Check, instance: Instance, row: Row) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The rules file: its schema, and what reads it into rules."""
 
+import difflib
 import hashlib
 import json
 import re
@@ -13,8 +14,17 @@ from lapwing_collector.config.documents import Document, Mistake, parse_document
 from lapwing_collector.errors import ConfigError, LapwingError
 from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.rules.query import condition_sql, nested_sql
-from lapwing_collector.rules.rule import OnError, OnMissing, OnNoData, OnTimeout, Rule, WaitFor
-from lapwing_collector.rules.sql import PARAMETERS, parameters_in, unrepeatable_in
+from lapwing_collector.rules.rule import (
+    Criticality,
+    OnError,
+    OnMissing,
+    OnNoData,
+    OnTimeout,
+    Rule,
+    Sample,
+    WaitFor,
+)
+from lapwing_collector.rules.sql import PARAMETERS, columns_of, parameters_in, unrepeatable_in
 from lapwing_collector.rules.template import LABEL_VARIABLES, Template, compile_template
 
 CheckSql = Callable[[str], None]
@@ -44,11 +54,7 @@ def _positive(value: timedelta) -> timedelta:
 
 
 def _repeatable(sql: str) -> str:
-    found = unrepeatable_in(sql)
-    if found:
-        raise ValueError(
-            f"reads {', '.join(found)}, which differs in each run; use $window_start, $window_end or $slot"
-        )
+    _without_clock(sql)
     unknown = sorted(parameters_in(sql).difference(PARAMETERS))
     if unknown:
         known = ", ".join(f"${name}" for name in PARAMETERS)
@@ -56,8 +62,24 @@ def _repeatable(sql: str) -> str:
     return sql
 
 
+def _without_clock(sql: str) -> None:
+    found = unrepeatable_in(sql)
+    if found:
+        raise ValueError(
+            f"reads {', '.join(found)}, which differs in each run; use $window_start, $window_end or $slot"
+        )
+
+
 def _select(sql: str, info: ValidationInfo) -> str:
-    _repeatable(sql)
+    return _rows(_repeatable(sql), info)
+
+
+def _sample_select(sql: str, info: ValidationInfo) -> str:
+    _without_clock(sql)  # its other parameters are label columns, which the rule's own SQL gives
+    return _rows(sql, info)
+
+
+def _rows(sql: str, info: ValidationInfo) -> str:
     _check(sql, info)
     _check(nested_sql(sql), info)
     return sql.strip()
@@ -111,6 +133,7 @@ Name = Annotated[str, AfterValidator(_text)]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 PositiveDuration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
 Select = Annotated[str, AfterValidator(_select)]
+SampleSelect = Annotated[str, AfterValidator(_sample_select)]
 Condition = Annotated[str, AfterValidator(_condition)]
 Labels = dict[Annotated[str, AfterValidator(_own_label)], Annotated[Template, PlainValidator(_label)]]
 Annotations = dict[
@@ -127,12 +150,20 @@ class WaitForEntry(Document):
     on_timeout: OnTimeout = "evaluate"
 
 
+class SampleEntry(Document):
+    """Key `sample` of a rule."""
+
+    planned_keys: ClassVar = frozenset({"attach"})
+
+    expr: SampleSelect
+    limit: Annotated[int, Field(ge=1, le=100)] = 5
+    redact: list[Name] = Field(default_factory=list)
+
+
 class RuleEntry(Document):
     """One item of `rules`."""
 
-    planned_keys: ClassVar = frozenset(
-        {"sample", "check_late", "catch_up", "max_catch_up", "new_group_delay", "criticality"}
-    )
+    planned_keys: ClassVar = frozenset({"check_late", "catch_up", "max_catch_up"})
 
     alert: Name | None = None
     record: Name | None = None
@@ -157,6 +188,9 @@ class RuleEntry(Document):
     error_for: Duration = timedelta(minutes=5)
     limit: Count | None = None
     timeout: PositiveDuration | None = None
+    new_group_delay: Duration = timedelta(0)
+    criticality: Criticality = "fail"
+    sample: SampleEntry | None = None
     enabled: bool = True
     owner: Annotated[Template | None, PlainValidator(_label)] = None
     model: Name | None = None
@@ -178,10 +212,26 @@ class RuleEntry(Document):
             wait_for = raw.get("wait_for")
             if isinstance(wait_for, dict) and wait_for.get("on_timeout") == "no_data":
                 yield ("wait_for", "on_timeout"), "no_data needs the key condition"
+        yield from _unknown_labels(raw.get("expr"), raw.get("sample"))
+
+
+def _unknown_labels(expr: Any, sample: Any) -> Iterator[Mistake]:
+    """Find parameters of a sample that no column of the rule's SQL can give, as far as its text tells."""
+    if not isinstance(sample, dict) or not isinstance(sample.get("expr"), str) or not isinstance(expr, str):
+        return
+    columns = columns_of(expr)
+    if columns is None:
+        return
+    for name in sorted(parameters_in(sample["expr"]).difference(PARAMETERS)):
+        if name.lower() in columns:
+            continue
+        near = difflib.get_close_matches(name, {*PARAMETERS, *columns}, n=1)
+        hint = f"did you mean ${near[0]}?" if near else "label columns of the rule's SQL can be named"
+        yield ("sample", "expr"), f"there is no parameter ${name}; {hint}"
 
 
 _CONDITION_KEYS: Final = frozenset(
-    {"resolve_condition", "on_no_data", "no_data_for", "on_missing", "missing_evals"}
+    {"resolve_condition", "on_no_data", "no_data_for", "on_missing", "missing_evals", "new_group_delay"}
 )
 _ALERT_KEYS: Final = _CONDITION_KEYS | {
     "condition",
@@ -191,6 +241,8 @@ _ALERT_KEYS: Final = _CONDITION_KEYS | {
     "annotations",
     "min_samples",
     "min_label_coverage",
+    "criticality",
+    "sample",
 }
 
 
@@ -274,7 +326,7 @@ def _rule(group: GroupEntry, entry: RuleEntry) -> Rule:
     kind: Literal["alert", "record"] = "record" if entry.record is not None else "alert"
     owner = {} if entry.owner is None else {"owner": entry.owner}
     identity = None if entry.identity is None else tuple(entry.identity)
-    wait_for = entry.wait_for
+    wait_for, sample = entry.wait_for, entry.sample
     return Rule(
         id=RuleId(group.name, entry.alert or entry.record or ""),
         kind=kind,
@@ -298,6 +350,10 @@ def _rule(group: GroupEntry, entry: RuleEntry) -> Rule:
         error_for=entry.error_for,
         limit=entry.limit or group.limit,
         timeout=entry.timeout or group.timeout or min(group.interval / 2, LONGEST_DEFAULT_TIMEOUT),
+        new_group_delay=entry.new_group_delay,
+        check_late=timedelta(0),
+        criticality=entry.criticality,
+        sample=Sample(sample.expr, sample.limit, frozenset(sample.redact)) if sample else None,
         enabled=entry.enabled,
         model=entry.model,
         labels={**group.labels, **owner, **entry.labels},

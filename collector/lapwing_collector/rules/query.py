@@ -25,12 +25,12 @@ class Query:
 
     Attributes:
         sql: One SELECT.
-        parameters: Naive UTC datetimes for the parameters that `sql` mentions, and for no others:
-            DuckDB refuses to bind what a statement does not use.
+        parameters: Naive UTC datetimes, and texts of labels, for the parameters that `sql` mentions, and for
+            no others: DuckDB refuses to bind what a statement does not use.
     """
 
     sql: str
-    parameters: Mapping[str, datetime]
+    parameters: Mapping[str, datetime | str | None]
 
 
 def evaluation_query(rule: Rule, slot: datetime, as_of: datetime = ALL_KNOWN) -> Query:
@@ -47,6 +47,26 @@ def evaluation_query(rule: Rule, slot: datetime, as_of: datetime = ALL_KNOWN) ->
 def wait_query(rule: Rule, slot: datetime, as_of: datetime = ALL_KNOWN) -> Query | None:
     """Give the SELECT whose one value tells that `slot` need not wait; None without `wait_for`."""
     return _bound(bare(rule.wait_for.expr), rule, slot, as_of) if rule.wait_for else None
+
+
+def sample_query(
+    rule: Rule, slot: datetime, labels: Mapping[str, str | None], as_of: datetime = ALL_KNOWN
+) -> Query | None:
+    """Give what selects the rows behind one alert; None without `sample`.
+
+    Args:
+        rule: Whose alert.
+        slot: When it began to fire.
+        labels: Its label columns, None for NULL.
+        as_of: As for `evaluation_query`.
+    """
+    if rule.sample is None:
+        return None
+    query = _bound(f"{nested_sql(rule.sample.expr)}\nLIMIT {rule.sample.limit}", rule, slot, as_of)
+    by_name = {name.lower(): text for name, text in labels.items()}
+    mentioned = parameters_in(query.sql).difference(query.parameters)
+    texts = {name: by_name[name.lower()] for name in mentioned if name.lower() in by_name}
+    return Query(query.sql, {**query.parameters, **texts})
 
 
 def evaluation_sql(rule: Rule) -> str:

@@ -12,6 +12,7 @@ OnTimeout = Literal["evaluate", "skip", "no_data"]
 OnNoData = Literal["ok", "keep", "no_data", "alert"]
 OnMissing = Literal["resolve", "keep"]
 OnError = Literal["keep"]
+Criticality = Literal["fail", "warn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,21 @@ class WaitFor:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """Which rows are shown of an alert that begins to fire.
+
+    Attributes:
+        expr: One SELECT; `$name` in it is the alert's label column of that name.
+        limit: At most so many rows.
+        redact: Columns, and fields inside of columns, whose values are not shown.
+    """
+
+    expr: str
+    limit: int
+    redact: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One rule; `docs/rules.md` explains each key.
 
@@ -40,6 +56,10 @@ class Rule:
         resolve_condition: None stands for `NOT (condition)`.
         identity: The columns that tell alerts apart; None stands for all label columns.
         for_: How long the condition must hold before the alert fires.
+        new_group_delay: How long an alert that was never seen before says nothing.
+        check_late: Slots that late rows touch are looked at again for so long.
+        criticality: Whether the rule lets a gate fail, or merely warns.
+        sample: None where an alert shows no rows.
         model: The model whose metric a `record` rule stores; None where the row's label `model` tells.
         labels: Static labels of group and rule; `labels` in them are the row's label columns.
         annotations: Texts for people.
@@ -69,6 +89,10 @@ class Rule:
     error_for: timedelta
     limit: int
     timeout: timedelta
+    new_group_delay: timedelta
+    check_late: timedelta
+    criticality: Criticality
+    sample: Sample | None
     enabled: bool
     model: str | None
     labels: Mapping[str, Template]

@@ -42,6 +42,13 @@ _TOKEN: Final = re.compile(
 )
 
 
+# What gives columns that the text does not name: stars, functions that make tables, tables without a SELECT.
+_UNNAMED: Final = re.compile(
+    r"(\bselect|\bdistinct|,)\s*([\w\"]+\.)*\*|\bcolumns\s*\(|(\bfrom|\bjoin)\s+[\w.\"]+\s*\(|(\A|\()\s*from\b",
+    re.IGNORECASE,
+)
+
+
 def parameters_in(sql: str) -> frozenset[str]:
     """Name the parameters that `sql` mentions, without their `$`."""
     return frozenset(match["parameter"] for match in _tokens(sql) if match["parameter"])
@@ -51,6 +58,11 @@ def names_in(sql: str) -> frozenset[str]:
     """Name, in lower case, every word and quoted identifier of `sql`: among them the columns it reads."""
     found = (match["word"] or (match["quoted"] or "").replace('""', '"') for match in _tokens(sql))
     return frozenset(name.lower() for name in found if name)
+
+
+def columns_of(sql: str) -> frozenset[str] | None:
+    """Name, in lower case, what can be columns of the result; None where its text does not name them all."""
+    return None if _UNNAMED.search(sql) else names_in(sql)
 
 
 def unrepeatable_in(sql: str) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ def _instance_columns() -> tuple[Column[Any], ...]:
         Column("resolved_at", DateTime),
         Column("last_seen_at", DateTime),
         Column("missing_slots", Integer, nullable=False),
+        Column("first_seen_at", DateTime),
     )
 
 
@@ -108,6 +109,7 @@ history = Table(
     Column("window_end", DateTime, nullable=False),
     Column("recorded_at", DateTime, nullable=False),
     Column("fingerprint", Text, nullable=False),
+    Column("sample", JSON, nullable=False),
     *_instance_columns(),
 )
 
@@ -215,7 +217,14 @@ def _speak_of_groups(connection: Connection) -> None:
     connection.execute(text('CREATE INDEX outbox_by_group ON outbox (target, "group")'))
 
 
-STEPS: Final[tuple[Step, ...]] = (_add_late_slots, _speak_of_groups)
+def _add_samples(connection: Connection) -> None:
+    """What is known already counts as seen long ago."""
+    for table in (instances, history):
+        connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN first_seen_at DATETIME"))
+    connection.execute(text("ALTER TABLE history ADD COLUMN sample JSON NOT NULL DEFAULT '[]'"))
+
+
+STEPS: Final[tuple[Step, ...]] = (_add_late_slots, _speak_of_groups, _add_samples)
 """What lifts a database from schema 1 to 2, 2 to 3, and so on; a step that was released never changes."""
 
 

@@ -184,6 +184,7 @@ class Store(Outbox, LateSlots):
                 Transition(
                     rule=RuleId(row["rule_group"], row["rule_name"]),
                     instance=_instance(row),
+                    sample=tuple(row["sample"]),
                     **{field: row[field] for field in _TRANSITION_FIELDS},
                 )
                 for row in connection.execute(query).mappings()
@@ -219,6 +220,7 @@ def _record(connection: Connection, transitions: Sequence[Transition], now: date
             [
                 {field: getattr(transition, field) for field in _TRANSITION_FIELDS}
                 | {"rule_group": transition.rule.group, "rule_name": transition.rule.name, "recorded_at": now}
+                | {"sample": transition.sample}
                 | _instance_row(transition.instance)
                 for transition in transitions
             ],

@@ -79,6 +79,37 @@ def test_a_broken_rule_costs_only_itself(tmp_path: Path) -> None:
     assert states[RuleId("g", "broken")].error
 
 
+def test_an_alert_keeps_the_rows_behind_it_without_its_secrets(tmp_path: Path) -> None:
+    """What is behind an alert is looked up when it fires; a sample that fails does not hold the alert up."""
+    alert = COUNTED.replace("record: {name}", "alert: {name}").replace("        model: x\n", "")
+    shown = """
+        condition: value > 0
+        sample:
+          expr: {expr}
+          redact: [X]
+"""
+    rows = """|
+            SELECT prediction_id, inputs, tags FROM predictions.m
+            WHERE time >= $window_start AND time < $window_end ORDER BY time DESC"""
+    config = configured(
+        tmp_path,
+        alert.format(name="shown", table="m")
+        + shown.format(expr=rows)
+        + alert.format(name="failing", table="m")
+        + shown.format(expr="SELECT nothing FROM predictions.m"),
+    )
+    data = tmp_path / "data"
+    with running(project(data, config)) as collector:
+        assert collector.post(hourly("m", 2))[0] == 200
+        slots(data, {"shown": START + HOUR, "failing": START + HOUR})
+    store = Store.open(DataDirectory(data).state)
+    samples = {event.rule.name: event.sample for event in store.history()}
+    store.close()
+    assert samples["failing"] == ()
+    assert [row["prediction_id"] for row in samples["shown"]] == ["m5", "m4", "m3", "m2", "m1"]
+    assert samples["shown"][0] == {"prediction_id": "m5", "inputs": {"x": "[redacted]"}, "tags": {}}
+
+
 def test_models_that_differ_by_case_have_their_own_time(tmp_path: Path) -> None:
     """Rows of `Churn` close no slot of `churn`, which is another table."""
     rules = COUNTED.format(name="small", table="churn") + COUNTED.format(name="big", table="Churn~2")

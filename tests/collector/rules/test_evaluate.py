@@ -150,7 +150,10 @@ def test_equal_rows_fail_the_whole_evaluation() -> None:
     assert timeline.state.error == (
         "2 rows have the same identity (name='x'); group the SQL by its label columns"
     )
-    assert {i.labels["name"]: i.state for i in timeline.state.instances.values()} == {"x": AlertState.FIRING}
+    assert {i.labels["alertname"]: i.state for i in timeline.state.instances.values()} == {
+        "High": AlertState.FIRING,
+        "RuleError": AlertState.PENDING,
+    }
 
 
 @pytest.mark.parametrize("shift", [1, -1])
@@ -170,8 +173,8 @@ def test_over_the_limit_old_alerts_live_and_new_ones_are_refused() -> None:
     timeline = Timeline(rule_of(limit=2))
     timeline.evaluate(rows_of(row(20.0, name="y"), row(20.0, name="z")))
     told = timeline.evaluate(rows_of(*(row(20.0, name=name) for name in "abcyz")))
-    assert told == ()
-    assert {i.labels["name"] for i in timeline.state.instances.values()} == {"y", "z"}
+    assert [t.instance.labels["alertname"] for t in told] == ["RuleLimitExceeded"]
+    assert {i.labels.get("name") for i in timeline.state.instances.values()} == {"y", "z", None}
     assert timeline.state.health == "error"
     assert timeline.state.error.startswith("the limit of 2 is reached: 3 new label sets were not taken in")
     timeline.evaluate(rows_of(row(1.0, name="y"), row(20.0, name="z")))

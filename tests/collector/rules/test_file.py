@@ -8,7 +8,7 @@ import pytest
 
 from lapwing_collector.errors import ConfigError, QueryError
 from lapwing_collector.model.alerts import RuleId
-from lapwing_collector.rules import WaitFor, load_rules, merge_rules
+from lapwing_collector.rules import Sample, WaitFor, load_rules, merge_rules
 
 INVALID = Path(__file__).parents[2] / "data" / "invalid" / "rules"
 EXPECTED = "# expected: "
@@ -42,6 +42,9 @@ groups:
         error_for: 1m
         limit: 7
         timeout: 9s
+        new_group_delay: 3h
+        criticality: warn
+        sample: {expr: "SELECT * FROM t WHERE name = $feature", limit: 20, redact: [email]}
         enabled: false
         owner: me
       - record: psi
@@ -87,6 +90,8 @@ def test_every_key_reaches_the_rule() -> None:
     assert (rule.on_no_data, rule.no_data_for) == ("keep", timedelta(hours=2))
     assert (rule.on_missing, rule.missing_evals) == ("keep", 3)
     assert (rule.on_error, rule.error_for) == ("keep", timedelta(minutes=1))
+    assert (rule.new_group_delay, rule.criticality) == (timedelta(hours=3), "warn")
+    assert rule.sample == Sample("SELECT * FROM t WHERE name = $feature", 20, frozenset({"email"}))
     assert not rule.fires_below
 
 
@@ -109,6 +114,7 @@ def test_a_short_rule_has_the_defaults() -> None:
     assert (rule.on_missing, rule.missing_evals) == ("resolve", 2)
     assert (rule.on_error, rule.error_for, rule.enabled) == ("keep", timedelta(minutes=5), True)
     assert (rule.resolve_condition, rule.identity, rule.wait_for, rule.model) == (None, None, None, None)
+    assert (rule.new_group_delay, rule.criticality, rule.sample) == (timedelta(0), "fail", None)
     assert rule.fires_below
 
 

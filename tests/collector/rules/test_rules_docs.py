@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 from helpers.rules_build import START
 from lapwing_collector.config import Document
 from lapwing_collector.rules import load_rules
-from lapwing_collector.rules.file import GroupEntry, RuleEntry, RulesFile, WaitForEntry
+from lapwing_collector.rules.file import GroupEntry, RuleEntry, RulesFile, SampleEntry, WaitForEntry
 from lapwing_collector.rules.states import Evidence
 from lapwing_collector.rules.template import ANNOTATION_VARIABLES, compile_template
 
@@ -26,6 +26,7 @@ SPOKEN = {  # defaults that depend on other keys, or are absent, in the words of
     "model": "label `model`",
     "owner": "none",
     "wait_for": "none",
+    "sample": "none",
     "labels": "none",
     "annotations": "none",
 }
@@ -62,6 +63,7 @@ def default_of(name: str | None, field: Any, spoken: dict[str, str]) -> str:
         ("Keys of a group", GroupEntry, SPOKEN_GROUP),
         ("Keys of a rule", RuleEntry, SPOKEN_RULE),
         ("Keys of `wait_for`", WaitForEntry, {}),
+        ("Keys of `sample`", SampleEntry, {"redact": "none"}),
     ],
 )
 def test_the_page_lists_every_key_with_its_default(
@@ -77,7 +79,7 @@ def test_the_page_names_every_planned_key() -> None:
     """Keys that are refused for now are named as such."""
     (sentence,) = re.findall(r"The keys (.*?) are planned and refused", DOCS, flags=re.DOTALL)
     named = set(re.findall(r"`(\w+)`", sentence))
-    assert named == RuleEntry.planned_keys | GroupEntry.planned_keys
+    assert named == RuleEntry.planned_keys | GroupEntry.planned_keys | SampleEntry.planned_keys
 
 
 def test_the_page_names_every_kind_of_evidence_variable_and_value() -> None:
@@ -101,6 +103,8 @@ def test_the_filters_give_what_the_page_says() -> None:
 
 def test_the_examples_are_rules() -> None:
     """The YAML on the page can be read."""
-    whole, fragment = re.findall(r"```yaml\n(.*?)```", DOCS, flags=re.DOTALL)
+    whole, *fragments = re.findall(r"```yaml\n(.*?)```", DOCS, flags=re.DOTALL)
     assert load_rules(whole, "page.yaml")[0].id.name == "PredictErrorRate"
-    assert load_rules(f"groups:\n  - name: g\n    rules:\n{fragment}", "page.yaml")[0].wait_for
+    rules = [load_rules(f"groups:\n  - name: g\n    rules:\n{text}", "page.yaml")[0] for text in fragments]
+    assert {rule.id.name for rule in rules if rule.wait_for} == {"AccuracyLow"}
+    assert {rule.id.name for rule in rules if rule.sample} == {"FeatureNull"}

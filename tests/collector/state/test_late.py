@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.state_schemas import make_older
 from lapwing_collector.model.alerts import MetricRow, RuleId, RuleState
 from lapwing_collector.state import LateBacklog, Store
 
@@ -114,15 +115,13 @@ def test_a_rule_that_is_gone_leaves_nothing(store: Store) -> None:
 def test_a_database_of_the_first_schema_is_lifted(tmp_path: Path) -> None:
     """What was evaluated before stays as it is: only slots after the newest are evaluated again."""
     path = tmp_path / "state.sqlite"
-    store = Store.open(path)
-    store.commit(RULE, RuleState("d", NOON), (), (), (), NOON)
-    store.close()
+    make_older(path, 1)
     database = sqlite3.connect(path)
     with database:
-        database.execute("DROP TABLE late_slots")
-        database.execute("DROP TABLE late_cursors")
-        database.execute("ALTER TABLE rules DROP COLUMN since")
-        database.execute("UPDATE schema_version SET version = 1")
+        database.execute(
+            "INSERT INTO rules VALUES (1, ?, ?, 'd', ?, 'ok', NULL, NULL, NULL)",
+            (RULE.group, RULE.name, str(NOON)),
+        )
     database.close()
     store = Store.open(path)
     assert store.load_rules()[RULE].since == NOON

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, text
 
 from helpers.notify_alerts import NOON
+from helpers.state_schemas import make_older
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.model.alerts import Message, Status
 from lapwing_collector.state import Store
@@ -69,6 +70,48 @@ def test_a_new_database_starts_at_the_newest_schema(connection: Connection) -> N
     assert columns(connection) & {"colour", "shape"} == set()
 
 
+def test_states_of_before_new_alerts_were_told_apart_are_kept(path: Path) -> None:
+    """An alert that was known to an older Lapwing is kept, is not new, and has no rows to show."""
+    make_older(path, 3)
+    alert = "'f1', '{}', '{}', 'firing', 'ok', 1.0, 1.0, 9, NULL, NULL, NULL, NULL, NULL, 0"
+    database = sqlite3.connect(path)
+    with database:
+        database.execute("INSERT INTO rules VALUES (1, 'g', 'r', 'd', NULL, 'ok', NULL, NULL, NULL, NULL)")
+        database.execute(f"INSERT INTO instances VALUES (1, {alert})")
+        times = ", ".join(["'2013-03-05 12:00:00'"] * 4)
+        database.execute(f"INSERT INTO history VALUES (1, 'g', 'r', 'firing', '', {times}, {alert})")
+    database.close()
+    store = Store.open(path)
+    (state,) = store.load_rules().values()
+    (event,) = store.history()
+    assert state.instances["f1"] == event.instance
+    assert (event.instance.state, event.instance.first_seen_at, event.sample) == ("firing", None, ())
+    store.close()
+
+
+def test_the_first_schema_becomes_the_newest(path: Path, tmp_path: Path) -> None:
+    """A database that was lifted has what a new one has, column by column."""
+    make_older(path, 1)
+    Store.open(path).close()
+    Store.open(tmp_path / "new.db").close()
+    assert described(path) == described(tmp_path / "new.db")
+
+
+def described(path: Path) -> dict[str, set[tuple[str, str]]]:
+    """Names and types of the columns of each table, and the indexes."""
+    database = sqlite3.connect(path)
+    names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    found = {
+        name: {(row[1], row[2]) for row in database.execute(f"PRAGMA table_info({name})")} for name in names
+    }
+    indexes = database.execute(
+        "SELECT name, tbl_name FROM sqlite_master WHERE type = 'index' AND sql NOT NULL"
+    )
+    found["indexes"] = set(indexes)
+    database.close()
+    return found
+
+
 def test_a_newer_schema_is_refused(path: Path) -> None:
     """A database that a newer Lapwing wrote is left alone, with a message that says what to do."""
     Store.open(path).close()
@@ -116,22 +159,9 @@ def test_every_connection_is_durable_and_checks_references(path: Path) -> None:
 
 def test_messages_of_an_older_version_keep_their_order(path: Path) -> None:
     """What waited before messages were about groups is sent as it was, a resolve still after its firing."""
-    Store.open(path).close()
+    make_older(path, 2)
     database = sqlite3.connect(path)
     with database:
-        database.executescript(
-            """
-            DROP TABLE outbox;
-            CREATE TABLE outbox (
-                id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, target TEXT NOT NULL,
-                status VARCHAR(16) NOT NULL, fingerprint TEXT NOT NULL, title TEXT NOT NULL,
-                body TEXT NOT NULL, delivery VARCHAR(16) NOT NULL, attempts INTEGER NOT NULL,
-                next_at DATETIME NOT NULL, created_at DATETIME NOT NULL, sent_at DATETIME, last_error TEXT);
-            CREATE INDEX outbox_by_delivery ON outbox (target, delivery, next_at);
-            CREATE INDEX outbox_by_alert ON outbox (target, fingerprint);
-            UPDATE schema_version SET version = 2;
-            """
-        )
         for number, status in enumerate(("firing", "resolved")):
             database.execute(
                 "INSERT INTO outbox VALUES "

@@ -57,6 +57,7 @@ def instances_with(fingerprint: st.SearchStrategy[str]) -> st.SearchStrategy[Ins
         resolved_at=st.none() | times,
         last_seen_at=st.none() | times,
         missing_slots=st.integers(0, 2**31 - 1),
+        first_seen_at=st.none() | times,
     )
 
 
@@ -307,6 +308,14 @@ def test_current_alerts_are_listed_by_rule_and_labels(store: Store) -> None:
     commit(store, NOON, rule=early, instances=[replace(jfk, state=AlertState.RECOVERING)])
     assert store.alerts() == [(early, replace(jfk, state=AlertState.RECOVERING)), (RULE, jfk), (RULE, lga)]
     assert store.alerts([AlertState.INACTIVE]) == [(RULE, calm)]
+
+
+def test_the_rows_behind_an_alert_stay_with_its_history(store: Store) -> None:
+    """A sample comes back as it was put in, whatever JSON values it has."""
+    sample = ({"time": "2013-03-05T12:00:00", "inputs": {"x": [1.5, None, True]}, "é": "[redacted]"}, {})
+    commit(store, NOON, transitions=[transition(sample=sample)])
+    (event,) = store.history()
+    assert event.sample == sample
 
 
 def test_history_is_newest_first_and_bounded(store: Store) -> None:
