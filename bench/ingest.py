@@ -52,7 +52,8 @@ def sustained(name: str, transport: str, bodies: list[bytes], rows: list[int]) -
         target.wait_until_queryable(count)
         took = time.perf_counter() - started
         used = target.cpu_s() - cpu
-        assert target.count() == count
+        put_off = len(result.refusals) * max(rows)
+        assert count <= target.count() <= count + put_off  # some became durable too late for their clients
     print(
         f"{name:34} {count / took:10,.0f} rows/s queryable; {used / count * 1e6:.2f} µs of CPU a row, "
         f"client {result.cpu / count * 1e6:.2f}; memory {peak.largest_mb:.0f} MB, all processes "

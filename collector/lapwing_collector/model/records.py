@@ -7,7 +7,7 @@ other holds. Only `lake`, which knows the table's types, decides what a field's 
 to the `extra` column.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -140,13 +140,13 @@ class Batch:
     rows: pa.RecordBatch
     fields: tuple[FieldColumn, ...] = ()
     digest: pa.Array | None = None
+    size_bytes: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def size_bytes(self) -> int:
-        """Memory that the rows take, with what a column takes however few they are."""
+    def __post_init__(self) -> None:
+        """Measure it once: many ask, and each would walk all columns."""
         columns = self.rows.num_columns + len(self.fields)
         values = self.rows.nbytes + sum(f.values.nbytes for f in self.fields)
-        return int(values + columns * _COLUMN_BYTES)
+        object.__setattr__(self, "size_bytes", int(values + columns * _COLUMN_BYTES))
 
     def filter(self, keep: pa.Array) -> "Batch":
         """Keep the rows where the boolean array `keep` is true."""
