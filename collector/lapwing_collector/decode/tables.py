@@ -155,6 +155,8 @@ def _rows(event: TableEvent, table: pa.RecordBatch, common: pa.RecordBatch, room
 
 
 def _repeated(column: pa.Array, count: int) -> pa.Array:
+    if not column[0].is_valid:
+        return pa.nulls(count, column.type)
     return column.take(pa.array(np.zeros(count, np.int64)))
 
 
