@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from lapwing_collector.app.briefing import Brief
 from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.evaluating import RunQuery, is_complete, outcome_of, sampled
 from lapwing_collector.clock import Clock, utc_datetime
@@ -67,6 +68,7 @@ class Alerting:
         wake: Callable[[str], None],
         clock: Clock,
         workers: int,
+        brief: Brief = lambda _rule, _tables, transitions, _outcome, _as_of: transitions,
     ) -> None:
         """Wire the parts.
 
@@ -80,6 +82,7 @@ class Alerting:
             wake: Tells that the outbox has something for a target.
             clock: The wall clock.
             workers: How many rules are evaluated at a time; one rule's slots always come one after another.
+            brief: Gives transitions what people are told beside them.
         """
         self._known = {rule.id for rule in rules}
         self._rules = [rule for rule in rules if rule.enabled]
@@ -88,6 +91,7 @@ class Alerting:
         self._store = store
         self._completeness = completeness
         self._run_query = run_query
+        self._brief = brief
         self._wake = wake
         self._clock = clock
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="lapwing-rule")
@@ -234,15 +238,16 @@ class Alerting:
         incomplete = rule.wait_for is not None and not complete
         evaluation = evaluate(rule, outcome, before, slot, incomplete=incomplete)
         evaluation = sampled(self._run_query, rule, outcome, evaluation, slot, as_of)
+        transitions = self._brief(rule, self._tables[rule.id], evaluation.transitions, outcome, as_of)
         messages = [
             message
-            for transition in evaluation.transitions
+            for transition in transitions
             for message in messages_for(transition, self._targets, rule.condition)
         ]
         self._store.commit(
             rule.id,
             evaluation.state,
-            evaluation.transitions,
+            transitions,
             messages,
             evaluation.metrics,
             self._now(),

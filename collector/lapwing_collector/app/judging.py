@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from lapwing_collector.app.alerting import Alerting
+from lapwing_collector.app.briefing import Briefing
 from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.evaluating import RunQuery
 from lapwing_collector.app.history import KeptFrom
@@ -69,6 +70,7 @@ class Judging:
             clock=clock,
             oldest_waiting=oldest_waiting,
         )
+        self._briefing = Briefing(run_query=live_queries, dashboard=project.settings.web.dashboard)
         self.alerting = Alerting(
             rules=project.rules,
             tables=project.tables,
@@ -79,6 +81,7 @@ class Judging:
             wake=wake,
             clock=clock,
             workers=RULE_WORKERS,
+            brief=self._briefing.brief,
         )
         self.recomputing = Recomputing(
             rules=project.rules,
@@ -147,4 +150,7 @@ class Judging:
     def close(self, timeout_s: float) -> bool:
         """Finish the slots at hand and stop; tells whether they were in time."""
         self._ending.set()
-        return all([self.recomputing.close(timeout_s), self.alerting.close(timeout_s)])
+        in_time = all([self.recomputing.close(timeout_s), self.alerting.close(timeout_s)])
+        if in_time:
+            self._briefing.close()
+        return in_time

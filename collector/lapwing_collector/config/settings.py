@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lapwing_collector.config.documents import parse_duration, read_document
 from lapwing_collector.errors import ConfigError
@@ -28,6 +29,13 @@ def _address(value: object) -> object:
     return value
 
 
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("an address such as https://lapwing.example.org")
+    return value.rstrip("/")
+
+
 def _patterns(value: object) -> object:
     """Several patterns come as a list in the file, and between commas in a variable."""
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
@@ -46,6 +54,7 @@ def _limit(value: object) -> object:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
 Address = Annotated[str, BeforeValidator(_address)]
+Url = Annotated[str, AfterValidator(_url)]
 
 
 class _Section(BaseModel):
@@ -114,6 +123,10 @@ class WebSettings(_Section):
     listen: Address = Field(
         "127.0.0.1:4319",
         description="host:port of SQL over HTTP, metrics and commands; port 0 picks a free one",
+    )
+    dashboard: Url | None = Field(
+        None,
+        description="where people reach it, as `https://lapwing.example.org`: messages then link to rows",
     )
 
 

@@ -123,6 +123,40 @@ class RuleState:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentValue:
+    """What a rule gives for one part of the rows behind an alert.
+
+    Attributes:
+        segment: Which, as `inputs.carrier=UA`.
+        value: Of the rule over these rows alone.
+        sample_count: How many they are, where the rule's SQL says so.
+    """
+
+    segment: str
+    value: float | None
+    sample_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What helps to judge an alert, looked up as it began to fire or resolved; all of it may be missing.
+
+    Attributes:
+        recent: The values of the newest windows, the alert's own last; None where one had no value.
+        step_s: Seconds from one of these windows to the next.
+        values: Other numbers and times of the row that decided, by column, as JSON values.
+        segments: The parts of the rows that have most to do with it, the worst first.
+        rows_url: Where the dashboard shows the rows behind it; empty where nobody said where that is.
+    """
+
+    recent: tuple[float | None, ...] = ()
+    step_s: float = 0.0
+    values: Mapping[str, Any] = field(default_factory=dict)
+    segments: tuple[SegmentValue, ...] = ()
+    rows_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Transition:
     """An alert instance that began firing or resolved: what people are told.
 
@@ -135,6 +169,7 @@ class Transition:
         window_start: Start of the window that was judged, inclusive.
         window_end: Its end, exclusive.
         sample: Rows behind an instance that began firing, as JSON values without what is to stay secret.
+        context: What helps to judge it; not kept in the history.
     """
 
     rule: RuleId
@@ -145,6 +180,7 @@ class Transition:
     window_start: datetime
     window_end: datetime
     sample: tuple[Mapping[str, Any], ...] = ()
+    context: Context = field(default_factory=Context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +227,7 @@ class Alert:
         window_end: Its end, exclusive.
         slot: The evaluation that decided.
         sample: Rows behind it, redacted, as JSON values.
+        context: What helps to judge it.
     """
 
     rule: RuleId
@@ -211,6 +248,7 @@ class Alert:
     window_end: datetime
     slot: datetime
     sample: tuple[Mapping[str, Any], ...] = ()
+    context: Context = field(default_factory=Context)
 
 
 @dataclass(frozen=True, slots=True)

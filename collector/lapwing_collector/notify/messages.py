@@ -47,6 +47,8 @@ def alert_of(transition: Transition, condition: str | None) -> Alert:
         window_start=transition.window_start,
         window_end=transition.window_end,
         slot=transition.slot,
+        sample=transition.sample,
+        context=transition.context,
     )
 
 

@@ -118,8 +118,7 @@ class Target:
             body=message.body,
             title=message.title,
             notify_type=_KINDS[message.status],
-            # Labels are the users' data: as plain text nothing in them is markup.
-            body_format=NotifyFormat.TEXT,
+            body_format=NotifyFormat(message.body_format),
         ) as result:
             if result:
                 return Outcome(Verdict.SENT)

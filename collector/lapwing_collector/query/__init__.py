@@ -9,11 +9,13 @@ from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.pool import PoolStats, QueryPool
 from lapwing_collector.query.process import QueryProcess
 from lapwing_collector.query.render import cells
+from lapwing_collector.query.segments import SEGMENT, segment_values, within_segment
 from lapwing_collector.query.session import Session
 from lapwing_collector.query.spare import Spare
 
 __all__ = [
     "METRICS",
+    "SEGMENT",
     "STORED",
     "Limits",
     "Metric",
@@ -31,6 +33,8 @@ __all__ = [
     "oldest_times",
     "reads_profiles",
     "script",
+    "segment_values",
     "tables_in",
     "touched_times",
+    "within_segment",
 ]

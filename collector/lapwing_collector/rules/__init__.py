@@ -22,7 +22,8 @@ from lapwing_collector.rules.query import (
     evaluation_sql,
     wait_query,
 )
-from lapwing_collector.rules.rows import Rows, rows_from
+from lapwing_collector.rules.readings import readings
+from lapwing_collector.rules.rows import Row, Rows, rows_from
 from lapwing_collector.rules.rule import Rule, Sample, WaitFor
 from lapwing_collector.rules.sample import sample_rows, wanted_samples, with_samples
 from lapwing_collector.rules.slots import Readiness, Window, due_slots, next_slot, readiness, window_of
@@ -36,6 +37,7 @@ __all__ = [
     "QueryFailure",
     "Readiness",
     "ReferenceField",
+    "Row",
     "Rows",
     "Rule",
     "Sample",
@@ -51,6 +53,7 @@ __all__ = [
     "merge_rules",
     "next_slot",
     "readiness",
+    "readings",
     "rows_from",
     "rule_deleted",
     "rules_from",

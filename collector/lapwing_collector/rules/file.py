@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Val
 from lapwing_collector.config.documents import Document, Mistake, parse_document, parse_duration
 from lapwing_collector.errors import ConfigError, LapwingError
 from lapwing_collector.model.alerts import RuleId
+from lapwing_collector.model.description import parts
 from lapwing_collector.rules.query import condition_sql, nested_sql
 from lapwing_collector.rules.rule import (
     Criticality,
@@ -115,6 +116,11 @@ def _own_label(name: str) -> str:
     return _label_name(name)
 
 
+def _field(name: str) -> str:
+    parts(name)
+    return name
+
+
 def _label(value: Any) -> Template:
     return compile_template(_template_text(value), LABEL_VARIABLES)
 
@@ -140,6 +146,7 @@ Annotations = dict[
     Annotated[str, AfterValidator(_label_name)], Annotated[Template, PlainValidator(_annotation)]
 ]
 Count = Annotated[int, Field(ge=1)]
+FieldName = Annotated[str, AfterValidator(_field)]
 
 
 class WaitForEntry(Document):
@@ -194,6 +201,7 @@ class RuleEntry(Document):
     enabled: bool = True
     owner: Annotated[Template | None, PlainValidator(_label)] = None
     model: Name | None = None
+    segments: list[FieldName] | None = None
 
     @classmethod
     def mistakes(cls, raw: Mapping[Any, Any]) -> Iterator[Mistake]:
@@ -243,6 +251,7 @@ _ALERT_KEYS: Final = _CONDITION_KEYS | {
     "min_label_coverage",
     "criticality",
     "sample",
+    "segments",
 }
 
 
@@ -360,6 +369,7 @@ def _rule(group: GroupEntry, entry: RuleEntry) -> Rule:
         annotations=entry.annotations,
         definition=_definition(kind, entry.expr, entry.condition, entry.resolve_condition, identity),
         fires_below=bool(_FIRES_BELOW.search(entry.condition or "")),
+        segments=None if entry.segments is None else tuple(entry.segments),
     )
 
 

@@ -65,6 +65,7 @@ class Rule:
         annotations: Texts for people.
         definition: Hash of what decides the rule's meaning; another one resolves the old alerts.
         fires_below: The condition holds for small values, so the peak is the smallest one.
+        segments: Fields whose values messages tell apart; None where the model's description says which.
     """
 
     id: RuleId
@@ -99,3 +100,4 @@ class Rule:
     annotations: Mapping[str, Template]
     definition: str
     fires_below: bool
+    segments: tuple[str, ...] | None

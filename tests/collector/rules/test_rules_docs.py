@@ -24,6 +24,7 @@ SPOKEN = {  # defaults that depend on other keys, or are absent, in the words of
     "identity": "all label columns",
     "window": "`interval`",
     "model": "label `model`",
+    "segments": "those of the [model](models.md)",
     "owner": "none",
     "wait_for": "none",
     "sample": "none",

@@ -1,0 +1,368 @@
+"""What people are told beside an alert: how its value came about, which rows are to blame, where to see them.
+
+It is looked up once, as an alert begins to fire or resolves, before that is committed: it may take a share of
+the time and no more, and what cannot be found out is left out. Nothing of it decides anything.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import duckdb
+
+from lapwing_collector.app.evaluating import RunQuery, outcome_of
+from lapwing_collector.errors import QueryError
+from lapwing_collector.model.alerts import Context, SegmentValue, Status, Transition
+from lapwing_collector.model.description import ModelDescription, parts
+from lapwing_collector.query import SEGMENT, segment_values, within_segment
+from lapwing_collector.rules import Outcome, Row, Rule, evaluation_query, readings, rows_from, window_of
+
+logger = logging.getLogger(__name__)
+
+Brief = Callable[[Rule, Collection[str], Sequence[Transition], Outcome, datetime], Sequence[Transition]]
+"""Gives the transitions of an evaluation their context: `Briefing.brief`."""
+
+RECENT: Final = 12
+"""Windows of a trend, the alert's own among them."""
+_BRIEFED: Final = 3
+"""Alerts of one evaluation whose segments are looked at: in a storm, the first ones stand for all."""
+_FIELDS: Final = 3
+_VALUES: Final = 8
+_TOLD: Final = 3
+_SHORTEST_S: Final = 0.05
+_SHARE: Final = 0.1
+_MOST_S: Final = 2.0
+_PLAIN: Final = frozenset({"version", "environment", "service", "variant", "stage"})
+_FIELD_LABELS: Final = frozenset({"field", "feature"})
+_DESCRIPTION: Final = (
+    "SELECT description FROM model_descriptions WHERE lower(table_name) = lower($table) "
+    "ORDER BY described_at DESC LIMIT 1"
+)
+
+
+class Purse:
+    """Time that may be spent on what is not needed: it fills with a share of the time that passes."""
+
+    def __init__(self, now_s: Callable[[], float], share: float = _SHARE, most_s: float = _MOST_S) -> None:
+        """Begin with a full one.
+
+        Args:
+            now_s: Seconds that pass whatever is done to the wall clock.
+            share: How much of them may be spent.
+            most_s: How much is saved up at most.
+        """
+        self._now_s = now_s
+        self._share = share
+        self._most_s = most_s
+        self._left_s = most_s
+        self._seen_s = now_s()
+        self._lock = threading.Lock()
+
+    def left_s(self) -> float:
+        """Seconds that may be spent now."""
+        with self._lock:
+            now_s = self._now_s()
+            self._left_s = min(self._most_s, self._left_s + self._share * (now_s - self._seen_s))
+            self._seen_s = now_s
+            return self._left_s
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """Take out the time that what is done inside takes."""
+        begun_s = self._now_s()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._left_s -= self._now_s() - begun_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """When looking has to end.
+
+    Attributes:
+        now_s: Seconds that pass.
+        until_s: How many have passed then.
+    """
+
+    now_s: Callable[[], float]
+    until_s: float
+
+    def left_s(self) -> float | None:
+        """Seconds that a query may take now; None where there is no time for one."""
+        left_s = self.until_s - self.now_s()
+        return left_s if left_s >= _SHORTEST_S else None
+
+    def of(self, rule: Rule) -> Rule | None:
+        """The rule with no more time for its SQL than is left; None where there is none."""
+        left_s = self.left_s()
+        return None if left_s is None else replace(rule, timeout=min(rule.timeout, timedelta(seconds=left_s)))
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """The model that a rule is about.
+
+    Attributes:
+        name: As people call it.
+        table: Its table's name.
+        description: What is known of it.
+    """
+
+    name: str
+    table: str
+    description: ModelDescription
+
+
+class Briefing:
+    """Looks up the context of alerts."""
+
+    def __init__(
+        self,
+        *,
+        run_query: RunQuery,
+        dashboard: str | None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Wire the parts.
+
+        Args:
+            run_query: Answers SQL over the lake.
+            dashboard: Where people reach the dashboard; None where nobody said.
+            monotonic_s: Seconds that pass whatever is done to the wall clock.
+        """
+        self._run_query = run_query
+        self._dashboard = dashboard.rstrip("/") if dashboard else None
+        self._purse = Purse(monotonic_s)
+        self._monotonic_s = monotonic_s
+        self._parser = duckdb.connect(":memory:")
+        self._parsing = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the parser."""
+        self._parser.close()
+
+    def brief(
+        self,
+        rule: Rule,
+        tables: Collection[str],
+        transitions: Sequence[Transition],
+        outcome: Outcome,
+        as_of: datetime,
+    ) -> list[Transition]:
+        """Give each transition its context.
+
+        Args:
+            rule: Whose transitions.
+            tables: The models' tables that its SQL names, lower-cased.
+            transitions: Of one evaluation.
+            outcome: What its SQL gave.
+            as_of: All that was received up to then was looked at.
+        """
+        if not transitions:
+            return []
+        try:
+            with self._purse.spending():
+                return self._briefed(rule, tables, transitions, readings(rule, outcome) or {}, as_of)
+        except Exception as error:  # noqa: BLE001  # whatever it is, people must hear of the alert
+            logger.warning(
+                "rule %s: its alerts are told without their context: %s",
+                rule.id,
+                error,
+                extra={"action": "briefing_failed"},
+            )
+            return list(transitions)
+
+    def _briefed(
+        self,
+        rule: Rule,
+        tables: Collection[str],
+        transitions: Sequence[Transition],
+        rows: Mapping[str, Row],
+        as_of: datetime,
+    ) -> list[Transition]:
+        firing = [
+            each for each in transitions if each.status is Status.FIRING and each.instance.fingerprint in rows
+        ]
+        limit = _Limit(self._monotonic_s, self._monotonic_s() + self._purse.left_s())
+        recent = self._recent(rule, firing, as_of, limit)
+        briefed = []
+        for transition in transitions:
+            key = transition.instance.fingerprint
+            about = self._about(rule, tables, transition, limit)
+            context = Context(
+                recent=tuple(recent.get(key, ())),
+                step_s=(transition.slot - _before(rule, transition.slot)).total_seconds(),
+                values=_values(rows.get(key)),
+                segments=(
+                    self._segments(rule, about, transition, as_of, limit)
+                    if transition in firing[:_BRIEFED] and about is not None
+                    else ()
+                ),
+                rows_url=self._rows_url(about, transition),
+            )
+            briefed.append(replace(transition, context=context))
+        return briefed
+
+    # The trend
+
+    def _recent(
+        self, rule: Rule, firing: Sequence[Transition], as_of: datetime, limit: _Limit
+    ) -> dict[str, list[float | None]]:
+        """The values of the last windows, of every alert that fires, as far back as there is time to look."""
+        found: dict[str, list[float | None]] = {
+            each.instance.fingerprint: [each.instance.value] for each in firing
+        }
+        slot = firing[0].slot if firing else None
+        while slot is not None and all(len(values) < RECENT for values in found.values()):
+            slot = _before(rule, slot)
+            limited = limit.of(rule)
+            if limited is None:
+                break
+            rows = readings(rule, outcome_of(self._run_query, limited, slot, as_of))
+            if rows is None:
+                break
+            for key, values in found.items():
+                row = rows.get(key)
+                values.insert(0, None if row is None or not row.conclusive else row.value)
+        return {key: values for key, values in found.items() if any(v is not None for v in values[:-1])}
+
+    # The model
+
+    def _about(
+        self, rule: Rule, tables: Collection[str], transition: Transition, limit: _Limit
+    ) -> _About | None:
+        labelled = transition.instance.labels.get("model") or rule.model
+        table = next((each for each in tables if labelled and each == labelled.lower()), None)
+        if table is None and len(tables) == 1:
+            (table,) = tables
+        if table is None:
+            return None
+        return _About(labelled or table, table, self._description(table, limit))
+
+    def _description(self, table: str, limit: _Limit) -> ModelDescription:
+        left_s = limit.left_s()
+        if left_s is None:
+            return ModelDescription()
+        try:
+            answer = self._run_query(_DESCRIPTION, {"table": table}, left_s).column("description").to_pylist()
+            return ModelDescription.from_json(answer[0]) if answer else ModelDescription()
+        except (QueryError, ValueError):
+            return ModelDescription()
+
+    # The rows
+
+    def _rows_url(self, about: _About | None, transition: Transition) -> str:
+        if self._dashboard is None or about is None:
+            return ""
+        asked = {
+            "name": about.name,
+            "from": f"{transition.window_start.isoformat()}Z",
+            "to": f"{transition.window_end.isoformat()}Z",
+        }
+        asked |= filters_of(transition.instance.labels, about.description)
+        return f"{self._dashboard}/model/rows?{urlencode(asked)}"
+
+    # The segments
+
+    def _segments(
+        self, rule: Rule, about: _About, transition: Transition, as_of: datetime, limit: _Limit
+    ) -> tuple[SegmentValue, ...]:
+        """The segments in which the rule's value is worse than in all rows, those with most of it first."""
+        fixed = filters_of(transition.instance.labels, about.description)
+        fields = about.description.segments if rule.segments is None else rule.segments
+        found: list[tuple[float, SegmentValue]] = []
+        for field in [each for each in fields if each not in fixed][:_FIELDS]:
+            for value, count in self._most_frequent(rule, about.table, field, transition.slot, limit):
+                row = self._within(rule, field, value, transition, as_of, limit)
+                if row is not None and row.value is not None:
+                    samples = count if row.sample_count is None else row.sample_count
+                    worse = _beyond(rule, row.value, transition.instance.value) * samples
+                    found.append((worse, SegmentValue(f"{field}={value}", row.value, samples)))
+        ranked = sorted(found, key=lambda each: (-each[0], each[1].segment))
+        return tuple(each for worse, each in ranked if worse >= 0)[:_TOLD]
+
+    def _most_frequent(
+        self, rule: Rule, table: str, field: str, slot: datetime, limit: _Limit
+    ) -> list[tuple[str, int]]:
+        window = window_of(rule, slot)
+        bounds = {"window_start": window.start, "window_end": window.end, "most": _VALUES}
+        left_s = limit.left_s()
+        if left_s is None:
+            return []
+        try:
+            rows = self._run_query(segment_values(table, field), bounds, left_s).to_pylist()
+        except QueryError:
+            return []
+        return [(row["segment"], row["n"]) for row in rows]
+
+    def _within(  # noqa: PLR0917  # which part of which slot
+        self, rule: Rule, field: str, value: str, transition: Transition, as_of: datetime, limit: _Limit
+    ) -> Row | None:
+        limited = limit.of(rule)
+        with self._parsing:
+            sql = within_segment(self._parser, rule.expr, field, value) if limited else None
+        if limited is None or sql is None:
+            return None
+        query = evaluation_query(replace(limited, expr=sql), transition.slot, as_of)
+        asked: dict[str, Any] = dict(query.parameters)
+        if f"${SEGMENT}" in sql:
+            asked[SEGMENT] = value
+        try:
+            answer = self._run_query(query.sql, asked, limited.timeout.total_seconds())
+        except QueryError:
+            return None
+        rows = rows_from(
+            [(each.name, str(each.type)) for each in answer.schema],
+            [tuple(row.values()) for row in answer.to_pylist()],
+        )
+        return (readings(rule, rows) or {}).get(transition.instance.fingerprint)
+
+
+def filters_of(labels: Mapping[str, str], description: ModelDescription) -> dict[str, str]:
+    """Which rows of a model an alert's labels speak of: fields with their values.
+
+    A label is one of the columns that every model has, or bears the name of a field, or the last part of it.
+    The labels `field` and `feature` say which field it is about.
+    """
+    fields = dict.fromkeys([*description.segments, *description.features])
+    short = {parts(name)[-1]: name for name in reversed(fields)}
+    found = {}
+    for name, value in labels.items():
+        if name in _PLAIN:
+            found[name] = value
+        elif name in _FIELD_LABELS:
+            found["field"] = value if value in fields else short.get(value, value)
+        elif name in fields or name in short:
+            found[name if name in fields else short[name]] = value
+    return found
+
+
+def _before(rule: Rule, slot: datetime) -> datetime:
+    """The rule's slot before `slot`."""
+    return slot - rule.interval
+
+
+def _values(row: Row | None) -> dict[str, Any]:
+    """The numbers and times beside the value, as JSON has them."""
+    if row is None:
+        return {}
+    told = {name: value for name, value in row.values.items() if name not in {"value", "sample_count"}}
+    return {
+        name: value if isinstance(value, bool | int | float | None) else str(value)
+        for name, value in told.items()
+        if name not in {"window_start", "window_end"}
+    }
+
+
+def _beyond(rule: Rule, value: float, whole: float | None) -> float:
+    """How much worse a value is than that of all rows."""
+    beyond = value - (whole or 0.0)
+    return -beyond if rule.fires_below else beyond
