@@ -2,6 +2,7 @@
 
     LapwingError                 anything Lapwing says no to; the message tells what, where and what to do
     ├── ConfigError              a settings, rule or notify file is wrong
+    │   ├── MistakesError        what is wrong in one file, mistake by mistake
     │   ├── UnknownModelError    there is no model of a name
     │   └── UnknownMetricError   there is no metric of a name
     ├── DataDirectoryError       the data directory cannot be used (permissions, another owner, not a lake)
@@ -18,6 +19,8 @@
 Their messages are for people: what happened, where, and what to do.
 """
 
+from collections.abc import Iterable
+
 
 class LapwingError(Exception):
     """Anything Lapwing says no to. The message is one or more lines meant for a person."""
@@ -25,6 +28,23 @@ class LapwingError(Exception):
 
 class ConfigError(LapwingError):
     """A settings, rule or notify file is wrong; the message names file, line, key and what is expected."""
+
+
+class MistakesError(ConfigError):
+    """What is wrong in one file; the message has a line `file:line: what` for each mistake.
+
+    Attributes:
+        file: Its name.
+        mistakes: Line (None where that is unknown) and what is wrong there, in order.
+    """
+
+    def __init__(self, file: str, mistakes: Iterable[tuple[int | None, str]]) -> None:
+        """Put the message together."""
+        self.file = file
+        self.mistakes = tuple(mistakes)
+        places = [file if line is None else f"{file}:{line}" for line, _ in self.mistakes]
+        told = (f"{place}: {what}" for place, (_, what) in zip(places, self.mistakes, strict=True))
+        super().__init__("\n".join(told))
 
 
 class UnknownModelError(ConfigError):

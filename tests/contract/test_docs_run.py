@@ -21,7 +21,7 @@ from lapwing_collector.lake import declared_type
 from lapwing_collector.notify import read_notify_file
 from lapwing_collector.query import check_select
 from lapwing_collector.redact import read_policy
-from lapwing_collector.rules import load_rules
+from lapwing_collector.rules import load_cases, load_rules
 
 PYTHON = {page: list(found) for page, found in groupby(blocks("python"), key=lambda block: block.page)}
 QUERIES = [
@@ -78,6 +78,8 @@ def test_the_yaml_of_a_page_is_read(block: Block, tmp_path: Path, monkeypatch: p
     content = yaml.safe_load(block.code)
     if isinstance(content, list) or "groups" in content:
         read_rules(block, whole="groups" in content)
+    elif "rule_files" in content:
+        assert load_cases(block.code, str(block)).tests
     elif "route" in content:
         read_notify_file(with_secrets(block, tmp_path, monkeypatch))
     elif "model" in content:

@@ -2,33 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from lapwing_collector.app.asking import Asking
 from lapwing_collector.app.delivery import owned
 from lapwing_collector.app.directory import DataDirectory
-from lapwing_collector.app.evaluating import is_complete, outcome_of
+from lapwing_collector.app.evaluating import RunQuery
 from lapwing_collector.app.judging import Judging
 from lapwing_collector.app.owner_socket import Tell, ask_owner
 from lapwing_collector.app.project import Project, load_project
+from lapwing_collector.app.walking import look, walk
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError, QueryError
 from lapwing_collector.metrics import slots_between
-from lapwing_collector.model.alerts import RuleId, RuleState, Transition
+from lapwing_collector.model.alerts import RuleId, Transition
 from lapwing_collector.notify import messages_for
-from lapwing_collector.rules import (
-    ALL_KNOWN,
-    NO_ROWS,
-    Outcome,
-    Readiness,
-    Rule,
-    Skipped,
-    evaluate,
-    evaluation_query,
-    readiness,
-)
+from lapwing_collector.rules import ALL_KNOWN, Rule, evaluation_query, parse_moment
 from lapwing_collector.state import Store
 
 
@@ -81,8 +72,8 @@ def run_rules(  # noqa: PLR0917  # each is an option of the command
         LapwingError: It cannot be done now.
     """
     project = load_project(file, flags)
-    rules = _chosen(project, names)
-    span = _moment("--from", since), _moment("--to", until)
+    rules = chosen(project, names)
+    span = moment("--from", since), moment("--to", until)
     directory = DataDirectory(project.settings.data)
     if not directory.catalog.exists():
         raise DataDirectoryError(f"{directory.root}: there is no lake here yet; `lapwing up` makes one")
@@ -92,13 +83,18 @@ def run_rules(  # noqa: PLR0917  # each is an option of the command
         for rule in rules:
             if rule.kind == "alert":
                 done[rule.id] = _run_alert(asking, rule, span, tell)
-            done[rule.id] = replace(done[rule.id], not_seen=_not_seen(asking, rule, span))
+            done[rule.id] = replace(done[rule.id], not_seen=not_seen(asking.run, rule, span))
     if notify:
         _announce(project, [(rule, done[rule.id].transitions) for rule in rules])
     return [done[rule.id] for rule in rules]
 
 
-def _chosen(project: Project, names: Sequence[str]) -> list[Rule]:
+def chosen(project: Project, names: Sequence[str]) -> list[Rule]:
+    """The rules of these names, as `group/rule`; all that are enabled if there is none.
+
+    Raises:
+        ConfigError: There is no such rule.
+    """
     known = {str(rule.id): rule for rule in project.rules}
     for name in names:
         if name not in known:
@@ -106,12 +102,16 @@ def _chosen(project: Project, names: Sequence[str]) -> list[Rule]:
     return [known[name] for name in names] or [rule for rule in project.rules if rule.enabled]
 
 
-def _moment(option: str, text: str) -> datetime:
+def moment(option: str, text: str) -> datetime:
+    """The ISO time, UTC unless it says otherwise, that an option was given.
+
+    Raises:
+        ConfigError: It is none.
+    """
     try:
-        moment = datetime.fromisoformat(text)
+        return parse_moment(text)
     except ValueError as error:
-        raise ConfigError(f"{option}: expected a time such as 2026-01-31T12:00, not {text!r}") from error
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+        raise ConfigError(f"{option}: expected {error}") from error
 
 
 Span = tuple[datetime, datetime]
@@ -143,12 +143,13 @@ def _run_records(project: Project, rules: Sequence[Rule], span: Span, tell: Tell
             return False
 
         return {
-            rule.id: _past(rule, judging.backfill(rule.id, *_slots(rule, span), tell, work)) for rule in rules
+            rule.id: _past(rule, judging.backfill(rule.id, *slots_of(rule, span), tell, work))
+            for rule in rules
         }
 
 
 def _ask(data: Path, rule: Rule, span: Span, tell: Tell) -> Mapping[str, Any]:
-    after, through = _slots(rule, span)
+    after, through = slots_of(rule, span)
     asked = {
         "group": rule.id.group,
         "rule": rule.id.name,
@@ -165,46 +166,33 @@ def _past(rule: Rule, answer: Mapping[str, Any]) -> Past:
     return Past(rule.id, answer["windows"], answer["failed"], answer["error"])
 
 
-def _slots(rule: Rule, span: Span) -> Span:
+def slots_of(rule: Rule, span: Span) -> Span:
     """After and up to which slots the windows of a span end."""
     return span[0] + rule.query_offset, span[1] + rule.query_offset
 
 
 def _run_alert(asking: Asking, rule: Rule, span: Span, tell: Tell) -> Past:
     """Walk an alert through the past from nothing, as it is known now; nothing of it is remembered."""
-    slots = slots_between(rule.interval, *_slots(rule, span))
-    state = RuleState(rule.definition)
+    slots = slots_between(rule.interval, *slots_of(rule, span))
     transitions: list[Transition] = []
     failed, error = 0, None
-    for number, slot in enumerate(slots, start=1):
-        complete = is_complete(asking.run, rule, slot, ALL_KNOWN)
-        latest = slot + rule.wait_for.timeout if rule.wait_for else slot
-        outcome: Outcome
-        match readiness(rule, slot, latest, complete=complete):
-            case Readiness.SKIP:
-                outcome = Skipped()
-            case Readiness.NO_DATA:
-                outcome = NO_ROWS
-            case _:
-                outcome = outcome_of(asking.run, rule, slot, ALL_KNOWN)
-        incomplete = rule.wait_for is not None and not complete
-        evaluation = evaluate(rule, outcome, state, slot, incomplete=incomplete)
-        state = evaluation.state
+    looks = (look(asking.run, rule, slot) for slot in slots)
+    for number, (_, evaluation) in enumerate(walk(rule, looks), start=1):
         transitions += evaluation.transitions
-        if state.error is not None:
-            failed, error = failed + 1, state.error
+        if evaluation.state.error is not None:
+            failed, error = failed + 1, evaluation.state.error
         tell(str(rule.id), number, len(slots))
     return Past(rule.id, len(slots), failed, error, transitions)
 
 
-def _not_seen(asking: Asking, rule: Rule, span: Span) -> str | None:
+def not_seen(run_query: RunQuery, rule: Rule, span: Span) -> str | None:
     """Live, a rule may be there before its model; whoever runs one wants to know that a name is misspelt."""
-    slots = slots_between(rule.interval, *_slots(rule, span))
+    slots = slots_between(rule.interval, *slots_of(rule, span))
     if not slots:
         return None
     query = evaluation_query(rule, slots[-1], ALL_KNOWN)
     try:
-        asking.run(query.sql, query.parameters, rule.timeout.total_seconds())
+        run_query(query.sql, query.parameters, rule.timeout.total_seconds())
     except NotSeenYetError as error:
         return str(error)
     except QueryError:  # told with the windows that failed

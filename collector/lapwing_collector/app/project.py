@@ -1,8 +1,10 @@
 """What a person configured: settings, rules and targets, read and checked before anything starts."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,14 +17,17 @@ from lapwing_collector.lake import declared_type
 from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.model.description import FeatureType, ModelDescription, parts
 from lapwing_collector.notify import Target, read_notify_file
-from lapwing_collector.query import check_select, reads_profiles, tables_in
+from lapwing_collector.query import check_select, parse_select, reads_profiles, tables_in
 from lapwing_collector.redact import Policy, read_policy
-from lapwing_collector.rules import Rule, load_rules, merge_rules
+from lapwing_collector.rules import Place, Rule, merge_rules, placed_rules
 
 logger = logging.getLogger(__name__)
 
 NOTIFY_FILE: Final = "notify.yaml"
 REDACTION_FILE: Final = "redact.yaml"
+
+_REMEMBERED: Final = 1024
+"""Checked pieces of SQL."""
 
 _MODEL_SCHEMAS: Final = frozenset({"predictions", "predictions_all", "labels", "labeled"})
 
@@ -67,7 +72,7 @@ def load_project(file: Path | None, flags: Mapping[str, Any]) -> Project:
     file = settings_file(file)
     settings = load_settings(file, flags=flags)
     folder = file.parent if file is not None else Path()
-    rules = read_rule_files(_found(folder, settings.rules, "rule file"))
+    rules = read_rule_files(rule_files(file, settings))
     with duckdb.connect(":memory:") as parser:
         sources = {rule.id: _sources(parser, rule) for rule in rules}
     models = read_model_files(_found(folder, settings.models, "model file"))
@@ -116,8 +121,7 @@ def rules_of(file: Path | None) -> tuple[Rule, ...]:
         ConfigError: One line for every mistake.
     """
     file = settings_file(file)
-    folder = file.parent if file is not None else Path()
-    return read_rule_files(_found(folder, load_settings(file, flags={}).rules, "rule file"))
+    return read_rule_files(rule_files(file, load_settings(file, flags={})))
 
 
 def read_rule_files(files: Sequence[Path]) -> tuple[Rule, ...]:
@@ -126,12 +130,28 @@ def read_rule_files(files: Sequence[Path]) -> tuple[Rule, ...]:
     Raises:
         ConfigError: One line for every mistake.
     """
+    with rule_parser() as parse:
+        read = {str(file): parse(text_of(file), str(file)) for file in files}
+    return merge_rules({file: tuple(rule for rule, _ in placed) for file, placed in read.items()})
+
+
+def rule_files(file: Path | None, settings: Settings) -> list[Path]:
+    """The rule files that the settings, read from `file`, lead to.
+
+    Raises:
+        ConfigError: One that is named does not exist.
+    """
+    return _found(file.parent if file is not None else Path(), settings.rules, "rule file")
+
+
+@contextmanager
+def rule_parser() -> Iterator[Callable[[str, str], tuple[tuple[Rule, Place], ...]]]:
+    """What reads the text of one rule file, given its name; it raises a MistakesError if it is wrong."""
     with duckdb.connect(":memory:") as parser:
-        rules = {
-            str(file): load_rules(_text(file), str(file), check_sql=lambda sql: check_select(parser, sql))
-            for file in files
-        }
-    return merge_rules(rules)
+        parser.execute("SET errors_as_json = true")  # which tells places
+        # Rules often share their conditions.
+        check = lru_cache(_REMEMBERED)(partial(check_select, parser))
+        yield lambda text, name: placed_rules(text, name, check, partial(parse_select, parser))
 
 
 def read_model_files(files: Sequence[Path]) -> dict[str, ModelDescription]:
@@ -141,11 +161,16 @@ def read_model_files(files: Sequence[Path]) -> dict[str, ModelDescription]:
         ConfigError: One line for every mistake.
     """
     return merge_models(
-        {str(file): load_model(_text(file), str(file), check_type=declared_type) for file in files}
+        {str(file): load_model(text_of(file), str(file), check_type=declared_type) for file in files}
     )
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

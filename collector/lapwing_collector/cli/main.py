@@ -16,6 +16,7 @@ from lapwing_collector.cli.metrics import metrics
 from lapwing_collector.cli.models import models_app
 from lapwing_collector.cli.output import Output, printable
 from lapwing_collector.cli.references import reference_app
+from lapwing_collector.cli.rule_tools import add_rule_tools
 from lapwing_collector.errors import LapwingError
 
 app = typer.Typer(
@@ -25,8 +26,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-rules_app = typer.Typer(help="Check and explain rules, close slots.", no_args_is_help=True)
+rules_app = typer.Typer(help="Check, test, explain and back-test rules, close slots.", no_args_is_help=True)
 add_commands(app)
+add_rule_tools(rules_app)
 app.add_typer(rules_app, name="rules")
 app.add_typer(reference_app, name="reference")
 app.add_typer(models_app, name="models")
@@ -144,15 +146,6 @@ def demo(
     from lapwing_collector.demo import REPLAY_UNTIL, run_demo
 
     raise typer.Exit(run_demo(data, once=once, until=until or REPLAY_UNTIL))
-
-
-@rules_app.command("check")
-def rules_check(files: Annotated[list[Path], typer.Argument(help="Rule files.")]) -> None:
-    """Check rule files; every mistake is named with file, line, key and what was expected."""
-    from lapwing_collector.app.project import read_rule_files
-
-    rules = read_rule_files(files)
-    typer.echo(f"{len(rules)} rules in {len(files)} files are fine")
 
 
 @rules_app.command("run")

@@ -2,8 +2,10 @@
 
 from lapwing_collector.config.documents import (
     Document,
+    PlacedError,
     parse_document,
     parse_duration,
+    places_in,
     read_document,
     resolve_references,
 )
@@ -12,12 +14,14 @@ from lapwing_collector.config.settings import Settings, load_settings, settings_
 
 __all__ = [
     "Document",
+    "PlacedError",
     "Settings",
     "load_model",
     "load_settings",
     "merge_models",
     "parse_document",
     "parse_duration",
+    "places_in",
     "read_document",
     "resolve_references",
     "settings_file",

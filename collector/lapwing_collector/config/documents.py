@@ -4,7 +4,8 @@ import difflib
 import os
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self, TypeVar, get_args, get_origin
@@ -12,8 +13,10 @@ from typing import Any, ClassVar, Final, Self, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails
+from yaml.composer import Composer
+from yaml.resolver import Resolver
 
-from lapwing_collector.errors import ConfigError
+from lapwing_collector.errors import ConfigError, MistakesError
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -35,6 +38,19 @@ _REFERENCE: Final = re.compile(r"\$\{(env|file):([^}]*)\}")
 _NOWHERE: Final = yaml.Mark("", 0, 0, 0, "", 0)
 _EMPTY: Final = yaml.MappingNode("tag:yaml.org,2002:map", [], _NOWHERE, _NOWHERE)
 _TEXT_TAGS: Final = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+
+
+class PlacedError(ValueError):
+    """What a validator finds wrong at one place of a text that may have many lines.
+
+    Attributes:
+        position: The character of the text, counted from 0.
+    """
+
+    def __init__(self, message: str, position: int) -> None:
+        """Keep the message and the place."""
+        super().__init__(message)
+        self.position = position
 
 
 class Document(BaseModel):
@@ -77,6 +93,26 @@ class _Loader(yaml.SafeLoader):
         first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+
+def _composed(text: str) -> Any:
+    """The nodes of a document; None of an empty one."""
+    if yaml.__with_libyaml__:
+        from yaml._yaml import CParser  # noqa: PLC0415  # which not every build of PyYAML has
+
+        class Fast(Composer, CParser, Resolver):
+            """Scans with libyaml, ten times as fast; composing with it, too, crashes on deep nesting."""
+
+            yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+            def __init__(self) -> None:
+                CParser.__init__(self, text)
+                Composer.__init__(self)
+                Resolver.__init__(self)
+
+        with suppress(yaml.YAMLError):  # PyYAML itself takes a little more, and says better what is wrong
+            return Fast().get_single_node()
+    return yaml.compose(text, Loader=_Loader)
 
 
 def parse_duration(text: str) -> timedelta:
@@ -133,34 +169,66 @@ def parse_document(
         ConfigError: As `read_document`.
     """
     try:
-        root = yaml.compose(text, Loader=_Loader) or _EMPTY
+        root = _composed(text) or _EMPTY
         mistakes = list(_wrong_keys(root))
         data = _Loader("").construct_document(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise ConfigError(f"{name}:{line}: is not valid YAML: {error.problem}") from error
+        raise MistakesError(name, [(line, f"is not valid YAML: {error.problem}")]) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{name}: is not valid YAML: {' '.join(str(error).split())}") from error
+        what = f"is not valid YAML: {' '.join(str(error).split())}"
+        raise MistakesError(name, [(None, what)]) from error
     except RecursionError as error:
-        raise ConfigError(f"{name}: is nested too deeply, or holds itself") from error
+        raise MistakesError(name, [(None, "is nested too deeply, or holds itself")]) from error
     if mistakes:
-        raise _refusal(name, mistakes)
+        raise MistakesError(name, sorted(mistakes))
     mistakes += _fill_references(data, root)
     told = {line for line, _ in mistakes}
     try:
         document = schema.model_validate({} if data is None else data, context=dict(context or {}))
     except ValidationError as error:
-        found = {_mistake(detail, root, schema) for detail in error.errors(include_url=False)}
+        found = {_mistake(detail, root, schema, text) for detail in error.errors(include_url=False)}
         mistakes += [(line, what) for line, what in found if line not in told]
     else:
         if not mistakes:
             return document
-    raise _refusal(name, mistakes)
+    raise MistakesError(name, sorted(mistakes))
 
 
-def _refusal(name: str, mistakes: Iterable[tuple[int, str]]) -> ConfigError:
-    return ConfigError("\n".join(f"{name}:{line}: {what}" for line, what in sorted(mistakes)))
+def places_in(text: str) -> Callable[[Sequence[str | int], int], int]:
+    """Give what finds the line, in the YAML `text`, of a character of the value at a path of keys.
+
+    For mistakes that show only once a document, which is valid, is put to use.
+    """
+    root = _composed(text) or _EMPTY
+
+    def line_of(path: Sequence[str | int], position: int) -> int:
+        line, _, node = _place(list(path), root)
+        return _line_at(position, node, text) if isinstance(node, yaml.ScalarNode) else line
+
+    return line_of
+
+
+def _line_at(position: int, node: yaml.ScalarNode, text: str) -> int:
+    """The line of a character of a text value.
+
+    YAML takes indentation and line ends out of texts and leaves all other characters in their order.
+    """
+    first: int = node.start_mark.line + 1
+    at: int = node.start_mark.index
+    if node.style == '"':  # what is written differs from what is meant
+        return first
+    if node.style in {"|", ">"}:
+        at = text.find("\n", at) + 1
+    elif node.style == "'":
+        at += 1
+    solid = len("".join(node.value[:position].split()))
+    for found in re.finditer(r"\S", text[at : node.end_mark.index]):
+        if not solid:
+            return text.count("\n", 0, at + found.start()) + 1
+        solid -= 1
+    return text.count("\n", 0, len(text[: node.end_mark.index].rstrip())) + 1
 
 
 def _wrong_keys(node: yaml.Node) -> Iterator[tuple[int, str]]:
@@ -222,7 +290,7 @@ def _reference_value(match: re.Match[str]) -> str:
         raise ConfigError(f"the file {where} is not UTF-8 text") from error
 
 
-def _mistake(detail: ErrorDetails, root: yaml.Node, schema: type[BaseModel]) -> tuple[int, str]:
+def _mistake(detail: ErrorDetails, root: yaml.Node, schema: type[BaseModel], source: str) -> tuple[int, str]:
     path = [part for part in detail["loc"] if not _is_pydantic_own(part)]
     line, key, node = _place(path, root)
     match detail["type"]:
@@ -231,7 +299,10 @@ def _mistake(detail: ErrorDetails, root: yaml.Node, schema: type[BaseModel]) -> 
         case "missing":
             return line, f"{key}: is missing"
         case "value_error":
-            text = str(detail["ctx"]["error"])
+            error = detail["ctx"]["error"]
+            text = str(error)
+            if isinstance(error, PlacedError) and isinstance(node, yaml.ScalarNode):
+                line = _line_at(error.position, node, source)
             return line, f"{key}: expected {text}" if text.startswith(
                 ("a ", "an ", "one ")
             ) else f"{key}: {text}"

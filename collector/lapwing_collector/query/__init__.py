@@ -2,7 +2,7 @@
 
 from lapwing_collector.query.calls import metrics_in
 from lapwing_collector.query.explaining import Part, explain, script
-from lapwing_collector.query.guard import check_select, reads_profiles, tables_in
+from lapwing_collector.query.guard import check_select, parse_select, reads_profiles, tables_in
 from lapwing_collector.query.late import STORED, oldest_time, oldest_times, touched_times
 from lapwing_collector.query.library import METRICS, Metric
 from lapwing_collector.query.limits import Limits
@@ -31,6 +31,7 @@ __all__ = [
     "metrics_in",
     "oldest_time",
     "oldest_times",
+    "parse_select",
     "reads_profiles",
     "script",
     "segment_values",

@@ -60,6 +60,23 @@ def check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         RefusedQueryError: It is something else; the message says what.
         QueryError: It does not parse.
     """
+    parse_select(connection, sql)
+    try:
+        tree = syntax_tree(connection, sql)
+        _check(tree)
+        _check_columns(connection, tree)
+        list(calls_of(tree))  # they name their models
+    except RecursionError as error:
+        raise RefusedQueryError("this SQL is nested too deeply; use WITH to take it apart") from error
+
+
+def parse_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Let `sql` pass if it is one SELECT, whatever it reads.
+
+    Raises:
+        RefusedQueryError: It is something else; the message says what.
+        QueryError: It does not parse.
+    """
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
@@ -73,13 +90,6 @@ def check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     kind = statements[0].type
     if kind != duckdb.StatementType.SELECT:
         raise RefusedQueryError(f"expected a SELECT, not {kind.name}: queries can only read")
-    try:
-        tree = syntax_tree(connection, sql)
-        _check(tree)
-        _check_columns(connection, tree)
-        list(calls_of(tree))  # they name their models
-    except RecursionError as error:
-        raise RefusedQueryError("this SQL is nested too deeply; use WITH to take it apart") from error
 
 
 def tables_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[tuple[str, str]]:

@@ -23,11 +23,12 @@ def syntax_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
 
 
 def nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every node of a tree."""
-    if isinstance(tree, dict):
-        yield tree
-        for child in tree.values():
-            yield from nodes(child)
-    elif isinstance(tree, list):
-        for child in tree:
-            yield from nodes(child)
+    """Every node of a tree, each before what is in it."""
+    waiting = [tree]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield part
+            waiting.extend(reversed(part.values()))
+        elif isinstance(part, list):
+            waiting.extend(reversed(part))

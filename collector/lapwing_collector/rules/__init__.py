@@ -3,6 +3,7 @@
 Everything here is pure: text, values and naive UTC times go in and come out.
 """
 
+from lapwing_collector.rules.cases import AlertCase, Case, CaseFile, RecordCase, load_cases, parse_moment
 from lapwing_collector.rules.evaluate import (
     NO_ROWS,
     Evaluation,
@@ -13,17 +14,21 @@ from lapwing_collector.rules.evaluate import (
     fingerprint,
     rule_deleted,
 )
-from lapwing_collector.rules.file import load_rules, merge_rules
+from lapwing_collector.rules.file import Place, load_rules, merge_rules, placed_rules
 from lapwing_collector.rules.generate import ReferenceField, rules_from
+from lapwing_collector.rules.lint import hints, repeated, unknown_parts
+from lapwing_collector.rules.past import Gathering, Summary
 from lapwing_collector.rules.query import (
     ALL_KNOWN,
     Query,
     evaluation_query,
     evaluation_sql,
+    key_at,
+    shape_query,
     wait_query,
 )
 from lapwing_collector.rules.readings import readings
-from lapwing_collector.rules.rows import Row, Rows, rows_from
+from lapwing_collector.rules.rows import ResultError, Row, Rows, read_rows, rows_from
 from lapwing_collector.rules.rule import Rule, Sample, WaitFor
 from lapwing_collector.rules.sample import sample_rows, wanted_samples, with_samples
 from lapwing_collector.rules.slots import Readiness, Window, due_slots, next_slot, readiness, window_of
@@ -31,17 +36,25 @@ from lapwing_collector.rules.slots import Readiness, Window, due_slots, next_slo
 __all__ = [
     "ALL_KNOWN",
     "NO_ROWS",
+    "AlertCase",
+    "Case",
+    "CaseFile",
     "Evaluation",
+    "Gathering",
     "Outcome",
+    "Place",
     "Query",
     "QueryFailure",
     "Readiness",
+    "RecordCase",
     "ReferenceField",
+    "ResultError",
     "Row",
     "Rows",
     "Rule",
     "Sample",
     "Skipped",
+    "Summary",
     "WaitFor",
     "Window",
     "due_slots",
@@ -49,15 +62,24 @@ __all__ = [
     "evaluation_query",
     "evaluation_sql",
     "fingerprint",
+    "hints",
+    "key_at",
+    "load_cases",
     "load_rules",
     "merge_rules",
     "next_slot",
+    "parse_moment",
+    "placed_rules",
+    "read_rows",
     "readiness",
     "readings",
+    "repeated",
     "rows_from",
     "rule_deleted",
     "rules_from",
     "sample_rows",
+    "shape_query",
+    "unknown_parts",
     "wait_query",
     "wanted_samples",
     "window_of",

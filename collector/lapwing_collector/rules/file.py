@@ -10,11 +10,17 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
 
-from lapwing_collector.config.documents import Document, Mistake, parse_document, parse_duration
-from lapwing_collector.errors import ConfigError, LapwingError
+from lapwing_collector.config.documents import (
+    Document,
+    Mistake,
+    PlacedError,
+    parse_document,
+    parse_duration,
+)
+from lapwing_collector.errors import ConfigError, LapwingError, QueryError
 from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.model.description import parts
-from lapwing_collector.rules.query import condition_sql, nested_sql
+from lapwing_collector.rules.query import bare, condition_sql, nested_sql
 from lapwing_collector.rules.rule import (
     Criticality,
     OnError,
@@ -29,7 +35,10 @@ from lapwing_collector.rules.sql import PARAMETERS, columns_of, parameters_in, u
 from lapwing_collector.rules.template import LABEL_VARIABLES, Template, compile_template
 
 CheckSql = Callable[[str], None]
-"""Raises a LapwingError unless its argument is exactly one SELECT."""
+"""Raises a LapwingError unless its argument is exactly one SELECT that may run."""
+
+Place = tuple[str | int, ...]
+"""Keys and list positions that lead to a part of a file."""
 
 LONGEST_DEFAULT_TIMEOUT: Final = timedelta(seconds=30)
 
@@ -81,8 +90,8 @@ def _sample_select(sql: str, info: ValidationInfo) -> str:
 
 
 def _rows(sql: str, info: ValidationInfo) -> str:
-    _check(sql, info)
-    _check(nested_sql(sql), info)
+    _check(sql, sql, info, "check_sql")
+    _check(nested_sql(sql), sql, info, "parse_sql")  # in brackets, it asks for nothing else
     return sql.strip()
 
 
@@ -90,18 +99,24 @@ def _condition(sql: str, info: ValidationInfo) -> str:
     _repeatable(sql)
     if not sql.strip():
         raise ValueError("an SQL expression over the columns of a row, such as value > 0.2")
-    _check(condition_sql(sql), info)
+    _check(condition_sql(sql), sql, info, "check_sql")
     return sql.strip()
 
 
-def _check(sql: str, info: ValidationInfo) -> None:
-    check_sql: CheckSql | None = (info.context or {}).get("check_sql")
+def _check(composed: str, sql: str, info: ValidationInfo, by: str) -> None:
+    """Check what `sql` is composed to, and tell where in `sql` a mistake is."""
+    check_sql: CheckSql | None = (info.context or {}).get(by)
     if check_sql is None:
         return
     try:
-        check_sql(sql)
+        check_sql(composed)
     except LapwingError as error:
-        raise ValueError(str(error).partition("\n")[0]) from error
+        message = str(error).partition("\n")[0]
+        place = error.position if isinstance(error, QueryError) else None
+        if place is None:
+            raise ValueError(message) from error
+        begin = composed.index(bare(sql))
+        raise PlacedError(message, min(max(place - begin, 0), len(sql))) from error
 
 
 def _label_name(name: str) -> str:
@@ -285,19 +300,41 @@ class RulesFile(Document):
         yield from _repeated(raw.get("groups"), "groups", ("name",), "another group of this file")
 
 
-def load_rules(text: str, name: str, check_sql: CheckSql | None = None) -> tuple[Rule, ...]:
+def load_rules(
+    text: str, name: str, check_sql: CheckSql | None = None, parse_sql: CheckSql | None = None
+) -> tuple[Rule, ...]:
     """Read the rules of one file, in order.
 
     Args:
         text: The file's text, YAML.
         name: The file's name, for messages.
-        check_sql: Raises a LapwingError unless it is given exactly one SELECT.
+        check_sql: Raises a LapwingError unless it is given exactly one SELECT that may run.
+        parse_sql: Raises one unless it is given exactly one SELECT; what is asked for twice need not be
+            looked through twice.
 
     Raises:
-        ConfigError: The file is wrong; a line `file:line: key: what is wrong` for every mistake found.
+        MistakesError: As `placed_rules`.
     """
-    file = parse_document(text, RulesFile, name, {"check_sql": check_sql})
-    return tuple(_rule(group, entry) for group in file.groups for entry in group.rules)
+    return tuple(rule for rule, _ in placed_rules(text, name, check_sql, parse_sql))
+
+
+def placed_rules(
+    text: str, name: str, check_sql: CheckSql | None = None, parse_sql: CheckSql | None = None
+) -> tuple[tuple[Rule, Place], ...]:
+    """Read the rules of one file, in order, each with the keys and list positions that lead to it.
+
+    The arguments are those of `load_rules`.
+
+    Raises:
+        MistakesError: The file is wrong; a line `file:line: key: what is wrong` for every mistake found.
+    """
+    checks = {"check_sql": check_sql, "parse_sql": parse_sql or check_sql}
+    file = parse_document(text, RulesFile, name, checks)
+    return tuple(
+        (_rule(group, entry), ("groups", at, "rules", place))
+        for at, group in enumerate(file.groups)
+        for place, entry in enumerate(group.rules)
+    )
 
 
 def merge_rules(files: Mapping[str, tuple[Rule, ...]]) -> tuple[Rule, ...]:

@@ -1,5 +1,6 @@
 """Composes the SQL of a rule, and the parameters of one slot."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,8 @@ ACTIVE: Final = "lapwing_active"
 
 CLEAR: Final = "lapwing_clear"
 """Column of the composed SQL: the row's `resolve_condition`."""
+
+_SHAPE: Final = "SELECT * FROM (\n"
 
 ALL_KNOWN: Final = datetime(9999, 12, 31)  # noqa: DTZ001  # times are naive UTC throughout the collector
 """The `$as_of` that leaves nothing out."""
@@ -74,6 +77,23 @@ def evaluation_sql(rule: Rule) -> str:
     active = "true" if rule.condition is None else rule.condition
     clear = f"NOT (\n{active}\n)" if rule.resolve_condition is None else rule.resolve_condition
     return f"SELECT *, (\n{active}\n) AS {ACTIVE}, (\n{clear}\n) AS {CLEAR}\nFROM (\n{bare(rule.expr)}\n)"
+
+
+def shape_query(rule: Rule, slot: datetime) -> Query:
+    """Compose what tells the columns of the rule's rows at `slot` and reads none of them."""
+    query = evaluation_query(rule, slot)
+    return Query(f"{_SHAPE}{query.sql}\n) LIMIT 0", query.parameters)
+
+
+def key_at(rule: Rule, position: int) -> tuple[str, int]:
+    """Tell which key of a rule a character of `shape_query` is of, and which character of that key's text."""
+    composed = f"{_SHAPE}{evaluation_sql(rule)}"
+    keys = ("condition", "resolve_condition", "expr")
+    for key, text in zip(keys, (rule.condition, rule.resolve_condition, bare(rule.expr)), strict=True):
+        for found in re.finditer(re.escape(f"(\n{text}\n)"), composed):
+            if found.start() < position < found.end():
+                return key, position - found.start() - 2
+    return "expr", 0
 
 
 def nested_sql(expr: str) -> str:

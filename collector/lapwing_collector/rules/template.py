@@ -7,12 +7,14 @@ loaded. What fails only on data becomes a note in the text's place: an alert mat
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import jinja2
 import jinja2.meta
+import jinja2.nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 LABEL_VARIABLES: Final = frozenset({"labels"})
@@ -25,6 +27,8 @@ ANNOTATION_VARIABLES: Final = frozenset(
 
 _BLOCK: Final = re.compile(r"\{\{.*?(\}\}|\Z)|\{%.*?(%\}|\Z)", re.DOTALL)
 _DOLLAR: Final = re.compile(r"\$(?=[A-Za-z_])")
+_REMEMBERED: Final = 16_384
+"""Templates; each takes some kilobytes."""
 
 
 class TemplateError(ValueError):
@@ -33,7 +37,7 @@ class TemplateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A compiled text with holes.
+    """A text with holes.
 
     Attributes:
         source: As written in the rules file.
@@ -42,35 +46,64 @@ class Template:
 
     source: str
     variables: frozenset[str]
-    _compiled: jinja2.Template = field(repr=False, compare=False)
 
     def render(self, values: Mapping[str, Any]) -> str:
         """Fill the holes; a failure becomes a note in the text's place, never an exception."""
         try:
-            return self._compiled.render(values)
+            return _compiled(self.source).render(values)
         except Exception as error:  # noqa: BLE001  # data decides what fails here, and the alert must go out
             return f"<template {self.source!r} failed: {error}>"
 
 
 def compile_template(source: str, allowed: Collection[str] = ANNOTATION_VARIABLES) -> Template:
-    """Compile `source`, which may read the variables `allowed`.
+    """Take `source`, which may read the variables `allowed`.
 
     Raises:
         TemplateError: Its syntax is wrong, or it names a variable, filter or test that does not exist.
     """
-    text = _BLOCK.sub(lambda block: _DOLLAR.sub("", block.group()), source)
-    try:
-        tree = _ENVIRONMENT.parse(text)
-        variables = frozenset(jinja2.meta.find_undeclared_variables(tree))
-        compiled = _ENVIRONMENT.from_string(tree)
-    except jinja2.TemplateSyntaxError as error:
-        raise TemplateError(f"is not a valid template: {error.message}") from error
+    variables = _variables(source)
     unknown = sorted(variables.difference(allowed))
     if unknown:
         raise TemplateError(
             f"the template reads {', '.join(unknown)}, unknown here; there is {', '.join(sorted(allowed))}"
         )
-    return Template(source, variables, compiled)
+    return Template(source, variables)
+
+
+def parts_read(template: Template) -> frozenset[tuple[str, str]]:
+    """What a template reads of `labels` and `values`, where that is written out: `("labels", "feature")`."""
+    tree = _ENVIRONMENT.parse(_plain(template.source))
+    named = [(each.node, each.attr) for each in tree.find_all(jinja2.nodes.Getattr)] + [
+        (each.node, each.arg.value)
+        for each in tree.find_all(jinja2.nodes.Getitem)
+        if isinstance(each.arg, jinja2.nodes.Const)
+    ]
+    return frozenset(
+        (of.name, str(part))
+        for of, part in named
+        if isinstance(of, jinja2.nodes.Name) and of.name in {"labels", "values"}
+    )
+
+
+# Reading a file of many rules takes as long as its templates do: constants need no parser, what is written
+# often is parsed once, and code is made when a text is first rendered, which for most rules is never.
+@lru_cache(_REMEMBERED)
+def _variables(source: str) -> frozenset[str]:
+    if "{" not in source:
+        return frozenset()
+    try:
+        return frozenset(jinja2.meta.find_undeclared_variables(_ENVIRONMENT.parse(_plain(source))))
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(f"is not a valid template: {error.message}") from error
+
+
+@lru_cache(_REMEMBERED)
+def _compiled(source: str) -> jinja2.Template:
+    return _ENVIRONMENT.from_string(_plain(source))
+
+
+def _plain(source: str) -> str:
+    return _BLOCK.sub(lambda block: _DOLLAR.sub("", block.group()), source)
 
 
 def humanize(value: float) -> str:
