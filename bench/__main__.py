@@ -13,6 +13,7 @@ NAMES = (
     "flush",
     "lake_queries",
     "drift",
+    "backtest",
     "ingest",
     "latency",
     "overload",

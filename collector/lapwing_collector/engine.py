@@ -47,8 +47,22 @@ def connect(*, threads: int | None = None, memory_limit: str | None = None) -> d
     return connection
 
 
-def attach(connection: duckdb.DuckDBPyConnection, lake: Path, *, read_only: bool) -> None:
-    """Attach the DuckLake in folder `lake` (an absolute path) as `LAKE` and make it the default.
+def attach(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Path,
+    *,
+    read_only: bool,
+    name: str = LAKE,
+    snapshot: int | None = None,
+) -> None:
+    """Attach the DuckLake in folder `lake` (an absolute path) and make it the default.
+
+    Args:
+        connection: What to attach it to.
+        lake: Its folder.
+        read_only: Whether nothing can be written.
+        name: What it is called there.
+        snapshot: The one to read whatever comes later; each query reads the newest if None.
 
     Raises:
         duckdb.Error: There is no lake to read, or it cannot be opened.
@@ -61,12 +75,14 @@ def attach(connection: duckdb.DuckDBPyConnection, lake: Path, *, read_only: bool
         if read_only
         else ("META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 5000, DATA_INLINING_ROW_LIMIT 0")
     )
+    if snapshot is not None:
+        access += f", SNAPSHOT_VERSION {snapshot}"
     data_path = literal(str(data_folder(lake)) + "/")
     # The catalog remembers where the lake was made; overriding lets people move and copy the folder.
     connection.execute(
-        f"ATTACH {catalog} AS {LAKE} ({access}, DATA_PATH {data_path}, OVERRIDE_DATA_PATH true)"
+        f"ATTACH {catalog} AS {name} ({access}, DATA_PATH {data_path}, OVERRIDE_DATA_PATH true)"
     )
-    connection.execute(f"USE {LAKE}")
+    connection.execute(f"USE {name}")
 
 
 def data_folder(lake: Path) -> Path:

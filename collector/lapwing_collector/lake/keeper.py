@@ -16,19 +16,27 @@ import signal, sqlite3, sys
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
 connection = sqlite3.connect(sys.argv[1])
-connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-print(flush=True)
+try:
+    (newest,) = connection.execute("SELECT max(snapshot_id) FROM ducklake_snapshot").fetchone()
+except sqlite3.OperationalError:  # an empty catalog
+    newest = None
+print("" if newest is None else newest, flush=True)
 sys.stdin.read()
 """
 """Holds the connection until the owner closes the pipe, or dies; signals are the owner's to act on."""
 
 
 class CatalogKeeper:
-    """A small process that holds the catalog open until closed."""
+    """A small process that holds the catalog open until closed.
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    Attributes:
+        snapshot: The newest one when it began; None where there was none.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", snapshot: int | None) -> None:
         """Use `start` instead."""
         self._process = process
+        self.snapshot = snapshot
 
     @classmethod
     def start(cls, lake: Path) -> Self:
@@ -37,8 +45,8 @@ class CatalogKeeper:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  # our own script
         assert process.stdout is not None  # noqa: S101  # it was started with a pipe
         with process.stdout as said:
-            said.readline()
-        return cls(process)
+            newest = said.readline().strip()
+        return cls(process, int(newest) if newest else None)
 
     def close(self) -> None:
         """Let go; closing twice is harmless."""

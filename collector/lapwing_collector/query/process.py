@@ -21,7 +21,7 @@ from lapwing_collector.errors import (
 )
 from lapwing_collector.model.queries import Answer, Ask
 from lapwing_collector.query.limits import Limits
-from lapwing_collector.query.serve import PIECE_BYTES, Task
+from lapwing_collector.query.serve import PIECE_BYTES, Opening, Task
 
 _START_S: Final = 30.0
 _PIECE_S: Final = 10.0
@@ -55,10 +55,15 @@ class QueryProcess:
         landlock: The version of Landlock that holds in it; 0 where the kernel has none.
     """
 
-    def __init__(self, lake: Path, limits: Limits) -> None:
+    def __init__(self, lake: Path, limits: Limits, snapshot: int | None = None) -> None:
         """Start it and wait until it is ready.
 
         On Linux it dies with the thread that calls this.
+
+        Args:
+            lake: The folder of the lake.
+            limits: What it may use.
+            snapshot: The one of the lake that it reads; the newest, query by query, if None.
 
         Raises:
             DataDirectoryError: There is no lake in folder `lake`, or it cannot be read.
@@ -90,7 +95,7 @@ class QueryProcess:
         self._killed_because: str | None = None
         self._asked = False
         try:
-            self._connection.send_bytes(pickle.dumps(limits))
+            self._connection.send_bytes(pickle.dumps(Opening(limits, snapshot)))
             head = self._head(_START_S, "the query process did not start in time")
         except BaseException:
             self.kill("")

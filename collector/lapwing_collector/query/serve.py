@@ -31,6 +31,14 @@ _SPOILS: Final = (duckdb.OutOfMemoryException, duckdb.InternalException, duckdb.
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """What a process may use, and which snapshot of the lake it reads; the newest if None."""
+
+    limits: Limits
+    snapshot: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A query and how long it may take."""
 
@@ -42,14 +50,15 @@ def serve(descriptor: int, lake: Path, landlock: int) -> None:
     """Answer tasks that come through `descriptor`, after the sandbox was entered.
 
     Args:
-        descriptor: One end of a pair of sockets. First comes a `Limits`; it is answered with a head.
+        descriptor: One end of a pair of sockets. First comes an `Opening`; it is answered with a head.
         lake: The folder of the lake.
         landlock: The version of Landlock that holds.
     """
     connection = Connection(descriptor)
-    limits = _taken(connection, Limits)
+    opening = _taken(connection, Opening)
+    limits = opening.limits
     try:
-        session = Session.open(lake, limits)
+        session = Session.open(lake, limits, opening.snapshot)
     except LapwingError as error:
         _send_head(connection, _told(error))
         return

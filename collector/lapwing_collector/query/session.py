@@ -19,6 +19,7 @@ from lapwing_collector.query.guard import check_select, functions_in
 from lapwing_collector.query.library import load
 from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.mistakes import query_error
+from lapwing_collector.query.replica import attach_snapshot
 from lapwing_collector.query.subjects import prepare, views_of
 
 _ROWS_AT_ONCE: Final = 8192
@@ -32,8 +33,11 @@ Taken = TypeVar("Taken")
 class Session:
     """A read-only connection to the lake in one folder. Not for use by several threads at once."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, files: str) -> None:
-        """Use `open` instead."""
+    def __init__(self, connection: duckdb.DuckDBPyConnection, files: str, *, fixed: bool = False) -> None:
+        """Use `open` or `over` instead."""
+        self._fixed = fixed
+        self._in_transaction = False
+        self._prepared: Sequence[Call] | None = None
         self._connection = connection
         self._files = files
         # Rules bring the same SQL for every slot; only its parameters differ.
@@ -41,8 +45,13 @@ class Session:
         self._loaded: set[str] = set()
 
     @classmethod
-    def open(cls, lake: Path, limits: Limits | None = None) -> Self:
+    def open(cls, lake: Path, limits: Limits | None = None, snapshot: int | None = None) -> Self:
         """Open the lake in folder `lake` for reading; its owner may write meanwhile.
+
+        Args:
+            lake: Where.
+            limits: What queries may use.
+            snapshot: The one to read; the newest, query by query, if None.
 
         Raises:
             DataDirectoryError: There is no lake.
@@ -53,7 +62,10 @@ class Session:
             raise DataDirectoryError(f"{lake.parent}: there is no lake here yet; `lapwing up` makes one")
         connection = engine.connect(threads=limits.threads, memory_limit=f"{limits.memory_bytes >> 20}MiB")
         try:
-            engine.attach(connection, lake, read_only=True)
+            if snapshot is None:
+                engine.attach(connection, lake, read_only=True)
+            else:
+                attach_snapshot(connection, lake, snapshot, limits.memory_bytes // 4)
         except duckdb.Error as error:
             raise DataDirectoryError(f"{lake}: the lake cannot be read: {error}") from error
         connection.execute("SET python_enable_replacements = false")
@@ -64,7 +76,14 @@ class Session:
         connection.execute(f"SET allowed_directories = [{literal(files)}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-        return cls(connection, files)
+        return cls(connection, files, fixed=snapshot is not None)
+
+    @classmethod
+    def over(cls, connection: duckdb.DuckDBPyConnection) -> Self:
+        """Read tables that are in no lake and do not change, in a catalog that is called as the lake is."""
+        connection.execute("SET python_enable_replacements = false")
+        connection.execute("SET errors_as_json = true")
+        return cls(connection, "", fixed=True)
 
     def run(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Answer one SELECT, as `stream`, with all rows as an Arrow table."""
@@ -145,9 +164,18 @@ class Session:
     def _measuring(self, calls: Sequence[Call]) -> Iterator[None]:
         """Have what metrics read; the views and the query see one state of the lake."""
         if not calls:
+            with self._unhurried():
+                yield
+            return
+        self._end_transaction()
+        load(self._connection, (f"{call.metric.name}(" for call in calls), self._loaded)
+        if self._fixed:  # what the views are made of does not change
+            if self._prepared != calls:
+                self._prepared = None
+                prepare(self._connection, calls)
+                self._prepared = calls
             yield
             return
-        load(self._connection, (f"{call.metric.name}(" for call in calls), self._loaded)
         self._connection.begin()
         try:
             prepare(self._connection, calls)
@@ -155,6 +183,25 @@ class Session:
         finally:
             self._connection.rollback()  # nothing is to be kept
 
+    @contextmanager
+    def _unhurried(self) -> Iterator[None]:
+        """Leave a transaction open where nothing changes anyway: for each one the catalog is opened anew."""
+        if self._fixed and not self._in_transaction:
+            self._connection.begin()
+            self._in_transaction = True
+        try:
+            yield
+        except BaseException:
+            self._end_transaction()  # which an error spoils
+            raise
+
+    def _end_transaction(self) -> None:
+        if self._in_transaction:
+            self._in_transaction = False
+            self._connection.rollback()
+
     def _mistake(self, error: Exception, sql: str) -> QueryError:
-        raises = self._files in str(error) and "error" in functions_in(self._connection, sql)
+        raises = (
+            bool(self._files) and self._files in str(error) and "error" in functions_in(self._connection, sql)
+        )
         return query_error(error, sql, self._files, raises=raises)

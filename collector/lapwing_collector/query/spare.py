@@ -21,10 +21,11 @@ class Spare:
     One thread starts all of them and lives as long as this does, since they die with it.
     """
 
-    def __init__(self, lake: Path, limits: Limits) -> None:
-        """Start nothing yet."""
+    def __init__(self, lake: Path, limits: Limits, snapshot: int | None = None) -> None:
+        """Start nothing yet; processes read `snapshot` of the lake, or the newest if None."""
         self._lake = lake
         self._limits = limits
+        self._snapshot = snapshot
         self._wanted: queue.SimpleQueue[Future[QueryProcess] | None] = queue.SimpleQueue()
         self._closed = False
         self._warned = False
@@ -77,7 +78,7 @@ class Spare:
             ready.close()
 
     def _start(self) -> QueryProcess:
-        process = QueryProcess(self._lake, self._limits)
+        process = QueryProcess(self._lake, self._limits, self._snapshot)
         if not process.landlock and not self._warned:
             self._warned = True
             _LOGGER.warning(

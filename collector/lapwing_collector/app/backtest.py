@@ -1,0 +1,203 @@
+"""`lapwing rules backtest`: what rules would have told, by the real engine over the lake's history.
+
+Every process reads the same snapshot, so that what comes in meanwhile changes nothing. Queries of one rule
+run ahead of the engine, on all cores, a bounded number of slots at a time; the engine takes rows in order.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from lapwing_collector.app.asking import query_limits
+from lapwing_collector.app.backfill import Span, chosen, moment, not_seen, slots_of
+from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.app.evaluating import RunQuery
+from lapwing_collector.app.owner_socket import Tell
+from lapwing_collector.app.project import Project, load_project
+from lapwing_collector.app.walking import Look, look, walk
+from lapwing_collector.clock import SystemClock, utc_datetime
+from lapwing_collector.config import parse_duration
+from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError
+from lapwing_collector.lake import CatalogKeeper
+from lapwing_collector.metrics import slots_between
+from lapwing_collector.query import QueryPool, Spare, oldest_times
+from lapwing_collector.rules import Gathering, Rule, Summary
+
+_AT_ONCE: Final = 16
+"""Slots that a thread evaluates before it hands them over."""
+_AHEAD: Final = 4
+"""Such pieces of work for each core that may wait for the engine."""
+_LOOK_UP_S: Final = 60.0
+_MOST_SLOTS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What became of one rule.
+
+    Attributes:
+        rule: Its name, as `group/rule`.
+        condition: Its condition.
+        for_s: Seconds of its `for`.
+        first: The first slot; None if there is none.
+        last: The last one.
+        slots: How many.
+        failed: How many of them failed.
+        error: Why one of those did.
+        not_seen: What of the model or field that it names has not come yet; None if all has.
+        summary: What it would have done.
+    """
+
+    rule: str
+    condition: str | None
+    for_s: float
+    first: datetime | None
+    last: datetime | None
+    slots: int
+    failed: int
+    error: str | None
+    not_seen: str | None
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """What became of rules.
+
+    Attributes:
+        snapshot: The one of the lake that all of it is about.
+        rules: What became of each.
+    """
+
+    snapshot: int
+    rules: Sequence[Tried]
+
+
+def backtest(  # noqa: PLR0917  # each is an option of the command
+    file: Path | None,
+    flags: Mapping[str, Any],
+    tell: Tell,
+    names: Sequence[str],
+    since: str,
+    until: str | None,
+    cores: int | None = None,
+) -> Backtest:
+    """Walk alerts through the past from nothing, with what is known of it now; nothing is kept or told.
+
+    Args:
+        file: The settings file, if any.
+        flags: Settings given on the command line.
+        tell: Told how far it is.
+        names: Rules, as `group/rule`; all alerts that are enabled if there is none.
+        since: ISO time, UTC unless it says otherwise, or how long before the end.
+        until: ISO time; now if None.
+        cores: Query processes; one for each core if None.
+
+    Raises:
+        LapwingError: It cannot be done.
+    """
+    project = load_project(file, flags)
+    rules = [rule for rule in chosen(project, names) if rule.kind == "alert"]
+    span = _span(since, until)
+    directory = DataDirectory(project.settings.data)
+    if not directory.catalog.exists():
+        raise DataDirectoryError(f"{directory.root}: there is no lake here yet; `lapwing up` makes one")
+    cores = cores or os.cpu_count() or 1
+    with ExitStack() as parts:
+        keeper = CatalogKeeper.start(directory.lake)
+        parts.callback(keeper.close)
+        if keeper.snapshot is None:
+            raise DataDirectoryError(f"{directory.root}: the lake is empty")
+        spare = Spare(directory.lake, query_limits(project.settings, threads=1), keeper.snapshot)
+        parts.callback(spare.close)
+        pool = QueryPool(spare, cores)
+        parts.callback(pool.close)
+        threads = parts.enter_context(ThreadPoolExecutor(cores, thread_name_prefix="lapwing-backtest"))
+        ahead = cores * _AHEAD
+        tried = []
+        for rule in rules:
+            slots = _slots(project, rule, span, pool.run)
+            looks = _looks(partial(look, pool.run, rule), slots, threads, ahead)
+            tried.append(_try(rule, slots, looks, not_seen(pool.run, rule, span), tell))
+        return Backtest(keeper.snapshot, tried)
+
+
+def _span(since: str, until: str | None) -> Span:
+    end = utc_datetime(SystemClock().now_ns()) if until is None else moment("--to", until)
+    try:
+        begin = end - parse_duration(since)
+    except ValueError:
+        begin = moment("--from", since)
+    if begin >= end:
+        raise ConfigError(f"--from {begin:%Y-%m-%d %H:%M} is not before --to {end:%Y-%m-%d %H:%M}")
+    return begin, end
+
+
+def _slots(project: Project, rule: Rule, span: Span, run_query: RunQuery) -> list[datetime]:
+    """The slots whose windows end in the span, from the oldest row of the rule's models on."""
+    oldest = []
+    for table, schemas in project.sources[rule.id].items():
+        for sql in oldest_times(schemas, table):
+            try:
+                oldest.append(run_query(sql, {}, _LOOK_UP_S).column(0)[0].as_py())
+            except NotSeenYetError:
+                continue
+    begin = max(span[0], min((time for time in oldest if time is not None), default=span[0]))
+    slots = slots_between(rule.interval, *slots_of(rule, (begin, span[1])))
+    if len(slots) > _MOST_SLOTS:
+        raise ConfigError(
+            f"{rule.id} has {len(slots):,} slots in that time; at most {_MOST_SLOTS:,} can be tried at once"
+        )
+    return slots
+
+
+def _looks(
+    ask: Callable[[datetime], Look], slots: Sequence[datetime], threads: ThreadPoolExecutor, ahead: int
+) -> Iterator[Look]:
+    """What is seen at slots, in order; asked for in pieces, of which at most `ahead` run or wait."""
+    pieces = iter([slots[at : at + _AT_ONCE] for at in range(0, len(slots), _AT_ONCE)])
+
+    def work(piece: Sequence[datetime]) -> list[Look]:
+        return [ask(slot) for slot in piece]
+
+    waiting: deque[Future[list[Look]]] = deque(threads.submit(work, piece) for piece in islice(pieces, ahead))
+    try:
+        while waiting:
+            done = waiting.popleft().result()
+            waiting.extend(threads.submit(work, piece) for piece in islice(pieces, 1))
+            yield from done
+    finally:
+        for each in waiting:
+            each.cancel()
+
+
+def _try(
+    rule: Rule, slots: Sequence[datetime], looks: Iterator[Look], unknown: str | None, tell: Tell
+) -> Tried:
+    gathering = Gathering(rule)
+    failed, error = 0, None
+    for number, (seen, evaluation) in enumerate(walk(rule, looks), start=1):
+        gathering.take(seen.slot, seen.outcome, evaluation, incomplete=seen.incomplete)
+        if evaluation.state.error is not None:
+            failed, error = failed + 1, evaluation.state.error
+        tell(str(rule.id), number, len(slots))
+    return Tried(
+        rule=str(rule.id),
+        condition=rule.condition,
+        for_s=rule.for_.total_seconds(),
+        first=slots[0] if slots else None,
+        last=slots[-1] if slots else None,
+        slots=len(slots),
+        failed=failed,
+        error=error,
+        not_seen=unknown,
+        summary=gathering.summary(),
+    )
