@@ -275,19 +275,25 @@ class Briefing:
     def _segments(
         self, rule: Rule, about: _About, transition: Transition, as_of: datetime, limit: _Limit
     ) -> tuple[SegmentValue, ...]:
-        """The segments in which the rule's value is worse than in all rows, those with most of it first."""
+        """The segments in which the rule's value is worse than in all rows, those with most of it first.
+
+        Of what adds up, such as a count, no part is worse than the whole: then those with most of it.
+        """
         fixed = filters_of(transition.instance.labels, about.description)
         fields = about.description.segments if rule.segments is None else rule.segments
-        found: list[tuple[float, SegmentValue]] = []
+        found: list[tuple[float, float, SegmentValue]] = []
         for field in [each for each in fields if each not in fixed][:_FIELDS]:
             for value, count in self._most_frequent(rule, about.table, field, transition.slot, limit):
                 row = self._within(rule, field, value, transition, as_of, limit)
                 if row is not None and row.value is not None:
                     samples = count if row.sample_count is None else row.sample_count
-                    worse = _beyond(rule, row.value, transition.instance.value) * samples
-                    found.append((worse, SegmentValue(f"{field}={value}", row.value, samples)))
-        ranked = sorted(found, key=lambda each: (-each[0], each[1].segment))
-        return tuple(each for worse, each in ranked if worse >= 0)[:_TOLD]
+                    beyond = _beyond(rule, row.value, transition.instance.value)
+                    told = SegmentValue(f"{field}={value}", row.value, samples)
+                    found.append((beyond * samples, beyond, told))
+        worse = [(weight, told) for weight, _, told in found if weight >= 0]
+        ranked = worse or [(beyond, told) for _, beyond, told in found]
+        ranked.sort(key=lambda each: (-each[0], each[1].segment))
+        return tuple(told for _, told in ranked[:_TOLD])
 
     def _most_frequent(
         self, rule: Rule, table: str, field: str, slot: datetime, limit: _Limit

@@ -132,6 +132,21 @@ def test_an_alert_that_fires_below_blames_the_lowest(lake: Lake) -> None:
     assert first.segments == (SegmentValue("inputs.carrier=UA", 0.0, 50),)
 
 
+def test_of_a_count_the_largest_parts_are_told(lake: Lake) -> None:
+    """Where the parts add up to the whole, those with most of it are told."""
+    counted = """
+        SELECT count(*) AS value FROM predictions.flights
+        WHERE time >= $window_start AND time < $window_end AND inputs.carrier <> 'AA'
+    """
+    rule = errors(expr=counted, condition="value > 100", segments=["inputs.carrier", "version"])
+    (context,) = (each.context for each in briefed(lake, rule))
+    assert context.segments == (
+        SegmentValue("inputs.carrier=B6", 100, 100),
+        SegmentValue("inputs.carrier=UA", 100, 100),
+        SegmentValue("version=v0", 100, 150),
+    )
+
+
 def test_the_rows_behind_an_alert_have_an_address(lake: Lake) -> None:
     """The dashboard's page of rows is told with model, window and the fields that the labels speak of."""
     first, _ = (each.context for each in briefed(lake, errors(), "https://lapwing.example.com/"))

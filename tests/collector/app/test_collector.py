@@ -147,6 +147,7 @@ groups:
           SELECT inputs.kind AS kind, count(*) AS value FROM predictions.m
           WHERE time >= $window_start AND time < $window_end GROUP BY 1
         condition: value > 2
+        segments: [inputs.half]
         annotations: {summary: "{{ $value }} of {{ $labels.kind }}"}
       - record: daily
         expr: |
@@ -189,7 +190,7 @@ def test_rules_fire_resolve_and_are_told(tmp_path: Path) -> None:
     serving = threading.Thread(target=hook.serve_forever, args=(0.01,))
     serving.start()
     config = tmp_path / "lapwing.yaml"
-    config.write_text("clock: data\nrules: [rules.yaml]\n")
+    config.write_text("clock: data\nrules: [rules.yaml]\nweb: {dashboard: 'https://lapwing.example.org/'}\n")
     (tmp_path / "rules.yaml").write_text(RULES)
     (tmp_path / "notify.yaml").write_text(
         "route: {receiver: r}\nreceivers:\n  - name: r\n    apprise_configs:\n"
@@ -212,7 +213,7 @@ def test_rules_fire_resolve_and_are_told(tmp_path: Path) -> None:
                                 "m",
                                 f"p{sent}",
                                 at(days=day, hours=1 + number),
-                                inputs={"kind": "a"},
+                                inputs={"kind": "a", "half": number % 2},
                                 sequence=sent,
                             )
                         )
@@ -231,6 +232,15 @@ def test_rules_fire_resolve_and_are_told(tmp_path: Path) -> None:
         hook.server_close()
     assert [title.split()[0] for title in hook.titles] == ["[FIRING]", "[RESOLVED]"]
     assert len(set(hook.keys)) == 2
+    store = Store.open(DataDirectory(data).state)
+    firing = json.loads(store.outbox_rows()[-1].message.payload)["alerts"][0]
+    store.close()
+    assert firing["recent"][-2:] == [1, 3]
+    assert [(part["segment"], part["value"]) for part in firing["segments"]] == [
+        ("inputs.half=0", 2),
+        ("inputs.half=1", 1),
+    ]
+    assert firing["generatorURL"].startswith("https://lapwing.example.org/model/rows?name=m&from=2026-01-02")
     rows = ask(
         data,
         "SELECT value FROM metric_values "
