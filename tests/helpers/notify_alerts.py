@@ -1,6 +1,7 @@
 """Alerts and outboxes for notification tests."""
 
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -109,6 +110,27 @@ class WatchedOutbox:
             found = {row.message.key: str(row.delivery) for row in self._outbox.outbox_rows()}
             return all(found.get(key) == delivery for key, delivery in expected.items())
 
+        self._wait_until(reached)
+
+    def wait_for_retry(self, key: str, at: datetime) -> None:
+        """Block until a message has failed and is due again at a time."""
+        self._wait_until(
+            lambda: any(
+                row.message.key == key and row.delivery == "queued" and row.attempts and row.next_at == at
+                for row in self._outbox.outbox_rows()
+            )
+        )
+
+    def wait_for_error(self, key: str, text: str) -> None:
+        """Block until a message has failed with an error that holds `text`."""
+        self._wait_until(
+            lambda: any(
+                row.message.key == key and text in (row.last_error or "")
+                for row in self._outbox.outbox_rows()
+            )
+        )
+
+    def _wait_until(self, reached: Callable[[], bool]) -> None:
         with self._changed:
             assert self._changed.wait_for(reached, WAIT_S), self._outbox.outbox_rows()
 

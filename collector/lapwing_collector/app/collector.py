@@ -28,11 +28,12 @@ from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.redaction import redaction
 from lapwing_collector.app.serving import Serving
 from lapwing_collector.app.telemetry import Parts, Telemetry
+from lapwing_collector.app.undelivered import Wanted, dead, requeue_in
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.config import Settings
 from lapwing_collector.lake import CatalogKeeper, Lake
-from lapwing_collector.notify import Deliverer
+from lapwing_collector.notify import Deliverer, Reach
 from lapwing_collector.query import QueryPool, Spare
 from lapwing_collector.state import Store
 
@@ -70,6 +71,10 @@ async def run_collector(
     """
     settings = project.settings
     listeners = listeners or {}
+
+    def now() -> datetime:
+        return utc_datetime(clock.now_ns())
+
     async with AsyncExitStack() as parts:
         if receiving is None:
             receiving = Receiving(settings)
@@ -99,7 +104,12 @@ async def run_collector(
         mending = Mending(lambda only: len(todo["scrub"]({"only": only}, tell_nobody)["damaged"]))
         rule_queries, late_queries, queries = _query_pools(parts, directory, settings, mending)
 
-        deliverer = Deliverer(store, project.targets, now=lambda: utc_datetime(clock.now_ns()))
+        deliverer = Deliverer(
+            store,
+            project.targets,
+            now,
+            reach=Reach(settings.delivery.allow_networks),
+        )
         parts.callback(deliverer.stop, _GRACE_S)
         judging = Judging(
             project,
@@ -126,12 +136,13 @@ async def run_collector(
         asked = {
             "status": lambda _asked, _tell: _status(pending, writer, ingestion, receiving),
             "run_rule": judging.run_rule,
+            "requeue": lambda asked, _tell: requeue_in(store, Wanted.of(asked), now(), deliverer.wake),
         }
         todo = _maintain(parts, lake, ingestion, directory, settings, clock, pending, asked)
         describing = Describing(
             lake,
             project.models,
-            now=lambda: utc_datetime(clock.now_ns()),
+            now=now,
             declare=partial(declare_references, lake, todo, project.models),
             busy=lambda: pending.filled > _BUSY_FROM,
         )
@@ -158,6 +169,10 @@ async def run_collector(
             queries,
             readiness=receiving.readiness,
             metrics=telemetry.exposition,
+            reads={
+                "dead": lambda _: dead(store),
+                "dead/{target}": lambda parts: dead(store, parts["target"]),
+            },
             duties={name: partial(_duty, todo[name]) for name in HARMLESS} | {"senders": ingestion.senders},
             authorize=None if receiving.access.open else receiving.access.judge,
             tls=receiving.access.tls,

@@ -29,9 +29,10 @@ from lapwing_collector.lake import Lake
 from lapwing_collector.lake.erasure import Subject
 from lapwing_collector.wal import Log, sync_data
 
-HARMLESS: Final = ("compact", "retain", "status")
-"""What whoever reaches the HTTP port may order: no more than the settings have done anyway. What takes rows
-away or writes where the caller says is ordered over the owner's socket, whose file says who may."""
+HARMLESS: Final = ("compact", "retain", "status", "requeue")
+"""What whoever reaches the HTTP port may order: no more than the settings have done anyway, or was done
+before. What takes rows away or writes where the caller says is ordered over the owner's socket, whose file
+says who may."""
 
 _Work = Callable[[Maintenance, Mapping[str, Any], Tell], Mapping[str, Any]]
 

@@ -54,6 +54,7 @@ class Serving:
         *,
         readiness: Callable[[], tuple[bool, Mapping[str, Any]]],
         metrics: Callable[[], bytes],
+        reads: Mapping[str, Read],
         duties: Mapping[str, Duty],
         authorize: Authorize | None,
         tls: TlsFiles | None,
@@ -66,6 +67,7 @@ class Serving:
             queries: Answers them.
             readiness: Whether records are acknowledged, and what else /readyz tells.
             metrics: Gives the metrics as text.
+            reads: Documents beside those that queries make, by their address under /api/v1.
             duties: What commands may have done, by name.
             authorize: Asked before anything is read; None lets everybody in.
             tls: The certificates for HTTPS; None for HTTP.
@@ -83,7 +85,7 @@ class Serving:
         timeout_s = query.timeout.total_seconds()
         idle_s = settings.http.idle_timeout.total_seconds()
         app = create_app(
-            reads=_reads(queries, settings),
+            reads={**_reads(queries, settings), **reads},
             ask=lambda ask, cancellation: queries.ask(ask, timeout_s, cancellation),
             max_rows=query.max_rows,
             max_bytes=query.max_bytes,

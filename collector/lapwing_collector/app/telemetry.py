@@ -195,6 +195,18 @@ def _rules(parts: Parts) -> Iterator[Metric]:
         attempts.add_metric([target, verdict], count)
     yield attempts
     yield _gauge("lapwing_notifications_waiting", "Messages that are to be sent yet.", parts.store.unsent())
+    dead = GaugeMetricFamily("lapwing_notifications_dead", "Messages that were given up.", labels=["target"])
+    for target, count in parts.store.dead_counts().items():
+        dead.add_metric([target], count)
+    yield dead
+    down = GaugeMetricFamily(
+        "lapwing_notification_target_down",
+        "Whether a target failed so often that it rests.",
+        labels=["target"],
+    )
+    for target, is_down in parts.deliverer.down().items():
+        down.add_metric([target], float(is_down))
+    yield down
 
 
 def _redaction(parts: Parts) -> Iterator[Metric]:

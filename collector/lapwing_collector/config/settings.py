@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -41,6 +42,21 @@ def _patterns(value: object) -> object:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
+def _networks(value: object) -> object:
+    """Networks come as a list in the file, and between commas in a variable; an address is one by itself."""
+    named = _patterns(value)
+    if not isinstance(named, list | tuple):
+        raise ValueError("a list of networks such as 10.0.0.0/8")  # noqa: TRY004  # pydantic reports ValueErrors
+    return tuple(_network(each) for each in named)
+
+
+def _network(value: object) -> object:
+    try:
+        return ip_network(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"a network such as 10.0.0.0/8, or an address: {error}") from error
+
+
 def _model_limits(value: object) -> object:
     """Limits of models come as a mapping in the file, and as `churn: 90d, fraud: 30d` in a variable."""
     return yaml.safe_load("{" + value + "}") if isinstance(value, str) else value
@@ -55,6 +71,7 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
 Address = Annotated[str, BeforeValidator(_address)]
 Url = Annotated[str, AfterValidator(_url)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
 
 
 class _Section(BaseModel):
@@ -180,6 +197,16 @@ class WriteSettings(_Section):
     )
 
 
+class DeliverySettings(_Section):
+    """Where notifications may go."""
+
+    allow_networks: Networks = Field(
+        (),
+        description="networks, or single addresses, that notifications may reach beside the public internet, "
+        "such as `10.1.0.0/16`; never needed for services on the internet",
+    )
+
+
 class LoggingSettings(_Section):
     """What is said on standard error."""
 
@@ -276,6 +303,7 @@ class Settings(_Section):
     write: WriteSettings = WriteSettings()
     web: WebSettings = WebSettings()
     query: QuerySettings = QuerySettings()
+    delivery: DeliverySettings = DeliverySettings()
     logging: LoggingSettings = LoggingSettings()
     maintenance: MaintenanceSettings = MaintenanceSettings()
     retention: RetentionSettings = RetentionSettings()

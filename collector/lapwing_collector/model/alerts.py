@@ -293,6 +293,7 @@ class Message:
         body: What people read, in `body_format`.
         body_format: `text`, `markdown` or `html`.
         payload: The notification as JSON, for services that want more than a text; empty for none.
+        origin: The key of the message that its target did not accept, where this one tells of it; else empty.
     """
 
     key: str
@@ -303,3 +304,4 @@ class Message:
     body: str
     body_format: str = "text"
     payload: str = ""
+    origin: str = ""

@@ -10,16 +10,25 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
+from lapwing_collector import crashpoints
 from lapwing_collector.model.alerts import Message
-from lapwing_collector.notify.retry import next_attempt
-from lapwing_collector.notify.target import Target, Verdict
+from lapwing_collector.notify.letters import dead_letters
+from lapwing_collector.notify.pace import Pace
+from lapwing_collector.notify.reach import ANYWHERE, Reach
+from lapwing_collector.notify.retry import asked_for, next_attempt
+from lapwing_collector.notify.superseding import superseded
+from lapwing_collector.notify.target import ATTEMPT_LIMIT_S, Outcome, Target, Verdict
 
 _log = logging.getLogger(__name__)
+
+STUCK_AFTER_S: Final = ATTEMPT_LIMIT_S + 30.0
+"""An attempt that has not ended by then hangs where no limit reaches."""
 
 _BATCH: Final = 100
 _LONGEST_WAIT_S: Final = 10.0
 """Looks into the outbox at least this often: other processes put messages in, and clocks jump."""
 _OUTBOX_RETRY_S: Final = 1.0
+_HANGS: Final = Outcome(Verdict.RETRY, "an earlier attempt hangs and cannot be ended; restart the collector")
 
 
 class QueuedMessage(Protocol):
@@ -32,12 +41,22 @@ class QueuedMessage(Protocol):
 
     @property
     def attempts(self) -> int:
-        """Attempts begun before."""
+        """Attempts begun before, since it was queued last."""
         ...
 
     @property
     def created_at(self) -> datetime:
         """When it was put in."""
+        ...
+
+    @property
+    def queued_at(self) -> datetime:
+        """When it was put in, or put in again."""
+        ...
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the newest attempt failed."""
         ...
 
 
@@ -68,8 +87,24 @@ class Outbox(Protocol):
         """Queue the message again for `next_at`."""
         ...
 
-    def mark_dead(self, key: str, error: str) -> None:
-        """Give the message up."""
+    def mark_dead(self, key: str, error: str, letters: Sequence[Message], now: datetime) -> None:
+        """Give the message up, and put in what tells of it."""
+        ...
+
+    def hasten(self, target: str, now: datetime) -> None:
+        """Let all that waits for `target` be due now."""
+        ...
+
+    def waiting_behind(self, key: str) -> Sequence[Message]:
+        """Messages of the same group to the same target that wait behind a message, oldest first."""
+        ...
+
+    def heard(self, key: str) -> bool:
+        """Whether the target was told last, before a message, or may have been, that its group fires."""
+        ...
+
+    def drop(self, reasons: Mapping[str, str]) -> None:
+        """Let messages that wait go unsent, each for its reason, by key."""
         ...
 
 
@@ -77,7 +112,8 @@ class Deliverer:
     """Sends what the outbox holds, each message at least once.
 
     A message is sent twice only where the process dies, or the outbox fails, between the target's acceptance
-    and the note of it; both then carry the same key.
+    and the note of it, or where a service accepts a message and does not say so in time; both then carry the
+    same key.
     """
 
     def __init__(
@@ -86,6 +122,10 @@ class Deliverer:
         targets: Sequence[Target],
         now: Callable[[], datetime],
         jitter: Callable[[], float] = random.random,
+        *,
+        reach: Reach = ANYWHERE,
+        fallbacks: Mapping[str, Sequence[str]] | None = None,
+        stuck_after_s: float = STUCK_AFTER_S,
     ) -> None:
         """Prepare a thread for each of `targets`.
 
@@ -94,19 +134,39 @@ class Deliverer:
             targets: With names that differ. Messages to other names stay in the outbox.
             now: Wall-clock time, naive UTC.
             jitter: Share of each retry delay to wait, from 0 to 1.
+            reach: Where connections may go.
+            fallbacks: Targets that are told what another one did not accept, by its name.
+            stuck_after_s: When an attempt that does not end is left behind.
         """
         self._outbox = outbox
-        self._workers = {target.name: _Worker(outbox, target, now, jitter) for target in targets}
+        self._workers = {
+            target.name: _Worker(
+                outbox,
+                target,
+                now,
+                jitter,
+                reach=reach,
+                fallbacks=tuple((fallbacks or {}).get(target.name, ())),
+                wake=self.wake,
+                stuck_after_s=stuck_after_s,
+            )
+            for target in targets
+        }
 
     def start(self) -> None:
         """Queue again what an earlier process left half sent, and begin to deliver. Returns at once."""
         self._outbox.recover()
         for worker in self._workers.values():
-            worker.thread.start()
+            worker.start()
 
     def wake(self, target: str) -> None:
         """Say that the outbox may hold something new for `target`; unknown names are fine."""
         if worker := self._workers.get(target):
+            worker.wake()
+
+    def wake_all(self) -> None:
+        """Say that the outbox may hold something new for anybody."""
+        for worker in self._workers.values():
             worker.wake()
 
     def stop(self, grace_s: float) -> None:
@@ -118,8 +178,7 @@ class Deliverer:
         for worker in self._workers.values():
             worker.stop()
         for worker in self._workers.values():
-            if worker.thread.is_alive():
-                worker.thread.join(max(0.0, deadline - time.monotonic()))
+            worker.join(max(0.0, deadline - time.monotonic()))
 
     def counts(self) -> Mapping[tuple[str, Verdict], int]:
         """Attempts since the start, by target and verdict."""
@@ -129,24 +188,50 @@ class Deliverer:
             for verdict in Verdict
         }
 
+    def down(self) -> Mapping[str, bool]:
+        """Which targets count as down."""
+        return {name: worker.down for name, worker in self._workers.items()}
+
 
 class _Worker:
     """The thread of one target."""
 
     def __init__(
-        self, outbox: Outbox, target: Target, now: Callable[[], datetime], jitter: Callable[[], float]
+        self,
+        outbox: Outbox,
+        target: Target,
+        now: Callable[[], datetime],
+        jitter: Callable[[], float],
+        *,
+        reach: Reach,
+        fallbacks: tuple[str, ...],
+        wake: Callable[[str], None],
+        stuck_after_s: float,
     ) -> None:
         self.counts: Counter[Verdict] = Counter()
-        # A daemon, because no timeout bounds a service that answers a byte at a time.
-        self.thread = threading.Thread(target=self._run, name=f"notify-{target.name}", daemon=True)
         self._outbox = outbox
         self._target = target
         self._now = now
         self._jitter = jitter
+        self._reach = reach
+        self._fallbacks = fallbacks
+        self._wake_other = wake
+        self._stuck_after_s = stuck_after_s
+        self._pace = Pace(target.rate)
         self._changed = threading.Condition()
         self._woken = False
         self._stopping = False
         self._unwritten: Callable[[], None] | None = None
+        self._trying: QueuedMessage | None = None
+        self._hanging: threading.Thread | None = None
+        self._thread = self._new_thread()
+
+    @property
+    def down(self) -> bool:
+        return self._pace.open
+
+    def start(self) -> None:
+        self._thread.start()
 
     def wake(self) -> None:
         with self._changed:
@@ -158,8 +243,16 @@ class _Worker:
             self._stopping = True
             self._changed.notify()
 
+    def join(self, timeout_s: float) -> None:
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _new_thread(self) -> threading.Thread:
+        # A daemon, because a thread that hangs where no limit reaches must not keep the process.
+        return threading.Thread(target=self._run, name=f"notify-{self._target.name}", daemon=True)
+
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping and self._is_mine():
             try:
                 self._deliver_due()
                 self._wait(self._until_next_s())
@@ -171,14 +264,56 @@ class _Worker:
                 )
                 self._wait(_OUTBOX_RETRY_S)
 
+    def _is_mine(self) -> bool:
+        return self._thread is threading.current_thread()
+
     def _deliver_due(self) -> None:
         self._write_outcome()
         for queued in self._outbox.due_messages(self._target.name, self._now(), _BATCH):
             if self._stopping:
                 return
-            if self._outbox.mark_sending(queued.message.key):
-                self._unwritten = self._attempt(queued)
-                self._write_outcome()
+            now = self._now()
+            ready = self._pace.ready_at(now) <= now
+            if self._is_over(queued, now):
+                self._give_up(queued, now)
+            elif ready and self._drop_superseded(queued):
+                self.wake()  # what took its place is due
+                continue
+            elif ready and self._outbox.mark_sending(queued.message.key):
+                self._pace.begin(now)
+                outcome = self._attempt(queued)
+                if outcome is None:
+                    return  # another thread has taken over
+                self._unwritten = self._noting(queued, outcome)
+            else:
+                continue
+            self._write_outcome()
+
+    def _drop_superseded(self, queued: QueuedMessage) -> bool:
+        """Let a message go unsent where a newer one says all that it says."""
+        key = queued.message.key
+        later = [message for message in self._outbox.waiting_behind(key) if not message.origin]
+        if queued.message.origin or not later:
+            return False
+        dropped = superseded(
+            queued.message,
+            later,
+            heard=self._outbox.heard(key),
+            tried=queued.attempts > 0 or queued.queued_at != queued.created_at,
+        )
+        self._outbox.drop(dict(dropped))
+        return bool(dropped)
+
+    def _is_over(self, queued: QueuedMessage, now: datetime) -> bool:
+        """Whether its time is over and it had its chance, or gets none while the target is down."""
+        too_old = now - queued.queued_at > self._target.max_age
+        return too_old and (queued.attempts > 0 or self._pace.open)
+
+    def _give_up(self, queued: QueuedMessage, now: datetime) -> None:
+        """Give up a message without another attempt."""
+        if self._outbox.mark_sending(queued.message.key):
+            error = queued.last_error or self._pace.error
+            self._unwritten = self._dead(queued, f"not accepted in time: {error}", now)
 
     def _write_outcome(self) -> None:
         """Note the newest attempt's outcome; where that fails it is noted before anything else is sent."""
@@ -186,42 +321,107 @@ class _Worker:
             self._unwritten()
             self._unwritten = None
 
-    def _attempt(self, queued: QueuedMessage) -> Callable[[], None]:
-        """Send once; returns what notes the outcome."""
-        key, name = queued.message.key, self._target.name
-        outcome = self._target.send(queued.message)
+    def _attempt(self, queued: QueuedMessage) -> Outcome | None:
+        """Send once; None where this thread was given up meanwhile."""
+        if self._hanging is not None:
+            if self._hanging.is_alive():
+                return _HANGS
+            self._hanging = None
+        watch = threading.Timer(self._stuck_after_s, self._leave_behind, [queued])
+        watch.daemon = True
+        self._trying = queued
+        watch.start()
+        crashpoints.reach("notify.before_send")
+        outcome = self._target.send(queued.message, self._reach)
+        crashpoints.reach("notify.after_send")
+        watch.cancel()
+        with self._changed:
+            if not self._is_mine():
+                return None
+            self._trying = None
+            return outcome
+
+    def _leave_behind(self, queued: QueuedMessage) -> None:
+        """Let another thread go on for one that hangs in an attempt; what comes of that is not heard."""
+        target = self._target.again()
+        with self._changed:
+            if self._trying is not queued:
+                return  # it has just ended
+            self._trying = None
+            self._hanging = self._thread
+            self._target = target
+            self._thread = self._new_thread()
+            hangs = Outcome(Verdict.RETRY, f"it did not end within {self._stuck_after_s:g} s")
+            self._unwritten = self._noting(queued, hangs)
+            self._thread.start()
+
+    def _noting(self, queued: QueuedMessage, outcome: Outcome) -> Callable[[], None]:
+        """Judge an outcome; returns what notes it."""
         now = self._now()
-        verdict, retry_at = outcome.verdict, None
-        if verdict is Verdict.RETRY:
-            retry_at = next_attempt(queued.attempts + 1, queued.created_at, now, self._jitter())
-            verdict = Verdict.RETRY if retry_at else Verdict.DEAD
-        self.counts[verdict] += 1
-        if verdict is Verdict.SENT:
-            return partial(self._outbox.mark_sent, key, now)
-        if retry_at is not None:
-            _log.warning(
-                "target %s: message %s is tried again at %s UTC: %s",
-                name,
-                key,
-                retry_at,
-                outcome.error,
-                extra={"action": "message_retried"},
-            )
-            return partial(self._outbox.mark_retry, key, retry_at, outcome.error)
+        if outcome.verdict is Verdict.RETRY:
+            return self._failed(queued, outcome, now)
+        was_down = self._pace.succeeded()
+        note: Callable[[], None]
+        if outcome.verdict is Verdict.SENT:
+            self.counts[Verdict.SENT] += 1
+            note = partial(self._outbox.mark_sent, queued.message.key, now)
+        else:
+            note = self._dead(queued, outcome.error, now)
+
+        def note_and_hasten() -> None:
+            note()
+            self._outbox.hasten(self._target.name, now)
+
+        return note_and_hasten if was_down else note
+
+    def _failed(self, queued: QueuedMessage, outcome: Outcome, now: datetime) -> Callable[[], None]:
+        """Judge a failure that may pass."""
+        asked = asked_for(outcome.retry_after, now)
+        self._pace.failed(now, outcome.error, self._jitter())
+        if asked is not None:
+            self._pace.hold(asked)
+        retry_at = next_attempt(
+            queued.attempts + 1, queued.queued_at, now, self._jitter(), self._target.max_age, asked
+        )
+        if retry_at is None:
+            return self._dead(queued, outcome.error, now)
+        self.counts[Verdict.RETRY] += 1
+        _log.warning(
+            "target %s: message %s is tried again at %s UTC: %s",
+            self._target.name,
+            queued.message.key,
+            retry_at,
+            outcome.error,
+            extra={"action": "message_retried"},
+        )
+        return partial(self._outbox.mark_retry, queued.message.key, retry_at, outcome.error)
+
+    def _dead(self, queued: QueuedMessage, error: str, now: datetime) -> Callable[[], None]:
+        """Returns what gives a message up, and tells those who are to know."""
+        self.counts[Verdict.DEAD] += 1
+        name = self._target.name
         _log.error(
             "target %s: message %s is given up: %s",
             name,
-            key,
-            outcome.error,
+            queued.message.key,
+            error,
             extra={"action": "message_dead"},
         )
-        return partial(self._outbox.mark_dead, key, outcome.error)
+        letters = dead_letters(queued.message, error, self._fallbacks)
+
+        def give_up() -> None:
+            self._outbox.mark_dead(queued.message.key, error, letters, now)
+            for letter in letters:
+                self._wake_other(letter.target)
+
+        return give_up
 
     def _until_next_s(self) -> float:
         due = self._outbox.next_due(self._target.name)
         if due is None:
             return _LONGEST_WAIT_S
-        return min(max((due - self._now()).total_seconds(), 0.0), _LONGEST_WAIT_S)
+        now = self._now()
+        return min(max((max(due, self._pace.ready_at(now)) - now).total_seconds(), 0.0), _LONGEST_WAIT_S)
 
     def _wait(self, timeout_s: float) -> None:
         with self._changed:

@@ -1,64 +1,23 @@
-"""One place that messages go to. The only module that knows Apprise.
+"""One place that messages go to, and what came of an attempt to send there."""
 
-Apprise is the transport and nothing more: one service with one recipient, called once and synchronously in
-the caller's thread. Retries, order and the record of what happened are the outbox's and the deliverer's.
-"""
-
-import logging
-import re
-import warnings
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final, Self
 
-from apprise import (
-    Apprise,
-    AppriseAsset,
-    NotifyBase,
-    NotifyFormat,
-    NotifyType,
-    PersistentStoreMode,
-)
-from apprise.plugins import url_to_dict
+from lapwing_collector.model.alerts import Message
+from lapwing_collector.notify.attempt import Attempt
+from lapwing_collector.notify.pace import Rate
+from lapwing_collector.notify.reach import Reach
+from lapwing_collector.notify.retry import GIVE_UP_AFTER
 
-from lapwing_collector.model.alerts import Message, Status
+ATTEMPT_LIMIT_S: Final = 60.0
+"""How long one attempt may take, whatever the other side does."""
 
-READ_TIMEOUT_S: Final = 10.0
-"""How long a service may be silent while it answers, where its address has no `?rto=`."""
+_PASSING: Final = frozenset({408, 409, 421, 423, 425, 429})
+"""Client errors of HTTP that the same request may not meet again."""
 
-_PERMANENT: Final = frozenset({400, 401, 403, 404, 410, 422})
-"""HTTP statuses that the same request will meet again."""
-
-_HTTP_STATUS: Final = re.compile(r"error=(\d{3})\b")
-_SCHEME: Final = re.compile(r"([a-z][a-z0-9]{0,20})://", re.IGNORECASE)
-_ERROR_MAX: Final = 500
-_TITLE_IN_BODY_MAX: Final = 250
-_KINDS: Final = {Status.FIRING: NotifyType.WARNING, Status.RESOLVED: NotifyType.SUCCESS}
-
-# Why an attempt failed is known from Apprise's log alone: its results carry no status. The log must therefore
-# pass warnings whatever the root logger's level, and stays apart from ours because it may name addresses.
-_apprise_log = logging.getLogger("apprise")
-_apprise_log.setLevel(logging.WARNING)
-_apprise_log.propagate = False
-
-_ASSET: Final = AppriseAsset(
-    app_id="Lapwing",
-    app_desc="Lapwing",
-    app_url="",
-    # Without a time limit of its own Apprise calls a single service in our thread, not in its process-wide
-    # pool, where a few targets that hang would keep all others waiting.
-    service_timeout=0,
-    # A redirected POST arrives as a GET without its body, and is answered 200.
-    http_redirects=False,
-    # Otherwise chat services fetch pictures from the internet.
-    image_url_mask="",
-    image_url_logo="",
-    image_path_mask="",
-    interpret_emojis=False,
-    pgp_autogen=False,
-    pem_autogen=False,
-    storage_mode=PersistentStoreMode.MEMORY,
-)
+_PUBLIC: Final = Reach()
 
 
 class Verdict(StrEnum):
@@ -71,10 +30,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The verdict on an attempt, and why it failed where it did."""
+    """The verdict on an attempt.
+
+    Attributes:
+        verdict: What it came to.
+        error: Why it failed where it did; never shows an address.
+        retry_after: What the service said in the header Retry-After, None where it did not.
+    """
 
     verdict: Verdict
     error: str = ""
+    retry_after: str | None = None
 
 
 class Target:
@@ -85,111 +51,95 @@ class Target:
         kind: The scheme of its address, which says what service it is: `slack`, `mailtos`, `json`.
         send_resolved: Whether it wants to hear that an alert is over.
         title_max: Characters it takes as a title.
+        keeps_incidents: It opens an incident for a firing, and closes it for the resolve.
+        rate: How often it may be sent something.
+        max_age: When a message that it does not accept is given up.
     """
 
-    def __init__(self, name: str, url: str, *, send_resolved: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        send_resolved: bool = True,
+        rate: Rate | None = None,
+        max_age: timedelta = GIVE_UP_AFTER,
+        limit_s: float = ATTEMPT_LIMIT_S,
+    ) -> None:
         """Make the service behind the Apprise address `url`.
+
+        Args:
+            name: What people call it.
+            url: Names exactly one recipient.
+            send_resolved: Whether it wants to hear that an alert is over.
+            rate: How often it may be sent something; what the service itself asks for if None.
+            max_age: When a message that it does not accept is given up.
+            limit_s: How long one attempt may take.
 
         Raises:
             ValueError: The address is none, or names several recipients; the message leaves it out.
         """
+        # Apprise costs a third of a second and 20 MB, which a project that notifies nobody does not pay.
+        from lapwing_collector.notify.services import Service  # noqa: PLC0415
+
         self.name = name
         self.send_resolved = send_resolved
-        self._service = _open(url)
-        self._apprise = Apprise(asset=_ASSET)
-        self._apprise.add(self._service)
-        self.kind = str(self._service.schema)
-        self.title_max: int = self._service.title_maxlen or _TITLE_IN_BODY_MAX
+        self.max_age = max_age
+        self._url = url
+        self._limit_s = limit_s
+        self._service = Service(url)
+        self.kind = self._service.kind
+        self.title_max = self._service.title_max
+        self.keeps_incidents = self._service.keeps_incidents
+        self._rate = rate
+        self.rate = rate or (
+            Rate(1, timedelta(seconds=self._service.pause_s)) if self._service.pause_s else None
+        )
 
     def __repr__(self) -> str:
         return f"Target({self.name!r})"
 
+    def again(self) -> Self:
+        """The same target for another thread, sharing nothing with this one."""
+        return type(self)(
+            self.name,
+            self._url,
+            send_resolved=self.send_resolved,
+            rate=self._rate,
+            max_age=self.max_age,
+            limit_s=self._limit_s,
+        )
+
     def body_max(self, title: str) -> int:
         """Characters that it takes as a body beside `title`."""
-        service = self._service
-        shared = not service.title_maxlen or service.overflow_amalgamate_title
-        taken = len(title) + len("\r\n") if shared else 0
-        return int(service.body_maxlen - service.overflow_buffer - taken)
+        return self._service.body_max(title)
 
-    def send(self, message: Message) -> Outcome:
-        """Try once to deliver `message`, in this thread, bounded by the socket timeouts alone."""
-        _stamp(self._service, message)
-        with self._apprise.notify(
-            body=message.body,
-            title=message.title,
-            notify_type=_KINDS[message.status],
-            body_format=NotifyFormat(message.body_format),
-        ) as result:
-            if result:
-                return Outcome(Verdict.SENT)
-            error = (
-                "; ".join(entry.message for entry in result.logs())[:_ERROR_MAX] or "failed without a reason"
-            )
-            # Where nothing was attempted the message itself was refused, and would be each time.
-            return Outcome(_verdict(error) if len(result) else Verdict.DEAD, error)
+    def send(self, message: Message, reach: Reach = _PUBLIC) -> Outcome:
+        """Try once to deliver `message`, in this thread, to addresses within `reach`.
+
+        It ends within the target's limit, or within seconds of it where a name is being resolved.
+        """
+        attempt = Attempt(reach, self._limit_s)
+        try:
+            error = self._service.send(message, attempt)
+        except ValueError as refused:
+            return Outcome(Verdict.DEAD, str(refused))
+        except Exception as failure:  # noqa: BLE001  # told by its kind alone: its text may hold the address
+            return Outcome(Verdict.RETRY, f"sending failed with {type(failure).__name__}")
+        if error is None:
+            return Outcome(Verdict.SENT)
+        return Outcome(_verdict(attempt), error, attempt.retry_after)
 
 
-def _verdict(error: str) -> Verdict:
-    """Judge a failure by the HTTP status in its text; where there is none, the network or server failed."""
-    status = _HTTP_STATUS.search(error)
-    return Verdict.DEAD if status and int(status[1]) in _PERMANENT else Verdict.RETRY
+def _verdict(attempt: Attempt) -> Verdict:
+    """Judge a failure by its HTTP status or SMTP reply; where there is none, the network or server failed."""
+    if attempt.out_of_reach:
+        return Verdict.DEAD
+    if attempt.reply is not None:
+        return Verdict.DEAD if attempt.reply >= 500 else Verdict.RETRY
+    status = attempt.status
+    return Verdict.DEAD if status is not None and _is_permanent(status) else Verdict.RETRY
 
 
-# A service's own attributes differ from one to the next and are untyped: it is `Any` from here on.
-def _open(url: str) -> Any:
-    scheme = _SCHEME.match(url)
-    if scheme is None:
-        raise ValueError("an Apprise address such as jsons://HOST/PATH, mailtos://… or slack://…")
-    called = f"{scheme[1].lower()}:// address (not shown, it may hold a secret)"
-    with warnings.catch_warnings():
-        # The first call loads every service; one of them asks for a module that Python 3.13 removed.
-        warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)
-        parsed = url_to_dict(url)  # type: ignore[no-untyped-call]
-    settled = (
-        {"rto": READ_TIMEOUT_S} | (parsed or {}) | {"retry": 0, "optional": False, "overflow": "truncate"}
-    )
-    service: Any = Apprise.instantiate(settled, asset=_ASSET) if parsed else None
-    if service is None:
-        raise ValueError(
-            f"Apprise does not accept this {called}; https://appriseit.com/services/ has the form for each "
-            "service, json:// and jsons:// are plain webhooks"
-        )
-    if _recipients(service) != 1:
-        raise ValueError(
-            f"this {called} must name exactly one recipient, so that a retry reaches nobody twice; "
-            "write one entry of apprise_configs for each"
-        )
-    if service.request_rate_per_sec == NotifyBase.request_rate_per_sec:
-        # Apprise's default, seconds asleep between two sends; services that need a pace set their own.
-        service.request_rate_per_sec = 0
-    if _resolves_incidents(service) and "action" not in settled:
-        service.action = "map"
-    return service
-
-
-def _recipients(service: Any) -> int:
-    named = len(getattr(service, "targets", None) or ())
-    if _is_mail(service) and not named:
-        return 0
-    copies = sum(len(getattr(service, kind, None) or ()) for kind in ("cc", "bcc"))
-    return max(len(service), named) + copies
-
-
-def _stamp(service: Any, message: Message) -> None:
-    """Put the idempotency key, and what ties a resolve to its firing, where the service has a place."""
-    if "headers" in service.template_kwargs:
-        service.headers["Idempotency-Key"] = message.key
-    if _is_mail(service):
-        service.headers["References"] = f"<{message.group}@lapwing>"
-    if _resolves_incidents(service):
-        service.dedup = message.group
-
-
-def _is_mail(service: Any) -> bool:
-    return service.schema in ("mailto", "mailtos")
-
-
-def _resolves_incidents(service: Any) -> bool:
-    """Whether it is PagerDuty or its like, which by default opens an incident for a resolve too."""
-    arguments = service.template_args
-    return "dedup" in arguments and "map" in arguments.get("action", {}).get("values", ())
+def _is_permanent(status: int) -> bool:
+    return 400 <= status < 500 and status not in _PASSING

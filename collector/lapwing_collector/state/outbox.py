@@ -1,14 +1,25 @@
 """Messages on their way to their targets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    and_,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
 
-from lapwing_collector.model.alerts import Message
+from lapwing_collector.model.alerts import Message, Status
 from lapwing_collector.state.database import Database
 from lapwing_collector.state.schema import Delivery, outbox
 
@@ -21,10 +32,12 @@ class OutboxRow:
     """A message and what became of it. Times are wall-clock UTC.
 
     Attributes:
-        attempts: Sends that were begun, whatever came of them.
+        attempts: Sends that were begun since it was queued last, whatever came of them.
         next_at: Earliest time of the next attempt while queued.
+        created_at: When it was put in.
+        queued_at: When it was queued last: then, or when somebody wanted it to be sent again.
         sent_at: When the target accepted it, None before.
-        last_error: Why the newest failed attempt failed, None where none did.
+        last_error: Why the newest failed attempt failed, or why it is not sent; None where neither is so.
     """
 
     message: Message
@@ -32,6 +45,7 @@ class OutboxRow:
     attempts: int
     next_at: datetime
     created_at: datetime
+    queued_at: datetime
     sent_at: datetime | None
     last_error: str | None
 
@@ -43,7 +57,8 @@ def enqueue(connection: Connection, messages: Sequence[Message], now: datetime) 
             insert(outbox).on_conflict_do_nothing(index_elements=["key"]),
             [
                 {field: getattr(message, field) for field in _MESSAGE_FIELDS}
-                | {"delivery": Delivery.QUEUED, "attempts": 0, "next_at": now, "created_at": now}
+                | {"delivery": Delivery.QUEUED, "attempts": 0}
+                | dict.fromkeys(("next_at", "created_at", "queued_at"), now)
                 for message in messages
             ],
         )
@@ -98,15 +113,89 @@ class Outbox:
         """Queue the message again for `next_at`, after an attempt that failed with `error`."""
         self._mark(key, Delivery.SENDING, delivery=Delivery.QUEUED, next_at=next_at, last_error=error)
 
-    def mark_dead(self, key: str, error: str) -> None:
-        """Give the message up, after an attempt that failed with `error`."""
-        self._mark(key, Delivery.SENDING, delivery=Delivery.DEAD, last_error=error)
+    def mark_dead(self, key: str, error: str, letters: Sequence[Message], now: datetime) -> None:
+        """Give the message up, after an attempt that failed with `error`, and put in what tells of it."""
+        with self._database.write() as connection:
+            given_up = _marked(connection, key, Delivery.SENDING, delivery=Delivery.DEAD, last_error=error)
+            if given_up:
+                enqueue(connection, letters, now)
 
-    def outbox_rows(self, delivery: Delivery | None = None, limit: int = 100) -> list[OutboxRow]:
-        """The newest messages, newest first; of one `delivery` where given."""
+    def drop(self, reasons: Mapping[str, str]) -> None:
+        """Let messages that wait go unsent, each for its reason, by key: all of them or none."""
+        with self._database.write() as connection:
+            for key, reason in reasons.items():
+                _marked(connection, key, Delivery.QUEUED, delivery=Delivery.SUPPRESSED, last_error=reason)
+
+    def hasten(self, target: str, now: datetime) -> None:
+        """Let all that waits for `target` be due now."""
+        statement = update(outbox).values(next_at=now)
+        statement = statement.where(
+            outbox.c.target == target, outbox.c.delivery == Delivery.QUEUED, outbox.c.next_at > now
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)
+
+    def waiting_behind(self, key: str) -> list[Message]:
+        """Messages of the same group to the same target that wait behind a message, oldest first."""
+        first = outbox.alias("first")
+        query = (
+            select(outbox)
+            .join(first, _same_group(outbox, first))
+            .where(first.c.key == key, outbox.c.id > first.c.id, outbox.c.delivery == Delivery.QUEUED)
+            .order_by(outbox.c.id)
+        )
+        with self._database.read() as connection:
+            return [_row(row).message for row in connection.execute(query)]
+
+    def heard(self, key: str) -> bool:
+        """Whether what its target was told of the group before, or may have been, was a firing."""
+        first = outbox.alias("first")
+        query = (
+            select(outbox.c.status)
+            .join(first, _same_group(outbox, first))
+            .where(
+                first.c.key == key,
+                outbox.c.id < first.c.id,
+                or_(outbox.c.attempts > 0, outbox.c.delivery.in_((Delivery.SENT, Delivery.DEAD))),
+            )
+            .order_by(outbox.c.id.desc())
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one_or_none() is Status.FIRING
+
+    def requeue(self, keys: Sequence[str], now: datetime) -> set[str]:
+        """Let messages that were given up be sent again, with their keys, as if they were put in now.
+
+        One whose target was told something newer about the same group stays as it is.
+
+        Returns:
+            The keys of those that are queued.
+        """
+        later = outbox.alias("later")
+        told_since = (
+            select(later.c.id)
+            .where(_same_group(later, outbox), later.c.id > outbox.c.id, later.c.delivery == Delivery.SENT)
+            .exists()
+        )
+        statement = (
+            update(outbox)
+            .where(outbox.c.key.in_(keys), outbox.c.delivery == Delivery.DEAD, ~told_since)
+            .values(delivery=Delivery.QUEUED, attempts=0, next_at=now, queued_at=now)
+            .returning(outbox.c.key)
+        )
+        with self._database.write() as connection:
+            return set(connection.execute(statement).scalars())
+
+    def outbox_rows(
+        self, delivery: Delivery | None = None, limit: int | None = 100, target: str | None = None
+    ) -> list[OutboxRow]:
+        """The newest messages, newest first; of one `delivery` and to one `target` where given."""
         query = select(outbox).order_by(outbox.c.id.desc()).limit(limit)
         if delivery is not None:
             query = query.where(outbox.c.delivery == delivery)
+        if target is not None:
+            query = query.where(outbox.c.target == target)
         with self._database.read() as connection:
             return [_row(row) for row in connection.execute(query)]
 
@@ -118,6 +207,14 @@ class Outbox:
         with self._database.read() as connection:
             return {(target, delivery): count for target, delivery, count in connection.execute(query)}
 
+    def dead_counts(self) -> dict[str, int]:
+        """How many messages were given up, by target."""
+        query = select(outbox.c.target, func.count().label("messages"))
+        query = query.where(outbox.c.delivery == Delivery.DEAD)
+        with self._database.read() as connection:
+            rows = connection.execute(query.group_by(outbox.c.target))
+            return {row.target: row.messages for row in rows}
+
     def unsent(self) -> int:
         """How many messages wait or are under way; dead ones are neither."""
         query = select(func.count()).where(outbox.c.delivery.in_(_UNSENT))
@@ -125,9 +222,17 @@ class Outbox:
             return connection.execute(query).scalar_one()
 
     def _mark(self, key: str, expected: Delivery, **values: Any) -> bool:
-        statement = update(outbox).where(outbox.c.key == key, outbox.c.delivery == expected).values(**values)
         with self._database.write() as connection:
-            return connection.execute(statement).rowcount == 1
+            return _marked(connection, key, expected, **values)
+
+
+def _marked(connection: Connection, key: str, expected: Delivery, **values: Any) -> bool:
+    statement = update(outbox).where(outbox.c.key == key, outbox.c.delivery == expected).values(**values)
+    return connection.execute(statement).rowcount == 1
+
+
+def _same_group(one: FromClause, other: FromClause) -> ColumnElement[bool]:
+    return and_(one.c.target == other.c.target, one.c.group == other.c.group)
 
 
 def _sendable(query: Select[Any], target: str) -> Select[Any]:
@@ -154,6 +259,7 @@ def _row(row: Row[Any]) -> OutboxRow:
         attempts=row.attempts,
         next_at=row.next_at,
         created_at=row.created_at,
+        queued_at=row.queued_at,
         sent_at=row.sent_at,
         last_error=row.last_error,
     )

@@ -41,6 +41,7 @@ class Delivery(StrEnum):
     SENDING = "sending"
     SENT = "sent"
     DEAD = "dead"
+    SUPPRESSED = "suppressed"
 
 
 def _words(of: type[StrEnum]) -> Enum:
@@ -125,10 +126,12 @@ outbox = Table(
     Column("body", Text, nullable=False),
     Column("body_format", Text, nullable=False),
     Column("payload", Text, nullable=False),
+    Column("origin", Text, nullable=False),
     Column("delivery", _words(Delivery), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next_at", DateTime, nullable=False),
     Column("created_at", DateTime, nullable=False),
+    Column("queued_at", DateTime, nullable=False),
     Column("sent_at", DateTime),
     Column("last_error", Text),
 )
@@ -224,7 +227,19 @@ def _add_samples(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE history ADD COLUMN sample JSON NOT NULL DEFAULT '[]'"))
 
 
-STEPS: Final[tuple[Step, ...]] = (_add_late_slots, _speak_of_groups, _add_samples)
+def _let_messages_be_queued_again(connection: Connection) -> None:
+    """Messages of before were queued once, when they were made, and none of them tells of another."""
+    connection.execute(text("ALTER TABLE outbox ADD COLUMN origin TEXT NOT NULL DEFAULT ''"))
+    connection.execute(text("ALTER TABLE outbox ADD COLUMN queued_at DATETIME NOT NULL DEFAULT '1970-01-01'"))
+    connection.execute(text("UPDATE outbox SET queued_at = created_at"))
+
+
+STEPS: Final[tuple[Step, ...]] = (
+    _add_late_slots,
+    _speak_of_groups,
+    _add_samples,
+    _let_messages_be_queued_again,
+)
 """What lifts a database from schema 1 to 2, 2 to 3, and so on; a step that was released never changes."""
 
 

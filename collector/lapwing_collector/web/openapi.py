@@ -149,6 +149,79 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "responses": _read("The metric", {"type": "object"}) | {"404": _PROBLEM},
             }
         },
+        "/api/v1/dead": {
+            "get": {
+                "operationId": "listDead",
+                "summary": "Messages that their targets did not accept and that were given up, newest first",
+                "responses": _read("The messages", {"type": "array", "items": {"type": "object"}}),
+            }
+        },
+        "/api/v1/dead/{target}": {
+            "get": {
+                "operationId": "listDeadOfTarget",
+                "summary": "Those of one target",
+                "parameters": [
+                    {"name": "target", "in": "path", "required": True, "schema": {"type": "string"}}
+                ],
+                "responses": _read("The messages", {"type": "array", "items": {"type": "object"}}),
+            }
+        },
+        "/api/v1/admin/requeue": {
+            "post": {
+                "operationId": "requeue",
+                "summary": "Send messages again that were given up",
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": {
+                                "oneOf": [
+                                    {
+                                        "type": "object",
+                                        "required": ["keys"],
+                                        "properties": {
+                                            "keys": {"type": "array", "items": {"type": "string"}}
+                                        },
+                                        "additionalProperties": False,
+                                    },
+                                    {
+                                        "type": "object",
+                                        "required": ["target"],
+                                        "properties": {"target": {"type": "string"}},
+                                        "additionalProperties": False,
+                                    },
+                                    {
+                                        "type": "object",
+                                        "required": ["all"],
+                                        "properties": {"all": {"const": True}},
+                                        "additionalProperties": False,
+                                    },
+                                ]
+                            }
+                        }
+                    },
+                },
+                "responses": {
+                    "200": {
+                        "description": "What is queued again, and what stays because its target was told "
+                        "something newer",
+                        "content": {
+                            "application/json": {
+                                "schema": {
+                                    "type": "object",
+                                    "required": ["queued", "outdated"],
+                                    "properties": {
+                                        "queued": {"type": "array", "items": {"type": "object"}},
+                                        "outdated": {"type": "array", "items": {"type": "object"}},
+                                    },
+                                }
+                            }
+                        },
+                    },
+                    **dict.fromkeys(("400", "401", "403", "413", "415", "503"), _PROBLEM),
+                },
+            }
+        },
         "/api/v1/admin/{duty}": {
             "post": {
                 "operationId": "callDuty",

@@ -1,5 +1,11 @@
-"""Delivery from a real outbox to real receivers: at least once, in order, with one key."""
+"""Delivery from a real outbox to real receivers: at least once, in order, with one key.
 
+Numbers in docstrings are those of the findings in the decision about Apprise.
+"""
+
+import asyncio
+import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -9,9 +15,11 @@ from typing import Any
 import pytest
 
 from helpers.notify_alerts import NOON, Wall, WatchedOutbox, message, put
+from helpers.notify_hostile import answer, http_receiver, stall
 from helpers.notify_receivers import mail_server, webhook
-from lapwing_collector.model.alerts import Status
-from lapwing_collector.notify import Deliverer, Target, Verdict
+from lapwing_collector.model.alerts import Message, Status
+from lapwing_collector.notify import Deliverer, Outcome, Rate, Reach, Target, Verdict
+from lapwing_collector.notify.letters import dead_letters
 from lapwing_collector.notify.retry import GIVE_UP_AFTER
 from lapwing_collector.state import Delivery, Store
 
@@ -26,15 +34,22 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @contextmanager
 def delivering(
-    outbox: Any, *targets: Target, wall: Wall | None = None, jitter: float = 0.0
+    outbox: Any, *targets: Target, wall: Wall | None = None, jitter: float = 0.0, **options: Any
 ) -> Iterator[Deliverer]:
     """Deliver `outbox` to `targets` for the length of the block."""
-    deliverer = Deliverer(outbox, targets, wall or Wall(), lambda: jitter)
+    deliverer = Deliverer(outbox, targets, wall or Wall(), lambda: jitter, **options)
     deliverer.start()
     try:
         yield deliverer
     finally:
         deliverer.stop(10)
+
+
+def told(key: str, firing: str = "", resolved: str = "") -> Message:
+    """A message of the group g that speaks of the alerts named by the letters."""
+    alerts = {"firing": firing, "resolved": resolved}
+    payload = {name: [{"fingerprint": each} for each in letters] for name, letters in alerts.items()}
+    return message(key, group="g", payload=json.dumps(payload))
 
 
 def keys(requests: list[Any]) -> list[str]:
@@ -101,24 +116,68 @@ def test_a_retry_waits_for_its_time(store: Store) -> None:
     assert keys(hook.inbox.items) == ["a", "b", "a"]
 
 
-def test_a_resolve_waits_for_its_firing_and_holds_up_no_other_alert(store: Store) -> None:
-    """While a firing fails, its resolve waits behind it and other alerts go out."""
+def test_messages_of_a_group_arrive_in_order_and_hold_up_no_other(store: Store) -> None:
+    """While a message fails, the later one of its group waits behind it, and other groups go out."""
     outbox, wall = WatchedOutbox(store), Wall()
     put(
         store,
-        message("fire", group="f"),
-        message("resolve", group="f", status=Status.RESOLVED),
+        told("first", firing="a"),
+        told("second", firing="b", resolved="c"),
         message("other"),
     )
     with (
         webhook(503) as hook,
         delivering(outbox, Target("hook", hook.url()), wall=wall, jitter=1.0) as deliverer,
     ):
-        outbox.wait_for(fire="queued", resolve="queued", other="sent")
+        outbox.wait_for(first="queued", second="queued", other="sent")
         wall.now += timedelta(seconds=1)
         deliverer.wake("hook")
-        outbox.wait_for(fire="sent", resolve="sent")
-    assert keys(hook.inbox.items) == ["fire", "other", "fire", "resolve"]
+        outbox.wait_for(first="sent", second="sent")
+    assert keys(hook.inbox.items) == ["first", "other", "first", "second"]
+
+
+def test_forty_messages_to_one_target_arrive_in_order(store: Store) -> None:
+    """A target gets its messages one after another, as they were put in (15)."""
+    outbox = WatchedOutbox(store)
+    names = [f"m{number:02}" for number in range(40)]
+    put(store, *(message(name) for name in names))
+    with webhook() as hook, delivering(outbox, Target("hook", hook.url())):
+        assert keys(hook.inbox.wait_for(40)) == names
+
+
+def test_a_newer_message_takes_the_place_of_an_unsent_one(store: Store) -> None:
+    """A resolve whose firing failed meanwhile is told instead of it; what was dropped says for which."""
+    outbox, wall = WatchedOutbox(store), Wall()
+    put(store, message("fire", group="f"))
+    with (
+        webhook(503) as hook,
+        delivering(outbox, Target("hook", hook.url()), wall=wall, jitter=1.0) as deliverer,
+    ):
+        hook.inbox.wait_for(1)
+        outbox.wait_for(fire="queued")
+        put(store, message("resolve", group="f", status=Status.RESOLVED))
+        wall.now += timedelta(seconds=1)
+        deliverer.wake("hook")
+        outbox.wait_for(fire="suppressed", resolve="sent")
+    assert keys(hook.inbox.items) == ["fire", "resolve"]
+    (row,) = store.outbox_rows(Delivery.SUPPRESSED)
+    assert row.last_error == "superseded by message resolve"
+
+
+def test_what_came_and_went_unheard_is_not_told(store: Store) -> None:
+    """A firing and its resolve that both wait are dropped, but for a resolve of what the target heard."""
+    outbox = WatchedOutbox(store)
+    put(store, message("other"), message("f1", group="f"), message("r1", group="f", status=Status.RESOLVED))
+    with webhook() as hook:
+        with delivering(outbox, Target("hook", hook.url())):
+            outbox.wait_for(other="sent", f1="suppressed", r1="suppressed")
+        put(store, message("f2", group="f"))
+        with delivering(outbox, Target("hook", hook.url())):
+            outbox.wait_for(f2="sent")
+        put(store, message("f3", group="f"), message("r3", group="f", status=Status.RESOLVED))
+        with delivering(outbox, Target("hook", hook.url())):
+            outbox.wait_for(f3="suppressed", r3="sent")
+    assert keys(hook.inbox.items) == ["other", "f2", "r3"]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422])
@@ -148,7 +207,7 @@ def test_a_message_is_given_up_after_a_day(store: Store) -> None:
 
 
 def test_targets_that_hang_delay_no_other(store: Store) -> None:
-    """With a dozen receivers stalled, more than Apprise has threads for, another one gets its message."""
+    """With a dozen receivers stalled, more than Apprise has threads for, another one gets its message (2)."""
     outbox = WatchedOutbox(store)
     with webhook() as stalled, webhook() as healthy:
         stalled.gate.clear()
@@ -239,3 +298,162 @@ def test_a_wake_for_an_unknown_target_is_nothing(store: Store) -> None:
     deliverer.wake("gone")
     deliverer.stop(1)
     assert [row.delivery for row in store.outbox_rows()] == [Delivery.QUEUED]
+
+
+def test_sending_leaves_the_event_loop_alone(store: Store) -> None:
+    """While a receiver stalls, a loop in the same process turns (1)."""
+    put(store, message("a"))
+
+    async def turn() -> bool:
+        with http_receiver(stall) as stalled:
+            deliverer = Deliverer(store, [Target("hook", stalled.url())], Wall())
+            deliverer.start()
+            await asyncio.to_thread(stalled.inbox.wait_for, 1)
+            turned = asyncio.Event()
+            asyncio.get_running_loop().call_soon(turned.set)
+            await asyncio.wait_for(turned.wait(), 30)
+            under_way = store.outbox_counts() == {("hook", Delivery.SENDING): 1}
+            stalled.ended.set()
+            await asyncio.to_thread(deliverer.stop, 10)
+            return under_way
+
+    assert asyncio.run(turn())
+
+
+def test_retry_after_holds_for_the_whole_target(store: Store) -> None:
+    """After a 429 nothing goes to the target until the time it asked for, whatever the backoff says."""
+    outbox, wall = WatchedOutbox(store), Wall()
+    put(store, message("a"), message("b"))
+    with (
+        http_receiver(answer("429 Slow down", "Retry-After: 90")) as busy,
+        delivering(outbox, Target("hook", busy.url()), wall=wall) as deliverer,
+    ):
+        outbox.wait_for_retry("a", NOON + timedelta(seconds=90))
+        wall.now += timedelta(seconds=89)
+        deliverer.wake("hook")
+        assert store.outbox_counts() == {("hook", Delivery.QUEUED): 2}
+        wall.now += timedelta(seconds=1)
+        deliverer.wake("hook")
+        outbox.wait_for(a="sent", b="sent")
+        assert len(busy.inbox.items) == 3
+
+
+def test_a_rate_spaces_messages_out(store: Store) -> None:
+    """A target with a rate gets what the rate allows, and the rest as time goes by."""
+    outbox, wall = WatchedOutbox(store), Wall()
+    put(store, *(message(name) for name in "abcd"))
+    with webhook() as hook:
+        target = Target("hook", hook.url(), rate=Rate(2, timedelta(minutes=1)))
+        with delivering(outbox, target, wall=wall) as deliverer:
+            outbox.wait_for(a="sent", b="sent", c="queued", d="queued")
+            wall.now += timedelta(seconds=30)
+            deliverer.wake("hook")
+            outbox.wait_for(c="sent", d="queued")
+            wall.now += timedelta(seconds=30)
+            deliverer.wake("hook")
+            outbox.wait_for(d="sent")
+
+
+def test_a_target_that_is_down_is_tried_with_one_message_at_a_time(store: Store) -> None:
+    """After five failures one message tries whether it is up; all others follow once one got through."""
+    outbox, wall = WatchedOutbox(store), Wall()
+    put(store, *(message(name) for name in "abcdefgh"))
+    with (
+        webhook(*[503] * 6) as hook,
+        delivering(outbox, Target("hook", hook.url()), wall=wall, jitter=1.0) as deliverer,
+    ):
+        outbox.wait_for_retry("e", NOON + timedelta(seconds=1))
+        assert deliverer.down() == {"hook": True}
+        assert len(hook.inbox.items) == 5
+        wall.now += timedelta(seconds=16)
+        deliverer.wake("hook")
+        outbox.wait_for_retry("a", wall.now + timedelta(seconds=2))
+        assert len(hook.inbox.items) == 6
+        wall.now += timedelta(seconds=32)
+        deliverer.wake("hook")
+        outbox.wait_for(**dict.fromkeys("abcdefgh", "sent"))
+        assert deliverer.down() == {"hook": False}
+
+
+def test_messages_to_a_dead_target_are_given_up_in_time(store: Store) -> None:
+    """Those that had no chance because the target is down are given up with those that had one."""
+    outbox, wall = WatchedOutbox(store), Wall()
+    put(store, *(message(name) for name in "abcdefgh"))
+    with webhook(*[503] * 5) as hook:
+        with delivering(outbox, Target("hook", hook.url()), wall=wall, jitter=1.0) as deliverer:
+            outbox.wait_for_retry("e", NOON + timedelta(seconds=1))
+            wall.now += timedelta(hours=25)
+            deliverer.wake("hook")
+            outbox.wait_for(**dict.fromkeys("abcdefgh", "dead"))
+        assert len(hook.inbox.items) == 5
+    assert {row.last_error and "error=503" in row.last_error for row in store.outbox_rows()} == {True}
+
+
+def test_what_a_target_does_not_accept_is_told_elsewhere(store: Store) -> None:
+    """A dead message goes to the fallback with what happened; the fallback's own death ends there."""
+    outbox = WatchedOutbox(store)
+    put(store, message("a", "pager"), message("b", "chat"))
+    with http_receiver(answer("404 Gone")) as pager, webhook(404) as chat:
+        targets = Target("pager", pager.url()), Target("chat", chat.url())
+        fallbacks = {"pager": ("chat",), "chat": ("pager",)}
+        with delivering(outbox, *targets, fallbacks=fallbacks):
+            outbox.wait_for(a="dead", b="dead")
+            first, second = chat.inbox.wait_for(2)
+            pager.inbox.wait_for(2)
+    assert first.body["title"] == "title b"
+    assert second.body["title"] == "[UNDELIVERED to pager] title a"
+    assert second.body["message"].startswith("pager did not accept this message: ")
+    assert "error=404" in second.body["message"]
+    assert second.body["message"].endswith("body a")
+    letters = [row.message for row in store.outbox_rows() if row.message.origin]
+    assert sorted((letter.origin, letter.target) for letter in letters) == [("a", "chat"), ("b", "pager")]
+    assert len({letter.key for letter in letters}) == 2
+
+
+def test_a_send_that_cannot_be_ended_is_left_behind(store: Store) -> None:
+    """Where no limit reaches, another thread goes on with a service of its own; what hung is not heard."""
+    outbox, wall = WatchedOutbox(store), Wall()
+    hung, free = threading.Event(), threading.Event()
+    made: list[Target] = []
+    threads: list[threading.Thread] = []
+
+    class Hanging(Target):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+        def send(self, note: Message, reach: Reach = Reach()) -> Outcome:  # noqa: B008  # as its base has it
+            if self is made[0]:
+                threads.append(threading.current_thread())
+                hung.set()
+                assert free.wait(60)
+                return Outcome(Verdict.SENT)
+            return super().send(note, reach)
+
+    put(store, message("a"))
+    with (
+        webhook() as hook,
+        delivering(
+            outbox, Hanging("hook", hook.url()), wall=wall, jitter=1.0, stuck_after_s=0.05
+        ) as deliverer,
+    ):
+        assert hung.wait(30)
+        outbox.wait_for_error("a", "it did not end within 0.05 s")
+        wall.now += timedelta(seconds=1)
+        deliverer.wake("hook")
+        outbox.wait_for_error("a", "an earlier attempt hangs")
+        assert hook.inbox.items == []
+        free.set()
+        threads[0].join(30)
+        wall.now += timedelta(seconds=2)
+        deliverer.wake("hook")
+        outbox.wait_for(a="sent")
+        assert keys(hook.inbox.items) == ["a"]
+    assert len(made) == 2
+
+
+def test_letters_about_letters_are_not_written() -> None:
+    """What nobody accepts ends with the fallback; a target is not its own."""
+    letter = message("l", "chat", origin="a")
+    assert dead_letters(letter, "error", ["pager"]) == []
+    assert dead_letters(message("a", "pager"), "error", ["pager"]) == []

@@ -9,7 +9,7 @@ import pytest
 from helpers.notify_alerts import message
 from helpers.notify_receivers import webhook
 from lapwing_collector.errors import ConfigError
-from lapwing_collector.notify import Target, Verdict, read_notify_file
+from lapwing_collector.notify import ANYWHERE, Target, Verdict, read_notify_file
 
 SECRET = "s3cr3tt0k3n"
 GOOD = """\
@@ -62,7 +62,7 @@ def test_an_address_may_come_from_the_environment(tmp_path: Path, monkeypatch: p
     with webhook() as hook:
         monkeypatch.setenv("HOOK_URL", hook.url())
         (target,) = read(tmp_path, GOOD.replace("json://127.0.0.1/hook", "${env:HOOK_URL}"))
-        assert target.send(message()).verdict is Verdict.SENT
+        assert target.send(message(), ANYWHERE).verdict is Verdict.SENT
     assert len(hook.inbox.items) == 1
 
 

@@ -39,7 +39,7 @@ from lapwing_collector.model.alerts import (
     SegmentValue,
     Status,
 )
-from lapwing_collector.notify import Rendered, Target, render
+from lapwing_collector.notify import ANYWHERE, Rendered, Target, render
 from lapwing_collector.notify.wording import length
 
 HOSTILE = (
@@ -313,7 +313,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         def send(kind: str, rendered: Rendered) -> dict[str, Any]:
             address = hook.url() if kind == "webhook" else ADDRESSES[kind]
-            Target(kind, address).send(message_of(kind, rendered))
+            Target(kind, address).send(message_of(kind, rendered), ANYWHERE)
             body: dict[str, Any] = hook.inbox.items[-1].body
             return body
 
@@ -385,7 +385,7 @@ def test_no_label_is_a_tag_in_a_mail() -> None:
     for text in HOSTILE[:8]:
         with mail_server() as server:
             rendered = render_for("mail", hostile(text)[0])
-            Target("mail", server.url()).send(message_of("mail", rendered))
+            Target("mail", server.url()).send(message_of("mail", rendered), ANYWHERE)
         (mail,) = server.inbox.items
         assert len(mail["Subject"].splitlines()) == 1
         page = Tags(mail.get_body(("html",)).get_content())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers.notify_alerts import NOON, message, put
-from lapwing_collector.model.alerts import Status
+from lapwing_collector.model.alerts import Message, Status
 from lapwing_collector.state import Delivery, OutboxRow, Store
 
 SECOND = timedelta(seconds=1)
@@ -54,7 +54,7 @@ def test_a_row_keeps_what_happened(store: Store) -> None:
     assert store.mark_sending("a")
     store.mark_retry("a", NOON + SECOND, "error=500")
     (row,) = store.outbox_rows()
-    assert row == OutboxRow(message("a"), Delivery.QUEUED, 1, NOON + SECOND, NOON, None, "error=500")
+    assert row == OutboxRow(message("a"), Delivery.QUEUED, 1, NOON + SECOND, NOON, NOON, None, "error=500")
     assert (due(store), store.next_due("hook")) == ([], NOON + SECOND)
     assert store.mark_sending("a")
     store.mark_sent("a", NOON + 2 * SECOND)
@@ -72,7 +72,7 @@ def test_a_message_is_begun_by_one(store: Store) -> None:
     put(store, message("a"))
     assert store.mark_sending("a")
     assert not store.mark_sending("a")
-    store.mark_dead("a", "error=404")
+    store.mark_dead("a", "error=404", (), NOON)
     assert not store.mark_sending("a")
     assert not store.mark_sending("unknown")
     (row,) = store.outbox_rows()
@@ -104,7 +104,7 @@ def test_a_resolve_is_due_once_its_firing_is_over(store: Store, end: str) -> Non
     if end == "sent":
         store.mark_sent("fire", NOON)
     else:
-        store.mark_dead("fire", "error=404")
+        store.mark_dead("fire", "error=404", (), NOON)
     assert due(store) == ["resolve"]
 
 
@@ -128,7 +128,7 @@ def test_rows_are_listed_and_counted(store: Store) -> None:
     put(store, message("a"), message("b"), message("c", "mail"))
     store.mark_sending("b")
     assert store.unsent() == 3
-    store.mark_dead("b", "error=410")
+    store.mark_dead("b", "error=410", (), NOON)
     assert store.unsent() == 2
     assert [row.message.key for row in store.outbox_rows()] == ["c", "b", "a"]
     assert [row.message.key for row in store.outbox_rows(limit=1)] == ["c"]
@@ -138,3 +138,105 @@ def test_rows_are_listed_and_counted(store: Store) -> None:
         ("hook", Delivery.DEAD): 1,
         ("mail", Delivery.QUEUED): 1,
     }
+
+
+def kill(store: Store, *keys: str, letters: tuple[Message, ...] = ()) -> None:
+    """Give messages up."""
+    for key in keys:
+        assert store.mark_sending(key)
+        store.mark_dead(key, "error=404", letters, NOON)
+
+
+def deliveries(store: Store) -> dict[str, Delivery]:
+    """What became of each message."""
+    return {row.message.key: row.delivery for row in store.outbox_rows()}
+
+
+def test_a_death_and_what_tells_of_it_are_one(store: Store) -> None:
+    """Letters are put in with the death, once: not for a message that was not being sent."""
+    put(store, message("a"))
+    letter = message("l", "mail", origin="a")
+    store.mark_dead("a", "too early", [letter], NOON)
+    assert deliveries(store) == {"a": Delivery.QUEUED}
+    kill(store, "a", letters=(letter,))
+    assert deliveries(store) == {"a": Delivery.DEAD, "l": Delivery.QUEUED}
+    assert store.dead_counts() == {"hook": 1}
+    assert [row.message for row in store.due_messages("mail", NOON, 10)] == [letter]
+
+
+def test_dead_messages_are_queued_again_as_new(store: Store) -> None:
+    """They keep their keys and when they were made; attempts and age begin anew."""
+    put(store, message("a"), message("b"), message("c"))
+    kill(store, "a", "b")
+    later = NOON + timedelta(days=2)
+    assert store.requeue(["a", "c", "unknown"], later) == {"a"}
+    row = next(row for row in store.outbox_rows() if row.message.key == "a")
+    assert (row.delivery, row.attempts, row.created_at) == (Delivery.QUEUED, 0, NOON)
+    assert (row.next_at, row.queued_at, row.last_error) == (later, later, "error=404")
+    assert deliveries(store) == {"a": Delivery.QUEUED, "b": Delivery.DEAD, "c": Delivery.QUEUED}
+
+
+def test_what_is_outdated_is_not_queued_again(store: Store) -> None:
+    """A firing whose resolve was sent stays dead; one of another target or group does not matter."""
+    put(
+        store,
+        message("fire", group="g"),
+        message("resolve", group="g", status=Status.RESOLVED),
+        message("elsewhere", "mail", group="g"),
+    )
+    kill(store, "fire", "elsewhere")
+    store.mark_sending("resolve")
+    store.mark_sent("resolve", NOON)
+    assert store.requeue(["fire", "elsewhere"], NOON) == {"elsewhere"}
+
+
+def test_dead_messages_are_listed_by_target(store: Store) -> None:
+    """The newest come first, those of one target where one is named."""
+    put(store, message("a"), message("b", "mail"), message("c"), message("d"))
+    kill(store, "a", "b", "c")
+    assert [row.message.key for row in store.outbox_rows(Delivery.DEAD)] == ["c", "b", "a"]
+    assert [row.message.key for row in store.outbox_rows(Delivery.DEAD, None, "hook")] == ["c", "a"]
+    assert [row.message.key for row in store.outbox_rows(Delivery.DEAD, 1, "hook")] == ["c"]
+
+
+def test_what_waits_behind_a_message_is_of_its_group_and_target(store: Store) -> None:
+    """Later messages that wait are found, in order; sent ones and others are not."""
+    put(
+        store,
+        message("before", group="g"),
+        message("a", group="g"),
+        message("other"),
+        message("b", group="g"),
+        message("elsewhere", "mail", group="g"),
+        message("c", group="g"),
+    )
+    assert [each.key for each in store.waiting_behind("a")] == ["b", "c"]
+    store.drop({"b": "superseded", "unknown": "no such message"})
+    assert [each.key for each in store.waiting_behind("a")] == ["c"]
+    assert store.waiting_behind("c") == []
+
+
+def test_what_a_target_may_have_heard_is_known(store: Store) -> None:
+    """The newest message that was sent, or tried, says whether the target thinks that the group fires."""
+    put(store, *(message(key, group="g") for key in "abc"))
+    assert not store.heard("c")
+    store.mark_sending("a")
+    assert store.heard("c")
+    store.mark_sent("a", NOON)
+    assert store.heard("c")
+    put(store, message("d", group="g", status=Status.RESOLVED), message("e", group="g"))
+    store.drop({"b": "dropped", "c": "dropped"})
+    assert store.heard("d")
+    store.mark_sending("d")
+    store.mark_retry("d", NOON, "error=500")
+    assert not store.heard("e")
+
+
+def test_what_waits_is_hastened(store: Store) -> None:
+    """Messages of a target that wait for their time are due at once, others are left alone."""
+    put(store, message("a"), message("b", "mail"))
+    for key in "ab":
+        store.mark_sending(key)
+        store.mark_retry(key, NOON + SECOND, "error=500")
+    store.hasten("hook", NOON)
+    assert (store.next_due("hook"), store.next_due("mail")) == (NOON, NOON + SECOND)

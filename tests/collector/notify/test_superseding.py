@@ -1,0 +1,60 @@
+"""Which messages need not be sent any more."""
+
+import json
+from typing import Any
+
+from helpers.notify_alerts import message
+from lapwing_collector.model.alerts import Message, Status
+from lapwing_collector.notify.superseding import superseded
+
+
+def told(key: str, firing: str = "", resolved: str = "", **more: Any) -> Message:
+    """A message of one group that speaks of the alerts named by the letters."""
+    payload = {"firing": [{"fingerprint": each} for each in firing]}
+    payload |= {"resolved": [{"fingerprint": each} for each in resolved], **more}
+    status = Status.FIRING if firing else Status.RESOLVED
+    return message(key, group="g", status=status, payload=json.dumps(payload))
+
+
+def dropped(first: Message, *later: Message, heard: bool = False, tried: bool = False) -> list[str]:
+    """The keys that are dropped."""
+    return [key for key, _ in superseded(first, later, heard=heard, tried=tried)]
+
+
+def test_a_message_without_a_successor_is_sent() -> None:
+    """There is nothing to drop it for."""
+    assert dropped(told("1", "a")) == []
+
+
+def test_the_newest_takes_the_place_of_those_it_covers() -> None:
+    """Of three states of the same alerts, the last one is told."""
+    assert dropped(told("1", "a"), told("2", "ab"), told("3", "ab")) == ["1", "2"]
+
+
+def test_a_firing_and_its_resolve_go_together_where_nobody_heard() -> None:
+    """What began and ended while the target was down is not told, neither the one nor the other."""
+    assert dropped(told("1", "a"), told("2", resolved="a")) == ["1", "2"]
+
+
+def test_a_resolve_is_told_where_somebody_may_have_heard() -> None:
+    """A firing that was told, or whose sending was tried, gets its resolve."""
+    assert dropped(told("1", "a"), told("2", resolved="a"), heard=True) == ["1"]
+    assert dropped(told("1", "a"), told("2", resolved="a"), tried=True) == ["1"]
+
+
+def test_a_message_with_an_alert_that_the_newest_leaves_out_is_sent() -> None:
+    """A resolve that only the older message speaks of must be told."""
+    assert dropped(told("1", "b", resolved="a"), told("2", "b")) == []
+    assert dropped(told("1", "a", truncated=7), told("2", "a")) == []
+
+
+def test_a_message_between_that_is_not_covered_keeps_its_resolve() -> None:
+    """Where one between must be sent, people hear of the group, and so of its end."""
+    assert dropped(told("1", "a"), told("2", "ab"), told("3", resolved="a")) == ["1"]
+
+
+def test_messages_without_a_document_speak_of_their_group() -> None:
+    """A text alone is known by the group it belongs to; documents of webhooks are read as well."""
+    assert dropped(message("1", group="g"), message("2", group="g")) == ["1"]
+    hook = json.dumps({"alerts": [{"fingerprint": "a"}], "truncatedAlerts": 0})
+    assert dropped(message("1", group="g", payload=hook), told("2", "a")) == ["1"]
