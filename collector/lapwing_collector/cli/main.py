@@ -14,9 +14,11 @@ from lapwing_collector.cli.importing import labels_app, predictions_app
 from lapwing_collector.cli.keeping import AsJson, add_commands, progress
 from lapwing_collector.cli.metrics import metrics
 from lapwing_collector.cli.models import models_app
+from lapwing_collector.cli.notify import notify_app
 from lapwing_collector.cli.output import Output, printable
 from lapwing_collector.cli.references import reference_app
 from lapwing_collector.cli.rule_tools import add_rule_tools
+from lapwing_collector.cli.undelivered import add_commands as add_undelivered
 from lapwing_collector.errors import LapwingError
 
 app = typer.Typer(
@@ -29,6 +31,8 @@ app = typer.Typer(
 rules_app = typer.Typer(help="Check, test, explain and back-test rules, close slots.", no_args_is_help=True)
 add_commands(app)
 add_rule_tools(rules_app)
+add_undelivered(app)
+app.add_typer(notify_app, name="notify")
 app.add_typer(rules_app, name="rules")
 app.add_typer(reference_app, name="reference")
 app.add_typer(models_app, name="models")

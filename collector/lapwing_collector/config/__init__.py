@@ -9,6 +9,7 @@ from lapwing_collector.config.documents import (
     read_document,
     resolve_references,
 )
+from lapwing_collector.config.edit import add_entry
 from lapwing_collector.config.models import load_model, merge_models
 from lapwing_collector.config.settings import Settings, load_settings, settings_file
 
@@ -16,6 +17,7 @@ __all__ = [
     "Document",
     "PlacedError",
     "Settings",
+    "add_entry",
     "load_model",
     "load_settings",
     "merge_models",

@@ -132,13 +132,13 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def resolve_references(text: str) -> str:
-    """Put in what `${env:NAME}` and `${file:PATH}` in a text stand for.
+def resolve_references(text: str, folder: Path = Path()) -> str:  # a path never changes
+    """Put in what `${env:NAME}` and `${file:PATH}` in a text stand for; paths start at `folder`.
 
     Raises:
         ConfigError: A variable is not set, or a file can not be read.
     """
-    return _REFERENCE.sub(_reference_value, text)
+    return _REFERENCE.sub(lambda match: _reference_value(match, folder), text)
 
 
 def read_document(path: Path, schema: type[Schema]) -> Schema:
@@ -155,15 +155,20 @@ def read_document(path: Path, schema: type[Schema]) -> Schema:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text: byte {error.start} does not fit") from error
-    return parse_document(text, schema, str(path))
+    return parse_document(text, schema, str(path), folder=path.parent)
 
 
 def parse_document(
-    text: str, schema: type[Schema], name: str, context: Mapping[str, Any] | None = None
+    text: str,
+    schema: type[Schema],
+    name: str,
+    context: Mapping[str, Any] | None = None,
+    folder: Path = Path(),  # a path never changes
 ) -> Schema:
     """Read YAML `text`, called `name` in messages, into `schema`; `context` is passed to its validators.
 
-    Secrets are written as `${env:NAME}` or `${file:PATH}` inside any text value and are put in here.
+    Secrets are written as `${env:NAME}` or `${file:PATH}` inside any text value and are put in here; paths
+    start at `folder`.
 
     Raises:
         ConfigError: As `read_document`.
@@ -183,7 +188,7 @@ def parse_document(
         raise MistakesError(name, [(None, "is nested too deeply, or holds itself")]) from error
     if mistakes:
         raise MistakesError(name, sorted(mistakes))
-    mistakes += _fill_references(data, root)
+    mistakes += _fill_references(data, root, folder)
     told = {line for line, _ in mistakes}
     try:
         document = schema.model_validate({} if data is None else data, context=dict(context or {}))
@@ -251,7 +256,7 @@ def _wrong_keys(node: yaml.Node) -> Iterator[tuple[int, str]]:
             yield from _wrong_keys(value)
 
 
-def _fill_references(data: Any, node: yaml.Node) -> Iterator[tuple[int, str]]:
+def _fill_references(data: Any, node: yaml.Node, folder: Path) -> Iterator[tuple[int, str]]:
     """Put in the values of `${env:…}` and `${file:…}` in place; yields what is unset or unreadable."""
     entries: Iterable[tuple[Any, Any]]
     if isinstance(data, dict) and isinstance(node, yaml.MappingNode):
@@ -268,14 +273,14 @@ def _fill_references(data: Any, node: yaml.Node) -> Iterator[tuple[int, str]]:
             continue
         if isinstance(value, str) and "${" in value:
             try:
-                data[key] = resolve_references(value)
+                data[key] = resolve_references(value, folder)
             except ConfigError as error:
                 yield child.start_mark.line + 1, f"{key}: {error}"
         else:
-            yield from _fill_references(value, child)
+            yield from _fill_references(value, child, folder)
 
 
-def _reference_value(match: re.Match[str]) -> str:
+def _reference_value(match: re.Match[str], folder: Path) -> str:
     kind, where = match.groups()
     if kind == "env":
         value = os.environ.get(where)
@@ -283,7 +288,7 @@ def _reference_value(match: re.Match[str]) -> str:
             raise ConfigError(f"the environment variable {where} is not set")
         return value
     try:
-        return Path(where).read_text(encoding="utf-8").strip()
+        return (folder / where).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(f"the file {where} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
