@@ -19,6 +19,7 @@ NAMES = (
     "overload",
     "restart",
     "false_alarms",
+    "notify",
 )
 
 
