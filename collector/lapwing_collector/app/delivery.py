@@ -89,9 +89,10 @@ class HttpDelivery:
 class OwnDelivery:
     """Takes requests in as a collector does, in a data directory that this process owns."""
 
-    def __init__(self, ingestion: Ingestion) -> None:
-        """Hand requests to `ingestion`, to which nobody else does."""
+    def __init__(self, ingestion: Ingestion, pending: Pending) -> None:
+        """Hand requests to `ingestion`, to which nobody else does; their rows go to `pending`."""
         self._ingestion = ingestion
+        self._pending = pending
         self._loop = asyncio.Runner()
 
     def send(self, request: bytes) -> int:
@@ -104,7 +105,8 @@ class OwnDelivery:
             except UnavailableError:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(_AGAIN_S)
+                # What makes room is rows that get into the lake; a slow disk is the other reason.
+                self._pending.wait_until_below(self._pending.size_bytes, _AGAIN_S)
                 continue
             if accepted.rejected:
                 raise ConfigError(f"these rows cannot be stored: {accepted.message}")
@@ -185,15 +187,20 @@ def owned(project: Project) -> Iterator[Owned]:
         writer.start()
 
         def wait_for_lake() -> None:
-            while (pending.size_bytes or store.queued_metrics(0, 1)) and not writer.failing:
-                flushed.wait(_AGAIN_S)
+            while not writer.failing:
                 flushed.clear()
+                if waiting := pending.size_bytes:
+                    pending.wait_until_below(waiting, _AGAIN_S)
+                elif store.queued_metrics(0, 1):
+                    flushed.wait(_AGAIN_S)
+                else:
+                    return
 
         try:
             if not _read_back(ingestion.recovery, writer, pending):
                 raise refused
             wait_for_lake()  # what an earlier process left can be looked up then
-            delivery = OwnDelivery(ingestion)
+            delivery = OwnDelivery(ingestion, pending)
             try:
                 yield Owned(delivery, store)
             finally:

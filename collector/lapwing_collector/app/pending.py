@@ -78,6 +78,11 @@ class Pending:
             self._changed.wait_for(lambda: self._size_bytes < self._capacity_bytes or self._closed)
             return not self._closed
 
+    def wait_until_below(self, size_bytes: int, timeout_s: float) -> None:
+        """Wait, `timeout_s` seconds at most, until less than `size_bytes` are queued or it is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._size_bytes < size_bytes or self._closed, timeout_s)
+
     def wait_until_closed(self, timeout_s: float) -> bool:
         """Wait until the queue is closed; False if it is not after `timeout_s` seconds."""
         with self._changed:
