@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -96,6 +96,7 @@ class _Known:
     Attributes:
         description: The one that the lake has, as text; None if it has none.
         said: What a process said of it.
+        kept: What of that makes sense and is in the lake.
         facts: What its values showed.
         shapes: The shapes of its tables that the description was made of.
         stale: Whether it has to be made anew, whatever the shapes are.
@@ -103,6 +104,7 @@ class _Known:
 
     description: str | None = None
     said: _Said | None = None
+    kept: ModelDescription = field(default_factory=ModelDescription)
     facts: Facts | None = None
     shapes: tuple[object, ...] = ()
     stale: bool = True
@@ -200,9 +202,11 @@ class Describing:
     def _load(self) -> None:
         """Remember what the lake has; every model of it is looked at once."""
         for model, at, text, spoken, facts, seen in self._lake.catalog.rows(statement("descriptions")):
+            before = _read(_Said.from_json, spoken)
             self._known[model] = _Known(
                 description=text,
-                said=_read(_Said.from_json, spoken),
+                said=before,
+                kept=_meant(before),
                 facts=_read(Facts.from_json, facts),
             )
             self._described_at = max(self._described_at, at)
@@ -269,7 +273,8 @@ class Describing:
                 continue
             text, facts = self._description(model, known, own, mine)
             made.append((known, text, facts, tuple(mine)))
-            if text != known.description:
+            # What a file overrides today counts once the file is gone, and is not said again.
+            if text != known.description or _meant(known.said) != known.kept:
                 rows.append(
                     {
                         "model": model,
@@ -286,6 +291,7 @@ class Describing:
             self._lake.add_rows({"model_descriptions": pa.Table.from_pylist(stamped, schema=_ROWS)})
         for known, text, facts, shape in made:  # only now: a commit that fails is tried again
             known.description, known.facts, known.shapes, known.stale = text, facts, shape, False
+            known.kept = _meant(known.said)
         self._heard, self._logs_served = unheard, logs_served
 
     def _description(
@@ -298,7 +304,7 @@ class Describing:
         """A model's description as text, and what its values show."""
         declared = {
             Source.FILE: self._files.get(model, ModelDescription()),
-            Source.SDK: ModelDescription() if known.said is None else said(known.said.body),
+            Source.SDK: _meant(known.said),
         }
         predictions, labels = [_fields(shape) for shape in shapes] if shapes else ({}, {})
         told = merged(declared)
@@ -338,6 +344,10 @@ def _read(read: Callable[[str], _Kept], text: str | None) -> _Kept | None:
         return None if text is None else read(text)
     except (TypeError, ValueError):
         return None
+
+
+def _meant(spoken: _Said | None) -> ModelDescription:
+    return ModelDescription() if spoken is None else said(spoken.body)
 
 
 def _differ(before: tuple[object, ...], now: list[Mapping[str, pa.DataType]]) -> bool:

@@ -204,6 +204,27 @@ NONSENSE: list[Any] = [
 ]
 
 
+def test_what_a_file_overrides_is_kept_for_when_it_is_gone(described: Described) -> None:
+    """A process may say all that a file says, otherwise: without the file, later, its word counts."""
+    described.files["m"] = ModelDescription(threshold=0.8)
+    described.flush(calls("m"))
+    described.work()
+    described.flush(spoken("m", {"threshold": 0.3}))
+    described.work()
+    assert described.newest("m").threshold == 0.8
+    described.flush(spoken("other", {"threshold": 0.1}))  # what was heard up to here is not read again
+    described.work()
+    before = len(described.rows())
+    described.restart()
+    described.work()
+    assert len(described.rows()) == before
+    described.files.clear()
+    described.restart()
+    described.work()
+    newest = described.newest("m")
+    assert (newest.threshold, newest.sources["threshold"]) == (0.3, "sdk")
+
+
 def test_what_makes_no_sense_is_passed_over(described: Described) -> None:
     """Anybody may send such records: what is wrong in one changes nothing."""
     described.flush(calls("m"))
