@@ -114,6 +114,9 @@ def sql(  # noqa: PLR0917  # typer reads options off parameters
     timeout: Annotated[
         str | None, typer.Option("--timeout", help="Stop after so long, 90s or 5m; query.timeout by default.")
     ] = None,
+    records: Annotated[
+        bool, typer.Option("--expanded", "-x", help="Print a table's rows as blocks, a line for each column.")
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print the SQL behind the metrics that it calls, run nothing.")
     ] = False,
@@ -130,7 +133,7 @@ def sql(  # noqa: PLR0917  # typer reads options off parameters
         if explain and fmt is Output.TABLE:
             write_parts(answer.table())
         else:
-            write_answer(answer, fmt)
+            write_answer(answer, fmt, records=records)
 
 
 @app.command()

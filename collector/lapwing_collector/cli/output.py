@@ -7,6 +7,7 @@ it as it is.
 import re
 import sys
 from enum import StrEnum
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Final
 
 from lapwing_collector.logs import escaped
@@ -23,6 +24,7 @@ _LONG: Final = 8
 """Characters up to which a number stays as it is."""
 _KEPT: Final = "\\\n\t"
 """What harms no terminal, and is easier to read as it is."""
+_KEPT_IN_LINES: Final = "\\"
 _UNESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """What JSON need not escape, but terminals had better not get."""
 
@@ -42,10 +44,10 @@ class Output(StrEnum):
         return Format.ARROW if self is Output.TABLE else Format(self.value)
 
 
-def write_answer(answer: Answer, output: Output) -> None:
+def write_answer(answer: Answer, output: Output, *, records: bool = False) -> None:
     """Write the rows of `answer` to standard output; that there are more is said on standard error."""
     if output is Output.TABLE:
-        write_table(answer.table())
+        write_table(answer.table(), records=records, all_of_it="--expanded")
     elif sys.stdout.isatty() and output in {Output.CSV, Output.JSON}:
         write_text(b"".join(answer).decode(errors="replace"), as_json=output is Output.JSON)
     else:
@@ -76,28 +78,43 @@ def printable(text: str) -> str:
     return escaped(text, keep=_KEPT)
 
 
-def write_table(rows: "pa.Table") -> None:
-    """Print rows as a table that fits the terminal."""
-    import pyarrow as pa
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def write_table(rows: "pa.Table", *, records: bool = False, all_of_it: str = "--json") -> None:
+    """Print rows as a table that fits the terminal, a line each; where there is none, nothing is cut.
 
+    Args:
+        rows: Those.
+        records: Print a block of lines for each row instead.
+        all_of_it: The option that prints the columns that do not fit.
+    """
+    import pyarrow as pa
+
+    from lapwing_collector.cli.table import Column, expanded, fitted
     from lapwing_collector.query import cells
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for field in rows.schema:
-        numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        table.add_column(Text(printable(field.name)), justify="right" if numeric else "left", overflow="fold")
+    texts: list[list[str]] = [[] for _ in rows.schema]
+    kept = _KEPT if records else _KEPT_IN_LINES
     for batch in rows.slice(0, _MOST_ROWS).to_batches():
         for row in cells(batch):
-            # Text, not markup: whatever users log is shown as it is.
-            table.add_row(*(Text(printable(_short(cell))) for cell in row))
-    console = Console()
-    console.print(table)
+            for column, cell in zip(texts, row, strict=True):
+                column.append(escaped(_short(cell), keep=kept))
+    columns = [
+        Column(
+            escaped(field.name, keep=_KEPT_IN_LINES),
+            column,
+            pa.types.is_integer(field.type) or pa.types.is_floating(field.type),
+        )
+        for field, column in zip(rows.schema, texts, strict=True)
+    ]
+    width = get_terminal_size().columns if sys.stdout.isatty() else None
+    lines, left_out = (expanded(columns, width), 0) if records else fitted(columns, width)
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    told = []
     if rows.num_rows > _MOST_ROWS:
-        console.print(f"first {_MOST_ROWS} of {rows.num_rows:,} rows; --format csv or json prints them all")
+        told.append(f"first {_MOST_ROWS} of {rows.num_rows:,} rows; --format csv or json prints them all")
+    if left_out:
+        told.append(f"{len(columns) - left_out} of {len(columns)} columns; {all_of_it} prints them all")
+    sys.stdout.writelines(f"{line}\n" for line in told)
+    sys.stdout.flush()
 
 
 def _short(cell: str | float) -> str:
