@@ -142,10 +142,16 @@ def import_predictions(  # noqa: PLR0917  # each is an option of the command
     plan = plan_predictions(source.names, time, outputs, key)
     said = {semconv.MODEL_VERSION: version, semconv.PREDICTION_STAGE: stage}
     attributes = {name: text for name, text in said.items() if text}
-    options = repr((plan.time, sorted(outputs), key, sorted(attributes.items())))
-    sender = Sender(source.fingerprint(), semconv.EVENT_PREDICTION_BATCH, model, options)
-    with _way_in(file, flags, endpoint) as delivery:
-        parts = ((plan.part(chunk), chunk.done) for chunk in source.chunks(plan.typed))
+    with (
+        _way_in(file, flags, endpoint) as delivery,
+        _known(file, flags, model, asked=endpoint is None) as known,
+    ):
+        read_as = source.kinds(plan.kinds(known.fields))
+        options = repr(
+            (plan.time, sorted(outputs), key, sorted(attributes.items()), *sorted(read_as.items()))
+        )
+        sender = Sender(source.fingerprint(), semconv.EVENT_PREDICTION_BATCH, model, options)
+        parts = ((plan.part(chunk), chunk.done) for chunk in source.chunks(plan.typed, read_as))
         imported = _send(parts, source, sender, delivery, tell, attributes)
     imported.left_out = plan.left_out
     return imported
@@ -203,12 +209,14 @@ class _Known:
         asking: What answers queries.
         tables: The model's tables.
         label: The type of its labels, if it has any.
+        fields: The types of its `inputs` and `output`, as far as it has any.
         unknown: That no prediction of it has come, for a person; else empty.
     """
 
     asking: Asking | None = None
     tables: Sequence[str] = ()
     label: pa.DataType | None = None
+    fields: Mapping[str, pa.DataType | None] = field(default_factory=dict)
     unknown: str = ""
 
     def finder(self, key: Key) -> Callable[[list[str]], Found]:
@@ -244,12 +252,13 @@ def _known(file: Path | None, flags: Mapping[str, Any], model: str, *, asked: bo
             named = answer.table().to_pylist()
         tables = [row["table_name"] for row in named if row["model"] == model]
         label = _type_of(asking, "labels", "label", tables)
+        fields = {name: _type_of(asking, "predictions_all", name, tables) for name in ("inputs", "output")}
         unknown = ""
-        if _type_of(asking, "predictions_all", "prediction_id", tables) is None:
+        if fields["inputs"] is None:
             near = difflib.get_close_matches(model, {row["model"] for row in named} - {model}, n=1)
             meant = f"; did you mean {near[0]}?" if near else ""
             unknown = f"no prediction of a model {model!r} has come yet{meant}"
-        yield _Known(asking, tables, label, unknown)
+        yield _Known(asking, tables, label, fields, unknown)
 
 
 def _type_of(asking: Asking, schema: str, column: str, tables: Sequence[str]) -> pa.DataType | None:

@@ -91,9 +91,22 @@ def known_kind(kind: pa.DataType | None) -> Kind | None:
     return None
 
 
+def kind_inside(kind: pa.DataType | None, path: Sequence[str]) -> Kind | None:
+    """What values of a field in a column of this type are; None if there is none, or cells are no such."""
+    for step in path:
+        place = kind.get_field_index(step) if kind is not None and pa.types.is_struct(kind) else -1
+        kind = None if kind is None or place < 0 else kind.field(place).type
+    return known_kind(kind)
+
+
 def counted(cells: Iterable[str | None]) -> Counter[Kind]:
     """How many cells stand for what; empty ones are passed over."""
     return Counter(_kind(cell) for cell in cells if cell)
+
+
+def whole_kind(counts: Counter[Kind]) -> Kind:
+    """What all cells can stand for that are so many of each kind."""
+    return reduce(_joined, counts, Kind.NOTHING)
 
 
 def kind_to_read(counts: Counter[Kind], known: Kind | None) -> Kind | None:
@@ -103,7 +116,7 @@ def kind_to_read(counts: Counter[Kind], known: Kind | None) -> Kind | None:
         counts: What the cells are.
         known: What values of the same field were so far, if any were; else nearly all cells decide.
     """
-    whole = reduce(_joined, counts, Kind.NOTHING)
+    whole = whole_kind(counts)
     if whole is Kind.NOTHING or known is Kind.TEXT:
         return None
     number = Kind.NUMBER if counts[Kind.NUMBER] else Kind.INTEGER

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lapwing_collector.errors import ConfigError
-from lapwing_collector.importing.cells import ROW_TIME, Kind, filled, known_kind, times
+from lapwing_collector.importing.cells import ROW_TIME, Kind, filled, kind_inside, times
 from lapwing_collector.importing.nesting import nested
 from lapwing_collector.importing.rows import Part, Reject
 from lapwing_collector.importing.source import Chunk
@@ -95,7 +95,7 @@ class LabelPlan:
                 f"labels of this model are one value, and {', '.join(self.label)} are fields: "
                 "name one with --label"
             )
-        return {name: known_kind(_inside(known, name) if has_fields else known) for name in self.label}
+        return {name: kind_inside(known, name.split(".")[1:]) for name in self.label}
 
     def part(self, chunk: Chunk, find: Callable[[list[str]], Mapping[str, Found]]) -> Part:
         """The labels of some rows.
@@ -229,14 +229,3 @@ def column(names: Sequence[str], wanted: str | None, usual: Sequence[str], optio
     if wanted is not None and wanted not in names:
         raise ConfigError(f"{option}: there is no column {wanted!r}; the file has {', '.join(names)}")
     return wanted or next((name for name in usual if name in names), None)
-
-
-def _inside(known: pa.DataType, name: str) -> pa.DataType | None:
-    """The type of the field `label.x` of labels; None if they have no such field."""
-    found = known
-    for step in name.split(".")[1:]:
-        place = found.get_field_index(step) if pa.types.is_struct(found) else -1
-        if place < 0:
-            return None
-        found = found.field(place).type
-    return found

@@ -7,7 +7,7 @@ from typing import Final
 import pyarrow as pa
 
 from lapwing_collector.errors import ConfigError
-from lapwing_collector.importing.cells import ROW_TIME, times
+from lapwing_collector.importing.cells import ROW_TIME, Kind, kind_inside, times
 from lapwing_collector.importing.labels import column
 from lapwing_collector.importing.nesting import nested
 from lapwing_collector.importing.rows import Part, Reject
@@ -47,14 +47,35 @@ class PredictionPlan:
         kinds = [*self.fields["inputs"].values(), *self.fields["output"].values()]
         return kinds + [name for name in self.facts if name in _NUMBERS | {"fallback"}]
 
+    def kinds(self, known: Mapping[str, pa.DataType | None]) -> dict[str, Kind | None]:
+        """What values of the columns with types were so far, None if none were.
+
+        Args:
+            known: The types of the model's `inputs` and `output`, if it has any.
+        """
+        kinds: dict[str, Kind | None] = {
+            column: kind_inside(known.get(struct), name.split("."))
+            for struct in ("inputs", "output")
+            for name, column in self.fields[struct].items()
+        }
+        numbers = {name: Kind.NUMBER for name in self.facts if name in _NUMBERS}
+        truths = {name: Kind.BOOL for name in self.facts if name == "fallback"}
+        return kinds | numbers | truths
+
     def part(self, chunk: Chunk) -> Part:
         """The predictions of some rows."""
         moments, wrong = times(chunk.columns[self.time])
         rejected = list(chunk.rejected)
         taken = []
         for row, line in enumerate(chunk.lines):
-            if wrong[row] or not moments[row].is_valid:
-                reason = f"{self.time} is no time" if wrong[row] else f"has no {self.time}"
+            reason = (
+                f"{self.time} is no time"
+                if wrong[row]
+                else chunk.odd.get(row)
+                if moments[row].is_valid
+                else f"has no {self.time}"
+            )
+            if reason is not None:
                 rejected.append(Reject(line, reason))
             else:
                 taken.append(row)

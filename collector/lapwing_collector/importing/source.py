@@ -23,6 +23,7 @@ from lapwing_collector.importing.cells import (
     kind_to_read,
     known_kind,
     values,
+    whole_kind,
 )
 from lapwing_collector.importing.rows import Reject
 
@@ -161,6 +162,7 @@ class CsvSource:
     def __init__(self, path: Path) -> None:
         """Read its header."""
         self._path = path
+        self._whole: dict[str, Kind] = {}
         self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
         with path.open("rb") as file:
             header = next(self._rows(file), None)
@@ -187,14 +189,18 @@ class CsvSource:
         for cells, _, _, _ in self._parts():
             for name, count in counts.items():
                 count.update(counted(cells[name]))
+        self._whole = {name: whole_kind(count) for name, count in counts.items()}
         found = {name: kind_to_read(counts[name], wanted) for name, wanted in known.items()}
         return {name: kind for name, kind in found.items() if kind is not None}
 
     def chunks(self, types: Sequence[str], read_as: Mapping[str, Kind] | None = None) -> Iterator[Chunk]:
-        """Its rows; a column is of the type that all of its cells have, so that the file is read twice."""
-        kinds = dict.fromkeys(self._names, Kind.TEXT) | dict.fromkeys(types, Kind.NOTHING)
-        for cells, _, _, _ in self._parts():
-            for name in types:
+        """Its rows; a column is of the type that all of its cells have, for which the file is read before."""
+        kinds = dict.fromkeys(self._names, Kind.TEXT) | {
+            name: self._whole.get(name, Kind.NOTHING) for name in types
+        }
+        unknown = [name for name in types if name not in self._whole]
+        for cells, _, _, _ in self._parts() if unknown else ():
+            for name in unknown:
                 kinds[name] = kind_of(cells[name], kinds[name])
         for cells, lines, rejected, done in self._parts():
             read, odd = _read_as(cells, read_as or {})

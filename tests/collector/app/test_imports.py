@@ -113,6 +113,19 @@ def test_an_odd_label_does_not_turn_the_others_into_text(tmp_path: Path) -> None
     assert ask(data, "SELECT count(*) AS n FROM labels.m WHERE extra IS NOT NULL") == [{"n": 0}]
 
 
+def test_an_odd_cell_does_not_turn_a_field_into_text(tmp_path: Path) -> None:
+    """A file of predictions is read as the fields that the model has; an odd row is told, not stored."""
+    data = tmp_path / "data"
+    file = tmp_path / "predictions.csv"
+    rows = []
+    for cells in ("1\n1767268801,2.5", "7\n1767268803,N/A"):
+        file.write_text(f"time,age\n1767268800,{cells}\n")
+        rows.append(import_predictions(None, flags(data), tell_nobody, file, "m", None, (), None, None, None))
+    assert [(done.stored, [reject.line for reject in done.rejected]) for done in rows] == [(2, []), (1, [3])]
+    found = ask(data, "SELECT inputs.age AS age, extra FROM predictions.m ORDER BY age")
+    assert found == [{"age": age, "extra": None} for age in (1.0, 2.5, 7.0)]
+
+
 def test_a_misspelt_model_is_told(tmp_path: Path) -> None:
     """Its labels are taken, for its predictions may come later; the model that may be meant is named."""
     data, file = tmp_path / "data", tmp_path / "labels.csv"

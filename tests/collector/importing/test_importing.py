@@ -267,6 +267,36 @@ def test_columns_of_predictions_go_where_they_belong(tmp_path: Path) -> None:
         plan_predictions(["age"])
 
 
+def predictions_of(path: Path, known: dict[str, pa.DataType | None] | None = None) -> Part:
+    source = open_source(path)
+    plan = plan_predictions(source.names)
+    (part,) = [plan.part(chunk) for chunk in source.chunks(plan.typed, source.kinds(plan.kinds(known or {})))]
+    return part
+
+
+def test_one_odd_cell_costs_its_prediction(tmp_path: Path) -> None:
+    """Where nearly all cells are numbers, or the model's values are, others are told by line and column."""
+    rows = "".join(f"1767268800,{age},free,1.5\n" for age in range(40))
+    head = "time,age,plan,weight\n"
+    part = predictions_of(read(tmp_path / "a.csv", f"{head}{rows}1767268800,N/A,free,1\n1767268800,,7,x\n"))
+    assert part.rejected == [
+        Reject(42, "age is no whole number: N/A"),
+        Reject(43, "weight is no number: x"),
+    ]
+    assert part.columns["inputs"].type.field("age").type == pa.int64()
+    few = read(tmp_path / "b.csv", f"{head}1767268800,1,free,1\n1767268800,N/A,7,1\n")
+    assert predictions_of(few).columns["inputs"].field("age").to_pylist() == ["1", "N/A"]
+    known = {"inputs": pa.struct([("age", pa.float64()), ("plan", pa.string())])}
+    part = predictions_of(few, known)
+    assert part.rejected == [Reject(3, "age is no whole number: N/A")]
+    assert rows_of(part)[0]["inputs"] == {"age": 1, "plan": "free"}
+    table = pa.table({"time": [1767268800, 1767268800], "age": ["1", "?"], "plan": ["7", "x"]})
+    pq.write_table(table, tmp_path / "c.parquet")
+    part = predictions_of(tmp_path / "c.parquet", known)
+    assert part.rejected == [Reject(2, "age is no number: ?")]
+    assert rows_of(part)[0]["inputs"] == {"age": 1, "plan": "7"}
+
+
 @pytest.mark.parametrize("content", [b"", b"a,a\n1,2\n", b"a,\n1,2\n"])
 def test_a_file_without_a_header_is_refused(tmp_path: Path, content: bytes) -> None:
     """Nothing, two columns of one name, or one without: the error names the file."""
