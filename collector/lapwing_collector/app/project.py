@@ -17,7 +17,14 @@ from lapwing_collector.lake import declared_type
 from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.model.description import FeatureType, ModelDescription, parts
 from lapwing_collector.notify import Target, read_notify_file
-from lapwing_collector.query import check_select, parse_select, reads_profiles, tables_in
+from lapwing_collector.query import (
+    PARTNERS,
+    check_select,
+    paired_in,
+    parse_select,
+    reads_profiles,
+    tables_in,
+)
 from lapwing_collector.redact import Policy, read_policy
 from lapwing_collector.rules import Place, Rule, merge_rules, placed_rules
 
@@ -40,7 +47,7 @@ class Project:
         settings: From file, environment and flags.
         rules: From all rule files.
         sources: The models' tables that each rule's SQL names, in lower case, and the schemas that it names
-            each with. What is recorded of profiles names its model's `predictions`.
+            each with, and `PARTNERS`. What is recorded of profiles names its model's `predictions`.
         models: What files say of models, by name.
         targets: Who is told about alerts; empty without a notify file.
         policy: What is taken out of requests; None where there is no rule.
@@ -195,6 +202,8 @@ def _sources(parser: duckdb.DuckDBPyConnection, rule: Rule) -> dict[str, frozens
         for schema, table in tables_in(parser, text):
             if schema.lower() in _MODEL_SCHEMAS:
                 found[table.lower()] = found.get(table.lower(), frozenset()) | {schema.lower()}
+        for table in paired_in(parser, text):
+            found[table.lower()] |= {PARTNERS}
     if rule.kind == "record" and any(reads_profiles(parser, text) for text in texts):
         model = _model_of(rule)
         if model is not None:

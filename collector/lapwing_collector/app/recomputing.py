@@ -29,9 +29,9 @@ from lapwing_collector.metrics import (
     touching_span,
 )
 from lapwing_collector.model.alerts import Health, MetricRow, RuleId, RuleState
-from lapwing_collector.query import STORED, oldest_times, touched_times
+from lapwing_collector.query import PARTNERS_APART, STORED, TouchedTimes, oldest_times, touched_times
 from lapwing_collector.rules import QueryFailure, Rule, evaluate, window_of
-from lapwing_collector.state import LateSlot, Store
+from lapwing_collector.state import LateBacklog, LateSlot, Store
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +54,12 @@ class _Look:
     """A question to the lake that rules share.
 
     Attributes:
-        sql: What it is.
+        asks: What it is.
         received_from: Their cursor.
         schedule: Theirs, without the window.
     """
 
-    sql: str
+    asks: TouchedTimes
     received_from: datetime
     schedule: Schedule
 
@@ -142,6 +142,10 @@ class Recomputing:
         """Slots that were evaluated again since the start, by what came out."""
         with self._lock:
             return dict(self._counts)
+
+    def backlog(self) -> LateBacklog:
+        """Slots that are to be evaluated again; not those of rules that are switched off."""
+        return self._store.late_backlog(but_of=self._switched_off)
 
     def work(self) -> bool:
         """Queue what was touched since the last call, and evaluate some of it; tells whether more is due."""
@@ -265,8 +269,8 @@ class Recomputing:
             shared = Schedule(rule.interval, timedelta(), rule.query_offset % rule.interval)
             cursor = min(self._cursors[rule_id], settled)  # where the clock was set back
             for table, schemas in self._sources[rule_id].items():
-                for sql in touched_times(schemas, table):
-                    asked.setdefault(_Look(sql, cursor, shared), []).append(rule_id)
+                for asks in touched_times(schemas, table):
+                    asked.setdefault(_Look(asks, cursor, shared), []).append(rule_id)
         times: dict[RuleId, list[datetime]] = {rule: [] for rule in rules}
         for look, askers in asked.items():
             spans = [
@@ -275,8 +279,9 @@ class Recomputing:
                 if (known := reached[rule]) is not None
             ]
             span = min(first for first, _ in spans), max(before for _, before in spans)
+            reach = PARTNERS_APART + max(self._rules[rule].window for rule in askers)
             try:
-                found = self._times(look, span, settled)
+                found = self._times(look, span, reach, settled)
             except QueryError as error:
                 logger.warning("late rows cannot be looked for, it is tried again: %s", error)
                 for asker in askers:
@@ -291,18 +296,26 @@ class Recomputing:
             if (known := reached[asker]) is not None
         }
 
-    def _times(self, look: _Look, span: tuple[datetime, datetime], settled: datetime) -> list[datetime]:
+    def _times(
+        self, look: _Look, span: tuple[datetime, datetime], reach: timedelta, settled: datetime
+    ) -> list[datetime]:
         microsecond = timedelta(microseconds=1)
-        parameters = {
-            "received_from": look.received_from,
-            "received_to": settled,
-            "first": span[0],
-            "before": span[1],
+        received = {"received_from": look.received_from, "received_to": settled}
+        interval = {
             "interval_us": look.schedule.interval // microsecond,
             "offset_us": look.schedule.query_offset // microsecond,
         }
+        first, before = span
         try:
-            answer = self._run_query(look.sql, parameters, _LOOK_S)
+            if look.asks.near is not None:
+                # Of all that was received once and paired, what is near: else all files were read each time.
+                received |= {"near_first": first - reach, "near_before": before + reach}
+                near = self._run_query(look.asks.near, received, _LOOK_S).to_pylist()[0]
+                if near["first"] is None:
+                    return []
+                first, before = max(first, near["first"] - reach), min(before, near["last"] + reach)
+            parameters = received | interval | {"first": first, "before": before}
+            answer = self._run_query(look.asks.sql, parameters, _LOOK_S)
         except NotSeenYetError:  # a table that has no rows yet
             return []
         return [moment for moment in answer.column("time").to_pylist() if moment is not None]

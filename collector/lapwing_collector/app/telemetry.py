@@ -183,7 +183,7 @@ def _rules(parts: Parts) -> Iterator[Metric]:
     for outcome, count in parts.recomputing.counts().items():
         again.add_metric([outcome], count)
     yield again
-    backlog = parts.store.late_backlog()
+    backlog = parts.recomputing.backlog()
     yield _gauge("lapwing_late_slots_waiting", "Slots that are to be evaluated again.", backlog.waiting)
     yield _gauge(
         "lapwing_late_slots_failing", "Of these, slots that failed when last tried.", backlog.failing

@@ -2,8 +2,16 @@
 
 from lapwing_collector.query.calls import metrics_in
 from lapwing_collector.query.explaining import Part, explain, script
-from lapwing_collector.query.guard import check_select, parse_select, reads_profiles, tables_in
-from lapwing_collector.query.late import STORED, oldest_time, oldest_times, touched_times
+from lapwing_collector.query.guard import check_select, paired_in, parse_select, reads_profiles, tables_in
+from lapwing_collector.query.late import (
+    PARTNERS,
+    PARTNERS_APART,
+    STORED,
+    TouchedTimes,
+    oldest_time,
+    oldest_times,
+    touched_times,
+)
 from lapwing_collector.query.library import METRICS, Metric
 from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.pool import PoolStats, QueryPool
@@ -15,6 +23,8 @@ from lapwing_collector.query.spare import Spare
 
 __all__ = [
     "METRICS",
+    "PARTNERS",
+    "PARTNERS_APART",
     "SEGMENT",
     "STORED",
     "Limits",
@@ -25,12 +35,14 @@ __all__ = [
     "QueryProcess",
     "Session",
     "Spare",
+    "TouchedTimes",
     "cells",
     "check_select",
     "explain",
     "metrics_in",
     "oldest_time",
     "oldest_times",
+    "paired_in",
     "parse_select",
     "reads_profiles",
     "script",

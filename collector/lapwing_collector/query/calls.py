@@ -25,6 +25,8 @@ class Call:
         texts: Arguments that are constant texts, by parameter.
         segments: The column that is given as segments, as inputs.plan, where it is a bare one.
         moments: The parameters of the query that stand for times.
+        partners: Whether predictions of the same request have a say in each other: they are compared, or what
+            is known of a production prediction holds for those of another stage.
     """
 
     metric: Metric
@@ -33,6 +35,7 @@ class Call:
     texts: Mapping[str, str] = field(default_factory=dict, hash=False)
     segments: str | None = None
     moments: tuple[str, ...] = ()
+    partners: bool = False
 
 
 def calls_in(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Call, ...]:
@@ -68,13 +71,16 @@ def calls_of(tree: Any) -> Iterator[Call]:
                 models = tuple(_models(metric, given, place))
                 _check_arguments(metric, given, place)
                 check_values(metric, given, place)
+                texts = dict(_texts(given))
+                of_others = "stage" in given and texts.get("stage") != "production"
                 yield Call(
                     metric,
                     models,
                     tuple(_fields(given)),
-                    dict(_texts(given)),
+                    texts,
                     _segments(given),
                     tuple(_moments(given)),
+                    metric.pairs or (metric.reads_labels and of_others),
                 )
 
 

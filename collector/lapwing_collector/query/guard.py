@@ -114,6 +114,16 @@ def tables_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[tupl
     return frozenset(named | measured)
 
 
+def paired_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[str]:
+    """The models of which predictions of the same request have a say in each other, in a SELECT.
+
+    Raises:
+        QueryError: The SQL does not parse.
+    """
+    calls = calls_of(syntax_tree(connection, sql))
+    return frozenset(model for call in calls if call.partners for model in call.models)
+
+
 def reads_profiles(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
     """Whether a SELECT names `profiles` or `profile_bins`, which are of all models together.
 

@@ -176,11 +176,9 @@ class LateSlots:
             limit: At most so many.
             but_of: Rules whose slots stay as they are.
         """
-        left_out = [(rule.group, rule.name) for rule in but_of]
         query = (
             select(late_slots)
-            .where(late_slots.c.touched_at.is_not(None), late_slots.c.next_at <= now)
-            .where(tuple_(late_slots.c.rule_group, late_slots.c.rule_name).not_in(left_out))
+            .where(late_slots.c.touched_at.is_not(None), late_slots.c.next_at <= now, _is_of_others(but_of))
             .order_by(late_slots.c.queued_at, late_slots.c.slot.desc())
             .limit(limit)
         )
@@ -237,11 +235,16 @@ class LateSlots:
             )
 
     def late_backlog(
-        self, rule: RuleId | None = None, after: datetime | None = None, through: datetime | None = None
+        self,
+        rule: RuleId | None = None,
+        after: datetime | None = None,
+        through: datetime | None = None,
+        *,
+        but_of: Sequence[RuleId] = (),
     ) -> LateBacklog:
-        """How many slots are to be evaluated again: of all rules, or of one in a range."""
+        """How many slots are to be evaluated again: of all rules but some, or of one in a range."""
         query = select(func.count(), func.count(late_slots.c.error), func.max(late_slots.c.error))
-        query = query.where(late_slots.c.touched_at.is_not(None))
+        query = query.where(late_slots.c.touched_at.is_not(None), _is_of_others(but_of))
         if rule is not None:
             query = query.where(_is(late_slots, rule))
         if after is not None and through is not None:
@@ -299,6 +302,11 @@ def forget_late(connection: Connection, rule: RuleId) -> None:
 
 def _is(table: Table, rule: RuleId) -> Any:
     return and_(table.c.rule_group == rule.group, table.c.rule_name == rule.name)
+
+
+def _is_of_others(rules: Sequence[RuleId]) -> Any:
+    named = tuple_(late_slots.c.rule_group, late_slots.c.rule_name)
+    return named.not_in([(rule.group, rule.name) for rule in rules])
 
 
 def _metric(row: RowMapping) -> MetricRow:

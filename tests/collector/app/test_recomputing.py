@@ -271,6 +271,7 @@ def test_a_rule_that_is_switched_off_for_a_while_misses_nothing(tmp_path: Path) 
     off = text.replace("model: m", "model: m\n        enabled: false")
     with late_bench(tmp_path, off, now) as bench:
         bench.work()
+        assert (bench.store.late_backlog().waiting, bench.late.backlog().waiting) == (1, 0)
         bench.receive([], [label_of(rows[30], True, bench.now)])
         bench.clock.step(1)
         bench.work()
@@ -406,6 +407,108 @@ def test_a_skipped_window_is_judged_once_its_labels_are_in(tmp_path: Path) -> No
         bench.clock.step(3601)
         bench.work()
         assert latest(bench)["daily", "eu", START, START + DAY] == (4 / 12, 12, 1.0)
+
+
+def paired(name: str, expr: str) -> str:
+    return f"      - record: {name}\n        model: m\n        expr: {expr}\n"
+
+
+def pairs(interval: str) -> str:
+    span = "'m', $window_start, $window_end"
+    return rules(
+        interval,
+        paired("disagreement", f"SELECT value, sample_count FROM shadow_disagreement({span})"),
+        paired(
+            "better", f"SELECT value, sample_count, label_coverage FROM shadow_accuracy_difference({span})"
+        ),
+        paired(
+            "shadows", f"SELECT value, sample_count, label_coverage FROM accuracy({span}, stage := 'shadow')"
+        ),
+        paired("own", f"SELECT value, sample_count, label_coverage FROM accuracy({span})"),
+    )
+
+
+def test_a_late_partner_touches_the_windows_of_the_others(tmp_path: Path) -> None:
+    """What comes late of a challenger, or as a label of the champion, touches where its partner is."""
+    champion = {"time": START + hours(0.9), "prediction_id": "c", "request_id": "r", "output.value": "yes"}
+    shadow = champion | {"time": START + hours(1.1), "prediction_id": "s", "stage": "shadow"}
+    shadow["output.value"] = "no"
+    with late_bench(tmp_path, pairs("1h"), START) as bench:
+        bench.reach(START + hours(1.2))
+        bench.receive([champion])
+        bench.reach(START + hours(2.5))
+        bench.work()
+        assert {key[0] for key in latest(bench)} == {"own"}
+        then, asked = bench.now, bench.evaluated
+        bench.clock.step(1)
+        bench.receive([shadow])
+        bench.clock.step(1)
+        bench.work()
+        one, two = START + hours(1), START + hours(2)
+        touched = {("disagreement", None, one), ("better", None, one), ("shadows", None, two)}
+        assert newer_than(bench, then) == touched
+        # Each rule where the row itself is, and those that pair where its partner is.
+        assert bench.evaluated - asked == 4 + 3
+        assert latest(bench)["disagreement", None, START, one] == (1.0, 1, None)
+        bench.clock.step(3600)  # windows rest
+        bench.work()
+        then = bench.now
+        bench.clock.step(1)
+        bench.receive([], [label_of(champion, True, bench.now, label="no")])
+        bench.clock.step(1)
+        bench.work()
+        touched = {("own", None, one), ("better", None, one), ("shadows", None, two)}
+        assert newer_than(bench, then) == touched
+        assert latest(bench)["better", None, START, one] == (1.0, 1, 1.0)
+        assert latest(bench)["shadows", None, one, two] == (1.0, 1, 1.0)
+
+
+def requests(dice: random.Random) -> list[tuple[datetime, str, dict[str, Any]]]:
+    """Hours of champions, of challengers up to an hour away, and of labels: when each would arrive."""
+    found: list[tuple[datetime, str, dict[str, Any]]] = []
+    for i in range(16):
+        at = START + timedelta(minutes=dice.randrange(60, 300))
+        for stage in ("production", "shadow"):
+            made = at if stage == "production" else at + timedelta(minutes=dice.randrange(-59, 60))
+            row = {"time": made, "prediction_id": f"{stage}{i}", "request_id": f"r{i}", "stage": stage}
+            row["output.value"] = dice.choice(["yes", "no"])
+            found.append((made, "prediction", row))
+            for _ in range(dice.choice([0, 1, 2]) if stage == "production" else dice.choice([0, 0, 1])):
+                known = made + timedelta(minutes=dice.randrange(1, 90))
+                label = label_of(row, True, known, label=dice.choice(["yes", "no"]))
+                if dice.random() < 0.3:
+                    label["prediction_time"] = None
+                found.append((known, "label", label))
+    return sorted(found, key=lambda event: event[0])
+
+
+def test_pairs_end_the_same_in_any_order_of_arrival(tmp_path: Path) -> None:
+    """Windows of what compares two stages end as if all of both, and all labels, had come in time."""
+    dice = random.Random(5)
+    mess = requests(dice)
+    ends = []
+    for name in ("ordered", "shuffled"):
+        folder = tmp_path / name
+        folder.mkdir()
+        arriving = [(kind, row) for _, kind, row in mess]
+        with late_bench(folder, pairs("2h"), START) as bench:
+            if name == "shuffled":
+                dice.shuffle(arriving)
+                bench.reach(START + hours(7))
+                for step in range(0, len(arriving), 25):
+                    deliver(bench, arriving[step : step + 25])
+                    bench.clock.step(dice.randrange(1, 8_000))
+                    bench.work()
+            else:
+                deliver(bench, arriving)
+            bench.reach(max(bench.now, START + hours(9)))
+            bench.work()
+            bench.clock.step(3600)
+            bench.work()
+            ends.append(latest(bench))
+    known, shuffled = ends
+    assert shuffled == known
+    assert {metric for metric, *_ in known} == {"disagreement", "better", "shadows", "own"}
 
 
 def events(dice: random.Random) -> list[tuple[datetime, str, dict[str, Any]]]:

@@ -73,6 +73,11 @@ class Metric:
         """Whether labels have a say in it."""
         return "truth" in self.needs or "truth" in self.sql
 
+    @property
+    def pairs(self) -> bool:
+        """Whether it compares predictions of the same request."""
+        return "lapwing_pairs(" in self.sql
+
 
 @dataclass(frozen=True, slots=True)
 class _Library:
