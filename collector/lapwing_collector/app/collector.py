@@ -16,6 +16,7 @@ from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.ingestion import Ingestion
 from lapwing_collector.app.judging import RULE_WORKERS, Judging
 from lapwing_collector.app.keeping import HARMLESS, orders
+from lapwing_collector.app.losses import Losses
 from lapwing_collector.app.maintenance import Maintenance, tell_nobody
 from lapwing_collector.app.mending import Mending
 from lapwing_collector.app.owner_socket import Order, OwnerSocket
@@ -147,6 +148,8 @@ async def run_collector(
             busy=lambda: pending.filled > _BUSY_FROM,
         )
         parts.callback(describing.close, _GRACE_S)
+        losses = Losses(lake, ingestion.memory.ledger.loss, now=lambda: utc_datetime(clock.now_ns()))
+        parts.callback(losses.close, _GRACE_S)
         telemetry = Telemetry(
             Parts(
                 data=directory.root,
@@ -196,6 +199,7 @@ async def run_collector(
             # Rules look at rows that were acknowledged long ago only when all of them are there.
             judging.start()
             describing.start()
+            losses.start()
             await stop.wait()
 
 
