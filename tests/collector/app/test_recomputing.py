@@ -491,7 +491,7 @@ def test_pairs_end_the_same_in_any_order_of_arrival(tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         arriving = [(kind, row) for _, kind, row in mess]
-        with late_bench(folder, pairs("2h"), START) as bench:
+        with late_bench(folder, pairs("4h"), START) as bench:
             if name == "shuffled":
                 dice.shuffle(arriving)
                 bench.reach(START + hours(7))

@@ -5,10 +5,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.special import expit, logit
+from scipy.stats import binomtest, norm
+from scipy.stats import t as student
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 from sklearn.datasets import load_breast_cancer, load_wine
@@ -284,17 +287,48 @@ def test_areas_under_curves(measured: Measured, tumours: Sample, wines: Sample) 
 
 
 def test_the_interval_of_the_roc_auc_is_delongs(measured: Measured, tumours: Sample) -> None:
-    """Its variance is that of the placements of every row among those of the other class."""
+    """Its variance is that of the placements of rows among the others, with a little of Hanley and McNeil."""
     truth, scores = tumours.truth == "malignant", tumours.scores[:, 0]
     above = (scores[truth][:, None] > scores[~truth]) + (scores[truth][:, None] == scores[~truth]) / 2
-    variance = np.var(above.mean(1), ddof=1) / truth.sum() + np.var(above.mean(0), ddof=1) / (~truth).sum()
+    parts = [np.var(above.mean(1), ddof=1) / truth.sum(), np.var(above.mean(0), ddof=1) / (~truth).sum()]
+    variance = sum(parts)
+    freedom = variance**2 / sum(p**2 / (n - 1) for p, n in zip(parts, above.shape, strict=True))
     area = above.mean()
     row = measured.row(call("roc_auc()", "tumours", "weights := 1 / weight"), **SPAN)
-    rows = area * (1 - area) / variance
-    z = 1.959963984540054
-    middle = (area + z**2 / (2 * rows)) / (1 + z**2 / rows)
-    half = z * np.sqrt(area * (1 - area) / rows + z**2 / (4 * rows**2)) / (1 + z**2 / rows)
-    assert (row["low"], row["high"]) == pytest.approx((middle - half, middle + half), rel=1e-9)
+    m, n = above.shape
+    alone = 1 + ((m + n) / 2 - 1) * ((1 - area) / (2 - area) + area / (1 + area))
+    alone *= area * (1 - area) / (m * n)
+    variance = (min(m, n) * variance + 5 * alone) / (min(m, n) + 5)
+    reach = student.ppf(0.975, freedom + 5) * np.sqrt(variance) / (area * (1 - area))
+    expected = tuple(expit(logit(area) + side * reach) for side in (-1, 1))
+    assert (row["low"], row["high"]) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "area", "spread"),
+    [(6, 100, 0.8, 1.0), (10, 200, 0.7, 2.0), (20, 200, 0.95, 1.0)],
+)
+def test_the_interval_of_the_roc_auc_holds_with_few_true_rows(
+    measured: Measured, positives: int, negatives: int, area: float, spread: float
+) -> None:
+    """Of 500 samples with few true rows at least 93 in 100 intervals of 95 % hold the area."""
+    dice, runs = np.random.default_rng(positives), 500
+    apart = norm.ppf(area) * np.sqrt(1 + spread**2)
+    scores = np.concatenate(
+        [dice.normal(apart, spread, positives * runs), dice.normal(0, 1, negatives * runs)]
+    )
+    truth = np.repeat([True, False], [positives * runs, negatives * runs])
+    run = np.concatenate([np.arange(positives * runs) % runs, np.arange(negatives * runs) % runs])
+    ids = [str(row) for row in range(len(truth))]
+    rows = pd.DataFrame({"prediction_id": ids, "time": START, "output.score": scores, "inputs.run": run})
+    labels = pd.DataFrame(
+        {"prediction_id": ids, "prediction_time": START, "label": np.where(truth, "x", "y")}
+    )
+    described = ModelDescription(task=Task.CLASSIFICATION, positive_class="x", threshold=0.5)
+    measured.put("drawn", rows, labels, described)
+    found = measured.rows("FROM roc_auc('drawn', $since, $until, segments := {'run': inputs.run})", **SPAN)
+    assert len(found) == runs
+    assert np.mean([row["low"] <= area <= row["high"] for row in found]) >= 0.93
 
 
 def test_losses(measured: Measured, tumours: Sample, wines: Sample) -> None:

@@ -221,6 +221,37 @@ def test_repeated_rows(measured: Measured, frame: pd.DataFrame) -> None:
     assert value("conflicting_share") == pytest.approx((predictions > 1).mean())
 
 
+def test_conflicting_truths(measured: Measured, frame: pd.DataFrame) -> None:
+    """Equal inputs with different labels are counted among what is labelled."""
+    inputs = ["inputs.age", "inputs.plan"]
+    rows = frame.iloc[:200].assign(prediction_id=[str(row) for row in range(200)])
+    truth = ["yes" if row % 3 else "no" for row in range(200)]
+    labels = [{"prediction_id": str(row), "label": truth[row]} for row in range(200) if row % 5]
+    measured.put("told", rows[["time", "prediction_id", *inputs]], labels)
+    row = measured.row("FROM conflicting_truth_share('told', $since, $until)", **SPAN)
+    known = rows.assign(truth=truth)[np.arange(200) % 5 > 0]
+    kinds = known.groupby(inputs, dropna=False)["truth"].transform("nunique")
+    assert row["value"] == pytest.approx((kinds > 1).mean())
+    assert 0 < row["value"] < 1
+    assert (row["sample_count"], row["label_coverage"]) == (len(known), 0.8)
+
+
+def test_fields_that_say_the_same(measured: Measured, frame: pd.DataFrame) -> None:
+    """Pairs of columns that are equal in every row are told; where they differ once there is none."""
+    rows = frame[["time", "inputs.age", "inputs.plan", "output.value"]].copy()
+    rows["inputs.again"], rows["inputs.tariff"] = rows["inputs.age"], rows["inputs.plan"]
+    rows["inputs.nothing"] = pd.Series(None, index=rows.index, dtype=object)
+    rows.loc[3, "inputs.tariff"] = "other"
+    measured.put("twice", rows)
+    found = measured.rows("FROM duplicate_fields('twice', $since, $until)", **SPAN)
+    pairs = [(row["field"], row["other_field"], row["value"], row["sample_count"]) for row in found]
+    assert pairs == [("inputs.again", "inputs.age", 1.0, len(rows))]
+    later = "FROM duplicate_fields('twice', $since + INTERVAL 1 HOUR, $until, fields := $fields)"
+    fields = ["inputs.age", "inputs.plan", "inputs.tariff"]
+    found = measured.rows(later, fields=fields, **SPAN)
+    assert [(row["field"], row["other_field"]) for row in found] == [("inputs.plan", "inputs.tariff")]
+
+
 def test_types_that_changed(measured: Measured, frame: pd.DataFrame) -> None:
     """Fields whose values had to be kept apart are told with the share of rows."""
     rows = measured.rows("FROM type_change_share('m', $since, $until)", **SPAN)

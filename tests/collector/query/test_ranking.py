@@ -23,7 +23,7 @@ DESCRIBED = ModelDescription(task=Task.RANKING)
 ITEMS = [f"item {number}" for number in range(12)]
 LISTS = 40
 NAMES = [name for name, metric in METRICS.items() if metric.group == "ranking"]
-BOUNDED = [name for name in NAMES if name not in {"dcg_at_k", "novelty"}]
+BOUNDED = [name for name in NAMES if name not in {"cg_at_k", "dcg_at_k", "lift_at_k", "novelty"}]
 
 
 class Searches:
@@ -120,7 +120,7 @@ def test_average_precision_of_whole_rankings_is_scikit_learns(measured: Measured
 def test_relevant_items_are_counted_within_the_first_k(
     measured: Measured, searches: Searches, k: int
 ) -> None:
-    """Precision, recall, F, hit rate and reciprocal rank agree with counting list by list."""
+    """Precision, recall, F, hit rate, gain, lift and ranks agree with counting list by list."""
     tops, relevant = searches.tops(k), searches.relevant()
     hits = [sum(gain > 0 for gain in top) for top in tops]
     precision = [hit / k for hit in hits]
@@ -134,11 +134,24 @@ def test_relevant_items_are_counted_within_the_first_k(
         "hit_rate_at_k": fmean(hit > 0 for hit in hits),
         "mrr": fmean(next((1 / place for place, gain in enumerate(top, 1) if gain > 0), 0.0) for top in tops),
     }
+    expected |= {
+        "cg_at_k": fmean(sum(top) for top in tops),
+        "lift_at_k": fmean(p / (all_of / len(ITEMS)) for p, all_of in zip(precision, relevant, strict=True)),
+        "mar_at_k": fmean(average_recall(top, all_of) for top, all_of in zip(tops, relevant, strict=True)),
+    }
     for name, wanted in expected.items():
         beta = ", beta := 2.0" if name == "f_beta_at_k" else ""
         assert value(measured, name, "searches", f", k := {k}{beta}") == pytest.approx(wanted, rel=1e-12), (
             name
         )
+
+
+def average_recall(top: Sequence[float], relevant: int) -> float:
+    """Recall at each relevant place of a list, on average over these."""
+    found = [
+        sum(gain > 0 for gain in top[:place]) / relevant for place, gain in enumerate(top, 1) if gain > 0
+    ]
+    return fmean(found) if found else 0.0
 
 
 def test_what_lists_hold_together_agrees_with_pairs(measured: Measured, searches: Searches) -> None:

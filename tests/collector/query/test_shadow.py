@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binomtest, norm, sem
+from scipy.stats import t as student
 from sklearn import metrics
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.linear_model import LogisticRegression
@@ -150,6 +151,73 @@ def newcombe(hit: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     down = np.sqrt(dl2**2 - 2 * phi * dl2 * du3 + du3**2)
     up = np.sqrt(du2**2 - 2 * phi * du2 * dl3 + dl3**2)
     return (f - g) / n - down, (f - g) / n + up
+
+
+def delong(truth: np.ndarray, scores: list[np.ndarray]) -> tuple[np.ndarray, float, float]:
+    """Both areas, and the error of their difference with its degrees of freedom, pair by pair."""
+    above = [
+        (score[truth][:, None] > score[~truth]) + (score[truth][:, None] == score[~truth]) / 2
+        for score in scores
+    ]
+    differ = above[1] - above[0]
+    parts = [differ.mean(axis).var(ddof=1) / differ.shape[1 - axis] for axis in (1, 0)]
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (differ.shape[1 - axis] - 1) for part, axis in zip(parts, (1, 0), strict=True)
+    )
+    return np.array([each.mean() for each in above]), float(np.sqrt(sum(parts))), float(freedom)
+
+
+def test_the_difference_of_areas(measured: Measured, tumours: pd.DataFrame) -> None:
+    """It is that of scikit-learn's, with the error of DeLong's structural components, ties among scores."""
+    pairs = tumours[tumours.paired & tumours.known]
+    row = measured.row(call("shadow_auc_difference", extra=", weights := 1 / weight"), **SPAN)
+    areas = [metrics.roc_auc_score(pairs.truth, pairs[name]) for name in ("score", "other")]
+    assert (row["champion"], row["challenger"]) == pytest.approx(areas)
+    theirs, error, freedom = delong(pairs.truth.to_numpy(), [pairs.score.to_numpy(), pairs.other.to_numpy()])
+    assert theirs == pytest.approx(areas)
+    assert row["value"] == pytest.approx(areas[1] - areas[0])
+    assert row["p_value"] == pytest.approx(2 * student.sf(abs(row["value"]) / error, freedom))
+    assert (row["low"], row["high"]) == pytest.approx(student.interval(0.95, freedom, row["value"], error))
+    assert row["sample_count"] == len(pairs)
+    weighted = measured.row(call("shadow_auc_difference"), **SPAN)
+    areas = [
+        metrics.roc_auc_score(pairs.truth, pairs[name], sample_weight=pairs.weight)
+        for name in ("score", "other")
+    ]
+    assert weighted["value"] == pytest.approx(areas[1] - areas[0])
+
+
+def test_the_difference_of_areas_with_ties_and_few(measured: Measured) -> None:
+    """Equal scores count half, and one positive row gives a difference without an interval."""
+    dice = np.random.default_rng(8)
+    truth = dice.random(60) < 0.2
+    first, second = (np.round(dice.normal(truth, 1.5), 0) for _ in range(2))
+    made, told = [], []
+    for case, rows in (("ties", range(60)), ("one", [int(truth.argmax()), *np.flatnonzero(~truth)[:9]])):
+        for at in rows:
+            for stage, score in (("production", first[at]), ("shadow", second[at])):
+                made.append(
+                    {
+                        "prediction_id": f"{stage}{case}{at}",
+                        "request_id": f"{case}{at}",
+                        "inputs.case": case,
+                        "output.score": score,
+                        "stage": stage,
+                    }
+                )
+            told.append({"prediction_id": f"production{case}{at}", "label": "x" if truth[at] else "y"})
+    described = ModelDescription(task=Task.CLASSIFICATION, positive_class="x", threshold=0.5)
+    measured.put("ties", made, told, described)
+    by_case = ", segments := {'case': inputs.case}"
+    found = {
+        row["case"]: row for row in measured.rows(call("shadow_auc_difference", "ties", by_case), **SPAN)
+    }
+    areas, error, freedom = delong(truth, [first, second])
+    row = found["ties"]
+    assert (row["champion"], row["challenger"]) == pytest.approx(tuple(areas))
+    assert (row["low"], row["high"]) == pytest.approx(student.interval(0.95, freedom, row["value"], error))
+    assert found["one"]["value"] is not None
+    assert (found["one"]["low"], found["one"]["p_value"]) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from helpers.metrics import END, START, Measured
@@ -140,3 +141,48 @@ def test_little_is_no_mistake(measured: Measured, metric: str) -> None:
         {None} if metric.startswith("la") and "cov" not in metric else {0.0}
     )
     assert measured.rows(f"FROM {metric}('one', $until, $until + INTERVAL 1 DAY)", until=END) == []
+
+
+def test_missing_records_are_those_noticed_in_the_window() -> None:
+    """Per process it is what was lost meanwhile; what came after all is taken off, not below 0."""
+    minutes = [START + timedelta(minutes=minute) for minute in range(60)]
+    sent = [
+        {
+            "time": time,
+            "resource": [("lapwing.process.id", process)],
+            "service": service,
+            "output.value": 1.0,
+        }
+        for time in minutes
+        for process, service in (("a", "shop"), ("b", "shop"), ("c", "mail"))
+        if process != "b" or time >= minutes[30]
+    ]
+    sent_as = pa.schema(
+        [
+            ("time", pa.timestamp("us")),
+            ("resource", pa.map_(pa.string(), pa.string())),
+            ("service", pa.string()),
+            ("output.value", pa.float64()),
+        ]
+    )
+    losses = [("a", 5, 3), ("a", 35, 10), ("a", 50, 8), ("b", 40, 2), ("elsewhere", 41, 99)]
+    made = Measured()
+    try:
+        made.put("m", pa.Table.from_pylist(sent, sent_as))
+        for process, minute, missing in losses:
+            time = minutes[minute]
+            row = [process, time, time + timedelta(seconds=30), None, None, missing]
+            made.connection.execute("INSERT INTO lake.main.record_losses VALUES (?, ?, ?, ?, ?, ?)", row)
+        by_service = "segments := {'service': service}, every := INTERVAL 20 MINUTES"
+        rows = made.rows(f"FROM missing_records('m', $since, $until, {by_service})", since=START, until=END)
+        found = {(row["service"], row["window_start"].minute): row["value"] for row in rows}
+        # 0-20: three of a; 20-40: seven more of a; from 40 on two of a came, two of b are missing.
+        expected = {("mail", minute): 0.0 for minute in (0, 20, 40)}
+        assert found == expected | {("shop", 0): 3.0, ("shop", 20): 7.0, ("shop", 40): 2.0}
+        (row,) = made.rows("FROM missing_records('m', $since, $until)", since=START, until=END)
+        assert (row["value"], row["lossy_processes"], row["sample_count"]) == (10.0, 2, len(sent))
+        known = "FROM missing_records('m', $since, $until, as_of := $since + INTERVAL 6 MINUTES)"
+        (row,) = made.rows(known, since=START, until=END)
+        assert row["value"] == 3.0
+    finally:
+        made.close()

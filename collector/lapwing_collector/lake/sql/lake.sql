@@ -55,6 +55,10 @@ CREATE TABLE IF NOT EXISTS reference_bins (
     counts BIGINT[], sum DOUBLE, sum_squares DOUBLE, minimum DOUBLE, maximum DOUBLE,
     distinct_count BIGINT, quantiles DOUBLE[]
 );
+-- What the numbers of SDK processes say did not come, whenever that changed; the newest row of a process holds.
+CREATE TABLE IF NOT EXISTS record_losses (
+    process_id VARCHAR, seen_at TIMESTAMP, observed_at TIMESTAMP, highest BIGINT, received BIGINT, missing BIGINT
+);
 -- Proofs that somebody's rows were removed; what was asked is kept as hashes with the row's salt only.
 CREATE TABLE IF NOT EXISTS erasures (
     erased_at TIMESTAMP, requested_by VARCHAR, model VARCHAR, salt VARCHAR, asked VARCHAR[],

@@ -150,8 +150,9 @@ ORDER BY ALL;
 -- summary: How likely a row of the class has a higher score than one outside it; equal scores count half.
 -- formula: sum over pairs of w_pos * w_neg * ([score_pos > score_neg] + [score_pos = score_neg] / 2), by the sum of
 --   w_pos * w_neg; of several classes each against the rest
--- source: sklearn.metrics.roc_auc_score(multi_class='ovr'); interval: the variance of DeLong, DeLong and
---   Clarke-Pearson (1988), in Wilson's formula, so that it stays between 0 and 1
+-- source: sklearn.metrics.roc_auc_score(multi_class='ovr'); interval: on the scale of log odds, by Student's t, with the
+--   variance of DeLong, DeLong and Clarke-Pearson (1988), drawn towards that of Hanley and McNeil (1982) by as much as
+--   five rows of the rarer kind tell
 -- parameter average: of several classes: `macro` (default), `weighted` (by true rows), `none` (a row per class)
 -- example: FROM roc_auc('churn', $window_start, $window_end, every := INTERVAL 1 DAY)
 CREATE TEMP MACRO roc_auc(
@@ -192,14 +193,23 @@ areas AS (
             * lapwing_ratio(k.neg_n, k.neg_n - 1) AS neg_variance
     FROM lapwing_classes('ladders') AS k LEFT JOIN sums AS s ON k.key = s.key
 ),
-found AS (
+counted AS (
     SELECT
         a.*,
-        sqrt(greatest(a.pos_variance + a.neg_variance, 0)) AS error,
-        least(lapwing_kish(a.pos_all, a.pos2_all), lapwing_kish(a.neg_all, a.neg2_all)) AS rows
+        lapwing_kish(a.pos_all, a.pos2_all) AS pos_rows,
+        lapwing_kish(a.neg_all, a.neg2_all) AS neg_rows
     FROM areas AS a
+),
+found AS (
+    SELECT
+        c.*,
+        least(c.pos_rows, c.neg_rows) AS rows,
+        lapwing_area_error(
+            c.share, c.pos_variance, c.pos_n, c.pos_rows, c.neg_variance, c.neg_n, c.neg_rows, confidence
+        ) AS error
+    FROM counted AS c
 )
-FROM lapwing_averaged('found', average, every, since, until, confidence);
+FROM lapwing_averaged('found', average, every, since, until, confidence, 'logit');
 
 -- name: pr_auc
 -- group: classification
@@ -230,7 +240,7 @@ found AS (
         sqrt(lapwing_ratio(share * (1 - share), lapwing_kish(k.pos_all, k.pos2_all))) AS error
     FROM lapwing_classes('ladders') AS k LEFT JOIN sums AS s ON k.key = s.key
 )
-FROM lapwing_averaged('found', average, every, since, until, confidence);
+FROM lapwing_averaged('found', average, every, since, until, confidence, 'wilson');
 
 -- name: log_loss
 -- group: classification
@@ -332,7 +342,7 @@ WITH found AS (
     FROM lapwing_calibration_bins(model, since, until, segments, every, as_of, stage, weights, bins) AS b
     GROUP BY b.labels, b.start, b.class
 )
-SELECT a.* EXCLUDE (low, high) FROM lapwing_averaged('found', average, every, since, until, 0) AS a;
+SELECT a.* EXCLUDE (low, high) FROM lapwing_averaged('found', average, every, since, until, 0, 'wilson') AS a;
 
 -- name: confusion_matrix
 -- group: classification
@@ -644,7 +654,7 @@ CREATE TEMP MACRO gain(
 WITH found AS (
     FROM lapwing_gains(model, since, until, segments, every, as_of, stage, weights, [top])
 )
-FROM lapwing_averaged('found', average, every, since, until, confidence);
+FROM lapwing_averaged('found', average, every, since, until, confidence, 'wilson');
 
 -- name: lift
 -- group: classification
@@ -665,7 +675,7 @@ WITH found AS (
 SELECT g.* REPLACE (
     lapwing_ratio(g.value, top) AS value, lapwing_ratio(g.low, top) AS low, lapwing_ratio(g.high, top) AS high
 )
-FROM lapwing_averaged('found', average, every, since, until, confidence) AS g
+FROM lapwing_averaged('found', average, every, since, until, confidence, 'wilson') AS g
 ORDER BY ALL;
 
 -- name: gain_curve

@@ -415,6 +415,54 @@ SELECT
     list_sum(g.levels.neg2) AS neg2_all
 FROM grouped AS g;
 
+-- name: lapwing_freedom
+-- Degrees of freedom of a sum of two variances that were estimated from so many rows (Welch, 1947; Satterthwaite, 1946).
+CREATE TEMP MACRO lapwing_freedom(variance, n, other_variance, other_n) AS
+lapwing_ratio(
+    (variance + other_variance) ** 2,
+    lapwing_ratio(variance ** 2, n - 1) + lapwing_ratio(other_variance ** 2, other_n - 1)
+);
+
+-- name: lapwing_area_variance
+-- The variance of an area by itself (Hanley and McNeil, 1982), with both terms for as many rows as the mean of `m` and `n`
+-- (Newcombe, 2006), so that it is the same from either side.
+CREATE TEMP MACRO lapwing_area_variance(area, m, n) AS
+lapwing_ratio(
+    area * (1 - area) * (1 + ((m + n) / 2 - 1) * ((1 - area) / (2 - area) + area / (1 + area))), m * n
+);
+
+-- name: lapwing_area_error
+-- The standard error of an area for an interval with the normal distribution that is as wide as with Student's t. The
+-- variances of the placements, of so many rows each, are drawn towards what the area says by itself, as if five more
+-- rows of the rarer kind told that: of few rows they are often far too small. NULL if confidence is 0.
+CREATE TEMP MACRO lapwing_area_error(
+    area, pos_variance, pos_n, pos_rows, neg_variance, neg_n, neg_rows, confidence
+) AS
+list_transform(
+    [{
+        'rows': least(pos_rows, neg_rows) + 0 * area,
+        'variance': pos_variance + neg_variance,
+        'alone': lapwing_area_variance(area, pos_rows, neg_rows),
+        't': lapwing_t_quantile(
+            (1 + confidence::DOUBLE) / 2,
+            coalesce(lapwing_freedom(pos_variance, pos_n, neg_variance, neg_n), 0) + 5
+        ),
+        'z': lapwing_two_sided_z(confidence)
+    }],
+    lambda of: sqrt((of.rows * coalesce(of.variance, of.alone) + 5 * of.alone) / (of.rows + 5)) * of.t / of.z
+)[1];
+
+-- name: lapwing_logit_by_error
+-- Interval of a share with a standard error on the scale of log odds; at 0 and 1, Wilson's for `rows` rows.
+CREATE TEMP MACRO lapwing_logit_by_error(share, error, rows, confidence) AS
+CASE
+    WHEN share > 0 AND share < 1 AND error > 0 THEN {
+        'low': 1 / (1 + (1 - share) / share * exp(lapwing_two_sided_z(confidence) * error / (share * (1 - share)))),
+        'high': 1 / (1 + (1 - share) / share * exp(-lapwing_two_sided_z(confidence) * error / (share * (1 - share))))
+    }
+    ELSE lapwing_wilson(share * rows, rows, confidence)
+END;
+
 -- name: lapwing_steps
 -- The levels of classes, one a row; `key` tells the class. `ladders` is the name of a CTE.
 CREATE TEMP MACRO lapwing_steps(ladders) AS TABLE
@@ -441,8 +489,8 @@ SELECT l.* EXCLUDE (levels) FROM query_table(ladders) AS l;
 -- name: lapwing_averaged
 -- Values of classes, or one for all of them. `found` is the name of a CTE with a row per segment, window and class:
 -- share, error (standard), rows (of equal weight that tell as much), n, pos_all. The error of an average is that
--- of errors that go together, the largest there can be.
-CREATE TEMP MACRO lapwing_averaged(found, average, every, since, until, confidence) AS TABLE
+-- of errors that go together, the largest there can be. The interval has the form `wilson` or `logit`.
+CREATE TEMP MACRO lapwing_averaged(found, average, every, since, until, confidence, form) AS TABLE
 WITH parts AS (
     SELECT
         f.*,
@@ -465,7 +513,13 @@ joined AS (
     GROUP BY p.labels, p.start, p.shown
 ),
 bounded AS (
-    SELECT j.*, lapwing_share_by_error(j.share, j.error ** 2, j.rows, confidence) AS interval FROM joined AS j
+    SELECT
+        j.*,
+        CASE
+            WHEN form = 'logit' THEN lapwing_logit_by_error(j.share, j.error, j.rows, confidence)
+            ELSE lapwing_share_by_error(j.share, j.error ** 2, j.rows, confidence)
+        END AS interval
+    FROM joined AS j
 )
 SELECT
     unnest(b.labels),

@@ -1,4 +1,4 @@
--- Means of values with their errors.
+-- Means of values and shares of rows, with their intervals.
 
 -- name: lapwing_mean
 -- The weighted mean of finite values, how many there are, and its standard error, linearised. Aggregates.
@@ -53,3 +53,43 @@ SELECT
     b.label_maturity
 FROM bounded AS b
 ORDER BY ALL;
+
+-- name: lapwing_weighted_counts
+-- Of rows with `hit` 1 or 0 by segment and window: how many of equal weight tell as much (`n`), hits among them, and
+-- `sample_count`. `rows` is the name of a CTE with labels, start, hit and w.
+CREATE TEMP MACRO lapwing_weighted_counts(rows) AS TABLE
+SELECT
+    r.labels,
+    r.start,
+    lapwing_effective_count(CASE WHEN r.hit IS NOT NULL THEN r.w END) AS n,
+    lapwing_ratio(sum(r.w * r.hit), sum(r.w) FILTER (r.hit IS NOT NULL)) * n AS hits,
+    count(r.w * r.hit) AS sample_count
+FROM query_table(rows) AS r
+GROUP BY r.labels, r.start;
+
+-- name: lapwing_effective_share_of
+-- `hits` of `n` rows by segment and window, as a metric. `counts` is the name of a CTE with labels, start, hits, n and
+-- sample_count; other columns stay before the value.
+CREATE TEMP MACRO lapwing_effective_share_of(counts, every, since, until, confidence) AS TABLE
+WITH bounded AS (
+    SELECT c.*, lapwing_wilson(c.hits, c.n, confidence) AS interval FROM query_table(counts) AS c
+)
+SELECT
+    unnest(b.labels),
+    b.start AS window_start,
+    lapwing_window_end(every, b.start, since, until) AS window_end,
+    b.* EXCLUDE (labels, start, hits, n, interval, sample_count),
+    lapwing_ratio(b.hits, b.n) AS value,
+    b.interval.low,
+    b.interval.high,
+    b.sample_count
+FROM bounded AS b
+ORDER BY ALL;
+
+-- name: lapwing_share_of
+-- The same where each row counts once, and `counts` has no sample_count.
+CREATE TEMP MACRO lapwing_share_of(counts, every, since, until, confidence) AS TABLE
+WITH counted AS (
+    SELECT c.*, c.n::BIGINT AS sample_count FROM query_table(counts) AS c
+)
+FROM lapwing_effective_share_of('counted', every, since, until, confidence);

@@ -123,3 +123,44 @@ list_transform(
         ))
     }
 )[1];
+
+-- name: lapwing_placement
+-- The weighted share of the rows of the other kind that a row is above of, equal scores counting half: of a positive row
+-- that of the negative ones, of a negative row that of the positive ones above it. Sums run up to a score, `_at` is at it.
+CREATE TEMP MACRO lapwing_placement(positive, pos_to, pos_at, pos_all, neg_to, neg_at, neg_all) AS
+CASE
+    WHEN positive THEN lapwing_ratio(neg_to - neg_at / 2, neg_all)
+    ELSE lapwing_ratio(pos_all - pos_to + pos_at / 2, pos_all)
+END;
+
+-- name: lapwing_placed
+-- Pairs that count, with the placements of the champion's and of the challenger's score. `pairs` is the name of a CTE
+-- with labels, start, positive, score, other_score and w.
+CREATE TEMP MACRO lapwing_placed(pairs) AS TABLE
+WITH weighed AS (
+    SELECT r.*, if(r.positive, r.w, 0.0) AS pos, if(r.positive, 0.0, r.w) AS neg FROM query_table(pairs) AS r
+)
+SELECT
+    r.labels,
+    r.start,
+    r.positive,
+    r.w,
+    sum(r.pos) OVER whole AS pos_all,
+    sum(r.neg) OVER whole AS neg_all,
+    lapwing_placement(
+        r.positive,
+        sum(r.pos) OVER up_to, sum(r.pos) OVER level, pos_all,
+        sum(r.neg) OVER up_to, sum(r.neg) OVER level, neg_all
+    ) AS placement,
+    lapwing_placement(
+        r.positive,
+        sum(r.pos) OVER other_up_to, sum(r.pos) OVER other_level, pos_all,
+        sum(r.neg) OVER other_up_to, sum(r.neg) OVER other_level, neg_all
+    ) AS other_placement
+FROM weighed AS r
+WINDOW
+    whole AS (PARTITION BY r.labels, r.start),
+    up_to AS (PARTITION BY r.labels, r.start ORDER BY r.score),
+    level AS (PARTITION BY r.labels, r.start, r.score),
+    other_up_to AS (PARTITION BY r.labels, r.start ORDER BY r.other_score),
+    other_level AS (PARTITION BY r.labels, r.start, r.other_score);

@@ -114,6 +114,13 @@ def t_p(statistic: pa.Array, freedom: pa.Array) -> pa.Array:
     return _nullable(2 * special.stdtr(_numbers(freedom), -np.abs(_numbers(statistic))))
 
 
+def t_quantile(probability: pa.Array, freedom: pa.Array) -> pa.Array:
+    """Up to where a variable of Student's t distribution is with this probability."""
+    from scipy import special
+
+    return _nullable(special.stdtrit(_numbers(freedom), _numbers(probability)))
+
+
 def effect_size(shares: Floats, others: Floats) -> Floats:
     """Cramér's V of two samples as if they were of one size: 0 for equal shares, 1 for none in common.
 

@@ -1,24 +1,27 @@
 -- name: estimated_performance
 -- group: estimation
--- needs: classification, prediction, score, positive_class, truth
+-- needs: classification, prediction, probabilities, truth
 -- summary: What accuracy, precision, recall, specificity, F1 and ROC-AUC are to be expected, before labels come, by
 --   `metric`: from the scores, made probabilities by the labels of another time. It holds as long as they hold: not
 --   under concept drift. `realized` is the same metric of the labels that have come.
 -- formula: the metric of expected counts: a prediction with probability p is p of a positive row and 1 - p of a negative
---   one; p by isotonic regression of the truth on the score, over `calibration_count` labelled rows
+--   one; p by isotonic regression of the truth on the score, over `calibration_count` labelled rows. Of several classes
+--   each against the rest, with probabilities that sum to 1; accuracy is the mean probability of the predicted class
 -- source: confidence-based performance estimation (CBPE) of NannyML; calibration: sklearn.isotonic.IsotonicRegression;
---   interval: where the realized metric comes to lie, since truths are random even where p is right, by the delta method
+--   interval: where the realized metric comes to lie, since truths are random even where p is right, by the delta method;
+--   that of an average is the widest there can be
+-- parameter average: of several classes: `macro` (default), `weighted` (by true rows), `none` (a row per class)
 -- parameter calibrate_since: the labelled predictions from then on make the probabilities, default 30 days earlier
 -- parameter calibrate_until: those before then, default since
 -- parameter method: `isotonic`, the default, or `none`, where scores are probabilities already
 -- parameter min_samples: how many labelled predictions make probabilities, default 100; with fewer there is no value
--- parameter threshold: scores of the positive class from here on count as predictions of it; the default is what
---   was predicted
+-- parameter threshold: scores of the positive class from here on count as predictions of it, where there is one; the
+--   default is what was predicted
 -- example: FROM estimated_performance('churn', $window_start, $window_end, every := INTERVAL 1 DAY)
 CREATE TEMP MACRO estimated_performance(
     model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
     weights := 1, confidence := 0.95, calibrate_since := NULL, calibrate_until := NULL, method := 'isotonic',
-    min_samples := 100, threshold := NULL
+    min_samples := 100, threshold := NULL, average := 'macro'
 ) AS TABLE
 WITH expected AS (
     SELECT
@@ -34,6 +37,8 @@ groups AS (
     SELECT
         e.labels,
         e.start,
+        e.class,
+        any_value(e.positive_class) AS positive_class,
         lapwing_coverage(e.truth) AS label_coverage,
         lapwing_maturity(e.mature) AS label_maturity,
         max(e.calibration_count) AS calibration_count,
@@ -69,7 +74,7 @@ groups AS (
             coalesce(list(if(e.actual, 0.0, e.w)) FILTER (e.known), [])
         ) AS realized_levels
     FROM expected AS e
-    GROUP BY e.labels, e.start
+    GROUP BY e.labels, e.start, e.class
 ),
 keyed AS (
     SELECT
@@ -135,10 +140,11 @@ shares AS (
             lapwing_product(r.ratio.hit, r.realized), lapwing_product(r.ratio.whole, r.realized)
         ) AS realized_share
     FROM ratios AS r
+    WHERE r.ratio.metric <> 'accuracy' OR r.positive_class IS NOT NULL
 ),
 found AS (
     SELECT
-        s.labels, s.start, s.n, s.rows, s.calibration_count, s.label_coverage, s.label_maturity,
+        s.key,
         s.ratio.metric AS metric,
         s.share,
         s.realized_share,
@@ -152,7 +158,7 @@ found AS (
     FROM shares AS s
     UNION ALL
     SELECT
-        k.labels, k.start, k.n, k.rows, k.calibration_count, k.label_coverage, k.label_maturity,
+        k.key,
         'roc_auc',
         lapwing_ratio(a.area, k.pos_all) AS share,
         lapwing_ratio(r.area, k.realized_pos),
@@ -167,13 +173,61 @@ found AS (
     LEFT JOIN areas AS a ON k.key = a.key
     LEFT JOIN realized_areas AS r ON k.key = r.key
 ),
+parts AS (
+    SELECT
+        k.*,
+        f.* EXCLUDE (key),
+        if(lapwing_average_of_scores(average) = 'none', k.class, k.positive_class) AS shown,
+        if(average = 'weighted', k.expected.tp + k.expected.fn, 1.0) AS part,
+        if(average = 'weighted', k.realized.tp + k.realized.fn, 1.0) AS realized_part
+    FROM found AS f JOIN keyed AS k ON f.key = k.key
+),
+joined AS (
+    SELECT
+        p.labels,
+        p.start,
+        p.shown AS class,
+        p.metric,
+        lapwing_ratio(sum(p.part * p.share), sum(p.part) FILTER (p.share IS NOT NULL)) AS share,
+        lapwing_ratio(
+            sum(p.realized_part * p.realized_share), sum(p.realized_part) FILTER (p.realized_share IS NOT NULL)
+        ) AS realized_share,
+        lapwing_ratio(
+            sum(p.part * sqrt(greatest(p.variance, 0))), sum(p.part) FILTER (p.share IS NOT NULL)
+        ) ** 2 AS variance,
+        min(p.rows) AS rows,
+        max(p.calibration_count) AS calibration_count,
+        max(p.n) AS n,
+        max(p.label_coverage) AS label_coverage,
+        max(p.label_maturity) AS label_maturity
+    FROM parts AS p
+    GROUP BY p.labels, p.start, p.shown, p.metric
+    UNION ALL
+    SELECT
+        k.labels,
+        k.start,
+        NULL,
+        'accuracy',
+        lapwing_ratio(sum(k.expected.tp), sum(k.pos_all)),
+        lapwing_ratio(sum(k.realized.tp), sum(k.realized.tp + k.realized.fn)),
+        lapwing_ratio(sum(k.chosen_variance), sum(k.pos_all) ** 2),
+        min(k.rows),
+        max(k.calibration_count),
+        max(k.n),
+        max(k.label_coverage),
+        max(k.label_maturity)
+    FROM keyed AS k
+    WHERE k.positive_class IS NULL
+    GROUP BY k.labels, k.start
+),
 bounded AS (
-    SELECT f.*, lapwing_share_by_error(f.share, f.variance, f.rows, confidence) AS interval FROM found AS f
+    SELECT j.*, lapwing_share_by_error(j.share, j.variance, j.rows, confidence) AS interval FROM joined AS j
 )
 SELECT
     unnest(b.labels),
     b.start AS window_start,
     lapwing_window_end(every, b.start, since, until) AS window_end,
+    b.class,
     b.metric,
     b.share AS value,
     b.interval.low,
@@ -188,10 +242,10 @@ ORDER BY ALL;
 
 -- name: estimated_calibration
 -- group: estimation
--- needs: classification, prediction, score, positive_class, truth
--- summary: Whether what is estimated can be trusted: how often labelled predictions are positive, by the probability
---   that their scores were made. Called for a span whose labels have come; those it was made of come from before.
--- formula: per bin of the probability sum(w * [truth = positive]) / sum(w)
+-- needs: classification, prediction, probabilities, truth
+-- summary: Whether what is estimated can be trusted: how often labelled predictions are of the positive class, or of each
+--   `class`, by the probability that their scores were made. Called for a span whose labels have come; those it was made of come from before.
+-- formula: per bin of the probability sum(w * [truth = class]) / sum(w)
 -- source: sklearn.calibration.calibration_curve of the probabilities of sklearn.isotonic.IsotonicRegression; interval:
 --   Wilson (1927)
 -- parameter calibrate_since: the labelled predictions from then on make the probabilities, default 30 days earlier
@@ -221,16 +275,18 @@ groups AS (
     SELECT
         e.labels,
         e.start,
+        e.class,
         lapwing_coverage(e.truth) AS label_coverage,
         lapwing_maturity(e.mature) AS label_maturity,
         max(e.calibration_count) AS calibration_count
     FROM expected AS e
-    GROUP BY e.labels, e.start
+    GROUP BY e.labels, e.start, e.class
 ),
 binned AS (
     SELECT
         e.labels,
         e.start,
+        e.class,
         e.bin,
         count(*) AS n,
         lapwing_mean(e.p, e.w).mean AS predicted,
@@ -238,7 +294,7 @@ binned AS (
         lapwing_kish(sum(e.w), sum(e.w * e.w)) AS rows
     FROM expected AS e
     WHERE e.bin IS NOT NULL
-    GROUP BY e.labels, e.start, e.bin
+    GROUP BY e.labels, e.start, e.class, e.bin
 ),
 bounded AS (
     SELECT b.*, lapwing_wilson(b.observed * b.rows, b.rows, confidence) AS interval FROM binned AS b
@@ -247,6 +303,7 @@ SELECT
     unnest(b.labels),
     b.start AS window_start,
     lapwing_window_end(every, b.start, since, until) AS window_end,
+    b.class,
     (b.bin - 1) / bins AS bin_start,
     b.bin / bins AS bin_end,
     b.predicted,
@@ -257,5 +314,5 @@ SELECT
     b.n AS sample_count,
     g.label_coverage,
     g.label_maturity
-FROM bounded AS b JOIN groups AS g ON b.labels = g.labels AND b.start = g.start
+FROM bounded AS b JOIN groups AS g ON b.labels = g.labels AND b.start = g.start AND b.class = g.class
 ORDER BY ALL;

@@ -54,6 +54,7 @@ _DRIFT: Final = (
     ),
     Function("lapwing_normal_p", counts.normal_p, ("DOUBLE",), "DOUBLE", columns=True),
     Function("lapwing_t_p", counts.t_p, ("DOUBLE", "DOUBLE"), "DOUBLE", columns=True),
+    Function("lapwing_t_quantile", counts.t_quantile, ("DOUBLE", "DOUBLE"), "DOUBLE", columns=True),
     Function(
         "lapwing_two_samples", samples.two_samples, ("VARCHAR", "DOUBLE[]", "DOUBLE[]", "VARCHAR"), _TOLD
     ),

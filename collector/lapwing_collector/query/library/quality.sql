@@ -27,17 +27,7 @@ each_field AS (
     FROM (UNPIVOT counts ON COLUMNS('^leaf:') INTO NAME name VALUE present) AS u
     WHERE u.name <> 'leaf:'
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    s.field,
-    lapwing_ratio(s.hits, s.n) AS value,
-    lapwing_wilson(s.hits, s.n, confidence).low AS low,
-    lapwing_wilson(s.hits, s.n, confidence).high AS high,
-    s.n::BIGINT AS sample_count
-FROM each_field AS s
-ORDER BY ALL;
+FROM lapwing_share_of('each_field', every, since, until, confidence);
 
 -- name: numeric_summary
 -- group: quality
@@ -182,17 +172,7 @@ each_field AS (
     FROM (UNPIVOT counts ON COLUMNS('^leaf:') INTO NAME name VALUE hits) AS u
     WHERE u.name <> 'leaf:'
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    s.field,
-    lapwing_ratio(s.hits, s.n) AS value,
-    lapwing_wilson(s.hits, s.n, confidence).low AS low,
-    lapwing_wilson(s.hits, s.n, confidence).high AS high,
-    s.n::BIGINT AS sample_count
-FROM each_field AS s
-ORDER BY ALL;
+FROM lapwing_share_of('each_field', every, since, until, confidence);
 
 -- name: category_share
 -- group: quality
@@ -236,18 +216,7 @@ shares AS (
     WINDOW whole AS (PARTITION BY e.labels, e.start, e.field)
     QUALIFY row_number() OVER (whole ORDER BY e.entry.value DESC, e.entry.key) <= top
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    s.field,
-    s.category,
-    lapwing_ratio(s.hits, s.n) AS value,
-    lapwing_wilson(s.hits, s.n, confidence).low AS low,
-    lapwing_wilson(s.hits, s.n, confidence).high AS high,
-    s.n::BIGINT AS sample_count
-FROM shares AS s
-ORDER BY ALL;
+FROM lapwing_share_of('shares', every, since, until, confidence);
 
 -- name: out_of_range_share
 -- group: quality
@@ -278,16 +247,7 @@ sums AS (
     FROM chosen AS c
     GROUP BY c.labels, c.start
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    lapwing_ratio(s.hits, s.n) AS value,
-    lapwing_wilson(s.hits, s.n, confidence).low AS low,
-    lapwing_wilson(s.hits, s.n, confidence).high AS high,
-    s.n::BIGINT AS sample_count
-FROM sums AS s
-ORDER BY ALL;
+FROM lapwing_share_of('sums', every, since, until, confidence);
 
 -- name: unlisted_share
 -- group: quality
@@ -314,16 +274,7 @@ sums AS (
     FROM chosen AS c
     GROUP BY c.labels, c.start
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    lapwing_ratio(s.hits, s.n) AS value,
-    lapwing_wilson(s.hits, s.n, confidence).low AS low,
-    lapwing_wilson(s.hits, s.n, confidence).high AS high,
-    s.n::BIGINT AS sample_count
-FROM sums AS s
-ORDER BY ALL;
+FROM lapwing_share_of('sums', every, since, until, confidence);
 
 -- name: pattern_share
 -- group: quality
@@ -350,16 +301,7 @@ sums AS (
     FROM chosen AS c
     GROUP BY c.labels, c.start
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    lapwing_ratio(s.hits, s.n) AS value,
-    lapwing_wilson(s.hits, s.n, confidence).low AS low,
-    lapwing_wilson(s.hits, s.n, confidence).high AS high,
-    s.n::BIGINT AS sample_count
-FROM sums AS s
-ORDER BY ALL;
+FROM lapwing_share_of('sums', every, since, until, confidence);
 
 -- name: beyond_reference_share
 -- group: quality
@@ -420,18 +362,7 @@ sums AS (
     LEFT JOIN bounds AS b ON b.name = e.name
     GROUP BY e.labels, e.start, e.name
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    s.field,
-    lapwing_ratio(s.hits, s.n) AS value,
-    lapwing_wilson(s.hits, s.n, confidence).low AS low,
-    lapwing_wilson(s.hits, s.n, confidence).high AS high,
-    s.n::BIGINT AS sample_count,
-    s.reference_count
-FROM sums AS s
-ORDER BY ALL;
+FROM lapwing_share_of('sums', every, since, until, confidence);
 
 -- name: new_category_share
 -- group: quality
@@ -500,18 +431,7 @@ sums AS (
     LEFT JOIN sizes AS z ON z.name = e.name
     GROUP BY e.labels, e.start, e.name
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    s.field,
-    lapwing_ratio(s.hits, s.n) AS value,
-    lapwing_wilson(s.hits, s.n, confidence).low AS low,
-    lapwing_wilson(s.hits, s.n, confidence).high AS high,
-    s.n::BIGINT AS sample_count,
-    s.reference_count
-FROM sums AS s
-ORDER BY ALL;
+FROM lapwing_share_of('sums', every, since, until, confidence);
 
 -- name: new_categories
 -- group: quality
@@ -676,16 +596,7 @@ sums AS (
     FROM chosen AS c
     GROUP BY c.labels, c.start
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    lapwing_ratio(s.hits, s.n) AS value,
-    lapwing_wilson(s.hits, s.n, confidence).low AS low,
-    lapwing_wilson(s.hits, s.n, confidence).high AS high,
-    s.n::BIGINT AS sample_count
-FROM sums AS s
-ORDER BY ALL;
+FROM lapwing_share_of('sums', every, since, until, confidence);
 
 -- name: duplicate_id_share
 -- group: quality
@@ -710,16 +621,7 @@ sums AS (
     FROM chosen AS c
     GROUP BY c.labels, c.start
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    lapwing_ratio(s.hits, s.n) AS value,
-    lapwing_wilson(s.hits, s.n, confidence).low AS low,
-    lapwing_wilson(s.hits, s.n, confidence).high AS high,
-    s.n::BIGINT AS sample_count
-FROM sums AS s
-ORDER BY ALL;
+FROM lapwing_share_of('sums', every, since, until, confidence);
 
 -- name: type_change_share
 -- group: quality
@@ -751,17 +653,7 @@ sums AS (
     JOIN totals AS t ON t.labels = e.labels AND t.start = e.start
     GROUP BY e.labels, e.start, e.field
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    s.field,
-    lapwing_ratio(s.hits, s.n) AS value,
-    lapwing_wilson(s.hits, s.n, confidence).low AS low,
-    lapwing_wilson(s.hits, s.n, confidence).high AS high,
-    s.n::BIGINT AS sample_count
-FROM sums AS s
-ORDER BY ALL;
+FROM lapwing_share_of('sums', every, since, until, confidence);
 
 -- name: conflicting_share
 -- group: quality
@@ -792,15 +684,103 @@ sums AS (
     FROM by_inputs AS b
     GROUP BY b.labels, b.start
 )
+FROM lapwing_share_of('sums', every, since, until, confidence);
+
+-- name: conflicting_truth_share
+-- group: quality
+-- needs: truth
+-- summary: Share of labelled predictions whose inputs have another truth, too: no model can get all of them right.
+-- formula: rows whose inputs have more than one truth / rows with a truth
+-- source: counted; interval: Wilson (1927)
+-- example: FROM conflicting_truth_share('churn', $window_start, $window_end)
+CREATE TEMP MACRO conflicting_truth_share(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
+    stage := 'production', confidence := 0.95
+) AS TABLE
+WITH chosen AS (
+    SELECT
+        segments AS labels,
+        lapwing_window_start(every, time, since) AS start,
+        inputs,
+        truth,
+        mature
+    FROM lapwing_labeled(model, since, until, as_of, stage)
+),
+known AS (
+    SELECT
+        c.labels,
+        c.start,
+        lapwing_coverage(c.truth) AS label_coverage,
+        lapwing_maturity(c.mature) AS label_maturity
+    FROM chosen AS c
+    GROUP BY c.labels, c.start
+),
+by_inputs AS (
+    SELECT c.labels, c.start, count(c.truth) AS n, count(DISTINCT c.truth::VARCHAR) AS k
+    FROM chosen AS c
+    GROUP BY c.labels, c.start, c.inputs
+),
+sums AS (
+    SELECT b.labels, b.start, coalesce(sum(b.n) FILTER (b.k > 1), 0) AS hits, sum(b.n) AS n
+    FROM by_inputs AS b
+    GROUP BY b.labels, b.start
+),
+joined AS (
+    SELECT s.*, k.label_coverage, k.label_maturity
+    FROM sums AS s JOIN known AS k ON s.labels = k.labels AND s.start = k.start
+)
+SELECT s.* EXCLUDE (label_coverage, label_maturity), s.label_coverage, s.label_maturity
+FROM lapwing_share_of('joined', every, since, until, confidence) AS s;
+
+-- name: duplicate_fields
+-- group: quality
+-- needs: fields
+-- summary: Pairs of fields that say the same in every row, NULL being a value: one of them is one too many. Fields without
+--   any value are left out.
+-- formula: 1 for each pair; fields that differ somewhere have no row
+-- source: pandas.DataFrame.T.duplicated, by a hash of 64 bits
+-- parameter fields: names of fields, as inputs.age; all if NULL
+-- example: FROM duplicate_fields('churn', $window_start, $window_end)
+CREATE TEMP MACRO duplicate_fields(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL,
+    stage := 'production', fields := NULL
+) AS TABLE
+WITH chosen AS (
+    SELECT
+        segments AS labels,
+        lapwing_window_start(every, time, since) AS start,
+        row_number() OVER () AS key,
+        COLUMNS(lambda name: lapwing_chosen('leaf:', name, fields))
+    FROM lapwing_predictions(model, since, until, as_of, stage)
+),
+digests AS (
+    SELECT
+        c.labels,
+        c.start,
+        count(*) AS n,
+        {
+            'present': count(COLUMNS('^leaf:(.*)')),
+            'digest': bit_xor(hash(c.key, COLUMNS('^leaf:(.*)')::VARCHAR))
+        } AS 'leaf:\1'
+    FROM chosen AS c
+    GROUP BY c.labels, c.start
+),
+each_field AS (
+    SELECT u.labels, u.start, u.n, lapwing_field(u.name) AS field, u.s.digest AS digest
+    FROM (UNPIVOT digests ON COLUMNS('^leaf:') INTO NAME name VALUE s) AS u
+    WHERE u.name <> 'leaf:' AND u.s.present > 0
+)
 SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    lapwing_ratio(s.hits, s.n) AS value,
-    lapwing_wilson(s.hits, s.n, confidence).low AS low,
-    lapwing_wilson(s.hits, s.n, confidence).high AS high,
-    s.n::BIGINT AS sample_count
-FROM sums AS s
+    unnest(a.labels),
+    a.start AS window_start,
+    lapwing_window_end(every, a.start, since, until) AS window_end,
+    a.field,
+    b.field AS other_field,
+    1.0::DOUBLE AS value,
+    a.n AS sample_count
+FROM each_field AS a
+JOIN each_field AS b
+    ON a.labels = b.labels AND a.start = b.start AND a.digest = b.digest AND a.field < b.field
 ORDER BY ALL;
 
 -- name: correlation

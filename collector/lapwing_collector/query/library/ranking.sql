@@ -100,6 +100,73 @@ WITH rows AS (
 )
 FROM lapwing_mean_of('rows', every, since, until, confidence, 0);
 
+-- name: cg_at_k
+-- group: ranking
+-- needs: ranking, items, truth
+-- summary: Cumulative gain: relevance of the first k, whatever their order, on average over the lists.
+-- formula: mean of the sum of the relevance of the first k items
+-- source: Järvelin and Kekäläinen (2002); interval: normal, by the standard error of the mean
+-- parameter k: how many items of the top of each list count, 10; NULL for all
+-- example: FROM cg_at_k('search', $window_start, $window_end, k := 5)
+CREATE TEMP MACRO cg_at_k(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    weights := 1, confidence := 0.95, k := 10
+) AS TABLE
+WITH rows AS (
+    SELECT r.*, CASE WHEN r.gains IS NOT NULL THEN coalesce(list_sum(r.gains), 0.0) END AS x
+    FROM lapwing_ranked(model, since, until, segments, every, as_of, stage, weights, k) AS r
+)
+FROM lapwing_mean_of('rows', every, since, until, confidence, 0);
+
+-- name: lift_at_k
+-- group: ranking
+-- needs: ranking, items, truth
+-- summary: How many times more of the first k places hold a relevant item than if items were drawn at random, on average
+--   over the lists.
+-- formula: mean of ((relevant items among the first k) / k) / ((relevant items) / (items of the catalogue)); lists for
+--   which nothing is relevant do not count
+-- source: precision over prevalence; interval: normal, by the standard error of the mean
+-- parameter k: how many items of the top of each list count, 10; NULL for all
+-- parameter catalogue: how many items there are; NULL: as many as were listed or relevant in the span
+-- example: FROM lift_at_k('search', $window_start, $window_end, k := 5, catalogue := 20000)
+CREATE TEMP MACRO lift_at_k(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    weights := 1, confidence := 0.95, k := 10, catalogue := NULL
+) AS TABLE
+WITH rows AS (
+    SELECT
+        r.*,
+        lapwing_ratio(
+            lapwing_hits(r.gains) * lapwing_catalogue(model, since, until, as_of, stage, catalogue),
+            coalesce(k, len(r.top)) * r.relevant
+        ) AS x
+    FROM lapwing_ranked(model, since, until, segments, every, as_of, stage, weights, k) AS r
+)
+FROM lapwing_mean_of('rows', every, since, until, confidence, 0);
+
+-- name: mar_at_k
+-- group: ranking
+-- needs: ranking, items, truth
+-- summary: Mean average recall: recall at each relevant item of the first k, on average over those, then over the lists.
+-- formula: mean of sum over relevant ranks i of (relevant among the first i) / (relevant items), divided by the relevant
+--   items among the first k, 0 where there is none; lists for which nothing is relevant do not count
+-- source: Evidently's MAR at k; interval: normal, by the standard error of the mean
+-- parameter k: how many items of the top of each list count, 10; NULL for all
+-- example: FROM mar_at_k('search', $window_start, $window_end, k := 5)
+CREATE TEMP MACRO mar_at_k(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    weights := 1, confidence := 0.95, k := 10
+) AS TABLE
+WITH rows AS (
+    -- Of n relevant items the recalls are 1, 2, …, n of all: their mean is that of the first and the last.
+    SELECT r.*, CASE
+        WHEN r.relevant > 0 AND lapwing_hits(r.gains) = 0 THEN 0.0
+        ELSE lapwing_ratio((lapwing_hits(r.gains) + 1) / 2, r.relevant)
+    END AS x
+    FROM lapwing_ranked(model, since, until, segments, every, as_of, stage, weights, k) AS r
+)
+FROM lapwing_mean_of('rows', every, since, until, confidence, 0);
+
 -- name: map_at_k
 -- group: ranking
 -- needs: ranking, items, truth
@@ -163,30 +230,21 @@ WITH rows AS (
     SELECT r.*, (lapwing_hits(r.gains) > 0)::INTEGER AS hit
     FROM lapwing_ranked(model, since, until, segments, every, as_of, stage, weights, k) AS r
 ),
-sums AS (
+known AS (
     SELECT
         r.labels,
         r.start,
-        lapwing_ratio(sum(r.w * r.hit), sum(r.w) FILTER (r.hit IS NOT NULL)) AS share,
-        lapwing_effective_count(CASE WHEN r.hit IS NOT NULL THEN r.w END) AS effective,
-        count(r.w * r.hit) AS sample_count,
         lapwing_coverage(r.truth) AS label_coverage,
         lapwing_maturity(r.mature) AS label_maturity
     FROM rows AS r
     GROUP BY r.labels, r.start
+),
+counts AS (
+    SELECT c.*, k.label_coverage, k.label_maturity
+    FROM lapwing_weighted_counts('rows') AS c JOIN known AS k ON c.labels = k.labels AND c.start = k.start
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    s.share AS value,
-    lapwing_wilson(s.share * s.effective, s.effective, confidence).low AS low,
-    lapwing_wilson(s.share * s.effective, s.effective, confidence).high AS high,
-    s.sample_count,
-    s.label_coverage,
-    s.label_maturity
-FROM sums AS s
-ORDER BY ALL;
+SELECT s.* EXCLUDE (label_coverage, label_maturity), s.label_coverage, s.label_maturity
+FROM lapwing_effective_share_of('counts', every, since, until, confidence) AS s;
 
 -- name: serendipity
 -- group: ranking

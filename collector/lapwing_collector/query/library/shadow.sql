@@ -362,3 +362,115 @@ SELECT
     b.label_maturity
 FROM bounded AS b
 ORDER BY ALL;
+
+-- name: shadow_auc_difference
+-- group: shadow
+-- needs: classification, score, positive_class, truth
+-- summary: ROC-AUC of the challenger minus that of the champion, on the labelled pairs: above 0, the challenger is better.
+-- formula: ROC-AUC of the challenger - ROC-AUC of the champion, of the same requests
+-- source: DeLong, DeLong and Clarke-Pearson (1988) for paired curves; interval and p_value: Student's t with the degrees of
+--   freedom of Welch and Satterthwaite, which tell of few positive rows
+-- parameter version: the version of the champion, whose stage is `stage`; default any
+-- parameter variant: the variant of the champion; default any
+-- parameter challenger_stage: the stage of the challenger, default shadow
+-- parameter challenger_version: the version of the challenger; default any
+-- parameter challenger_variant: the variant of the challenger; default any
+-- example: FROM shadow_auc_difference('churn', $window_start, $window_end, challenger_stage := 'candidate')
+CREATE TEMP MACRO shadow_auc_difference(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    weights := 1, confidence := 0.95, version := NULL, variant := NULL, challenger_stage := 'shadow',
+    challenger_version := NULL, challenger_variant := NULL
+) AS TABLE
+WITH judged AS (
+    SELECT
+        p.*,
+        p.truth = p.positive_class AS positive,
+        p.w IS NOT NULL AND p.truth IS NOT NULL AND p.score IS NOT NULL AND NOT isnan(p.score)
+            AND p.other_score IS NOT NULL AND NOT isnan(p.other_score) AS counted
+    FROM lapwing_pairs(
+        model, since, until, segments, every, as_of, stage, weights, version, variant,
+        challenger_stage, challenger_version, challenger_variant
+    ) AS p
+    WHERE p.side = 'both'
+),
+groups AS (
+    SELECT
+        j.labels,
+        j.start,
+        count(*) FILTER (j.counted) AS n,
+        lapwing_coverage(j.truth) AS label_coverage,
+        lapwing_maturity(j.mature) AS label_maturity
+    FROM judged AS j
+    GROUP BY j.labels, j.start
+),
+counted AS (
+    SELECT j.* FROM judged AS j WHERE j.counted
+),
+placed AS (
+    SELECT p.*, p.other_placement - p.placement AS d FROM lapwing_placed('counted') AS p
+),
+sums AS (
+    SELECT
+        p.labels,
+        p.start,
+        p.positive,
+        count(*) AS n,
+        sum(p.w) AS w,
+        sum(p.w * p.w) AS w2,
+        sum(p.w * p.placement) AS area,
+        sum(p.w * p.other_placement) AS other_area,
+        sum(p.w * p.w * p.d) AS first,
+        sum(p.w * p.w * p.d * p.d) AS second
+    FROM placed AS p
+    GROUP BY p.labels, p.start, p.positive
+),
+sided AS (
+    SELECT
+        s.labels,
+        s.start,
+        s.positive,
+        s.n,
+        lapwing_ratio(s.area, s.w) AS champion,
+        lapwing_ratio(s.other_area, s.w) AS challenger,
+        lapwing_ratio(greatest(s.second - 2 * (challenger - champion) * s.first + (challenger - champion) ** 2 * s.w2, 0), s.w ** 2)
+            * lapwing_ratio(s.n, s.n - 1) AS variance
+    FROM sums AS s
+),
+found AS (
+    SELECT
+        g.*,
+        p.champion,
+        p.challenger,
+        p.challenger - p.champion AS difference,
+        sqrt(p.variance + q.variance) AS error,
+        lapwing_freedom(p.variance, p.n, q.variance, q.n) AS freedom
+    FROM groups AS g
+    LEFT JOIN sided AS p ON g.labels = p.labels AND g.start = p.start AND p.positive
+    LEFT JOIN sided AS q ON g.labels = q.labels AND g.start = q.start AND NOT q.positive
+),
+bounded AS (
+    SELECT
+        f.*,
+        CASE WHEN f.error > 0 THEN lapwing_t_p(f.difference / f.error, f.freedom) WHEN f.error = 0 THEN 1.0 END AS p_value,
+        CASE
+            WHEN f.error = 0 AND confidence > 0 THEN 0.0
+            WHEN confidence > 0 AND confidence < 1
+            THEN lapwing_number(lapwing_t_quantile((1 + confidence::DOUBLE) / 2, f.freedom) * f.error)
+        END AS reach
+    FROM found AS f
+)
+SELECT
+    unnest(b.labels),
+    b.start AS window_start,
+    lapwing_window_end(every, b.start, since, until) AS window_end,
+    b.champion,
+    b.challenger,
+    b.difference AS value,
+    lapwing_at_least(-1, b.difference - b.reach) AS low,
+    lapwing_at_most(1, b.difference + b.reach) AS high,
+    b.p_value,
+    b.n AS sample_count,
+    b.label_coverage,
+    b.label_maturity
+FROM bounded AS b
+ORDER BY ALL;

@@ -272,13 +272,4 @@ WITH chosen AS (
 sums AS (
     SELECT c.labels, c.start, sum(c.hit) AS hits, count(c.hit) AS n FROM chosen AS c GROUP BY c.labels, c.start
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    lapwing_ratio(s.hits, s.n) AS value,
-    lapwing_wilson(s.hits, s.n, confidence).low AS low,
-    lapwing_wilson(s.hits, s.n, confidence).high AS high,
-    s.n::BIGINT AS sample_count
-FROM sums AS s
-ORDER BY ALL;
+FROM lapwing_share_of('sums', every, since, until, confidence);

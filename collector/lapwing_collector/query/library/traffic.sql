@@ -80,26 +80,10 @@ WITH chosen AS (
         coalesce(weight, 1.0) AS w
     FROM lapwing_predictions(model, since, until, as_of, stage)
 ),
-sums AS (
-    SELECT
-        c.labels,
-        c.start,
-        lapwing_ratio(sum(c.w * c.hit), sum(c.w)) AS share,
-        lapwing_effective_count(c.w) AS effective,
-        count(*) AS sample_count
-    FROM chosen AS c
-    GROUP BY c.labels, c.start
+counts AS (
+    FROM lapwing_weighted_counts('chosen')
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    s.share AS value,
-    lapwing_wilson(s.share * s.effective, s.effective, confidence).low AS low,
-    lapwing_wilson(s.share * s.effective, s.effective, confidence).high AS high,
-    s.sample_count
-FROM sums AS s
-ORDER BY ALL;
+FROM lapwing_effective_share_of('counts', every, since, until, confidence);
 
 -- name: fallback_rate
 -- group: traffic
@@ -120,26 +104,10 @@ WITH chosen AS (
         coalesce(weight, 1.0) AS w
     FROM lapwing_predictions(model, since, until, as_of, stage)
 ),
-sums AS (
-    SELECT
-        c.labels,
-        c.start,
-        lapwing_ratio(sum(c.w * c.hit), sum(c.w)) AS share,
-        lapwing_effective_count(c.w) AS effective,
-        count(*) AS sample_count
-    FROM chosen AS c
-    GROUP BY c.labels, c.start
+counts AS (
+    FROM lapwing_weighted_counts('chosen')
 )
-SELECT
-    unnest(s.labels),
-    s.start AS window_start,
-    lapwing_window_end(every, s.start, since, until) AS window_end,
-    s.share AS value,
-    lapwing_wilson(s.share * s.effective, s.effective, confidence).low AS low,
-    lapwing_wilson(s.share * s.effective, s.effective, confidence).high AS high,
-    s.sample_count
-FROM sums AS s
-ORDER BY ALL;
+FROM lapwing_effective_share_of('counts', every, since, until, confidence);
 
 -- name: traffic_share
 -- group: traffic
@@ -395,4 +363,53 @@ SELECT
     s.label_coverage,
     s.label_maturity
 FROM each_quantile AS s
+ORDER BY ALL;
+
+-- name: missing_records
+-- group: traffic
+-- needs:
+-- summary: How many records the SDK processes that sent a model's predictions have numbered and that never came, as far as
+--   that was noticed in the window: they were dropped, or lost on the way.
+-- formula: per process what was missing at the end of the window - at its start, not below 0; summed. A process that serves
+--   several models, or is in several segments, counts in each
+-- source: the numbers that `lapwing.sequence` gives the records of a process, as the table `record_losses` has them.
+--   `lossy_processes`: how many processes miss some; what came too late for the window is taken off in a later one
+-- example: FROM missing_records('churn', $window_start, $window_end, segments := {'service': service})
+CREATE TEMP MACRO missing_records(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production'
+) AS TABLE
+WITH chosen AS (
+    SELECT
+        segments AS labels,
+        lapwing_window_start(every, time, since) AS start,
+        resource['lapwing.process.id'] AS process
+    FROM lapwing_predictions(model, since, until, as_of, stage)
+),
+processes AS (
+    SELECT c.labels, c.start, lapwing_window_end(every, c.start, since, until) AS finish, c.process, count(*) AS n
+    FROM chosen AS c
+    GROUP BY ALL
+),
+known AS (
+    SELECT l.process_id, l.seen_at, l.missing
+    FROM query_table('record_losses' || left(model, 0)) AS l
+    WHERE as_of IS NULL OR l.observed_at <= as_of::TIMESTAMP
+),
+earlier AS (
+    SELECT p.*, coalesce(k.missing, 0) AS missing_before
+    FROM processes AS p ASOF LEFT JOIN known AS k ON p.process = k.process_id AND p.start > k.seen_at
+),
+changed AS (
+    SELECT e.*, greatest(coalesce(k.missing, 0) - e.missing_before, 0) AS missing
+    FROM earlier AS e ASOF LEFT JOIN known AS k ON e.process = k.process_id AND e.finish > k.seen_at
+)
+SELECT
+    unnest(c.labels),
+    c.start AS window_start,
+    c.finish AS window_end,
+    sum(c.missing)::DOUBLE AS value,
+    count(*) FILTER (c.missing > 0) AS lossy_processes,
+    sum(c.n)::BIGINT AS sample_count
+FROM changed AS c
+GROUP BY c.labels, c.start, c.finish
 ORDER BY ALL;
