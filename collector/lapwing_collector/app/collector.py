@@ -148,8 +148,7 @@ async def run_collector(
             busy=lambda: pending.filled > _BUSY_FROM,
         )
         parts.callback(describing.close, _GRACE_S)
-        losses = Losses(lake, ingestion.memory.ledger.loss, now=lambda: utc_datetime(clock.now_ns()))
-        parts.callback(losses.close, _GRACE_S)
+        losses = _losses(parts, lake, ingestion, clock)
         telemetry = Telemetry(
             Parts(
                 data=directory.root,
@@ -241,6 +240,13 @@ def _maintain(  # noqa: PLR0917  # what is joined
     parts.callback(OwnerSocket.open(directory.root, todo).close)
     maintenance.start()
     return todo
+
+
+def _losses(parts: AsyncExitStack, lake: Lake, ingestion: Ingestion, clock: Clock) -> Losses:
+    """What tells the lake of records that never came; not started."""
+    losses = Losses(lake, ingestion.memory.ledger.loss, now=lambda: utc_datetime(clock.now_ns()))
+    parts.callback(losses.close, _GRACE_S)
+    return losses
 
 
 def _earliest(*moments: datetime | None) -> datetime | None:
