@@ -1,10 +1,12 @@
 """Queries over one segment of the rows that they read."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import duckdb
 import pytest
 
+from helpers.metrics import END, START, Measured
 from lapwing_collector.query import SEGMENT, segment_values, within_segment
 
 
@@ -119,3 +121,63 @@ def test_the_most_frequent_values_come_first(lake: duckdb.DuckDBPyConnection) ->
     bounds = {"window_start": "2026-01-01", "window_end": "2026-01-02", "most": 5}
     found = lake.execute(segment_values("my model", "inputs.carrier"), bounds).fetchall()
     assert found == [("o'B", 75), ("UA", 25)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[Measured]:
+    """A model with labels, and with profiles kept apart by plan."""
+    made = Measured()
+    rows = [
+        {
+            "time": START + timedelta(minutes=number),
+            "inputs.plan": "pro" if number % 3 else "free",
+            "inputs.age": float(number % 10 + (40 if number % 3 and number > 600 else 0)),
+            "output.value": number % 2 == 0,
+        }
+        for number in range(1200)
+    ]
+    truths = [
+        {"prediction_id": str(number), "label": number % 2 == 0 if number % 3 else number % 4 == 0}
+        for number in range(1200)
+    ]
+    made.put("m", rows, truths)
+    made.profile("m", segments=["inputs.plan"])
+    yield made
+    made.close()
+
+
+PSI = (
+    "psi('m', $since + INTERVAL 10 HOUR, $until, fields := 'inputs.age', reference_since := $since, "
+    "reference_until := $since + INTERVAL 10 HOUR{})"
+)
+
+
+@pytest.mark.parametrize("plan", ["pro", "free"])
+@pytest.mark.parametrize(
+    ("call", "apart", "label"),
+    [
+        ("accuracy('m', $since, $until{})", ", segments := {{'part': inputs.plan}}", "{}"),
+        ("prediction_count('m', $since, $until{})", ", segments := {{'part': inputs.plan}}", "{}"),
+        (PSI, ", segment := 'inputs.plan'", "inputs.plan={}"),
+    ],
+)
+def test_metrics_over_a_segment_are_those_of_its_rows(
+    model: Measured, plan: str, call: str, apart: str, label: str
+) -> None:
+    """A metric within a segment gives what it gives for that segment when it tells all apart."""
+    part = "segment" if "psi" in call else "part"
+    sql = f"SELECT value, sample_count FROM {call.format('')}"
+    narrowed = within_segment(duckdb.connect(), sql, "inputs.plan", plan)
+    assert narrowed is not None
+    given = {SEGMENT: plan} if f"${SEGMENT}" in narrowed else {}
+    (found,) = model.rows(narrowed, since=START, until=END, **given)
+    (expected,) = model.rows(
+        f"SELECT value, sample_count FROM {call.format(apart.format())} "
+        f"WHERE {part} = '{label.format(plan)}'",
+        since=START,
+        until=END,
+    )
+    (whole,) = model.rows(sql, since=START, until=END)
+    assert found == expected
+    assert found["value"] is not None
+    assert found["sample_count"] < whole["sample_count"]
