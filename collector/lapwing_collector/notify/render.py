@@ -51,7 +51,8 @@ _LINKS: Final = {"runbook_url": "Runbook", "dashboard_url": "Dashboard"}
 _LEADING: Final = frozenset({"summary", "description", *_LINKS})
 
 _MAILS: Final = frozenset({"mailto", "mailtos"})
-_WITH_PAYLOAD: Final = frozenset({"json", "jsons", "pagerduty"})
+_PAYLOAD_MAX: Final = {"json": 1 << 20, "jsons": 1 << 20, "pagerduty": 100_000}
+"""Characters of JSON for the services that take it; PagerDuty refuses events of half a megabyte."""
 _TITLE_MAX: Final = 150
 """More of a title shows on no lock screen."""
 _BODY_MAX: Final = {"slack": 3000, "mailto": 20_000, "mailtos": 20_000}
@@ -127,7 +128,7 @@ def render(notification: Notification, addressee: Addressee) -> Rendered:
     title = _in_title(plain_title, say, kind, min(addressee.title_max, _TITLE_MAX))
     room = min(addressee.body_max(title), _BODY_MAX.get(kind, addressee.body_max(title)))
     body = _body(notification, say, room)
-    payload = payload_of(notification) if kind in _WITH_PAYLOAD else ""
+    payload = payload_of(notification, _PAYLOAD_MAX[kind]) if kind in _PAYLOAD_MAX else ""
     return Rendered(title, body, say.body_format, payload)
 
 

@@ -36,6 +36,8 @@ _MENTION: Final = re.compile(r"@(?=everyone|here|[&!]?\d)")
 _ERROR_MAX: Final = 500
 _SECRET_MIN: Final = 4
 _TITLE_IN_BODY_MAX: Final = 250
+_ROOM: Final = {"workflow": 4000, "workflows": 4000}
+"""Characters of a body; Teams takes 28 kB of JSON, in which a character can be six bytes."""
 _KINDS: Final = {Status.FIRING: NotifyType.WARNING, Status.RESOLVED: NotifyType.SUCCESS}
 _FROM_LOG: Final = "Socket Exception: "
 
@@ -90,6 +92,8 @@ class Service:
         self._apprise.add(service)
         self.kind = str(service.schema)
         self.title_max: int = service.title_maxlen or _TITLE_IN_BODY_MAX
+        # What a card may hold is far more than Apprise thinks good for one.
+        service.body_maxlen = _ROOM.get(self.kind, service.body_maxlen)
         # Apprise's default is seconds asleep between two sends of any service; some ask for a pace
         # themselves.
         asked = service.request_rate_per_sec

@@ -14,16 +14,22 @@ _NEVER: Final = "0001-01-01T00:00:00Z"
 """What Alertmanager writes for the end of an alert that fires."""
 _MOST_ALERTS: Final = 200
 """Alerts that a body lists; the others are counted, so that a storm is no request of megabytes."""
+_BULKY: Final = ("sample", "segments", "recent", "values")
+"""What is left out of an alert that alone would not fit."""
 
 
-def payload_of(notification: Notification) -> str:
+def payload_of(notification: Notification, most_chars: int) -> str:
     """Write a notification as JSON.
 
     The keys that Alertmanager sends have its names and meanings; Lapwing's own stand beside them. On the way
     Apprise adds `title`, `message`, `type` and `attachments`.
+
+    Args:
+        notification: What is told.
+        most_chars: How long the list of alerts may be; those that do not fit are counted.
     """
     alerts = notification.firing + notification.resolved
-    listed = alerts[:_MOST_ALERTS]
+    listed = _listed(notification, most_chars)
     document = {
         "version": VERSION,
         "groupKey": notification.group,
@@ -34,11 +40,30 @@ def payload_of(notification: Notification) -> str:
         "commonLabels": _common([alert.labels for alert in alerts]),
         "commonAnnotations": _common([alert.annotations for alert in alerts]),
         "externalURL": "",
-        "alerts": [_alert(alert, new=alert.fingerprint in notification.changed) for alert in listed],
+        "alerts": listed,
         "reason": notification.reason.value,
         "drill": notification.drill,
     }
-    return json.dumps(_finite(document), allow_nan=False, default=str)
+    return _written(document)
+
+
+def _listed(notification: Notification, most_chars: int) -> list[dict[str, Any]]:
+    """As many alerts as fit, the first of them in any case."""
+    listed: list[dict[str, Any]] = []
+    alerts = notification.firing + notification.resolved
+    for alert in alerts[:_MOST_ALERTS]:
+        told = _finite(_alert(alert, new=alert.fingerprint in notification.changed))
+        if len(_written(told)) > most_chars:
+            told |= dict.fromkeys(_BULKY)
+        most_chars -= len(_written(told))
+        if most_chars < 0 and listed:
+            break
+        listed.append(told)
+    return listed
+
+
+def _written(document: Any) -> str:
+    return json.dumps(document, allow_nan=False, default=str)
 
 
 def _finite(value: Any) -> Any:

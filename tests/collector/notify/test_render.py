@@ -3,6 +3,7 @@
 import json
 import re
 import unicodedata
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ from apprise.plugins.telegram import NotifyTelegram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import notify_apis as apis
 from helpers.notify_messages import (
     ADDRESSES,
     CASES,
@@ -39,7 +41,7 @@ from lapwing_collector.model.alerts import (
     SegmentValue,
     Status,
 )
-from lapwing_collector.notify import ANYWHERE, Rendered, Target, render
+from lapwing_collector.notify import ANYWHERE, Rendered, Target, Verdict, render
 from lapwing_collector.notify.wording import length
 
 HOSTILE = (
@@ -236,6 +238,19 @@ def test_programs_get_json_whatever_the_numbers() -> None:
     assert (len(storm["alerts"]), storm["truncatedAlerts"]) == (200, 4800)
 
 
+@pytest.mark.parametrize(("kind", "most"), [("webhook", 1 << 20), ("pagerduty", 100_000)])
+def test_json_for_programs_has_a_limit(kind: str, most: int) -> None:
+    """Alerts that do not fit are counted; one that alone would not fit comes without its rows."""
+    row = {"text": "x" * 500}
+    many = [alert(fingerprint=str(number), sample=(row,) * 20) for number in range(150)]
+    document = json.loads(render_for(kind, notification(*many)).payload)
+    assert len(json.dumps(document["alerts"])) <= most
+    assert 5 < len(document["alerts"]) < 150
+    assert len(document["alerts"]) + document["truncatedAlerts"] == 150
+    (huge,) = json.loads(render_for(kind, notification(alert(sample=(row,) * 5000))).payload)["alerts"]
+    assert (huge["sample"], huge["value"]) == (None, 1.6312)
+
+
 # What others write into labels
 
 
@@ -313,7 +328,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         def send(kind: str, rendered: Rendered) -> dict[str, Any]:
             address = hook.url() if kind == "webhook" else ADDRESSES[kind]
-            Target(kind, address).send(message_of(kind, rendered), ANYWHERE)
+            assert Target(kind, address).send(message_of(kind, rendered), ANYWHERE).verdict is Verdict.SENT
             body: dict[str, Any] = hook.inbox.items[-1].body
             return body
 
@@ -332,6 +347,31 @@ def message_of(kind: str, rendered: Rendered) -> Message:
         body_format=rendered.body_format,
         payload=rendered.payload,
     )
+
+
+@pytest.mark.parametrize("service", ["slack", "discord", "telegram", "pagerduty", "teams"])
+def test_services_take_what_is_said(service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Stand-ins that judge as the services do accept every message whole: storms, and hostile labels."""
+    told = [*CASES.values(), *(each for text in HOSTILE for each in hostile(text))]
+    with ExitStack() as running:
+        if service == "teams":
+            api, address = running.enter_context(apis.teams(monkeypatch, tmp_path))
+        else:
+            api = running.enter_context(getattr(apis, service)(monkeypatch))
+            address = getattr(apis, service.upper())
+        target = Target(service, address)
+        for each in told:
+            message = message_of(service, render(each, target))
+            assert target.send(message, ANYWHERE).verdict is Verdict.SENT, api.refusals
+    assert len(api.calls) == len(told)
+
+
+def test_a_program_gets_the_whole_json(sent: Any) -> None:
+    """What a webhook is posted is Alertmanager's body, with title and message beside it."""
+    rendered = render_for("webhook", CASES["one"])
+    body = sent("webhook", rendered)
+    assert (body["version"], body["title"], body["message"]) == ("4", rendered.title, rendered.body)
+    assert body["alerts"] == json.loads(rendered.payload)["alerts"]
 
 
 def test_no_label_calls_a_channel_of_slack(sent: Any) -> None:
@@ -419,7 +459,7 @@ def test_hostile_texts_leave_no_control_characters(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ADDRESSES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     labels=st.dictionaries(st.text(max_size=100), st.text(max_size=3000), max_size=8),
     summary=st.text(max_size=9000),
