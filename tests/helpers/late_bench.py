@@ -12,11 +12,13 @@ import pyarrow as pa
 from helpers.batches import labels, predictions
 from lapwing_collector.app.alerting import Alerting
 from lapwing_collector.app.completeness import Completeness
+from lapwing_collector.app.dispatching import Dispatcher
 from lapwing_collector.app.project import load_project
 from lapwing_collector.app.recomputing import Recomputing
 from lapwing_collector.clock import SteppingClock, epoch_ns, utc_datetime
 from lapwing_collector.lake import CatalogKeeper, Lake, Progress, QueuedMetric
 from lapwing_collector.metrics import DATA_CLOCK, WALL_CLOCK
+from lapwing_collector.notify import NOBODY
 from lapwing_collector.query import Session
 from lapwing_collector.state import Store
 
@@ -54,11 +56,16 @@ class LateBench:
         self.alerting = Alerting(
             rules=project.rules,
             tables=project.tables,
-            targets=[],
             store=self.store,
             completeness=completeness,
             run_query=lambda sql, parameters, _: self.session.run(sql, parameters),
-            wake=lambda _: None,
+            dispatcher=Dispatcher(
+                policy=NOBODY,
+                store=self.store,
+                wake=lambda _: None,
+                now=lambda: self.now,
+                caught_up=lambda: True,
+            ),
             clock=self.clock,
             workers=1,
         )

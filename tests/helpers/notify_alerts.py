@@ -2,19 +2,24 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from helpers.notify_receivers import WAIT_S
 from lapwing_collector.model.alerts import (
+    Alert,
     AlertState,
     Instance,
     Message,
+    Notification,
+    Reason,
     RuleId,
-    RuleState,
     Status,
     Transition,
 )
+from lapwing_collector.model.groups import GroupChange, Joining
+from lapwing_collector.notify import Target, alert_of, message_of
 
 NOON = datetime(2013, 3, 5, 12)  # times are naive UTC
 RULE = RuleId("flights", "AccuracyLow")
@@ -66,11 +71,38 @@ def message(key: str = "k1", target: str = "hook", **changes: Any) -> Message:
     return Message(key=key, target=target, **values | changes)
 
 
+def alert(status: Status = Status.FIRING, **changes: Any) -> Alert:
+    """The alert as notifications speak of it."""
+    return replace(alert_of(transition(status), "value < 0.7"), **changes)
+
+
+def told(happened: Transition, target: Target, condition: str | None, key: str = "k1") -> Message:
+    """What `target` is told about one transition, in words."""
+    about = alert_of(happened, condition)
+    resolved = about.status is Status.RESOLVED
+    notification = Notification(
+        group=about.fingerprint,
+        receiver="team",
+        group_labels={},
+        status=about.status,
+        firing=() if resolved else (about,),
+        resolved=(about,) if resolved else (),
+        changed=frozenset({about.fingerprint}),
+        reason=Reason.RESOLVED if resolved else Reason.FIRST,
+    )
+    return message_of(notification, key, target)
+
+
+def joining(about: Alert, *groups: str) -> GroupChange:
+    """The alert comes into groups with these keys, or resolves."""
+    resolved = about.status is Status.RESOLVED
+    joins = () if resolved else tuple(Joining(group, "team", "route", {}) for group in groups or ("g1",))
+    return GroupChange(about, joins)
+
+
 def put(store: Any, *messages: Message, now: datetime = NOON) -> None:
-    """Commit `messages` to the outbox of `store`."""
-    slots = [state.slot for state in store.load_rules().values() if state.slot]
-    slot = max(slots, default=NOON) + timedelta(minutes=1)
-    store.commit(RULE, RuleState("d", slot), [], messages, [], now)
+    """Put `messages` into the outbox of `store`."""
+    store.enqueue(messages, now)
 
 
 class WatchedOutbox:

@@ -4,17 +4,21 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from typing import Any
 
 from helpers.query_lake import Readers
+from lapwing_collector.app.alerts import alert_reads
 from lapwing_collector.app.serving import Serving
+from lapwing_collector.app.undelivered import dead_reads
 from lapwing_collector.auth import TlsFiles
 from lapwing_collector.config import Settings, load_settings
+from lapwing_collector.notify import NOBODY
 from lapwing_collector.query import QueryPool
+from lapwing_collector.state import Store
 from lapwing_collector.web import Authorize, Duty
 
 
@@ -81,12 +85,16 @@ def web_server(
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        with shared.pool(settings.query.workers, settings.query.queue) as pool:
+        with (
+            closing(Store.open(folder / "state.sqlite")) as store,
+            shared.pool(settings.query.workers, settings.query.queue) as pool,
+        ):
             serving = Serving(
                 settings,
                 pool,
                 readiness=readiness,
                 metrics=metrics,
+                reads=alert_reads(store, NOBODY) | dead_reads(store),
                 duties=duties or {},
                 authorize=authorize,
                 tls=tls,

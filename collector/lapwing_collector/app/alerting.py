@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,12 +11,12 @@ from typing import Final
 
 from lapwing_collector.app.briefing import Brief
 from lapwing_collector.app.completeness import Completeness
+from lapwing_collector.app.dispatching import Dispatcher
 from lapwing_collector.app.evaluating import RunQuery, is_complete, outcome_of, sampled
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.engine import identifier
 from lapwing_collector.errors import NotSeenYetError, QueryError
 from lapwing_collector.model.alerts import RuleId, RuleState
-from lapwing_collector.notify import Target, messages_for
 from lapwing_collector.rules import (
     NO_ROWS,
     Outcome,
@@ -61,11 +61,10 @@ class Alerting:
         *,
         rules: Sequence[Rule],
         tables: Mapping[RuleId, Collection[str]],
-        targets: Sequence[Target],
         store: Store,
         completeness: Completeness,
         run_query: RunQuery,
-        wake: Callable[[str], None],
+        dispatcher: Dispatcher,
         clock: Clock,
         workers: int,
         brief: Brief = lambda _rule, _tables, transitions, _outcome, _as_of: transitions,
@@ -75,11 +74,10 @@ class Alerting:
         Args:
             rules: As the files have them.
             tables: The models' tables that each rule's SQL names, lower-cased.
-            targets: Who is told.
             store: State and outbox.
             completeness: Tells which slots can be judged.
             run_query: Answers SQL over the lake.
-            wake: Tells that the outbox has something for a target.
+            dispatcher: Tells people of transitions.
             clock: The wall clock.
             workers: How many rules are evaluated at a time; one rule's slots always come one after another.
             brief: Gives transitions what people are told beside them.
@@ -87,12 +85,11 @@ class Alerting:
         self._known = {rule.id for rule in rules}
         self._rules = [rule for rule in rules if rule.enabled]
         self._tables = tables
-        self._targets = targets
         self._store = store
         self._completeness = completeness
         self._run_query = run_query
         self._brief = brief
-        self._wake = wake
+        self._dispatcher = dispatcher
         self._clock = clock
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="lapwing-rule")
         self._states = store.load_rules()
@@ -100,6 +97,7 @@ class Alerting:
         self._counts = dict.fromkeys(("evaluated", "no_data", "failed", "skipped"), 0)
         self._counting = threading.Lock()
         self._caught_up = False
+        self._evaluated = False
         self._work = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lapwing-rules", daemon=True)
@@ -118,6 +116,11 @@ class Alerting:
     def look(self) -> None:
         """Look now for slots that are due: the lake has new rows."""
         self._work.set()
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every rule of which a slot was due at the start has been looked at since."""
+        return self._evaluated
 
     def reached(self, rule: Rule) -> Reached | None:
         """How far `rule` has come; None before its first slot.
@@ -145,6 +148,7 @@ class Alerting:
             self._caught_up = True
         self._completeness.advance()
         self._evaluate_due()
+        self._evaluated = True
 
     def close(self, timeout_s: float) -> bool:
         """Finish the slot at hand and stop; tells whether it did in time."""
@@ -239,16 +243,11 @@ class Alerting:
         evaluation = evaluate(rule, outcome, before, slot, incomplete=incomplete)
         evaluation = sampled(self._run_query, rule, outcome, evaluation, slot, as_of)
         transitions = self._brief(rule, self._tables[rule.id], evaluation.transitions, outcome, as_of)
-        messages = [
-            message
-            for transition in transitions
-            for message in messages_for(transition, self._targets, rule.condition)
-        ]
         self._store.commit(
             rule.id,
             evaluation.state,
             transitions,
-            messages,
+            self._dispatcher.changes(transitions, rule.condition),
             evaluation.metrics,
             self._now(),
             as_of=as_of,
@@ -258,8 +257,8 @@ class Alerting:
             self._counts[_kind(outcome)] += 1
         if evaluation.state.error is not None and evaluation.state.error != before.error:
             logger.warning("rule %s fails since slot %s: %s", rule.id, slot, evaluation.state.error)
-        for target in {message.target for message in messages}:
-            self._wake(target)
+        if evaluation.transitions:
+            self._dispatcher.look()
         return True
 
     def place_new_rules(self) -> None:
@@ -275,10 +274,8 @@ class Alerting:
         for rule_id, state in list(self._states.items()):
             if rule_id not in self._known:
                 transitions = rule_deleted(rule_id, state)
-                messages = [
-                    m for transition in transitions for m in messages_for(transition, self._targets, None)
-                ]
-                self._store.forget_rule(rule_id, transitions, messages, self._now())
+                changes = self._dispatcher.changes(transitions, None)
+                self._store.forget_rule(rule_id, transitions, changes, self._now())
                 del self._states[rule_id]
 
     def _catch_up_with_lake(self) -> None:

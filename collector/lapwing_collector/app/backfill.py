@@ -9,6 +9,7 @@ from typing import Any
 from lapwing_collector.app.asking import Asking
 from lapwing_collector.app.delivery import owned
 from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.app.dispatching import told_of
 from lapwing_collector.app.evaluating import RunQuery
 from lapwing_collector.app.judging import Judging
 from lapwing_collector.app.owner_socket import Tell, ask_owner
@@ -18,7 +19,7 @@ from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError, QueryError
 from lapwing_collector.metrics import slots_between
 from lapwing_collector.model.alerts import RuleId, Transition
-from lapwing_collector.notify import messages_for
+from lapwing_collector.notify import alert_of, digests
 from lapwing_collector.rules import ALL_KNOWN, Rule, evaluation_query, parse_moment
 from lapwing_collector.state import Store
 
@@ -202,14 +203,11 @@ def not_seen(run_query: RunQuery, rule: Rule, span: Span) -> str | None:
 
 def _announce(project: Project, told: Sequence[tuple[Rule, Sequence[Transition]]]) -> None:
     """Put messages into the outbox, from which the collector sends them while it runs."""
+    transitions = [transition for _, found in told for transition in found]
+    alerts = [alert_of(transition, rule.condition) for rule, found in told for transition in found]
     store = Store.open(DataDirectory(project.settings.data).state)
     try:
-        for rule, transitions in told:
-            messages = [
-                message
-                for transition in transitions
-                for message in messages_for(transition, project.targets, rule.condition)
-            ]
-            store.announce(transitions, messages, utc_datetime(SystemClock().now_ns()))
+        messages = told_of(digests(project.notify, alerts), project.targets)
+        store.announce(transitions, messages, utc_datetime(SystemClock().now_ns()))
     finally:
         store.close()

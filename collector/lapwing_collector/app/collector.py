@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
+from lapwing_collector.app.alerts import alert_duties, alert_reads
 from lapwing_collector.app.asking import query_limits
 from lapwing_collector.app.declaring import declare_references
 from lapwing_collector.app.describing import Describing
@@ -29,7 +30,7 @@ from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.redaction import redaction
 from lapwing_collector.app.serving import Serving
 from lapwing_collector.app.telemetry import Parts, Telemetry
-from lapwing_collector.app.undelivered import Wanted, dead, requeue_in
+from lapwing_collector.app.undelivered import Wanted, dead_reads, requeue_in
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.config import Settings
@@ -110,6 +111,7 @@ async def run_collector(
             project.targets,
             now,
             reach=Reach(settings.delivery.allow_networks),
+            fallbacks=project.notify.fallbacks(),
         )
         parts.callback(deliverer.stop, _GRACE_S)
         judging = Judging(
@@ -171,11 +173,10 @@ async def run_collector(
             queries,
             readiness=receiving.readiness,
             metrics=telemetry.exposition,
-            reads={
-                "dead": lambda _: dead(store),
-                "dead/{target}": lambda parts: dead(store, parts["target"]),
-            },
-            duties={name: partial(_duty, todo[name]) for name in HARMLESS} | {"senders": ingestion.senders},
+            reads=alert_reads(store, project.notify) | dead_reads(store),
+            duties={name: partial(_duty, todo[name]) for name in HARMLESS}
+            | {"senders": ingestion.senders}
+            | alert_duties(store, judging.dispatcher.look),
             authorize=None if receiving.access.open else receiving.access.judge,
             tls=receiving.access.tls,
             address_file=directory.web_address,

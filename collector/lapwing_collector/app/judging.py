@@ -8,13 +8,14 @@ from typing import Any, Final
 from lapwing_collector.app.alerting import Alerting
 from lapwing_collector.app.briefing import Briefing
 from lapwing_collector.app.completeness import Completeness
+from lapwing_collector.app.dispatching import Dispatcher
 from lapwing_collector.app.evaluating import RunQuery
 from lapwing_collector.app.history import KeptFrom
 from lapwing_collector.app.owner_socket import Tell
 from lapwing_collector.app.project import Project
 from lapwing_collector.app.recomputing import Recomputing
 from lapwing_collector.app.writing import Flushed
-from lapwing_collector.clock import Clock
+from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.errors import ConfigError, UnavailableError
 from lapwing_collector.metrics import DATA_CLOCK, WALL_CLOCK
 from lapwing_collector.model.alerts import RuleId
@@ -35,6 +36,7 @@ class Judging:
     Attributes:
         alerting: Slots that are due.
         recomputing: Slots that were evaluated and are touched again.
+        dispatcher: What people are told.
     """
 
     def __init__(
@@ -71,14 +73,20 @@ class Judging:
             oldest_waiting=oldest_waiting,
         )
         self._briefing = Briefing(run_query=live_queries, dashboard=project.settings.web.dashboard)
+        self.dispatcher = Dispatcher(
+            policy=project.notify,
+            store=store,
+            wake=wake,
+            now=lambda: utc_datetime(clock.now_ns()),
+            caught_up=lambda: self.alerting.caught_up,
+        )
         self.alerting = Alerting(
             rules=project.rules,
             tables=project.tables,
-            targets=project.targets,
             store=store,
             completeness=self._completeness,
             run_query=live_queries,
-            wake=wake,
+            dispatcher=self.dispatcher,
             clock=clock,
             workers=RULE_WORKERS,
             brief=self._briefing.brief,
@@ -99,8 +107,10 @@ class Judging:
 
     def start(self) -> None:
         """Begin."""
+        self.dispatcher.follow_routes({rule.id: rule.condition for rule in self._rules})
         self.recomputing.start()  # first: what comes before a rule's first slot begins is seen by that
         self.alerting.start()
+        self.dispatcher.start()
 
     def saw(self, flushed: Flushed) -> None:
         """Take note of what is in the lake now."""
@@ -150,7 +160,8 @@ class Judging:
     def close(self, timeout_s: float) -> bool:
         """Finish the slots at hand and stop; tells whether they were in time."""
         self._ending.set()
-        in_time = all([self.recomputing.close(timeout_s), self.alerting.close(timeout_s)])
+        parts = self.recomputing, self.alerting, self.dispatcher
+        in_time = all([part.close(timeout_s) for part in parts])  # noqa: C419  # all of them, whatever the first
         if in_time:
             self._briefing.close()
         return in_time

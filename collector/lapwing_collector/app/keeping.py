@@ -89,10 +89,10 @@ def erase(
             raise ConfigError(f"--where: expected FIELD=VALUE such as tags.user=u-17, not {condition!r}")
         values.append([path.strip(), value])
     arguments = {"table": table, "ids": ids, "request_ids": request_ids, "values": values}
-    return _do("erase", {**arguments, "by": _user()}, settings_for(file, flags), tell)
+    return _do("erase", {**arguments, "by": user()}, settings_for(file, flags), tell)
 
 
-def _user() -> str:
+def user() -> str:
     """Who runs this: a name, or the number of a user who has none, as in containers."""
     try:
         return getpass.getuser()

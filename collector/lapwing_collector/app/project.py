@@ -16,7 +16,8 @@ from lapwing_collector.errors import ConfigError
 from lapwing_collector.lake import declared_type
 from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.model.description import FeatureType, ModelDescription, parts
-from lapwing_collector.notify import Target, read_notify_file
+from lapwing_collector.notify import NOBODY, Target, read_notify_file
+from lapwing_collector.notify import Policy as NotifyPolicy
 from lapwing_collector.query import (
     PARTNERS,
     check_select,
@@ -49,7 +50,7 @@ class Project:
         sources: The models' tables that each rule's SQL names, in lower case, and the schemas that it names
             each with, and `PARTNERS`. What is recorded of profiles names its model's `predictions`.
         models: What files say of models, by name.
-        targets: Who is told about alerts; empty without a notify file.
+        notify: Who is told about alerts; nobody without a notify file.
         policy: What is taken out of requests; None where there is no rule.
     """
 
@@ -57,8 +58,13 @@ class Project:
     rules: tuple[Rule, ...]
     sources: Mapping[RuleId, Mapping[str, frozenset[str]]]
     models: Mapping[str, ModelDescription]
-    targets: tuple[Target, ...]
+    notify: NotifyPolicy
     policy: Policy | None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Those of the notify file."""
+        return self.notify.targets
 
     @property
     def tables(self) -> Mapping[RuleId, frozenset[str]]:
@@ -83,11 +89,10 @@ def load_project(file: Path | None, flags: Mapping[str, Any]) -> Project:
     with duckdb.connect(":memory:") as parser:
         sources = {rule.id: _sources(parser, rule) for rule in rules}
     models = read_model_files(_found(folder, settings.models, "model file"))
-    notify = folder / (settings.notify or NOTIFY_FILE)
-    targets = read_notify_file(notify) if settings.notify or notify.exists() else ()
+    notify = _notify_policy(folder, settings)
     redact = folder / (settings.redact or REDACTION_FILE)
     policy = read_policy(redact) if settings.redact or redact.exists() else None
-    return Project(settings, rules, sources, models, targets, policy)
+    return Project(settings, rules, sources, models, notify, policy)
 
 
 def declared_types(project: Project) -> dict[str, dict[tuple[str, ...], pa.DataType]]:
@@ -119,6 +124,22 @@ def settings_for(file: Path | None, flags: Mapping[str, Any]) -> Settings:
         ConfigError: One line for every mistake.
     """
     return load_settings(settings_file(file), flags=flags)
+
+
+def notify_policy(file: Path | None) -> NotifyPolicy:
+    """Who is told about alerts, of a project.
+
+    Raises:
+        ConfigError: One line for every mistake.
+    """
+    file = settings_file(file)
+    folder = file.parent if file is not None else Path()
+    return _notify_policy(folder, load_settings(file, flags={}))
+
+
+def _notify_policy(folder: Path, settings: Settings) -> NotifyPolicy:
+    file = folder / (settings.notify or NOTIFY_FILE)
+    return read_notify_file(file) if settings.notify or file.exists() else NOBODY
 
 
 def rules_of(file: Path | None) -> tuple[Rule, ...]:

@@ -72,6 +72,14 @@ def dead(store: Store, target: str | None = None) -> list[dict[str, Any]]:
     return [_shown(row) for row in store.outbox_rows(Delivery.DEAD, _MOST, target)]
 
 
+def dead_reads(store: Store) -> dict[str, Callable[[Mapping[str, str]], Any]]:
+    """What HTTP clients may read of dead messages, by address."""
+    return {
+        "dead": lambda _: dead(store),
+        "dead/{target}": lambda parts: dead(store, parts["target"]),
+    }
+
+
 def requeue(file: Path | None, flags: Mapping[str, Any], wanted: Wanted) -> Mapping[str, Any]:
     """Let dead messages be sent again, by the collector that runs or by the next one.
 

@@ -170,6 +170,7 @@ class Transition:
         window_end: Its end, exclusive.
         sample: Rows behind an instance that began firing, as JSON values without what is to stay secret.
         context: What helps to judge it; not kept in the history.
+        late: It was decided long after its slot, while the rule caught up with the present.
     """
 
     rule: RuleId
@@ -181,6 +182,7 @@ class Transition:
     window_end: datetime
     sample: tuple[Mapping[str, Any], ...] = ()
     context: Context = field(default_factory=Context)
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,7 @@ class Alert:
         slot: The evaluation that decided.
         sample: Rows behind it, redacted, as JSON values.
         context: What helps to judge it.
+        late: It was decided long after its slot, while the rule caught up with the present.
     """
 
     rule: RuleId
@@ -249,6 +252,7 @@ class Alert:
     slot: datetime
     sample: tuple[Mapping[str, Any], ...] = ()
     context: Context = field(default_factory=Context)
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

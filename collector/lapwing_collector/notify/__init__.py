@@ -2,29 +2,64 @@
 
 from lapwing_collector.notify.deliver import Deliverer, Outbox, QueuedMessage
 from lapwing_collector.notify.file import read_notify_file
-from lapwing_collector.notify.messages import alert_of, messages_for
+from lapwing_collector.notify.groups import (
+    Hush,
+    Look,
+    Standing,
+    Telling,
+    changes_for,
+    digests,
+    hush_by,
+    is_active,
+    joinings,
+    look_at,
+    regroup,
+)
+from lapwing_collector.notify.matchers import Matcher, match_all, parse_matchers
+from lapwing_collector.notify.messages import alert_of, message_of
 from lapwing_collector.notify.pace import Rate
 from lapwing_collector.notify.pasted import MailServer, Pasted, recognise
+from lapwing_collector.notify.policy import BY_ALL_LABELS, NOBODY, Listener, Policy, Receiver, Route
 from lapwing_collector.notify.reach import ANYWHERE, Reach
 from lapwing_collector.notify.render import Rendered, render
 from lapwing_collector.notify.target import Outcome, Target, Verdict
 
 __all__ = [
     "ANYWHERE",
+    "BY_ALL_LABELS",
+    "NOBODY",
     "Deliverer",
+    "Hush",
+    "Listener",
+    "Look",
     "MailServer",
+    "Matcher",
     "Outbox",
     "Outcome",
     "Pasted",
+    "Policy",
     "QueuedMessage",
     "Rate",
     "Reach",
+    "Receiver",
     "Rendered",
+    "Route",
+    "Standing",
     "Target",
+    "Telling",
     "Verdict",
     "alert_of",
-    "messages_for",
+    "changes_for",
+    "digests",
+    "hush_by",
+    "is_active",
+    "joinings",
+    "look_at",
+    "match_all",
+    "message_of",
+    "parse_matchers",
     "read_notify_file",
     "recognise",
+    "regroup",
     "render",
 ]

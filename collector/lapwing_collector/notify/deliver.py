@@ -99,6 +99,10 @@ class Outbox(Protocol):
         """Messages of the same group to the same target that wait behind a message, oldest first."""
         ...
 
+    def alerts_of(self, keys: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        """The alerts that messages speak of, by key."""
+        ...
+
     def heard(self, key: str) -> bool:
         """Whether the target was told last, before a message, or may have been, that its group fires."""
         ...
@@ -298,6 +302,7 @@ class _Worker:
         dropped = superseded(
             queued.message,
             later,
+            self._outbox.alerts_of([key, *(message.key for message in later)]),
             heard=self._outbox.heard(key),
             tried=queued.attempts > 0 or queued.queued_at != queued.created_at,
         )

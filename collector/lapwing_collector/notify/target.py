@@ -50,6 +50,7 @@ class Target:
         name: What people call it; its address is a secret and is never shown.
         kind: The scheme of its address, which says what service it is: `slack`, `mailtos`, `json`.
         send_resolved: Whether it wants to hear that an alert is over.
+        resolve_silenced: Whether it does even if the alert is silenced by then.
         title_max: Characters it takes as a title.
         keeps_incidents: It opens an incident for a firing, and closes it for the resolve.
         rate: How often it may be sent something.
@@ -62,6 +63,7 @@ class Target:
         url: str,
         *,
         send_resolved: bool = True,
+        resolve_silenced: bool = True,
         rate: Rate | None = None,
         max_age: timedelta = GIVE_UP_AFTER,
         limit_s: float = ATTEMPT_LIMIT_S,
@@ -72,6 +74,7 @@ class Target:
             name: What people call it.
             url: Names exactly one recipient.
             send_resolved: Whether it wants to hear that an alert is over.
+            resolve_silenced: Whether it does even if the alert is silenced by then.
             rate: How often it may be sent something; what the service itself asks for if None.
             max_age: When a message that it does not accept is given up.
             limit_s: How long one attempt may take.
@@ -84,6 +87,7 @@ class Target:
 
         self.name = name
         self.send_resolved = send_resolved
+        self.resolve_silenced = resolve_silenced
         self.max_age = max_age
         self._url = url
         self._limit_s = limit_s
@@ -105,6 +109,7 @@ class Target:
             self.name,
             self._url,
             send_resolved=self.send_resolved,
+            resolve_silenced=self.resolve_silenced,
             rate=self._rate,
             max_age=self.max_age,
             limit_s=self._limit_s,

@@ -20,8 +20,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
 
 from lapwing_collector.model.alerts import Message, Status
+from lapwing_collector.model.groups import Told
 from lapwing_collector.state.database import Database
-from lapwing_collector.state.schema import Delivery, outbox
+from lapwing_collector.state.schema import Delivery, message_alerts, outbox
 
 _MESSAGE_FIELDS: Final = tuple(field.name for field in fields(Message))
 _UNSENT: Final = (Delivery.QUEUED, Delivery.SENDING)
@@ -53,15 +54,33 @@ class OutboxRow:
 def enqueue(connection: Connection, messages: Sequence[Message], now: datetime) -> None:
     """Put `messages` into the outbox, due at once; those whose key is known already are left as they are."""
     if messages:
-        connection.execute(
-            insert(outbox).on_conflict_do_nothing(index_elements=["key"]),
-            [
-                {field: getattr(message, field) for field in _MESSAGE_FIELDS}
-                | {"delivery": Delivery.QUEUED, "attempts": 0}
-                | dict.fromkeys(("next_at", "created_at", "queued_at"), now)
-                for message in messages
-            ],
-        )
+        connection.execute(_NEW_KEY, [_new(message, now) for message in messages])
+
+
+def enqueue_told(connection: Connection, told: Sequence[Told], now: datetime) -> None:
+    """Put messages about groups into the outbox, due at once or with the reason why they are not sent.
+
+    One whose key is known already is left as it is.
+    """
+    for each in told:
+        row = _new(each.message, now)
+        if each.suppressed:
+            row |= {"delivery": Delivery.SUPPRESSED, "last_error": each.suppressed}
+        message_id = connection.execute(_NEW_KEY.values(row).returning(outbox.c.id)).scalar_one_or_none()
+        if message_id is not None and each.alerts:
+            connection.execute(
+                insert(message_alerts),
+                [{"message_id": message_id, "fingerprint": alert} for alert in sorted(each.alerts)],
+            )
+
+
+_NEW_KEY: Final = insert(outbox).on_conflict_do_nothing(index_elements=["key"])
+
+
+def _new(message: Message, now: datetime) -> dict[str, Any]:
+    values = {field: getattr(message, field) for field in _MESSAGE_FIELDS}
+    values |= {"delivery": Delivery.QUEUED, "attempts": 0}
+    return values | dict.fromkeys(("next_at", "created_at", "queued_at"), now)
 
 
 class Outbox:
@@ -74,6 +93,18 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         """Use the outbox table of `database`."""
         self._database = database
+
+    def enqueue(self, messages: Sequence[Message], now: datetime) -> None:
+        """Put `messages` into the outbox, due at once; those whose key is known already are left."""
+        with self._database.write() as connection:
+            enqueue(connection, messages, now)
+
+    def messages_about(self, fingerprint: str, limit: int = 100) -> list[OutboxRow]:
+        """The newest messages that speak of an alert, newest first, those that were not sent, too."""
+        about = select(message_alerts.c.message_id).where(message_alerts.c.fingerprint == fingerprint)
+        query = select(outbox).where(outbox.c.id.in_(about)).order_by(outbox.c.id.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [_row(row) for row in connection.execute(query)]
 
     def recover(self) -> int:
         """Queue again, with their keys, the messages that a process left half sent when it died.
@@ -146,6 +177,15 @@ class Outbox:
         )
         with self._database.read() as connection:
             return [_row(row).message for row in connection.execute(query)]
+
+    def alerts_of(self, keys: Sequence[str]) -> dict[str, frozenset[str]]:
+        """The fingerprints of the alerts that messages speak of, by key, where that is known."""
+        query = select(outbox.c.key, message_alerts.c.fingerprint).join(message_alerts)
+        found: dict[str, set[str]] = {}
+        with self._database.read() as connection:
+            for key, fingerprint in connection.execute(query.where(outbox.c.key.in_(keys))):
+                found.setdefault(key, set()).add(fingerprint)
+        return {key: frozenset(alerts) for key, alerts in found.items()}
 
     def heard(self, key: str) -> bool:
         """Whether what its target was told of the group before, or may have been, was a firing."""

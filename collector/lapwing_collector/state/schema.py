@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Connection,
     DateTime,
@@ -138,6 +139,84 @@ outbox = Table(
 Index("outbox_by_delivery", outbox.c.target, outbox.c.delivery, outbox.c.next_at)
 Index("outbox_by_group", outbox.c.target, outbox.c.group)
 
+# The alerts that a message speaks of.
+message_alerts = Table(
+    "message_alerts",
+    metadata,
+    Column("message_id", ForeignKey("outbox.id", ondelete="CASCADE"), primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+Index("message_alerts_by_alert", message_alerts.c.fingerprint)
+
+# Alerts that are told together. `look_at` is when there may be something to tell.
+groups = Table(
+    "notification_groups",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("receiver", Text, nullable=False),
+    Column("route", Text, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("look_at", DateTime),
+)
+Index("notification_groups_by_time", groups.c.look_at)
+
+# `labels` are those of the alert, whose document is read only where its group is looked at.
+group_alerts = Table(
+    "group_alerts",
+    metadata,
+    Column("group_id", ForeignKey("notification_groups.id", ondelete="CASCADE"), primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("status", _words(Status), nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("alert", Text, nullable=False),
+    Column("changed_at", DateTime, nullable=False),
+    Column("told_at", DateTime),
+    Column("hushed", Text, nullable=False),
+    Column("skip", JSON, nullable=False),
+    Column("leaving", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("group_alerts_by_alert", group_alerts.c.fingerprint)
+
+# What each target heard last about a group; `firing` are fingerprints.
+group_targets = Table(
+    "group_targets",
+    metadata,
+    Column("group_id", ForeignKey("notification_groups.id", ondelete="CASCADE"), primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("firing", JSON, nullable=False),
+    Column("told_at", DateTime, nullable=False),
+    Column("message", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One without `ends_at` holds for as long as an alert fires that it matches.
+silences = Table(
+    "silences",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("matchers", Text, nullable=False),
+    Column("starts_at", DateTime, nullable=False),
+    Column("ends_at", DateTime),
+    Column("author", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+acks = Table(
+    "acks",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    Column("author", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # AUTOINCREMENT: the lake remembers the highest id it has taken over, so an id must never be given twice.
 metric_queue = Table(
     "metric_queue",
@@ -234,11 +313,18 @@ def _let_messages_be_queued_again(connection: Connection) -> None:
     connection.execute(text("UPDATE outbox SET queued_at = created_at"))
 
 
+def _add_groups(connection: Connection) -> None:
+    """Alerts that fire come into their groups at the next start."""
+    for table in (message_alerts, groups, group_alerts, group_targets, silences, acks):
+        table.create(connection)
+
+
 STEPS: Final[tuple[Step, ...]] = (
     _add_late_slots,
     _speak_of_groups,
     _add_samples,
     _let_messages_be_queued_again,
+    _add_groups,
 )
 """What lifts a database from schema 1 to 2, 2 to 3, and so on; a step that was released never changes."""
 

@@ -6,24 +6,28 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
-from sqlalchemy import Connection, RowMapping, delete, or_, select
+from sqlalchemy import Connection, RowMapping, delete, func, or_, select, union
 from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
 
 from lapwing_collector.errors import LapwingError
 from lapwing_collector.model.alerts import (
     AlertState,
     Instance,
-    Message,
     MetricRow,
     RuleId,
     RuleState,
+    Status,
     Transition,
 )
+from lapwing_collector.model.groups import GroupChange, Told
 from lapwing_collector.state.database import Database
+from lapwing_collector.state.groups import Groups, change_groups
+from lapwing_collector.state.hushes import Hushes
 from lapwing_collector.state.late import LateSlots, forget_late, queue_metrics
-from lapwing_collector.state.outbox import Outbox, enqueue
+from lapwing_collector.state.outbox import Outbox, enqueue_told
 from lapwing_collector.state.schema import (
     advance,
+    group_alerts,
     history,
     instances,
     rules,
@@ -39,7 +43,7 @@ class SlotCommittedError(LapwingError):
     """A slot of a rule was committed before; what this evaluation found is dropped."""
 
 
-class Store(Outbox, LateSlots):
+class Store(Outbox, LateSlots, Groups, Hushes):
     """Alert state, history, outbox, metric rows, late slots and watermarks of one project.
 
     Every method is one transaction and may be called from any thread; several processes may hold the same
@@ -78,7 +82,7 @@ class Store(Outbox, LateSlots):
         rule: RuleId,
         state: RuleState,
         transitions: Sequence[Transition],
-        messages: Sequence[Message],
+        changes: Sequence[GroupChange],
         metrics: Sequence[MetricRow],
         now: datetime,
         *,
@@ -92,7 +96,7 @@ class Store(Outbox, LateSlots):
             rule: Whose slot it is.
             state: What is to be remembered from now on, in place of what was.
             transitions: For the history.
-            messages: For the outbox; those whose key is known already are dropped.
+            changes: For groups of alerts, of which people are told.
             metrics: For the queue to the lake.
             now: Wall-clock time, UTC.
             as_of: All that was received up to then was looked at; `now` if None.
@@ -109,24 +113,24 @@ class Store(Outbox, LateSlots):
                     [{"rule_id": rule_id} | _instance_row(instance) for instance in state.instances.values()],
                 )
             _record(connection, transitions, now)
-            enqueue(connection, messages, now)
+            change_groups(connection, changes, now)
             queue_metrics(connection, metrics, as_of or now)
 
     def forget_rule(
-        self, rule: RuleId, transitions: Sequence[Transition], messages: Sequence[Message], now: datetime
+        self, rule: RuleId, transitions: Sequence[Transition], changes: Sequence[GroupChange], now: datetime
     ) -> None:
         """Drop the state of a rule that is no longer in the files, with its last words; its history stays."""
         with self._database.write() as connection:
             connection.execute(delete(rules).where(_is(rule)))
             forget_late(connection, rule)
             _record(connection, transitions, now)
-            enqueue(connection, messages, now)
+            change_groups(connection, changes, now)
 
-    def announce(self, transitions: Sequence[Transition], messages: Sequence[Message], now: datetime) -> None:
+    def announce(self, transitions: Sequence[Transition], told: Sequence[Told], now: datetime) -> None:
         """Keep what is told beside what slots decide; messages whose key is known already are dropped."""
         with self._database.write() as connection:
             _record(connection, transitions, now)
-            enqueue(connection, messages, now)
+            enqueue_told(connection, told, now)
 
     def save_watermarks(self, marks: Mapping[str, datetime]) -> None:
         """Remember each model's watermark; one that would go back is left as it is."""
@@ -176,19 +180,33 @@ class Store(Outbox, LateSlots):
             ]
         return sorted(found, key=lambda alert: (str(alert[0]), sorted(alert[1].labels.items())))
 
-    def history(self, limit: int = 100) -> list[Transition]:
-        """The newest transitions, newest first."""
-        query = select(history).order_by(history.c.id.desc()).limit(limit)
+    def strays(self) -> list[Transition]:
+        """Alerts that fire and are in no group: how each began."""
+        firing = select(instances.c.fingerprint).where(
+            instances.c.state.in_((AlertState.FIRING, AlertState.RECOVERING)),
+            instances.c.fingerprint.not_in(select(group_alerts.c.fingerprint)),
+        )
+        newest = select(func.max(history.c.id)).where(
+            history.c.status == Status.FIRING, history.c.fingerprint.in_(firing)
+        )
+        query = select(history).where(history.c.id.in_(newest.group_by(history.c.fingerprint)))
         with self._database.read() as connection:
-            return [
-                Transition(
-                    rule=RuleId(row["rule_group"], row["rule_name"]),
-                    instance=_instance(row),
-                    sample=tuple(row["sample"]),
-                    **{field: row[field] for field in _TRANSITION_FIELDS},
-                )
-                for row in connection.execute(query).mappings()
-            ]
+            return [_transition(row) for row in connection.execute(query).mappings()]
+
+    def instances_named(self, prefix: str, limit: int = 20) -> list[str]:
+        """Fingerprints that begin with `prefix`, of alerts there are or were."""
+        known = union(*(select(table.c.fingerprint) for table in (instances, history))).subquery()
+        query = select(known.c.fingerprint).where(func.substr(known.c.fingerprint, 1, len(prefix)) == prefix)
+        with self._database.read() as connection:
+            return list(connection.execute(query.order_by(known.c.fingerprint).limit(limit)).scalars())
+
+    def history(self, limit: int = 100, fingerprint: str | None = None) -> list[Transition]:
+        """The newest transitions, newest first; those of one alert where its fingerprint is given."""
+        query = select(history).order_by(history.c.id.desc()).limit(limit)
+        if fingerprint is not None:
+            query = query.where(history.c.fingerprint == fingerprint)
+        with self._database.read() as connection:
+            return [_transition(row) for row in connection.execute(query).mappings()]
 
 
 def _is(rule: RuleId) -> Any:
@@ -233,3 +251,12 @@ def _instance_row(instance: Instance) -> dict[str, Any]:
 
 def _instance(row: RowMapping) -> Instance:
     return Instance(**{field: row[field] for field in _INSTANCE_FIELDS})
+
+
+def _transition(row: RowMapping) -> Transition:
+    return Transition(
+        rule=RuleId(row["rule_group"], row["rule_name"]),
+        instance=_instance(row),
+        sample=tuple(row["sample"]),
+        **{field: row[field] for field in _TRANSITION_FIELDS},
+    )

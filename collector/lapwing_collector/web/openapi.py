@@ -149,6 +149,48 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "responses": _read("The metric", {"type": "object"}) | {"404": _PROBLEM},
             }
         },
+        "/api/v1/alerts": {
+            "get": {
+                "operationId": "listAlerts",
+                "summary": "The alerts that are pending or fire, and who was told",
+                "responses": _read("The alerts", {"type": "array", "items": {"type": "object"}}),
+            }
+        },
+        "/api/v1/alerts/{fingerprint}": {
+            "get": {
+                "operationId": "explainAlert",
+                "summary": "What became of an alert on its way to people, and why",
+                "parameters": [
+                    {"name": "fingerprint", "in": "path", "required": True, "schema": {"type": "string"}}
+                ],
+                "responses": _read("The alert", {"type": "object"}) | {"404": _PROBLEM},
+            }
+        },
+        "/api/v1/silences": {
+            "get": {
+                "operationId": "listSilences",
+                "summary": "The silences that hold or will",
+                "responses": _read("The silences", {"type": "array", "items": {"type": "object"}}),
+            }
+        },
+        "/api/v1/routes": {
+            "get": {
+                "operationId": "testRoutes",
+                "summary": "Where an alert without labels arrives",
+                "responses": _read("The routes", {"type": "array", "items": {"type": "object"}}),
+            }
+        },
+        "/api/v1/routes/{labels}": {
+            "get": {
+                "operationId": "testRoutesFor",
+                "summary": "Where an alert with labels such as severity=page,model=churn arrives",
+                "parameters": [
+                    {"name": "labels", "in": "path", "required": True, "schema": {"type": "string"}}
+                ],
+                "responses": _read("The routes", {"type": "array", "items": {"type": "object"}})
+                | {"400": _PROBLEM},
+            }
+        },
         "/api/v1/dead": {
             "get": {
                 "operationId": "listDead",

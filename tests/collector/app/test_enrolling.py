@@ -51,7 +51,7 @@ def test_the_first_target_makes_the_file(config: Path) -> None:
     text = added.file.read_text()
     assert "s3cret" not in text
     assert "${file:secrets/webhook-127}" in text
-    assert read_notify_file(added.file)
+    assert read_notify_file(added.file).targets
 
 
 def test_git_leaves_the_secret_out(config: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_file_keeps_its_comments_and_everything_else(config: Path) -> None:
     assert before + after == NOTIFY
     assert before.endswith("# the old one\n")
     assert file.stat().st_mode & 0o777 == 0o640
-    assert {target.name for target in read_notify_file(file)} >= {"first", "new"}
+    assert {target.name for target in read_notify_file(file).targets} >= {"first", "new"}
 
 
 def test_another_receiver_may_have_it(config: Path) -> None:

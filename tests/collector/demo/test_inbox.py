@@ -49,7 +49,7 @@ def test_the_example_targets_deliver_to_both_receivers(inbox: Inbox, monkeypatch
     monkeypatch.setenv("LAPWING_DEMO_HTTP_PORT", str(inbox.http_port))
     monkeypatch.setenv("LAPWING_DEMO_SMTP_PORT", str(inbox.smtp_port))
     title, body = "[FIRING] InputDrift (feature=temp)", "temp is unlike the training data: 82 °F\n\nValue: 8"
-    for target in read_notify_file(NOTIFY_FILE):
+    for target in read_notify_file(NOTIFY_FILE).targets:
         message = Message(f"key-{target.name}", target.name, Status.FIRING, "f1", title, body)
         assert target.send(message).verdict is Verdict.SENT
     assert inbox.deliveries == (

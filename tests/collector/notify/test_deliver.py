@@ -4,7 +4,6 @@ Numbers in docstrings are those of the findings in the decision about Apprise.
 """
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from helpers.notify_alerts import NOON, Wall, WatchedOutbox, message, put
 from helpers.notify_hostile import answer, http_receiver, stall
 from helpers.notify_receivers import mail_server, webhook
 from lapwing_collector.model.alerts import Message, Status
+from lapwing_collector.model.groups import Told
 from lapwing_collector.notify import Deliverer, Outcome, Rate, Reach, Target, Verdict
 from lapwing_collector.notify.letters import dead_letters
 from lapwing_collector.notify.retry import GIVE_UP_AFTER
@@ -45,11 +45,9 @@ def delivering(
         deliverer.stop(10)
 
 
-def told(key: str, firing: str = "", resolved: str = "") -> Message:
-    """A message of the group g that speaks of the alerts named by the letters."""
-    alerts = {"firing": firing, "resolved": resolved}
-    payload = {name: [{"fingerprint": each} for each in letters] for name, letters in alerts.items()}
-    return message(key, group="g", payload=json.dumps(payload))
+def told(key: str, alerts: str) -> Told:
+    """A message of one group that speaks of the alerts named by the letters."""
+    return Told(message(key, group="g"), frozenset(alerts))
 
 
 def keys(requests: list[Any]) -> list[str]:
@@ -119,12 +117,8 @@ def test_a_retry_waits_for_its_time(store: Store) -> None:
 def test_messages_of_a_group_arrive_in_order_and_hold_up_no_other(store: Store) -> None:
     """While a message fails, the later one of its group waits behind it, and other groups go out."""
     outbox, wall = WatchedOutbox(store), Wall()
-    put(
-        store,
-        told("first", firing="a"),
-        told("second", firing="b", resolved="c"),
-        message("other"),
-    )
+    store.announce((), [told("first", "a"), told("second", "bc")], NOON)
+    put(store, message("other"))
     with (
         webhook(503) as hook,
         delivering(outbox, Target("hook", hook.url()), wall=wall, jitter=1.0) as deliverer,

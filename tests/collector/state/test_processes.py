@@ -7,7 +7,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from helpers.notify_alerts import NOON, message
+from helpers.notify_alerts import NOON, alert, joining
 from lapwing_collector.model.alerts import RuleId, RuleState
 from lapwing_collector.state import Store
 
@@ -17,7 +17,8 @@ WRITER = """
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from lapwing_collector.model.alerts import Instance, Message, RuleId, RuleState, Status
+from lapwing_collector.model.alerts import Alert, Health, Instance, RuleId, RuleState, Status
+from lapwing_collector.model.groups import GroupChange, Joining
 from lapwing_collector.state import Store
 
 path, name, slots = sys.argv[1:]
@@ -26,8 +27,12 @@ store = Store.open(Path(path))
 for number in range(int(slots)):
     slot = datetime(2013, 3, 5, 12) + timedelta(minutes=number)
     instances = {f"f{n}": Instance(f"f{n}", {}, value=float(number)) for n in range(20)}
-    told = Message(f"{name}-{number}", "hook", Status.FIRING, f"f{number}", "title", "body")
-    store.commit(RuleId(name, "r"), RuleState("d", slot, instances=instances), [], [told], [], slot)
+    alert = Alert(
+        RuleId(name, "r"), f"f{number}", {}, {}, Status.FIRING, "", Health.OK,
+        None, None, None, None, slot, slot, None, slot, slot, slot,
+    )
+    change = GroupChange(alert, (Joining(name, "team", "route", {}),))
+    store.commit(RuleId(name, "r"), RuleState("d", slot, instances=instances), [], [change], [], slot)
     print(number, flush=True)
 store.close()
 """
@@ -63,12 +68,12 @@ def test_processes_share_a_database(tmp_path: Path) -> None:
         assert process.returncode == 0
     last = NOON + timedelta(minutes=SLOTS - 1)
     assert {rule.group: state.slot for rule, state in store.load_rules().items()} == {"a": last, "b": last}
-    assert store.outbox_counts() == {("hook", "queued"): 2 * SLOTS}
+    assert {group.key: len(group.members) for group in store.groups()} == {"a": SLOTS, "b": SLOTS}
     store.close()
 
 
 def test_a_killed_writer_leaves_whole_slots(tmp_path: Path) -> None:
-    """After kill -9 in mid-stream all reported slots are there, and cursor, instances and messages agree."""
+    """After kill -9 in mid-stream all reported slots are there, and cursor, instances and groups agree."""
     path = tmp_path / "state.db"
     process = writer(path, "a", slots=100_000)
     assert process.stdin is not None
@@ -85,7 +90,7 @@ def test_a_killed_writer_leaves_whole_slots(tmp_path: Path) -> None:
     newest = (state.slot - NOON) // timedelta(minutes=1)
     assert newest >= reported
     assert {instance.value for instance in state.instances.values()} == {float(newest)}
-    assert store.outbox_counts() == {("hook", "queued"): newest + 1}
+    assert [len(group.members) for group in store.groups()] == [newest + 1]
     slot = state.slot + timedelta(minutes=1)
-    store.commit(RuleId("a", "r"), RuleState("d", slot), [], [message("next")], [], slot)
+    store.commit(RuleId("a", "r"), RuleState("d", slot), [], [joining(alert())], [], slot)
     store.close()

@@ -13,18 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.notify_alerts import NOON, RULE, instance, message, transition
+from helpers.notify_alerts import NOON, RULE, alert, instance, joining, transition
 from lapwing_collector.model.alerts import (
     AlertState,
     Health,
     Instance,
-    Message,
     MetricRow,
     RuleId,
     RuleState,
     Status,
 )
-from lapwing_collector.state import Delivery, SlotCommittedError, Store
+from lapwing_collector.notify import alert_of
+from lapwing_collector.state import SlotCommittedError, Store
 
 MINUTE = timedelta(minutes=1)
 # The fixture's store is shared by the examples of a property on purpose: each uses a rule or key of its own.
@@ -85,11 +85,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def commit(store: Store, slot: datetime, *, rule: RuleId = RULE, definition: str = "d", **parts: Any) -> None:
-    """Commit a slot with the given instances, transitions, messages and metrics."""
+    """Commit a slot with the given instances, transitions, changes of groups and metrics."""
     found = {i.fingerprint: i for i in parts.get("instances", ())}
     state = RuleState(definition, slot, instances=found)
     store.commit(
-        rule, state, parts.get("transitions", ()), parts.get("messages", ()), parts.get("metrics", ()), NOON
+        rule, state, parts.get("transitions", ()), parts.get("changes", ()), parts.get("metrics", ()), NOON
     )
 
 
@@ -125,16 +125,21 @@ def test_rule_states_come_back_as_they_were(store: Store, group: str, name: str,
     happened=instances_with(texts),
     slot=times,
 )
-def test_transitions_and_messages_come_back_as_they_were(
+def test_transitions_and_alerts_in_groups_come_back_as_they_were(
     store: Store, status: Status, reason: str, happened: Instance, slot: datetime
 ) -> None:
-    """A transition's history and the message about it hold all that was committed."""
+    """A transition's history and the alert in its group hold all that was committed."""
     event = transition(status, reason=reason, instance=happened, slot=slot)
-    text = reason + happened.fingerprint
-    told = Message(f"{status} {text} {slot}", text, status, happened.fingerprint, text, text)
-    store.forget_rule(RULE, [event], [told], NOON)
+    fires = replace(alert_of(event, reason), status=Status.FIRING)
+    key = f"{status} {reason} {slot} {happened.fingerprint}"
+    store.forget_rule(RULE, [event], [joining(fires, key)], NOON)
     assert store.history(1) == [event]
-    assert told in [row.message for row in store.outbox_rows(limit=1000)]
+    (group,) = [group for group in store.groups() if group.key == key]
+    assert group.members[happened.fingerprint].alert == fires
+    over = replace(fires, status=Status.RESOLVED, resolved_at=slot)
+    store.forget_rule(RULE, [], [joining(over)], NOON)
+    (group,) = [group for group in store.groups() if group.key == key]
+    assert group.members[happened.fingerprint].alert == over
 
 
 @shared_store
@@ -184,9 +189,9 @@ def test_a_slot_commits_at_most_once(store: Store, slot: datetime) -> None:
     commit(store, NOON, instances=[instance()])
     before = store.load_rules()
     with pytest.raises(SlotCommittedError, match="rule flights/AccuracyLow: slot 2013-03-05 1"):
-        commit(store, slot, transitions=[transition()], messages=[message()], metrics=[metric()])
+        commit(store, slot, transitions=[transition()], changes=[joining(alert())], metrics=[metric()])
     assert store.load_rules() == before
-    assert (store.history(), store.outbox_rows(), store.queued_metrics(0, 9)) == ([], [], [])
+    assert (store.history(), store.groups(), store.queued_metrics(0, 9)) == ([], [], [])
 
 
 def test_a_changed_rule_goes_on_after_its_newest_slot(store: Store) -> None:
@@ -199,7 +204,7 @@ def test_a_changed_rule_goes_on_after_its_newest_slot(store: Store) -> None:
 
 
 def test_threads_that_race_for_a_slot_commit_it_once(store: Store) -> None:
-    """Of eight threads that commit the same slots, one wins each, and its message is the only one."""
+    """Of eight threads that commit the same slots, one wins each, and its alerts are the only ones."""
     barrier = threading.Barrier(8)
     refused: list[str] = []
 
@@ -207,7 +212,7 @@ def test_threads_that_race_for_a_slot_commit_it_once(store: Store) -> None:
         for number in range(5):
             barrier.wait()
             try:
-                commit(store, NOON + number * MINUTE, messages=[message(f"{number} from {thread}")])
+                commit(store, NOON + number * MINUTE, changes=[joining(alert(), f"{number} {thread}")])
             except SlotCommittedError as error:
                 refused.append(str(error))
 
@@ -217,10 +222,10 @@ def test_threads_that_race_for_a_slot_commit_it_once(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert len(refused) == 5 * 7
-    assert sorted(row.message.key[0] for row in store.outbox_rows()) == list("01234")
+    assert sorted(group.key[0] for group in store.groups()) == list("01234")
 
 
-@pytest.mark.parametrize("table", ["instances", "history", "outbox", "metric_queue"])
+@pytest.mark.parametrize("table", ["instances", "history", "group_alerts", "metric_queue"])
 def test_a_commit_that_fails_midway_leaves_nothing(tmp_path: Path, store: Store, table: str) -> None:
     """Where any table refuses a slot's rows, none of the slot is kept, and it can be committed again."""
     commit(store, NOON, instances=[instance(fingerprint="old")])
@@ -228,7 +233,7 @@ def test_a_commit_that_fails_midway_leaves_nothing(tmp_path: Path, store: Store,
     parts: dict[str, Any] = {
         "instances": [instance(fingerprint=f"new{n}") for n in range(3)],
         "transitions": [transition(), transition(Status.RESOLVED)],
-        "messages": [message("k1"), message("k2")],
+        "changes": [joining(alert(), "g1"), joining(alert(), "g2")],
         "metrics": [metric("m1"), metric("m2")],
     }
     with sqlite3.connect(tmp_path / "state.db") as database:
@@ -239,33 +244,34 @@ def test_a_commit_that_fails_midway_leaves_nothing(tmp_path: Path, store: Store,
     with pytest.raises(Exception, match="fault"):
         commit(store, NOON + MINUTE, **parts)
     assert store.load_rules() == before
-    assert (store.history(), store.outbox_rows(), store.queued_metrics(0, 9)) == ([], [], [])
+    assert (store.history(), store.groups(), store.queued_metrics(0, 9)) == ([], [], [])
     with sqlite3.connect(tmp_path / "state.db") as database:
         database.execute("DROP TRIGGER fault")
     database.close()
     commit(store, NOON + MINUTE, **parts)
-    assert (len(store.history()), len(store.outbox_rows()), len(store.queued_metrics(0, 9))) == (2, 2, 2)
+    assert (len(store.history()), len(store.groups()), len(store.queued_metrics(0, 9))) == (2, 2, 2)
 
 
 def test_what_was_committed_is_there_after_reopening(tmp_path: Path, store: Store) -> None:
     """A second opening of the file sees everything the first one committed."""
-    commit(store, NOON, instances=[instance()], transitions=[transition()], messages=[message()])
+    commit(store, NOON, instances=[instance()], transitions=[transition()], changes=[joining(alert())])
     again = Store.open(tmp_path / "state.db")
     assert again.load_rules() == store.load_rules()
     assert again.history() == [transition()]
-    assert [row.delivery for row in again.outbox_rows()] == [Delivery.QUEUED]
+    assert again.groups() == store.groups() != []
     again.close()
 
 
 def test_a_forgotten_rule_leaves_its_history(store: Store) -> None:
     """A rule that left the files is forgotten with its instances, in the transaction of its last words."""
-    commit(store, NOON, instances=[instance()], transitions=[transition()])
+    commit(store, NOON, instances=[instance()], transitions=[transition()], changes=[joining(alert())])
     gone = transition(Status.RESOLVED, reason="rule_deleted")
-    store.forget_rule(RULE, [gone], [message()], NOON)
+    store.forget_rule(RULE, [gone], [joining(alert(Status.RESOLVED))], NOON)
     assert store.load_rules() == {}
     assert store.alerts(tuple(AlertState)) == []
     assert store.history() == [gone, transition()]
-    assert len(store.outbox_rows()) == 1
+    (group,) = store.groups()
+    assert [member.alert.status for member in group.members.values()] == [Status.RESOLVED]
 
 
 def test_queued_metrics_leave_once_the_lake_has_them(store: Store) -> None:

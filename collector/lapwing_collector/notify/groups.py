@@ -1,0 +1,544 @@
+"""What becomes of alerts on their way to targets: into which groups they come, and what is told when. Pure.
+
+A group is looked at when something in it changed, and when the newest look said so. A look tells each target
+what it has not heard, as soon as the times of the route allow it. What a target heard is remembered as the
+set of alerts that fire for all it knows: so it hears of a resolve exactly if it heard of the firing.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from lapwing_collector.model.alerts import Alert, Notification, Reason, Status
+from lapwing_collector.model.groups import (
+    Ack,
+    Group,
+    GroupChange,
+    Heard,
+    Joining,
+    Regrouping,
+    Silence,
+)
+from lapwing_collector.notify.matchers import match_all, parse_matchers
+from lapwing_collector.notify.policy import InhibitRule, Listener, Policy, Route
+
+MOST_ALERTS: Final = 100
+"""Alerts that fire, and alerts that resolved, of one notification; the rest is counted."""
+
+_LOOK_AGAIN: Final = timedelta(minutes=1)
+"""What is hushed is looked at again at least so often, or every `group_interval` if that is longer."""
+
+_KEY_CHARS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Hush:
+    """Why nobody is told.
+
+    Attributes:
+        reason: In words.
+        until: When that ends, None where nobody knows.
+    """
+
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is to be known beside a group to decide what is told.
+
+    Attributes:
+        now: The wall clock.
+        hush: Tells why nobody is to hear of an alert that came by a route, None where they are.
+        acks: By fingerprint.
+        held_since: When the collector started, while rules are still to be evaluated for the first time since
+            then; None once what is known of alerts is as new as it can be.
+    """
+
+    now: datetime
+    hush: Callable[[Alert, Route], Hush | None]
+    acks: Mapping[str, Ack] = field(default_factory=dict)
+    held_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """A notification to be put into the outbox.
+
+    Attributes:
+        key: Its idempotency key.
+        target: Who is told.
+        notification: What.
+        alerts: Fingerprints of the alerts that it is about, those that it leaves out, too.
+        suppressed: Why they are not; empty where they are.
+    """
+
+    key: str
+    target: str
+    notification: Notification
+    alerts: frozenset[str]
+    suppressed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at a group came to.
+
+    Attributes:
+        group: As it is now; None where it is over.
+        tellings: What is told, and what is not and why.
+        next_at: When to look again, None if only after a change.
+    """
+
+    group: Group | None
+    tellings: tuple[Telling, ...]
+    next_at: datetime | None
+
+
+def changes_for(policy: Policy, alerts: Iterable[Alert]) -> list[GroupChange]:
+    """Into which groups alerts come that began to fire, or resolved."""
+    return [
+        GroupChange(alert, () if alert.status is Status.RESOLVED else joinings(policy, alert.labels))
+        for alert in alerts
+    ]
+
+
+def joinings(policy: Policy, labels: Mapping[str, str]) -> tuple[Joining, ...]:
+    """The groups of an alert with `labels`."""
+    return tuple(
+        Joining(route.group_key(labels), route.receiver, route.path, route.group_labels(labels))
+        for route in policy.routes(labels)
+    )
+
+
+def digests(policy: Policy, alerts: Sequence[Alert]) -> list[Telling]:
+    """What is told at once of alerts of the past: a notification for each group of them and target.
+
+    Args:
+        policy: Who hears.
+        alerts: What began to fire, and resolved, in order.
+    """
+    groups: dict[str, tuple[Route, list[Alert]]] = {}
+    for alert in alerts:
+        for route in policy.routes(alert.labels):
+            groups.setdefault(route.group_key(alert.labels), (route, []))[1].append(alert)
+    tellings = []
+    for key, (route, gathered) in groups.items():
+        newest = {alert.fingerprint: alert for alert in gathered}
+        firing = [alert for alert in newest.values() if alert.status is Status.FIRING]
+        over = [alert for alert in gathered if alert.status is Status.RESOLVED]
+        notification = Notification(
+            # Not the group of today's alerts: what was is none of their news.
+            group=_hash([key, "past"]),
+            receiver=route.receiver,
+            group_labels=route.group_labels(gathered[0].labels),
+            status=Status.FIRING if firing else Status.RESOLVED,
+            firing=tuple(firing[:MOST_ALERTS]),
+            resolved=tuple(over[:MOST_ALERTS]),
+            changed=frozenset(newest),
+            reason=Reason.DIGEST,
+            truncated=max(len(firing) - MOST_ALERTS, 0) + max(len(over) - MOST_ALERTS, 0),
+        )
+        told = [[alert.fingerprint, alert.status, alert.slot.isoformat()] for alert in gathered]
+        tellings += [
+            Telling(_hash([key, name, told]), name, notification, frozenset(newest))
+            for name in policy.receivers[route.receiver].targets
+        ]
+    return tellings
+
+
+def regroup(
+    policy: Policy, groups: Sequence[Group], strays: Iterable[Alert]
+) -> tuple[list[Regrouping], list[GroupChange]]:
+    """What other routes mean to alerts that fire: which groups they leave, and into which they come.
+
+    Nobody hears of an alert anew because it moved: who heard of it in one group hears there that it is over.
+
+    Args:
+        policy: The routes that hold now.
+        groups: As they were left.
+        strays: Alerts that fire and are in no group.
+    """
+    wanted: dict[str, dict[str, Joining]] = {}
+    alerts = {alert.fingerprint: alert for alert in strays}
+    regroupings = []
+    for group in groups:
+        leaving, route = set(), ""
+        for key, member in group.members.items():
+            if member.alert.status is not Status.FIRING:
+                continue
+            if key not in wanted:
+                wanted[key] = {each.group: each for each in joinings(policy, member.alert.labels)}
+                alerts[key] = member.alert
+            if (joined := wanted[key].get(group.key)) is None:
+                leaving.add(key)
+            else:
+                route = joined.route
+        regroupings.append(Regrouping(group.key, route or group.route, frozenset(leaving)))
+    for key, alert in alerts.items():
+        wanted.setdefault(key, {each.group: each for each in joinings(policy, alert.labels)})
+    return regroupings, [
+        GroupChange(alert, joins)
+        for key, alert in alerts.items()
+        if (joins := tuple(_new_joinings(key, wanted[key], groups)))
+    ]
+
+
+def _new_joinings(key: str, wanted: Mapping[str, Joining], groups: Sequence[Group]) -> Iterator[Joining]:
+    """The groups that an alert comes into; who heard of it in another one is not told there."""
+    for joining in wanted.values():
+        member = next((group.members.get(key) for group in groups if group.key == joining.group), None)
+        if member is None or member.leaving or member.alert.status is Status.RESOLVED:
+            told = {
+                target
+                for group in groups
+                if group.key != joining.group
+                for target, heard in group.heard.items()
+                if key in heard.firing
+            }
+            yield replace(joining, skip=frozenset(told))
+
+
+def hush_by(
+    policy: Policy,
+    silences: Sequence[Silence],
+    firing: Mapping[str, Mapping[str, str]],
+    now: datetime,
+) -> Callable[[Alert, Route], Hush | None]:
+    """What keeps alerts from being told now: inhibition, then the route's times, then silences.
+
+    Args:
+        policy: Says which alerts inhibit which, and when routes are muted.
+        silences: Those that are not over.
+        firing: Labels of the alerts that fire, by fingerprint.
+        now: The wall clock.
+    """
+    inhibitors = [_Inhibitor(rule, firing) for rule in policy.inhibit]
+    active = [(silence, parse_matchers(silence.matchers)) for silence in silences if is_active(silence, now)]
+    muted = {route.path: policy.muted(route, now) for route in policy.root.all()}
+
+    def hush(alert: Alert, route: Route) -> Hush | None:
+        for inhibitor in inhibitors:
+            if (source := inhibitor.source_of(alert)) is not None:
+                return Hush(f"inhibited by {firing[source].get('alertname', 'an alert')} ({source})")
+        if (mute := muted.get(route.path)) is not None:
+            return Hush(mute)
+        for silence, matchers in active:
+            if match_all(matchers, alert.labels):
+                return Hush(f"silenced by {silence.author} ({silence.key})", silence.ends_at)
+        return None
+
+    return hush
+
+
+def is_active(silence: Silence, now: datetime) -> bool:
+    """Whether a silence holds now."""
+    return silence.starts_at <= now and (silence.ends_at is None or now < silence.ends_at)
+
+
+class _Inhibitor:
+    """A rule over the alerts that fire, found by the labels that must be equal."""
+
+    def __init__(self, rule: InhibitRule, firing: Mapping[str, Mapping[str, str]]) -> None:
+        self._rule = rule
+        self._sources: dict[tuple[str, ...], list[str]] = {}
+        self._one_sided: dict[tuple[str, ...], list[str]] = {}
+        for key, labels in firing.items():
+            if match_all(rule.source, labels):
+                self._sources.setdefault(rule.shared(labels), []).append(key)
+                if not match_all(rule.target, labels):
+                    self._one_sided.setdefault(rule.shared(labels), []).append(key)
+
+    def source_of(self, alert: Alert) -> str | None:
+        """The fingerprint of an alert that keeps `alert` back; two that are on both sides never do."""
+        if not self._sources or not match_all(self._rule.target, alert.labels):
+            return None
+        both = match_all(self._rule.source, alert.labels)
+        sources = (self._one_sided if both else self._sources).get(self._rule.shared(alert.labels), ())
+        return next((key for key in sources if key != alert.fingerprint), None)
+
+
+def look_at(group: Group, route: Route, listeners: Sequence[Listener], standing: Standing) -> Look:
+    """Decide what is told about `group` now.
+
+    Args:
+        group: As it was left.
+        route: Whose times hold for it.
+        listeners: Who hears. What others heard before is forgotten.
+        standing: What else is to be known.
+    """
+    return _Looking(group, route, standing).look(listeners)
+
+
+class _Looking:
+    """One look at one group."""
+
+    def __init__(self, group: Group, route: Route, standing: Standing) -> None:
+        self._group = group
+        self._route = route
+        self._now = standing.now
+        self._acks = standing.acks
+        # What was known at the last stop may be over by now: rules have their say first, or the wait passes.
+        held = standing.held_since
+        self._not_before = standing.now if held is None else held + route.group_wait
+        self._members = dict(group.members)
+        self._heard = dict(group.heard)
+        self._fires = {key for key, member in group.members.items() if member.alert.status is Status.FIRING}
+        self._hushes = {
+            key: hush
+            for key, member in group.members.items()
+            if (hush := standing.hush(member.alert, route)) is not None
+        }
+        self._tellings: list[Telling] = []
+        self._next: list[datetime] = []
+
+    def look(self, listeners: Sequence[Listener]) -> Look:
+        names = {listener.name for listener in listeners}
+        self._heard = {name: heard for name, heard in self._heard.items() if name in names}
+        for listener in listeners:
+            self._tell(listener)
+        first = [listener.name for listener in listeners if listener.after == timedelta(0)]
+        self._note_hushed(first)
+        self._let_go(first)
+        if not self._members:
+            # It rests for an interval, so that alerts that come back soon are not told too early.
+            for heard in self._heard.values():
+                self._wake_at(heard.told_at + self._route.group_interval)
+        group = replace(self._group, members=self._members, heard=self._heard)
+        over = not self._members and not self._next
+        return Look(None if over else group, tuple(self._tellings), min(self._next, default=None))
+
+    def _tell(self, listener: Listener) -> None:
+        """Tell a target what it has not heard, or note when that will be."""
+        self._forget_unwanted(listener)
+        heard = self._heard.get(listener.name)
+        known = heard.firing if heard else frozenset[str]()
+        news = _News(
+            frozenset(key for key in self._fires - known if self._is_news(key, listener)),
+            known - self._fires,
+            frozenset(key for key in self._members.keys() - known if self._is_digest(key, listener)),
+        )
+        if news:
+            due = max(min(self._ripe(key, listener) for key in news), self._not_before)
+            if heard:
+                due = max(due, heard.told_at + self._route.group_interval)
+            if due > self._now:
+                self._wake_at(due)
+                return
+            self._say(listener, self._reason(listener, known, news), news)
+        elif heard and (again := self._repeatable(known)):
+            due = max(self._repeat_at(heard), self._not_before)
+            if due > self._now:
+                self._wake_at(due)
+                return
+            self._say(listener, Reason.REPEAT, _News(), leading=again)
+        heard = self._heard.get(listener.name)
+        if heard and self._repeatable(heard.firing):
+            self._wake_at(self._repeat_at(heard))
+
+    def _forget_unwanted(self, listener: Listener) -> None:
+        """Take it that a target knows of resolves that it does not want to hear of."""
+        heard = self._heard.get(listener.name)
+        if heard is None:
+            return
+        over = heard.firing - self._fires
+        kept_back = {
+            key
+            for key in over
+            if listener.send_resolved and not listener.resolve_silenced and key in self._hushes
+        }
+        for reason, keys in self._by_reason(kept_back).items():
+            self._note(listener.name, f"{reason}; it wants no resolves of such alerts", keys)
+        unwanted = kept_back if listener.send_resolved else over
+        if unwanted:
+            self._heard[listener.name] = replace(heard, firing=heard.firing - unwanted)
+
+    def _is_news(self, key: str, listener: Listener) -> bool:
+        """Whether a target that does not know that an alert fires is to hear of it."""
+        member = self._members[key]
+        if member.leaving or listener.name in member.skip or key in self._hushes or key in self._acks:
+            return False
+        if listener.after == timedelta(0):
+            return True
+        if listener.after is None or member.told_at is None:
+            return False
+        ripe = self._ripe(key, listener)
+        if ripe > self._now:
+            self._wake_at(ripe)
+        return ripe <= self._now
+
+    def _is_digest(self, key: str, listener: Listener) -> bool:
+        """Whether a target hears at once that an alert fired and was over while rules caught up."""
+        member = self._members[key]
+        return (
+            key not in self._fires
+            and member.alert.late
+            and member.told_at is None
+            and listener.after == timedelta(0)
+            and listener.name not in member.skip
+            and key not in self._hushes
+        )
+
+    def _ripe(self, key: str, listener: Listener) -> datetime:
+        """When a target may hear of what became of an alert, as far as that alert goes."""
+        member = self._members[key]
+        if key in self._fires and listener.after and member.told_at:
+            return member.told_at + listener.after
+        return member.changed_at + self._route.group_wait
+
+    def _repeatable(self, known: frozenset[str]) -> frozenset[str]:
+        """What of that which a target knows to fire is worth telling again."""
+        return frozenset(
+            key
+            for key in known & self._fires
+            if key not in self._acks and key not in self._hushes and not self._members[key].leaving
+        )
+
+    def _repeat_at(self, heard: Heard) -> datetime:
+        return heard.told_at + max(self._route.repeat_interval, self._route.group_interval)
+
+    def _reason(self, listener: Listener, known: frozenset[str], news: "_News") -> Reason:
+        if not news.fired and not news.over:
+            return Reason.DIGEST
+        if news.fired and listener.after:
+            return Reason.ESCALATION
+        if news.fired and not known:
+            return Reason.FIRST
+        return Reason.CHANGED if news.fired or known & self._fires else Reason.RESOLVED
+
+    def _say(
+        self, listener: Listener, reason: Reason, news: "_News", leading: frozenset[str] = frozenset()
+    ) -> None:
+        heard = self._heard.get(listener.name)
+        firing = ((heard.firing if heard else frozenset()) | news.fired) & self._fires
+        first = news.fired or leading
+        shown = [*self._sorted(first), *self._sorted(firing - first)]
+        gone = self._sorted(news.over | news.digest)
+        key = self._key(listener.name, heard, reason, [*shown, *gone])
+        notification = self._notification(reason, shown, gone, set(news))
+        self._tellings.append(Telling(key, listener.name, notification, frozenset((*shown, *gone))))
+        self._heard[listener.name] = Heard(firing, self._now, key)
+        for each in news.fired:
+            told_at = self._members[each].told_at or self._now
+            self._members[each] = replace(self._members[each], told_at=told_at, hushed="")
+        for each in news.digest:
+            member = self._members[each]
+            self._members[each] = replace(member, skip=member.skip | {listener.name})
+
+    def _notification(
+        self, reason: Reason, firing: Sequence[str], resolved: Sequence[str], changed: set[str]
+    ) -> Notification:
+        shown, gone = firing[:MOST_ALERTS], resolved[:MOST_ALERTS]
+        alerts = {key: self._members[key].alert for key in (*shown, *gone)}
+        return Notification(
+            group=self._group.key,
+            receiver=self._group.receiver,
+            group_labels=self._group.labels,
+            status=Status.FIRING if firing else Status.RESOLVED,
+            firing=tuple(alerts[key] for key in shown),
+            resolved=tuple(alerts[key] for key in gone),
+            changed=frozenset(changed & alerts.keys()),
+            reason=reason,
+            truncated=len(firing) + len(resolved) - len(alerts),
+        )
+
+    def _key(self, target: str, heard: Heard | None, reason: str, keys: Iterable[str]) -> str:
+        """The same where the same is decided again; it follows from what the target heard before."""
+        slots = [[key, self._members[key].alert.slot.isoformat()] for key in keys]
+        return _hash([self._group.key, target, heard.message if heard else "", reason, slots])
+
+    def _note_hushed(self, first: Sequence[str]) -> None:
+        """Note, once, of what fires and would be told by now why it is not, and see to it that it may be."""
+        reasons: dict[str, set[str]] = {}
+        for key in self._fires:
+            member, hush, ack = self._members[key], self._hushes.get(key), self._acks.get(key)
+            if member.leaving or not (hush or ack) or not self._unknown_to(key, first):
+                continue
+            ripe = max(member.changed_at + self._route.group_wait, self._not_before)
+            if ripe > self._now:
+                self._wake_at(ripe)
+                continue
+            reason = hush.reason if hush else f"acknowledged by {ack.author}" if ack else ""
+            if member.hushed != reason:
+                reasons.setdefault(reason, set()).add(key)
+                self._members[key] = replace(member, hushed=reason)
+            if hush:
+                again = self._now + max(self._route.group_interval, _LOOK_AGAIN)
+                self._wake_at(again if hush.until is None else min(again, max(hush.until, self._now)))
+        for reason, keys in reasons.items():
+            for target in first:
+                self._note(target, reason, {key for key in keys if self._unknown_to(key, [target])})
+
+    def _unknown_to(self, key: str, targets: Iterable[str]) -> bool:
+        """Whether one of `targets` is to hear of an alert here, and has not."""
+        skip = self._members[key].skip
+        return any(
+            target not in skip and (target not in self._heard or key not in self._heard[target].firing)
+            for target in targets
+        )
+
+    def _let_go(self, first: Sequence[str]) -> None:
+        """Forget alerts of which nobody is to hear anything more here."""
+        known = frozenset[str]().union(*(heard.firing for heard in self._heard.values()))
+        missed = set()
+        for key, member in list(self._members.items()):
+            if key in known or (key in self._fires and not member.leaving):
+                continue
+            if key not in self._fires and member.told_at is None and not member.leaving:
+                if member.alert.late and key not in self._hushes and self._unknown_to(key, first):
+                    continue
+                if not member.alert.late and not member.hushed:
+                    missed.add(key)
+            if key not in missed:
+                del self._members[key]
+        for target in first:
+            self._note(target, "over before it was time to tell", missed)
+        for key in missed:
+            del self._members[key]
+
+    def _by_reason(self, keys: Iterable[str]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for key in keys:
+            found.setdefault(self._hushes[key].reason, set()).add(key)
+        return found
+
+    def _note(self, target: str, reason: str, keys: set[str]) -> None:
+        """Keep why a target is not told of alerts."""
+        if keys:
+            firing, over = self._sorted(keys & self._fires), self._sorted(keys - self._fires)
+            notification = self._notification(Reason.CHANGED, firing, over, keys)
+            key = self._key(target, self._heard.get(target), reason, [*firing, *over])
+            self._tellings.append(Telling(key, target, notification, frozenset(keys), reason))
+
+    def _sorted(self, keys: Iterable[str]) -> list[str]:
+        """Alerts as people look for them: by their labels."""
+        return sorted(keys, key=lambda key: (sorted(self._members[key].alert.labels.items()), key))
+
+    def _wake_at(self, moment: datetime) -> None:
+        if moment > self._now:
+            self._next.append(moment)
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What a target does not know: alerts that fire, that it believes to fire, and that came and went."""
+
+    fired: frozenset[str] = frozenset()
+    over: frozenset[str] = frozenset()
+    digest: frozenset[str] = frozenset()
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.fired
+        yield from self.over
+        yield from self.digest
+
+    def __bool__(self) -> bool:
+        return bool(self.fired or self.over or self.digest)
+
+
+def _hash(identity: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:_KEY_CHARS]

@@ -1,0 +1,292 @@
+"""Groups of alerts: who is in them, and what each target heard last."""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, or_, select, update
+from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
+
+from lapwing_collector.model.alerts import Alert, Status
+from lapwing_collector.model.groups import Group, GroupChange, Heard, Joining, Looked, Member, Regrouping
+from lapwing_collector.state.database import Database
+from lapwing_collector.state.outbox import enqueue_told
+from lapwing_collector.state.schema import acks, group_alerts, group_targets, groups
+
+_ALERT: Final = TypeAdapter(Alert)
+_NAMED_AT_ONCE: Final = 500
+
+
+class Groups:
+    """Groups of a state database."""
+
+    def __init__(self, database: Database) -> None:
+        """Use the tables of `database`."""
+        self._database = database
+
+    def groups(self) -> list[Group]:
+        """All groups."""
+        with self._database.read() as connection:
+            return _load(connection, connection.execute(select(groups)).mappings().all())
+
+    def due_groups(self, now: datetime, limit: int) -> list[Group]:
+        """Groups to look at now, those first that have been due for longest."""
+        query = select(groups).where(groups.c.look_at <= now).order_by(groups.c.look_at).limit(limit)
+        with self._database.read() as connection:
+            return _load(connection, connection.execute(query).mappings().all())
+
+    def next_look(self) -> datetime | None:
+        """When a group is to be looked at next, None where none is."""
+        with self._database.read() as connection:
+            at: datetime | None = connection.execute(select(func.min(groups.c.look_at))).scalar_one()
+        return at
+
+    def firing_labels(self) -> dict[str, Mapping[str, str]]:
+        """The labels of every alert in a group that fires, by fingerprint."""
+        query = select(group_alerts.c.fingerprint, group_alerts.c.labels)
+        query = query.where(group_alerts.c.status == Status.FIRING)
+        with self._database.read() as connection:
+            return {row.fingerprint: row.labels for row in connection.execute(query)}
+
+    def groups_of(self, fingerprint: str) -> list[Group]:
+        """The groups that an alert is in."""
+        member = select(group_alerts.c.group_id).where(group_alerts.c.fingerprint == fingerprint)
+        with self._database.read() as connection:
+            rows = connection.execute(select(groups).where(groups.c.id.in_(member))).mappings().all()
+            return _load(connection, rows)
+
+    def save_looks(self, looks: Sequence[Looked], now: datetime) -> list[Looked]:
+        """Keep what looks came to, with their messages, all in one transaction.
+
+        Returns:
+            Those that were kept: a group that changed since it was looked at is to be looked at again.
+        """
+        kept = []
+        with self._database.write() as connection:
+            for look in looks:
+                group_id = connection.execute(
+                    update(groups)
+                    .where(groups.c.key == look.before.key, groups.c.version == look.before.version)
+                    .values(version=groups.c.version + 1, look_at=look.look_at)
+                    .returning(groups.c.id)
+                ).scalar_one_or_none()
+                if group_id is None:
+                    continue
+                if look.after is None:
+                    connection.execute(delete(groups).where(groups.c.id == group_id))
+                else:
+                    _save_members(connection, group_id, look.before.members, look.after.members)
+                    _save_heard(connection, group_id, look.before.heard, look.after.heard)
+                enqueue_told(connection, look.told, now)
+                kept.append(look)
+        return kept
+
+    def postpone(self, key: str, until: datetime) -> None:
+        """Look at a group later."""
+        with self._database.write() as connection:
+            connection.execute(update(groups).where(groups.c.key == key).values(look_at=until))
+
+    def regroup(
+        self, regroupings: Iterable[Regrouping], changes: Sequence[GroupChange], now: datetime
+    ) -> None:
+        """Follow other routes: alerts that fire come into new groups and leave others; each is looked at."""
+        with self._database.write() as connection:
+            for each in regroupings:
+                group_id = connection.execute(
+                    update(groups)
+                    .where(groups.c.key == each.group)
+                    .values(route=each.route, version=groups.c.version + 1, look_at=now)
+                    .returning(groups.c.id)
+                ).scalar_one()
+                for some in _in_parts(sorted(each.leaving)):
+                    connection.execute(
+                        update(group_alerts)
+                        .where(group_alerts.c.group_id == group_id, group_alerts.c.fingerprint.in_(some))
+                        .values(leaving=True)
+                    )
+            change_groups(connection, changes, now)
+
+
+def change_groups(connection: Connection, changes: Sequence[GroupChange], now: datetime) -> None:
+    """Let alerts come into groups, or resolve in those that they are in; these are looked at at once."""
+    joined: dict[str, int] = {}
+    rows = []
+    for change in changes:
+        for joining in change.joins:
+            if joining.group not in joined:
+                joined[joining.group] = _touched(connection, joining, now)
+            rows.append(
+                {"group_id": joined[joining.group], "told_at": None, "hushed": "", "leaving": False}
+                | _alert_columns(change.alert, now)
+                | {"skip": sorted(joining.skip)}
+            )
+    if rows:
+        connection.execute(_JOIN, rows)
+    resolved = [change.alert for change in changes if change.alert.status is Status.RESOLVED]
+    if resolved:
+        connection.execute(
+            _RESOLVE,
+            [
+                {f"its_{name}": value for name, value in _alert_columns(alert, now).items()}
+                for alert in resolved
+            ],
+        )
+        for some in _in_parts(alert.fingerprint for alert in resolved):
+            _touch_groups_of(connection, some, now)
+            connection.execute(delete(acks).where(acks.c.fingerprint.in_(some)))
+
+
+def look_again(connection: Connection, now: datetime) -> None:
+    """Have every group looked at: what keeps alerts from being told is another."""
+    connection.execute(update(groups).values(look_at=now))
+
+
+def _join() -> Any:
+    statement = insert(group_alerts)
+    new = statement.excluded
+    kept = ("status", "labels", "alert", "skip", "leaving")
+    return statement.on_conflict_do_update(
+        index_elements=["group_id", "fingerprint"],
+        set_={name: new[name] for name in kept} | {"changed_at": new.changed_at, "hushed": ""},
+        where=or_(group_alerts.c.status == Status.RESOLVED, group_alerts.c.leaving),
+    )
+
+
+_JOIN: Final = _join()
+_RESOLVE: Final = (
+    update(group_alerts)
+    .where(group_alerts.c.fingerprint == bindparam("its_fingerprint"), group_alerts.c.status == Status.FIRING)
+    .values(
+        status=bindparam("its_status"), alert=bindparam("its_alert"), changed_at=bindparam("its_changed_at")
+    )
+)
+
+
+def _alert_columns(alert: Alert, now: datetime) -> dict[str, Any]:
+    return {
+        "fingerprint": alert.fingerprint,
+        "status": alert.status,
+        "labels": dict(alert.labels),
+        "alert": json.dumps(_ALERT.dump_python(alert, mode="json")),  # JSON of pydantic's has no infinity
+        "changed_at": now,
+    }
+
+
+def _touched(connection: Connection, joining: Joining, now: datetime) -> int:
+    """The id of the group that is joined, made where it was not there, to be looked at now."""
+    statement = insert(groups).values(
+        key=joining.group,
+        receiver=joining.receiver,
+        route=joining.route,
+        labels=dict(joining.labels),
+        version=1,
+        look_at=now,
+    )
+    statement = statement.on_conflict_do_update(
+        index_elements=["key"],
+        set_={"version": groups.c.version + 1, "look_at": now, "route": joining.route},
+    )
+    group_id: int = connection.execute(statement.returning(groups.c.id)).scalar_one()
+    return group_id
+
+
+def _touch_groups_of(connection: Connection, fingerprints: Collection[str], now: datetime) -> None:
+    theirs = select(group_alerts.c.group_id).where(group_alerts.c.fingerprint.in_(fingerprints))
+    connection.execute(
+        update(groups).where(groups.c.id.in_(theirs)).values(version=groups.c.version + 1, look_at=now)
+    )
+
+
+def _save_members(
+    connection: Connection, group_id: int, before: Mapping[str, Member], after: Mapping[str, Member]
+) -> None:
+    changed = [
+        {
+            "its_fingerprint": key,
+            "its_told_at": member.told_at,
+            "its_hushed": member.hushed,
+            "its_skip": sorted(member.skip),
+        }
+        for key, member in after.items()
+        if member is not before[key]
+    ]
+    if changed:
+        connection.execute(
+            update(group_alerts)
+            .where(
+                group_alerts.c.group_id == group_id,
+                group_alerts.c.fingerprint == bindparam("its_fingerprint"),
+            )
+            .values(
+                told_at=bindparam("its_told_at"), hushed=bindparam("its_hushed"), skip=bindparam("its_skip")
+            ),
+            changed,
+        )
+    for some in _in_parts(before.keys() - after.keys()):
+        connection.execute(
+            delete(group_alerts).where(
+                group_alerts.c.group_id == group_id, group_alerts.c.fingerprint.in_(some)
+            )
+        )
+
+
+def _save_heard(
+    connection: Connection, group_id: int, before: Mapping[str, Heard], after: Mapping[str, Heard]
+) -> None:
+    for target, heard in after.items():
+        if heard is before.get(target):
+            continue
+        values = {"firing": sorted(heard.firing), "told_at": heard.told_at, "message": heard.message}
+        statement = insert(group_targets).values(group_id=group_id, target=target, **values)
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=["group_id", "target"], set_=values)
+        )
+    gone = before.keys() - after.keys()
+    if gone:
+        connection.execute(
+            delete(group_targets).where(
+                group_targets.c.group_id == group_id, group_targets.c.target.in_(gone)
+            )
+        )
+
+
+def _in_parts(items: Iterable[Any]) -> Iterator[list[Any]]:
+    """As many as one statement may name."""
+    rest = iter(items)
+    while part := list(islice(rest, _NAMED_AT_ONCE)):
+        yield part
+
+
+def _load(connection: Connection, rows: Sequence[RowMapping]) -> list[Group]:
+    members: dict[int, dict[str, Member]] = {row["id"]: {} for row in rows}
+    heard: dict[int, dict[str, Heard]] = {row["id"]: {} for row in rows}
+    for some in _in_parts(members):
+        for alert in connection.execute(select(group_alerts).where(group_alerts.c.group_id.in_(some))):
+            members[alert.group_id][alert.fingerprint] = Member(
+                _ALERT.validate_json(alert.alert),
+                alert.changed_at,
+                alert.told_at,
+                alert.hushed,
+                frozenset(alert.skip),
+                alert.leaving,
+            )
+        for target in connection.execute(select(group_targets).where(group_targets.c.group_id.in_(some))):
+            heard[target.group_id][target.target] = Heard(
+                frozenset(target.firing), target.told_at, target.message
+            )
+    return [
+        Group(
+            row["key"],
+            row["receiver"],
+            row["route"],
+            row["labels"],
+            row["version"],
+            members[row["id"]],
+            heard[row["id"]],
+            row["look_at"],
+        )
+        for row in rows
+    ]

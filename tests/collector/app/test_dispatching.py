@@ -1,0 +1,188 @@
+"""What is told when: groups over a real store, with a clock that steps."""
+
+from pathlib import Path
+
+import pytest
+
+from helpers.notify_desk import Desk
+
+HOUR = 3600
+
+TIMELINES = {
+    "a group is told after its wait, with all that came until then": (
+        "0 fire a; 5 fire b; 12 end",
+        ["10 chat first +ab"],
+    ),
+    "what comes later is told after the interval, the news first": (
+        "0 fire b; 15 fire a; 20 fire c; 300 end",
+        ["10 chat first +b", "70 chat changed +acb"],
+    ),
+    "after a quiet interval news waits for the wait alone": (
+        "0 fire a; 200 fire b; 300 end",
+        ["10 chat first +a", "210 chat changed +ba"],
+    ),
+    "a resolve is told with what fires on": (
+        "0 fire ab; 100 resolve a; 300 end",
+        ["10 chat first +ab", "110 chat changed +b -a"],
+    ),
+    "the last resolve ends the group": (
+        "0 fire ab; 100 resolve a; 105 resolve b; 300 end",
+        ["10 chat first +ab", "110 chat resolved -ab"],
+    ),
+    "resolves wait for the interval": (
+        "0 fire a; 20 resolve a; 300 end",
+        ["10 chat first +a", "70 chat resolved -a"],
+    ),
+    "what is over before its wait ended is not told": ("0 fire a; 5 resolve a; 300 end", []),
+    "what shrinks and grows back within an interval is not told again": (
+        "0 fire ab; 20 resolve a; 30 fire a; 300 end",
+        ["10 chat first +ab"],
+    ),
+    "what fires again is told after the interval": (
+        "0 fire a; 100 resolve a; 120 fire a; 300 end",
+        ["10 chat first +a", "110 chat resolved -a", "170 chat first +a"],
+    ),
+    "what fires on is repeated": (
+        f"0 fire ab; {2 * HOUR + 30} end",
+        ["10 chat first +ab", f"{HOUR + 10} chat repeat +ab", f"{2 * HOUR + 10} chat repeat +ab"],
+    ),
+    "news begins the time to the next repeat": (
+        f"0 fire a; 1800 fire b; {HOUR + 1820} end",
+        ["10 chat first +a", "1810 chat changed +ba", f"{HOUR + 1810} chat repeat +ab"],
+    ),
+    "groups by all labels without waits tell each alert at once": (
+        "0 fire ab each; 1 resolve a; 2 fire a each; 3 end",
+        [
+            "0 chat first +a",
+            "0 chat first +b",
+            "1 chat resolved -a",
+            "2 chat first +a",
+        ],
+    ),
+    "targets hear what they want of resolves": (
+        "0 fire a page; 100 resolve a; 200 end",
+        [
+            "0 pager first +a",
+            "0 mail first +a",
+            "0 screen first +a",
+            "100 pager resolved -a",
+            "100 screen resolved -a",
+        ],
+    ),
+    "what nobody acknowledges is escalated, and its resolve follows": (
+        "0 fire a page; 1000 resolve a; 1200 end",
+        [
+            "0 pager first +a",
+            "0 mail first +a",
+            "0 screen first +a",
+            "900 phone escalation +a",
+            "1000 pager resolved -a",
+            "1000 screen resolved -a",
+            "1000 phone resolved -a",
+        ],
+    ),
+    "an ack stops escalation and repeats, not the resolve": (
+        f"0 fire a page; 60 ack a; {HOUR + 60} resolve a; {HOUR + 200} end",
+        [
+            "0 pager first +a",
+            "0 mail first +a",
+            "0 screen first +a",
+            f"{HOUR + 60} pager resolved -a",
+            f"{HOUR + 60} screen resolved -a",
+        ],
+    ),
+    "an ack ends with its alert": (
+        "0 fire a page; 60 ack a; 100 resolve a; 200 fire a page; 1100 end",
+        [
+            "0 pager first +a",
+            "0 mail first +a",
+            "0 screen first +a",
+            "100 pager resolved -a",
+            "100 screen resolved -a",
+            "200 pager first +a",
+            "200 mail first +a",
+            "200 screen first +a",
+            "1100 phone escalation +a",
+        ],
+    ),
+    "an ack that is withdrawn is as if it had not been": (
+        "0 fire a page; 60 ack a; 1000 unack a; 1001 end",
+        ["0 pager first +a", "0 mail first +a", "0 screen first +a", "1000 phone escalation +a"],
+    ),
+    "what is acknowledged is not repeated beside what is not": (
+        f"0 fire ab; 20 ack a; {HOUR + 20} end",
+        ["10 chat first +ab", f"{HOUR + 10} chat repeat +ba"],
+    ),
+    "what is silenced is told when the silence ends": (
+        "0 silence name=a 100; 5 fire ab; 200 end",
+        ["15 chat first +b", "100 chat changed +ab"],
+    ),
+    "a silence that is ended early tells at once": (
+        "0 silence name=a 1000; 5 fire a; 300 unsilence s0; 301 end",
+        ["300 chat first +a"],
+    ),
+    "a resolve reaches who heard, silenced or not": (
+        "0 fire a page; 10 silence name=a 1000; 100 resolve a; 200 end",
+        ["0 pager first +a", "0 mail first +a", "0 screen first +a", "100 pager resolved -a"],
+    ),
+    "a silence stops repeats": (f"0 fire a; 20 silence name=a 4000; {HOUR + 30} end", ["10 chat first +a"]),
+    "what resolves while it is silenced is never told": (
+        "0 silence name=a 1000; 5 fire a; 100 resolve a; 2000 end",
+        [],
+    ),
+    "a silence until resolved ends with its alerts": (
+        "0 fire ab; 20 silence name=~a|b until-resolved; 90 resolve a; 200 resolve b; 300 fire a; 400 end",
+        ["10 chat first +ab", "100 chat changed +b -a", "210 chat resolved -b", "310 chat first +a"],
+    ),
+    "what another alert inhibits is told once that is over": (
+        "0 fire s source; 0 fire a; 300 resolve s; 400 end",
+        ["10 chat first +s", "300 chat changed +a -s"],
+    ),
+    "a muted route tells when the interval is over": (
+        f"0 fire a ticket; {HOUR + 60} end",
+        [f"{HOUR + 10} chat first +a"],
+    ),
+    "a digest tells what came and went while rules caught up": (
+        "0 replay ab; 1 replayed a; 20 end",
+        ["10 chat first +b -a"],
+    ),
+    "a digest alone says that it is one": ("0 replay a; 1 replayed a; 200 end", ["11 chat digest -a"]),
+    "a restart changes nothing of what is told": (
+        "0 fire a; 5 restart; 6 fire b; 15 restart; 20 resolve a; 60 restart; 300 end",
+        ["10 chat first +ab", "70 chat changed +b -a"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("steps", "expected"), TIMELINES.values(), ids=TIMELINES.keys())
+def test_timelines(tmp_path: Path, steps: str, expected: list[str]) -> None:
+    """What is told when, case by case."""
+    desk = Desk(tmp_path)
+    desk.play(steps)
+    assert desk.said() == expected
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ("0 silence name=a 100; 5 fire ab; 300 end", ["15 chat +a: silenced by ann (s0)"]),
+        ("0 silence name=a 1000; 5 fire a; 300 unsilence s0; 400 end", ["15 chat +a: silenced by ann (s0)"]),
+        ("0 fire s source; 0 fire ab; 300 end", ["10 chat +ab: inhibited by Drift (s)"]),
+        (f"0 fire a ticket; {HOUR} end", ["10 chat +a: muted by the time interval afternoon"]),
+        ("0 fire a; 5 ack a; 300 end", ["10 chat +a: acknowledged by ann"]),
+        ("0 fire a; 5 resolve a; 300 end", ["5 chat -a: over before it was time to tell"]),
+        (
+            "0 fire a page; 10 silence name=a 1000; 100 resolve a; 200 end",
+            ["100 screen -a: silenced by ann (s10); it wants no resolves of such alerts"],
+        ),
+        (
+            "0 silence name=a 50; 0 fire a; 60 silence name=a 1000; 70 resolve a; 200 fire a; 300 end",
+            ["10 chat +a: silenced by ann (s0)", "210 chat +a: silenced by ann (s60)"],
+        ),
+    ],
+)
+def test_what_is_not_told_is_kept_with_its_reason(tmp_path: Path, steps: str, expected: list[str]) -> None:
+    """Each alert that somebody would have been told of by now stands in the outbox once, with the reason."""
+    desk = Desk(tmp_path)
+    desk.play(steps)
+    assert desk.unsaid() == expected
