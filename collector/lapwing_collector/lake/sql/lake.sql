@@ -151,40 +151,68 @@ FROM predictions.$table;
 -- name: labeled_view
 -- A label finds its prediction by time and id; by id alone where it does not know the time; else by request.
 -- The current label is the one with the greatest (time, digest of its content), so the order of arrival never
--- matters; `greatest` and `max` compare structs field by field.
+-- matters; structs are compared field by field. Nearly all predictions have one label, which needs no digest: digests
+-- are made where lists have several. Groups keep their keys, so that files are skipped by the time that is asked for.
 CREATE OR REPLACE VIEW labeled.$table AS
-WITH candidates AS NOT MATERIALIZED (
+WITH each_told AS NOT MATERIALIZED (
     SELECT
         prediction_id, prediction_time, request_id,
-        {'time': time, 'digest': md5(label::VARCHAR), 'label': label, 'received_at': received_at, 'source': source}
-            AS candidate
+        {'label': label, 'time': time, 'received_at': received_at, 'source': source} AS told
     FROM labels.$table
     WHERE label IS NOT NULL
 ),
 by_time AS (
-    SELECT prediction_time, prediction_id, max(candidate) AS candidate
-    FROM candidates
-    WHERE prediction_id IS NOT NULL AND prediction_time IS NOT NULL
-    GROUP BY ALL
+    SELECT prediction_time, prediction_id, CASE WHEN len(told) = 1 THEN told[1] ELSE list_max(list_transform(
+        told, lambda each: {'time': each.time, 'digest': md5(each.label::VARCHAR), 'told': each}
+    )).told END AS held
+    FROM (SELECT prediction_time, prediction_id, list(told) AS told FROM each_told WHERE prediction_id IS NOT NULL AND prediction_time IS NOT NULL GROUP BY ALL)
 ),
 by_id AS (
-    SELECT prediction_id, max(candidate) AS candidate
-    FROM candidates
-    WHERE prediction_id IS NOT NULL AND prediction_time IS NULL
-    GROUP BY ALL
+    SELECT prediction_id, CASE WHEN len(told) = 1 THEN told[1] ELSE list_max(list_transform(
+        told, lambda each: {'time': each.time, 'digest': md5(each.label::VARCHAR), 'told': each}
+    )).told END AS held
+    FROM (SELECT prediction_id, list(told) AS told FROM each_told WHERE prediction_id IS NOT NULL AND prediction_time IS NULL GROUP BY ALL)
 ),
 by_request AS (
-    SELECT request_id, max(candidate) AS candidate
-    FROM candidates
-    WHERE prediction_id IS NULL
-    GROUP BY ALL
+    SELECT request_id, CASE WHEN len(told) = 1 THEN told[1] ELSE list_max(list_transform(
+        told, lambda each: {'time': each.time, 'digest': md5(each.label::VARCHAR), 'told': each}
+    )).told END AS held
+    FROM (SELECT request_id, list(told) AS told FROM each_told WHERE prediction_id IS NULL GROUP BY ALL)
 )
 SELECT
     p.*,
-    greatest(t.candidate, i.candidate, r.candidate).label AS label,
-    greatest(t.candidate, i.candidate, r.candidate).time AS label_time,
-    greatest(t.candidate, i.candidate, r.candidate).received_at AS label_received_at,
-    greatest(t.candidate, i.candidate, r.candidate).source AS label_source
+    CASE
+        WHEN i.held IS NULL AND r.held IS NULL THEN t.held.label
+        ELSE greatest(
+            CASE WHEN t.held IS NOT NULL THEN {'time': t.held.time, 'digest': md5(t.held.label::VARCHAR), 'held': t.held} END,
+            CASE WHEN i.held IS NOT NULL THEN {'time': i.held.time, 'digest': md5(i.held.label::VARCHAR), 'held': i.held} END,
+            CASE WHEN r.held IS NOT NULL THEN {'time': r.held.time, 'digest': md5(r.held.label::VARCHAR), 'held': r.held} END
+        ).held.label
+    END AS label,
+    CASE
+        WHEN i.held IS NULL AND r.held IS NULL THEN t.held.time
+        ELSE greatest(
+            CASE WHEN t.held IS NOT NULL THEN {'time': t.held.time, 'digest': md5(t.held.label::VARCHAR), 'held': t.held} END,
+            CASE WHEN i.held IS NOT NULL THEN {'time': i.held.time, 'digest': md5(i.held.label::VARCHAR), 'held': i.held} END,
+            CASE WHEN r.held IS NOT NULL THEN {'time': r.held.time, 'digest': md5(r.held.label::VARCHAR), 'held': r.held} END
+        ).held.time
+    END AS label_time,
+    CASE
+        WHEN i.held IS NULL AND r.held IS NULL THEN t.held.received_at
+        ELSE greatest(
+            CASE WHEN t.held IS NOT NULL THEN {'time': t.held.time, 'digest': md5(t.held.label::VARCHAR), 'held': t.held} END,
+            CASE WHEN i.held IS NOT NULL THEN {'time': i.held.time, 'digest': md5(i.held.label::VARCHAR), 'held': i.held} END,
+            CASE WHEN r.held IS NOT NULL THEN {'time': r.held.time, 'digest': md5(r.held.label::VARCHAR), 'held': r.held} END
+        ).held.received_at
+    END AS label_received_at,
+    CASE
+        WHEN i.held IS NULL AND r.held IS NULL THEN t.held.source
+        ELSE greatest(
+            CASE WHEN t.held IS NOT NULL THEN {'time': t.held.time, 'digest': md5(t.held.label::VARCHAR), 'held': t.held} END,
+            CASE WHEN i.held IS NOT NULL THEN {'time': i.held.time, 'digest': md5(i.held.label::VARCHAR), 'held': i.held} END,
+            CASE WHEN r.held IS NOT NULL THEN {'time': r.held.time, 'digest': md5(r.held.label::VARCHAR), 'held': r.held} END
+        ).held.source
+    END AS label_source
 FROM predictions.$table AS p
 LEFT JOIN by_time AS t ON p.time = t.prediction_time AND p.prediction_id = t.prediction_id
 LEFT JOIN by_id AS i ON p.prediction_id = i.prediction_id
