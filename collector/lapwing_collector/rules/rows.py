@@ -16,6 +16,8 @@ from lapwing_collector.rules.sql import names_in
 VALUE: Final = "value"
 SAMPLE_COUNT: Final = "sample_count"
 LABEL_COVERAGE: Final = "label_coverage"
+REASON: Final = "reason"
+"""A text for people, as metrics have where there is no value: it comes and goes, and is no label."""
 _NUMBERS: Final = frozenset({VALUE, SAMPLE_COUNT, LABEL_COVERAGE})
 
 
@@ -26,6 +28,7 @@ class ColumnKind(StrEnum):
     INTEGER = "integer"
     NUMBER = "number"
     TIME = "time"
+    TEXTS = "texts"
     OTHER = "other"
 
 
@@ -37,6 +40,7 @@ _KINDS: Final = {
     ColumnKind.NUMBER: r"double|float|halffloat|decimal(128|256)?\(.*\)",
     ColumnKind.TIME: r"timestamp(_\w+| with time zone)?|date|time( with time zone|_ns)?|interval"
     r"|timestamp\[\w+(, tz=.*)?\]|(date|time)(32|64)\[\w+\]|duration\[\w+\]|month_day_nano_interval",
+    ColumnKind.TEXTS: r"varchar\[\]|(large_)?list<\w+: (large_)?string( not null)?>",
 }
 
 
@@ -140,7 +144,7 @@ def _row(
     return Row(
         identity={name: texts[name] for name in identity},
         labels={name: text or "" for name, text in texts.items()},
-        values={name: item for name, item in cells.items() if name not in {*labels, ACTIVE, CLEAR}},
+        values={name: _shown(item) for name, item in cells.items() if name not in {*labels, ACTIVE, CLEAR}},
         value=None if value is None or _is_nan(value) else float(value),
         sample_count=None if sample_count is None or not math.isfinite(sample_count) else int(sample_count),
         active=bool(cells[ACTIVE]),
@@ -193,7 +197,9 @@ def _check_needed(rule: Rule, columns: Mapping[str, Column]) -> None:
 def _is_label(rule: Rule, column: Column) -> bool:
     if column.name in {ACTIVE, CLEAR}:
         return False
-    return column.kind is ColumnKind.LABEL or column.name in (rule.identity or ())
+    if column.name in (rule.identity or ()):
+        return True
+    return column.kind is ColumnKind.LABEL and column.name.lower() != REASON
 
 
 def _refuse_duplicates(rows: Sequence[Row]) -> None:
@@ -202,8 +208,9 @@ def _refuse_duplicates(rows: Sequence[Row]) -> None:
     if double is not None:
         shown = ", ".join(f"{name}={text!r}" for name, text in double.identity.items()) or "no labels"
         count = counts[_order(double)]
+        meant = "" if REASON not in double.values else "; `reason` is none unless `identity` names it"
         raise ResultError(
-            f"{count} rows have the same identity ({shown}); group the SQL by its label columns"
+            f"{count} rows have the same identity ({shown}); group the SQL by its label columns{meant}"
         )
 
 
@@ -230,6 +237,11 @@ def _plain(item: Any) -> Any:
     if isinstance(item, Decimal):
         return int(item) if item == item.to_integral_value() else float(item)
     return item
+
+
+def _shown(item: Any) -> Any:
+    """Turn a list of texts into one text."""
+    return ", ".join(map(str, item)) if isinstance(item, list) else item
 
 
 def _text(item: Any) -> str | None:

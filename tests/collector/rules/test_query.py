@@ -9,7 +9,7 @@ import pytest
 
 from helpers.rules_build import START, Timeline, rule_of
 from lapwing_collector.rules import Query, Rows, evaluation_query, rows_from, wait_query
-from lapwing_collector.rules.rows import ColumnKind
+from lapwing_collector.rules.rows import ColumnKind, ResultError, read_rows
 
 Read = Callable[[duckdb.DuckDBPyConnection, Query], Rows]
 
@@ -36,6 +36,21 @@ def arrow(connection: duckdb.DuckDBPyConnection, query: Query) -> Rows:
     table = connection.execute(query.sql, query.parameters).to_arrow_table()
     columns = [(field.name, str(field.type)) for field in table.schema]
     return rows_from(columns, [tuple(row.values()) for row in table.to_pylist()])
+
+
+@pytest.mark.parametrize("read", [described, arrow])
+def test_reasons_and_lists_tell_no_instances_apart(connection: duckdb.DuckDBPyConnection, read: Read) -> None:
+    """What metrics say to people comes and goes: it is shown with the values, unless identity names it."""
+    expr = "SELECT 'a' AS name, NULL::DOUBLE AS value, 'few' AS reason, ['x', 'y'] AS top_fields"
+    rows = read(connection, evaluation_query(rule_of(expr=expr), START))
+    (row,) = read_rows(rule_of(expr=expr), rows)
+    assert (row.identity, row.labels) == ({"name": "a"}, {"name": "a"})
+    assert (row.values["reason"], row.values["top_fields"]) == ("few", "x, y")
+    (named,) = read_rows(rule_of(expr=expr, identity=["reason"]), rows)
+    assert named.identity == {"reason": "few"}
+    twice = f"{expr} UNION ALL SELECT 'a', 1.0, 'enough', []"
+    with pytest.raises(ResultError, match="unless `identity` names it"):
+        read_rows(rule_of(expr=twice), read(connection, evaluation_query(rule_of(expr=twice), START)))
 
 
 @pytest.mark.parametrize("read", [described, arrow])
@@ -128,7 +143,7 @@ KINDS = {
     "INTERVAL 1 HOUR": ColumnKind.TIME,
     "[1]": ColumnKind.OTHER,
     "[TIMESTAMP '2013-03-01']": ColumnKind.OTHER,
-    "['a']": ColumnKind.OTHER,
+    "['a']": ColumnKind.TEXTS,
     "[1, 2]::INTEGER[2]": ColumnKind.OTHER,
     "{'a': 1}": ColumnKind.OTHER,
     "MAP {'a': 1}": ColumnKind.OTHER,

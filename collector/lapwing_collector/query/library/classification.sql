@@ -585,7 +585,8 @@ ORDER BY t.labels, t.start, t.class, t.score DESC;
 -- group: classification
 -- needs: classification, probabilities, truth
 -- summary: What the classifier would do at other thresholds: F-beta (`value`), precision, recall, specificity, share
---   predicted positive, and the four counts, each for scores from `threshold` on.
+--   predicted positive, and the four counts, each for scores from `threshold` on, which is a text: a label
+--   of its row.
 -- formula: as of f_beta, precision_score, recall_score and specificity
 -- source: sklearn.metrics at scores >= threshold
 -- parameter thresholds: a list, default 0.05, 0.10, …, 0.95
@@ -621,7 +622,7 @@ SELECT
     c.start AS window_start,
     lapwing_window_end(every, c.start, since, until) AS window_end,
     c.class,
-    c.threshold,
+    lapwing_quantile_name(c.threshold) AS threshold,
     lapwing_ratio((1 + beta ** 2) * c.tp, (1 + beta ** 2) * c.tp + beta ** 2 * c.fn + c.fp) AS value,
     lapwing_ratio(c.tp, c.tp + c.fp) AS precision,
     lapwing_ratio(c.tp, c.tp + c.fn) AS recall,
@@ -635,7 +636,7 @@ SELECT
     c.label_coverage,
     c.label_maturity
 FROM counts AS c
-ORDER BY ALL;
+ORDER BY c.labels, c.start, c.class, c.threshold;
 
 -- name: gain
 -- group: classification
