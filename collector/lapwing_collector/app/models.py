@@ -40,8 +40,15 @@ SELECT description::VARCHAR AS description, described_at FROM model_descriptions
 WHERE model = $model ORDER BY described_at DESC LIMIT 1
 """
 
+_COUNTED: Final = """
+SELECT s.field
+FROM profile_segments AS s
+JOIN binnings AS b ON b.table_name = s.table_name AND b.field = s.field AND b.kind = 'category'
+WHERE s.table_name = $table
+"""
+
 _REFERENCES: Final = """
-SELECT model, reference, version, role, source, policy::VARCHAR AS policy, sample_count, created_at
+SELECT model, reference, version, role, source, policy::VARCHAR AS policy, sample_count, has_rows, created_at
 FROM reference_sets
 WHERE $model IS NULL OR model = $model
 ORDER BY ALL
@@ -137,8 +144,17 @@ def describe_model(rows_of: RowsOf, model: str) -> dict[str, Any]:
         "first_seen": _iso(min(names.column("first_seen").to_pylist())),
         "described_at": _iso(at),
         **described.as_json(),
+        "segments_not_counted": _uncounted(rows_of, table, described),
         "fields": _fields(types["predictions_all"] | types["labels"], extra, described),
     }
+
+
+def _uncounted(rows_of: RowsOf, table: str, described: ModelDescription) -> list[str]:
+    """Declared segments by which no counts are kept: their fields have no categories yet."""
+    if not described.segments:
+        return []
+    counted = set(_described_rows(rows_of, _COUNTED, table=table).column("field").to_pylist())
+    return [name for name in described.segments if name not in counted]
 
 
 def _described(
@@ -157,7 +173,7 @@ def _described_rows(rows_of: RowsOf, sql: str, **parameters: Any) -> pa.Table:
     try:
         return rows_of(sql, **parameters)
     except NotSeenYetError:
-        return pa.table({"model": [], "task": []})
+        return pa.table({"model": [], "task": [], "field": []})
 
 
 def _fields(

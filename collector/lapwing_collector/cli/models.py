@@ -118,6 +118,9 @@ def _known(described: dict[str, Any]) -> Iterator[dict[str, str | None]]:
             value = timedelta(seconds=value)
         source = described.get("sources", {}).get(name)
         yield {"": name, "value": "-" if value is None else str(value), "from": source or "-"}
+    if waiting := described["segments_not_counted"]:
+        why = "no categories yet: they are made of the first 10,000 rows that have a value"
+        yield {"": "segments not counted", "value": ", ".join(waiting), "from": why}
     for key in ("types", "references"):
         for name, value in described.get(key, {}).items():
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -31,6 +31,7 @@ from lapwing_collector.model.profiles import (
     BINNING_ROWS,
     PROFILE_KEYS,
     SEGMENT_ROWS,
+    SEGMENTS,
     BinKind,
     Binning,
     Counter,
@@ -67,6 +68,7 @@ class NewBins:
         segments: Fields by whose values all counts are to be kept as well; they have bins, or are to have.
         made_from: Whose values the bins are made of.
         at: When.
+        segment_bins: Categories that only tell segments apart, of fields whose values are in bins of numbers.
     """
 
     model: str
@@ -75,6 +77,7 @@ class NewBins:
     segments: Sequence[str]
     made_from: str
     at: datetime
+    segment_bins: Sequence[Binning] = ()
 
 
 class Freezing:
@@ -101,9 +104,9 @@ class Freezing:
         if due is None:
             return False
         model, table = due  # it is due no longer: whatever is wrong with it, others have their turn
-        rows_to_come = self._look(model, table, at, pause)
+        rows_to_come, waits = self._look(model, table, at, pause)
         with self._catalog.exclusive():
-            self._profiles.settle(table, rows_to_come)
+            self._profiles.settle(table, rows_to_come, waits=waits)
         return True
 
     def binnings(self, table: str) -> dict[str, Binning]:
@@ -134,7 +137,11 @@ class Freezing:
             self.begin(NewBins(model, table, made, (), "rows", at), pause=pause)
 
     def begin(
-        self, new: NewBins, rows: Mapping[str, pa.Table] | None = None, pause: Pause = no_pause
+        self,
+        new: NewBins,
+        rows: Mapping[str, pa.Table] | None = None,
+        pause: Pause = no_pause,
+        written: Sequence[DataFile] = (),
     ) -> None:
         """Count what is new from now on, and all rows that are stored, exactly once.
 
@@ -142,13 +149,14 @@ class Freezing:
             new: What.
             rows: Of the lake's own tables, for the same commit.
             pause: Called after each part.
+            written: Files for the same commit; they are removed where it does not take place.
 
         Raises:
             ConflictError: Files left the table while they were read.
             OSError: The disk is full, or refuses.
             duckdb.Error: A file cannot be read, or the catalog refuses.
         """
-        files: list[DataFile] = []
+        files: list[DataFile] = [*written]
         try:
             with self._catalog.exclusive():
                 counters = self._counters(new)
@@ -170,31 +178,50 @@ class Freezing:
                 file.path.unlink(missing_ok=True)
             raise
 
-    def _look(self, model: str, table: str, at: datetime, pause: Pause) -> int:
-        """Begin to count what can be; how many more rows to wait for where something is left."""
+    def _look(self, model: str, table: str, at: datetime, pause: Pause) -> tuple[int, bool]:
+        """Begin to count what can be.
+
+        Returns:
+            How many more rows to wait for where something is left, and whether segments are.
+        """
         name = TableName("predictions_all", table)
         with self._catalog.exclusive():
             binnings = self._profiles.binnings(table)
             segments = self._profiles.segments(table)
             found = Tables(self._catalog).find([name])
         if name not in found:
-            return FIRST_ROWS
+            return FIRST_ROWS, False
         described = self._description(table)
         fields = self._unbinned(found[name], described, binnings)
-        fields += self._misfits(table, found[name].shape, described, binnings)
+        misfits = self._misfits(table, found[name].shape, described, binnings)
+        # Bins of a reference stay, since the reference is counted in them.
+        numbers = [
+            each
+            for each in described.segments
+            if each not in segments
+            and each not in misfits
+            and each in binnings
+            and binnings[each].kind is BinKind.NUMBER
+        ]
+        fields += [*misfits, *numbers]
         sample = self._sample(name, fields) if fields else pa.table({})
         made: list[Binning] = []
         if sample.num_rows >= FIRST_ROWS:
             made = self._frozen(sample, table, at, described)
-        with_bins = binnings.keys() | {binning.field for binning in made}
-        apart = [each for each in described.segments if each in with_bins and each not in segments]
+        apart_only = [each for each in made if each.field in numbers]
+        made = [each for each in made if each.field not in numbers]
+        with_categories = {
+            each.field for each in (*binnings.values(), *made, *apart_only) if each.kind is BinKind.CATEGORY
+        }
+        apart = [each for each in described.segments if each in with_categories and each not in segments]
         if made or apart:
-            self.begin(NewBins(model, table, made, apart, "rows", at), pause=pause)
+            self.begin(NewBins(model, table, made, apart, "rows", at, apart_only), pause=pause)
         to_come = FIRST_ROWS - int(sample.num_rows) or FIRST_ROWS
         stored = sum(file.rows for file in table_files(self._catalog, name))
+        waits = len(apart_only) < len(numbers)
         if stored < FIRST_ROWS:
-            return to_come
-        return max(to_come, stored // 4)  # every look for rare values reads all rows
+            return to_come, waits
+        return max(to_come, stored // 4), waits  # every look for rare values reads all rows
 
     def _frozen(
         self, sample: pa.Table, table: str, at: datetime, described: ModelDescription
@@ -259,11 +286,15 @@ class Freezing:
     def _counters(self, new: NewBins) -> list[Counter]:
         """What counts the new fields in old and new segments, and the old fields in new segments."""
         old = self._profiles.binnings(new.table)
-        all_binnings = old | {binning.field: binning for binning in new.binnings}
-        segments = [all_binnings[name] for name in (*self._profiles.segments(new.table), *new.segments)]
+        every = {each.field: each for each in (*old.values(), *new.binnings, *new.segment_bins)}
+        segments = [  # a field that gets other bins tells segments apart by these from now on
+            every[name] if old.get(name) == each else each
+            for name, each in self._profiles.segments(new.table).items()
+        ]
+        segments += [every[name] for name in new.segments]
         counters = [self._profiles.counter(new.binnings, segments, whole=True)] if new.binnings else []
         if new.segments:
-            apart = [all_binnings[name] for name in new.segments]
+            apart = [every[name] for name in new.segments]
             counters.append(self._profiles.counter(old.values(), apart, whole=False))
         return counters
 
@@ -340,6 +371,10 @@ def _gathered(parts: Iterator[pa.Table], add_up: Callable[[pa.Table], pa.Table])
         yield together()
 
 
+def _named(binnings: Sequence[Binning]) -> frozenset[str]:
+    return frozenset(each.field for each in binnings)
+
+
 def _rows(new: NewBins) -> dict[str, pa.Table]:
     binnings = [
         {
@@ -350,10 +385,11 @@ def _rows(new: NewBins) -> dict[str, pa.Table]:
             "kind": each.kind.value,
             "edges": each.edges,
             "categories": each.categories,
-            "created_from": new.made_from,
+            "created_from": made_from,
             "created_at": new.at,
         }
-        for each in new.binnings
+        for made_from, made in ((new.made_from, new.binnings), (SEGMENTS, new.segment_bins))
+        for each in made
     ]
     segments: list[dict[str, Any]] = [
         {"model": new.model, "table_name": new.table, "field": name, "created_at": new.at}

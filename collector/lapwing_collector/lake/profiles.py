@@ -38,14 +38,14 @@ class _Known:
 
     Attributes:
         binnings: By field; the latency's among them.
-        segments: Fields that tell segments apart.
+        segments: Fields that tell segments apart, with the categories by which they do.
         counter: Counts by these.
         shape: The shape that the table had when it was looked at last.
         unbinned: Its fields that could have bins and have none.
     """
 
     binnings: dict[str, Binning]
-    segments: tuple[str, ...]
+    segments: dict[str, Binning]
     counter: Counter
     shape: Mapping[str, pa.DataType] = field(default_factory=dict)
     unbinned: frozenset[str] = frozenset()
@@ -67,6 +67,7 @@ class Profiles:
         self._catalog = catalog
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._due: dict[str, str] = {}
+        self._waiting: set[str] = set()  # for segments
         self._rows_to_come: dict[str, int] = {}  # kept of every table: until it is worth looking at again
         self.profiling = profiling
 
@@ -87,7 +88,7 @@ class Profiles:
             if shape != known.shape:
                 known.unbinned = frozenset(self.profiling.countable(shape)) - known.binnings.keys()
                 known.shape = dict(shape)
-            if known.unbinned:
+            if known.unbinned or table in self._waiting:
                 to_come = self._rows_to_come.get(table, 0) - rows
                 self._rows_to_come[table] = to_come
                 if to_come <= 0:
@@ -119,19 +120,26 @@ class Profiles:
         """Let a table be due, whatever it has: its model was described anew."""
         self._due[table] = model
 
-    def settle(self, table: str, rows_to_come: int) -> None:
-        """A table that was due has been looked at; not again before so many more rows."""
+    def settle(self, table: str, rows_to_come: int, *, waits: bool = False) -> None:
+        """A table that was due has been looked at; not again before so many more rows.
+
+        Args:
+            table: Which.
+            rows_to_come: How many.
+            waits: Whether some of its fields are to tell segments apart and cannot yet.
+        """
         self._rows_to_come[table] = rows_to_come
+        (self._waiting.add if waits else self._waiting.discard)(table)
 
     def binnings(self, table: str) -> dict[str, Binning]:
         """The bins of each field of a table that has some; the latency's among them."""
         self._load([table])
         return dict(self._known[table].binnings)
 
-    def segments(self, table: str) -> tuple[str, ...]:
-        """Fields by whose values the counts of a table are kept as well."""
+    def segments(self, table: str) -> dict[str, Binning]:
+        """Fields by whose values the counts of a table are kept as well, with the categories they have."""
         self._load([table])
-        return self._known[table].segments
+        return dict(self._known[table].segments)
 
     def forget(self, table: str) -> None:
         """Read what there is of a table when it is asked for again: it has changed, or may have."""
@@ -147,20 +155,22 @@ class Profiles:
         if missing:
             names = ", ".join(map(literal, missing))
             found: dict[str, dict[str, Binning]] = {table: {DURATIONS.field: DURATIONS} for table in missing}
-            for table, binning_id, name, kind, edges, categories in self._catalog.rows(
-                statement("binnings_of", tables=names)
-            ):
-                found[table][name] = Binning(
-                    binning_id, name, BinKind(kind), tuple(edges or ()), tuple(categories or ())
-                )
-            segments: dict[str, list[str]] = {table: [] for table in missing}
+            apart: dict[str, dict[str, Binning]] = {table: {} for table in missing}
+            for bins, name in ((found, "binnings_of"), (apart, "segment_bins_of")):
+                for table, binning_id, field_name, kind, edges, categories in self._catalog.rows(
+                    statement(name, tables=names)
+                ):
+                    bins[table][field_name] = Binning(
+                        binning_id, field_name, BinKind(kind), tuple(edges or ()), tuple(categories or ())
+                    )
+            segments: dict[str, dict[str, Binning]] = {table: {} for table in missing}
             for table, name in self._catalog.rows(statement("segments_of", tables=names)):
-                if (bins := found[table].get(name)) is not None and bins.kind is BinKind.CATEGORY:
-                    segments[table].append(name)  # in bins of numbers there are none yet
+                told = apart[table].get(name) or found[table].get(name)
+                if told is not None and told.kind is BinKind.CATEGORY:
+                    segments[table][name] = told  # in bins of numbers there are none yet
             for table, binnings in found.items():
-                apart = [binnings[name] for name in segments[table]]
-                counter = self.counter(binnings.values(), apart, whole=True)
-                self._known[table] = _Known(binnings, tuple(segments[table]), counter)
+                counter = self.counter(binnings.values(), [*segments[table].values()], whole=True)
+                self._known[table] = _Known(binnings, segments[table], counter)
         for table in tables:
             self._known.move_to_end(table)
 

@@ -14,6 +14,8 @@ from typing import Final, Protocol
 
 import pyarrow as pa
 
+from lapwing_collector.model.records import PREDICTION_ROWS
+
 _TIME = pa.timestamp("us")
 COUNTS: Final = pa.list_(pa.int64())
 
@@ -45,7 +47,11 @@ BINNING_ROWS: Final = pa.schema(
         ("created_at", _TIME),
     ]
 )
-"""`created_from` says whose values the bins are made of: `rows`, or a reference, `train:1`."""
+"""`created_from` says whose values the bins are made of: `rows`, or a reference, `train:1`; or that they
+only tell `segments` apart, as categories of a field whose values are counted in bins of numbers."""
+
+SEGMENTS: Final = "segments"
+"""What is in `created_from` of these."""
 
 SEGMENT_ROWS: Final = pa.schema(
     [("model", pa.string()), ("table_name", pa.string()), ("field", pa.string()), ("created_at", _TIME)]
@@ -113,6 +119,19 @@ REFERENCE_BIN_ROWS: Final = pa.schema(
     ]
 )
 """`quantiles` are those at 0, 0.01, …, 1 of the finite numbers."""
+
+_NOT_KEPT: Final = frozenset({"error_message", "resource", "trace_id", "span_id", "received_at"})
+"""Columns of predictions that say nothing about what they are distributed as."""
+
+REFERENCE_ROWS: Final = pa.schema(
+    [
+        ("reference", pa.string()),
+        ("reference_version", pa.int64()),
+        ("row_number", pa.int64()),
+        *((field.name, field.type) for field in PREDICTION_ROWS if field.name not in _NOT_KEPT),
+    ]
+)
+"""Columns of rows of references, beside users' fields; `row_number` is the place in the file, from 0."""
 
 
 class BinKind(StrEnum):

@@ -111,7 +111,7 @@ def check(lake: Lake, table: str = "m") -> set[str]:
         return catalog._connection.execute(sql).to_arrow_table()
 
     binnings = lake.profiles.binnings(table)
-    segments = [binnings[name] for name in lake.profiles.segments(table)]
+    segments = [*lake.profiles.segments(table).values()]
     stored = read(f"SELECT * FROM predictions_all.{table}")
     counted = pa.concat_tables(ProfileCounter(list(binnings.values()), segments).count(stored))
     size = counted.num_rows
@@ -277,6 +277,38 @@ def test_a_reference_of_numbers_gets_the_bins_that_segments_need(
     check(lake)
     segments = lake.catalog.rows("SELECT DISTINCT segment FROM profiles ORDER BY ALL")
     assert segments == [("",), ("inputs.store=17",)]
+
+
+def test_a_segment_declared_after_a_reference_is_counted_from_then_on(
+    lake: Lake, upkeep: Upkeep, tmp_path: Path
+) -> None:
+    """Its numbers stay in the bins of the reference, and tell segments apart as categories."""
+    file = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"inputs.store": [4, 17] * 100}), file)
+    assert upkeep.freezing is not None
+    references = References(lake, upkeep.rewriter, upkeep.freezing, tmp_path)
+    references.keep(Wanted("m", "train", "drift", "train.parquet", file=str(file)), NOW)
+    traffic = Traffic(lake)
+    traffic.flush(500, **{"inputs.store": 17})
+    lake.add_rows({"model_descriptions": described("m", ModelDescription(segments=("inputs.store",)))})
+    while upkeep.freeze_next(NOW):
+        pass
+    check(lake)
+    kept = "SELECT DISTINCT segment FROM profiles ORDER BY ALL"
+    assert lake.catalog.rows(kept) == [("",)], "too few rows yet"
+    traffic.flush(600, **{"inputs.store": 4})
+    while upkeep.freeze_next(NOW):
+        pass
+    traffic.flush(50, **{"inputs.store": 4})
+    check(lake)
+    assert lake.catalog.rows(kept) == [("",), ("inputs.store=17",), ("inputs.store=4",)]
+    assert lake.profiles is not None
+    assert lake.profiles.binnings("m")["inputs.store"].kind is BinKind.NUMBER
+    compared = lake.catalog.rows(
+        "SELECT count(*) FROM reference_bins AS r JOIN profiles AS p USING (binning_id) WHERE p.segment = ''"
+    )
+    assert compared[0][0] > 0, "the reference can be compared with all rows as before"
+    assert not upkeep.freeze_next(NOW)
 
 
 def test_declared_types_decide_what_is_counted(lake: Lake, upkeep: Upkeep) -> None:
@@ -691,7 +723,7 @@ def test_what_is_told_of_a_model_while_it_is_looked_at_counts(lake: Lake, upkeep
     assert not description
     assert upkeep.freeze_next(NOW)
     assert lake.profiles is not None
-    assert lake.profiles.segments("m") == ("inputs.plan",)
+    assert tuple(lake.profiles.segments("m")) == ("inputs.plan",)
 
 
 def test_rare_values_are_looked_for_ever_less_often(

@@ -4,6 +4,8 @@ CREATE SCHEMA IF NOT EXISTS predictions_all;
 CREATE SCHEMA IF NOT EXISTS predictions;
 CREATE SCHEMA IF NOT EXISTS labels;
 CREATE SCHEMA IF NOT EXISTS labeled;
+-- Rows of what models are compared with, as far as they are kept.
+CREATE SCHEMA IF NOT EXISTS reference_rows;
 
 -- name: system_tables
 -- One row per model and version, written when it is first seen.
@@ -63,7 +65,7 @@ CREATE TABLE IF NOT EXISTS record_losses (
 CREATE TABLE IF NOT EXISTS erasures (
     erased_at TIMESTAMP, requested_by VARCHAR, model VARCHAR, salt VARCHAR, asked VARCHAR[],
     predictions BIGINT, labels BIGINT, files_rewritten BIGINT, files_deleted BIGINT, verified BOOLEAN,
-    remaining VARCHAR[]
+    remaining VARCHAR[], reference_rows BIGINT
 );
 
 -- name: system_views
@@ -92,7 +94,14 @@ JOIN (SELECT DISTINCT binning_id, kind, edges, categories FROM binnings) AS b ON
 -- The bins in use of the fields of some tables.
 SELECT table_name, binning_id, field, kind, edges, categories
 FROM binnings
-WHERE table_name IN ($tables)
+WHERE table_name IN ($tables) AND created_from <> 'segments'
+QUALIFY row_number() OVER (PARTITION BY table_name, field ORDER BY created_at DESC, binning_id) = 1;
+
+-- name: segment_bins_of
+-- The categories by which fields tell segments apart whose values are counted in bins of numbers.
+SELECT table_name, binning_id, field, kind, edges, categories
+FROM binnings
+WHERE table_name IN ($tables) AND created_from = 'segments'
 QUALIFY row_number() OVER (PARTITION BY table_name, field ORDER BY created_at DESC, binning_id) = 1;
 
 -- name: own_bins
@@ -100,7 +109,7 @@ QUALIFY row_number() OVER (PARTITION BY table_name, field ORDER BY created_at DE
 SELECT field FROM (
     SELECT field, created_from
     FROM binnings
-    WHERE table_name = $table
+    WHERE table_name = $table AND created_from <> 'segments'
     QUALIFY row_number() OVER (PARTITION BY field ORDER BY created_at DESC, binning_id) = 1
 )
 WHERE created_from = 'rows';
