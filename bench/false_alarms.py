@@ -16,6 +16,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from lapwing_collector.engine import literal
 from lapwing_collector.lake.profiles import owned
 from lapwing_collector.lake.statements import statement
 from lapwing_collector.metrics import ProfileCounter, freeze, reference_rows
@@ -110,6 +111,10 @@ class World:
             self._connection.execute(f"DELETE FROM {table}")
         binnings = {each.field: each for each in freeze(pa.table(dict(reference)), "churn")}
         self._insert("binnings", _binning_rows(binnings.values()))
+        sent = ", ".join(map(literal, binnings))
+        self._connection.execute(
+            f'CREATE OR REPLACE TEMP VIEW "fields:churn" AS SELECT unnest([{sent}]) AS field_name'
+        )
         whose = {"model": "churn", "table_name": "churn", "reference": "train", "version": 1}
         bins = [whose | row for row in reference_rows(reference, binnings).to_pylist()]
         self._insert("reference_bins", pa.Table.from_pylist(bins, REFERENCE_BIN_ROWS))

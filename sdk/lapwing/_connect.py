@@ -111,6 +111,7 @@ class Connection:
         rolling: str | None = None,
         same_hours: str | None = None,
         role: str = "drift",
+        keep_rows: bool = True,
     ) -> int:
         """Keep what a model is compared with, as a new version of the reference `name`; its number.
 
@@ -127,6 +128,7 @@ class Connection:
             rolling: Always what came in so much time before: `28d`.
             same_hours: Always the same hours of the week in so many weeks before: `4w`.
             role: What it is for: `drift`, or `conditions` of rules.
+            keep_rows: Whether a sample of its rows is kept, for methods that look at values themselves.
 
         Raises:
             QueryError: It cannot be set, or the lake is not a folder on this machine.
@@ -135,7 +137,13 @@ class Connection:
         if sum(each is not None for each in (rows, window, rolling, same_hours)) != 1:
             raise QueryError("say what the reference is: one of rows, window, rolling and same_hours")
         spans = None if window is None else tuple(_plain(moment).isoformat() for moment in window)
-        wanted = {"window": spans, "rolling": rolling, "same_hours": same_hours, "role": role}
+        wanted = {
+            "window": spans,
+            "rolling": rolling,
+            "same_hours": same_hours,
+            "role": role,
+            "keep_rows": keep_rows,
+        }
         return self._lake.set_reference(model, name, None if rows is None else _as_arrow(rows), wanted)
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """Models whose profiles and references are counted here, plainly, as the lake's contract for them says."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from helpers.metrics import START, Measured
+from helpers.metrics import START, Measured, Rows
+from lapwing_collector.engine import identifier
+from lapwing_collector.model.description import parts
 from lapwing_collector.model.profiles import (
     BINNING_ROWS,
     PROFILE_ROWS,
@@ -34,9 +37,17 @@ class Profiled(Measured):
         self._bins: dict[str, dict[str, Any]] = {}
 
     def forget(self) -> None:
-        """Empty the tables of profiles and references."""
+        """Empty the tables of profiles and references, and let predictions have had `inputs.x` only."""
         for name in TABLES:
             self.connection.execute(f"DELETE FROM lake.main.{name}")
+        self._bins = {}
+        self.put("m", [{"inputs.x": 1.0}])
+
+    def put(self, model: str, predictions: Rows, *more: Any, **options: Any) -> None:
+        """Make a model's tables; its predictions have had every field that has bins."""
+        super().put(model, predictions, *more, **options)
+        for field in self._bins:
+            self._send(field)
 
     def bins(self, field: str, values: Values, version: int = 1, most: int = 64) -> None:
         """Freeze the bins of a field by these values."""
@@ -63,6 +74,23 @@ class Profiled(Measured):
         }
         self._bins[field] = row
         self._add("binnings", [row])
+        self._send(field)
+
+    def _send(self, field: str) -> None:
+        """Let predictions have had a field, whatever else they have."""
+        root, *inside = parts(field)
+        described = self.connection.execute("DESCRIBE predictions_all.m").fetchall()
+        known = {column: kind for column, kind, *_ in described}
+        name = identifier(inside[0] if inside else root)
+        if root not in known:
+            columns = f"*, {{{name}: NULL::VARCHAR}} AS {root}" if inside else f"*, NULL::VARCHAR AS {name}"
+        elif inside and not re.search(rf'[(" ]{re.escape(inside[0])}[" ]', known[root]):
+            columns = f"* REPLACE (struct_insert({root}, {name} := NULL::VARCHAR) AS {root})"
+        else:
+            return
+        self.connection.execute(
+            f"CREATE OR REPLACE TABLE predictions_all.m AS SELECT {columns} FROM predictions_all.m"
+        )
 
     def count(self, values: Mapping[str, Values], hour: datetime = START, segment: str = "") -> None:
         """Count values of fields that have bins, as of an hour."""

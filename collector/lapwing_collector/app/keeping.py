@@ -1,6 +1,7 @@
 """Commands that keep a data directory in order: its owner does the work where one runs, else they do."""
 
 import getpass
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -28,6 +29,8 @@ from lapwing_collector.errors import ConfigError, DataDirectoryError
 from lapwing_collector.lake import Lake
 from lapwing_collector.lake.erasure import Subject
 from lapwing_collector.wal import Log, sync_data
+
+logger = logging.getLogger(__name__)
 
 HARMLESS: Final = ("compact", "retain", "status", "requeue")
 """What whoever reaches the HTTP port may order: no more than the settings have done anyway, or was done
@@ -150,6 +153,7 @@ def set_reference(
     window: tuple[str, str] | None = None,
     policy: Mapping[str, Any] | None = None,
     role: str = "drift",
+    keeps_rows: bool = True,
 ) -> Mapping[str, Any]:
     """Keep what a model is compared with: one of a file or table, a past window, or a policy.
 
@@ -160,7 +164,7 @@ def set_reference(
         LapwingError: It cannot be done now.
     """
     settings = settings_for(file, flags)
-    wanted: dict[str, Any] = {"model": model, "name": name, "role": role}
+    wanted: dict[str, Any] = {"model": model, "name": name, "role": role, "keeps_rows": keeps_rows}
     with ExitStack() as stack:
         if rows is not None:
             folder = stack.enter_context(TemporaryDirectory(prefix="lapwing-"))
@@ -184,6 +188,7 @@ def set_reference_in(
     rolling: str | None,
     same_hours: str | None,
     role: str,
+    keep_rows: bool,
 ) -> int:
     """Keep a reference in the data directory `folder`, for `lapwing.connect`; its version.
 
@@ -202,7 +207,10 @@ def set_reference_in(
         window=window,
         policy=policy,
         role=role,
+        keeps_rows=keep_rows,
     )
+    for warning in done["warnings"]:
+        logger.warning("reference %s of %s: %s", name, model, warning, extra={"action": "odd_reference"})
     return int(done["version"])
 
 
@@ -217,6 +225,19 @@ def remove_reference(
     """
     arguments = {"model": model, "name": name, "version": version}
     return _do("remove-reference", arguments, settings_for(file, flags), tell)
+
+
+def drop_reference_rows(
+    file: Path | None, flags: Mapping[str, Any], tell: Tell, *, model: str, name: str, version: int | None
+) -> Mapping[str, Any]:
+    """Forget the rows of a reference, or of one version of it; its counts stay.
+
+    Raises:
+        ConfigError: There is none.
+        LapwingError: It cannot be done now.
+    """
+    arguments = {"model": model, "name": name, "version": version}
+    return _do("drop-reference-rows", arguments, settings_for(file, flags), tell)
 
 
 def _as_parquet(rows: Path | pa.Table, folder: Path) -> Path:
@@ -293,6 +314,15 @@ def _remove_reference(
     raise ConfigError("remove-reference: expected the texts `model` and `name`, and `version`")
 
 
+def _drop_reference_rows(
+    maintenance: Maintenance, arguments: Mapping[str, Any], _tell: Tell
+) -> Mapping[str, Any]:
+    match arguments:
+        case {"model": str(model), "name": str(name), "version": int() | None as version}:
+            return maintenance.drop_reference_rows(model, name, version)
+    raise ConfigError("drop-reference-rows: expected the texts `model` and `name`, and `version`")
+
+
 _WORK: Mapping[str, _Work] = {
     "compact": lambda maintenance, _, tell: maintenance.compact(tell),
     "retain": lambda maintenance, _, tell: maintenance.retain(tell),
@@ -302,6 +332,7 @@ _WORK: Mapping[str, _Work] = {
     "backup": _backup,
     "set-reference": _set_reference,
     "remove-reference": _remove_reference,
+    "drop-reference-rows": _drop_reference_rows,
 }
 
 

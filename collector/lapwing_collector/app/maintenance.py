@@ -239,6 +239,15 @@ class Maintenance:
         with self._at_once():
             return self._references().remove(model, name, version)
 
+    def drop_reference_rows(self, model: str, name: str, version: int | None) -> dict[str, Any]:
+        """Forget the rows of a reference, or of a version of it; its counts stay.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        with self._at_once():
+            return self._references().drop_rows(model, name, version)
+
     def scrub(self, tell: Tell = tell_nobody, only: str | None = None) -> dict[str, Any]:
         """Read every page of every file, and set damaged ones aside, so that queries answer from the rest.
 

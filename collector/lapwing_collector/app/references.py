@@ -1,7 +1,8 @@
 """Sets, lists and removes references, in the process that owns the data directory."""
 
+import difflib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,28 +12,43 @@ from typing import IO, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lapwing_collector.app.reference_rows import ReferenceRows, Whose
 from lapwing_collector.config.documents import parse_duration
-from lapwing_collector.engine import literal
+from lapwing_collector.engine import identifier, literal
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.lake import Lake
 from lapwing_collector.lake.files import TableName, table_files
 from lapwing_collector.lake.freezing import Freezing, NewBins
 from lapwing_collector.lake.rewriting import Rewriter
+from lapwing_collector.lake.shapes import leaves
 from lapwing_collector.lake.tables import Tables
 from lapwing_collector.metrics import (
+    ORDER,
     columns_of,
-    countable_fields,
     countable_places,
     field_names,
+    file_places,
     freeze,
+    is_number,
+    is_text,
     reference_rows,
 )
-from lapwing_collector.model.profiles import REFERENCE_BIN_ROWS, REFERENCE_SET_ROWS, Binning
+from lapwing_collector.model.description import dotted, parts
+from lapwing_collector.model.profiles import (
+    REFERENCE_BIN_ROWS,
+    REFERENCE_ROWS,
+    REFERENCE_SET_ROWS,
+    Binning,
+)
+from lapwing_collector.model.records import PREDICTION_ROWS
 
 MOST_ROWS: Final = 5_000_000
 """Rows of a reference: the values of one field are in memory at a time."""
 
 ROLES: Final = ("drift", "conditions")
+
+_TOLD: Final = 10
+"""Columns that are named in a warning."""
 
 _TABLES: Final = ("reference_bins", "reference_sets")
 
@@ -49,6 +65,7 @@ class Wanted:
         file: A Parquet file with its rows, if they come from one.
         window: First and last time of the predictions that it is made of, the last excluded, if it is.
         policy: Which rows of the profile it is, at any time, if it is one.
+        keeps_rows: Whether rows of it are kept beside its counts, as many as there is room for.
     """
 
     model: str
@@ -58,6 +75,7 @@ class Wanted:
     file: str | None = None
     window: tuple[str, str] | None = None
     policy: Mapping[str, Any] | None = None
+    keeps_rows: bool = True
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "Wanted":
@@ -73,15 +91,16 @@ class Wanted:
                 pass
             case _:
                 raise ConfigError("reference: expected the texts `model`, `name`, `role` and `source`")
+        keeps_rows = arguments.get("keeps_rows", True) is not False
         if role not in ROLES:
             raise ConfigError(f"a reference is for {' or '.join(ROLES)}, not for {role!r}")
         match [arguments.get(key) for key in ("file", "window", "policy")]:
             case [str(file), None, None] if Path(file).is_absolute():
-                return cls(model, name, role, source, file=file)
+                return cls(model, name, role, source, file=file, keeps_rows=keeps_rows)
             case [None, [str(first), str(last)], None]:
                 if not _time(first) < _time(last):
                     raise ConfigError(f"a window ends after it begins, not {first} to {last}")
-                return cls(model, name, role, source, window=(first, last))
+                return cls(model, name, role, source, window=(first, last), keeps_rows=keeps_rows)
             case [None, None, {"kind": "rolling" | "same_hours", "seconds": int(seconds)} as policy] if (
                 seconds > 0
             ):
@@ -126,25 +145,31 @@ class References:
         self._rewriter = rewriter
         self._freezing = freezing
         self._spool = spool
+        self._rows = ReferenceRows(lake, rewriter)
 
     def keep(self, wanted: Wanted, at: datetime) -> dict[str, Any]:
         """Keep a new version of a reference; what it was made of is not needed any more.
+
+        Returns:
+            Its `version`, how many `fields` and `rows` it is made of, how many rows are kept (`rows_kept`),
+            and `warnings`: what is odd about it, for people.
 
         Raises:
             ConfigError: Its rows cannot be read, or are none.
             ConflictError: Files left the model's table while they were read.
         """
+        warnings = self._unknown_model(wanted.model)
         if wanted.policy is not None:
             table = self._lake.reserved_name(wanted.model)
             version = self._next_version(wanted)
             row = _set_row(wanted, table, version, None, at)
             self._lake.add_rows({"reference_sets": pa.Table.from_pylist([row], REFERENCE_SET_ROWS)})
-            return {"version": version, "fields": 0, "rows": 0}
+            return {"version": version, "fields": 0, "rows": 0, "rows_kept": 0, "warnings": warnings}
         if wanted.file is not None:
-            return self._from_file(wanted, Path(wanted.file), at)
+            return self._from_file(wanted, Path(wanted.file), at, warnings)
         with TemporaryFile(dir=self._spool) as file:  # without a name: nothing is left of it after a crash
             self._write_window(wanted, file)
-            return self._from_file(wanted, file, at)
+            return self._from_file(wanted, file, at, warnings)
 
     def remove(self, model: str, name: str, version: int | None) -> dict[str, Any]:
         """Forget a reference, or one version of it; bins that were made of it stay.
@@ -152,10 +177,8 @@ class References:
         Raises:
             ConfigError: There is none.
         """
-        found = self._versions(model, name)
-        gone = found if version is None else [each for each in found if each == version]
-        if not gone:
-            raise ConfigError(_unknown(model, name, version))
+        gone = self._meant(model, name, version)
+        self._rows.drop(self._lake.reserved_name(model), name, gone)
         condition = "model = $model AND reference = $name AND list_contains($versions, version)"
         parameters = {"model": model, "name": name, "versions": gone}
         for each in _TABLES:
@@ -166,8 +189,26 @@ class References:
                 self._rewriter.rewrite(table, files, keep=keep, parameters=parameters)
         return {"versions": gone}
 
-    def _from_file(self, wanted: Wanted, source: Path | IO[bytes], at: datetime) -> dict[str, Any]:
+    def drop_rows(self, model: str, name: str, version: int | None) -> dict[str, Any]:
+        """Forget the rows of a reference, or of one version of it; its counts and statistics stay.
+
+        Returns:
+            Its `versions`, and how many `rows` are gone.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        versions = self._meant(model, name, version)
+        return {
+            "versions": versions,
+            "rows": self._rows.drop(self._lake.reserved_name(model), name, versions),
+        }
+
+    def _from_file(
+        self, wanted: Wanted, source: Path | IO[bytes], at: datetime, warnings: Sequence[str]
+    ) -> dict[str, Any]:
         table = self._lake.reserved_name(wanted.model)
+        version = self._next_version(wanted)
         try:
             file = pq.ParquetFile(source)
             rows = file.metadata.num_rows
@@ -175,14 +216,15 @@ class References:
                 raise ConfigError(f"{wanted.source}: has no rows")
             _check_size(wanted, rows)
             binnings = self._freezing.binnings(table)
-            whose = f"{table}@{wanted.name}@{at.isoformat()}"
-            known, categories = self._known_fields(table), self._freezing.categories(table)
-            made, bins = self._described(file, known, binnings, whose, categories)
+            origin = f"{table}@{wanted.name}@{at.isoformat()}"
+            known, categories = self._types(table), self._freezing.categories(table)
+            made, bins = self._described(file, known, binnings, origin, categories)
+            if not bins:
+                raise ConfigError(f"{wanted.source}: no column holds numbers, texts or booleans of a field")
+            whose = Whose(wanted.model, table, wanted.name, version)
+            kept = self._rows.write(whose, file, known) if wanted.keeps_rows else None
         except (OSError, pa.ArrowException) as error:
             raise ConfigError(f"{wanted.source}: cannot be read as Parquet: {error}") from error
-        if not bins:
-            raise ConfigError(f"{wanted.source}: no column holds numbers, texts or booleans of a field")
-        version = self._next_version(wanted)
         owner = {"model": wanted.model, "table_name": table, "reference": wanted.name, "version": version}
         self._freezing.begin(
             NewBins(wanted.model, table, made, (), f"{wanted.name}:{version}", at),
@@ -192,8 +234,17 @@ class References:
                 ),
                 "reference_bins": pa.Table.from_pylist([each | owner for each in bins], REFERENCE_BIN_ROWS),
             },
+            written=[] if kept is None else [kept],
         )
-        return {"version": version, "fields": len(bins), "rows": rows}
+        older = [each for each in self._versions(wanted.model, wanted.name) if each < version]
+        self._rows.drop(table, wanted.name, older)
+        return {
+            "version": version,
+            "fields": len(bins),
+            "rows": rows,
+            "rows_kept": 0 if kept is None else kept.written.footer.num_rows,
+            "warnings": [*warnings, *_odd_columns(file.schema_arrow, known)],
+        }
 
     def _described(
         self,
@@ -216,10 +267,27 @@ class References:
                     bins += reference_rows({field: values}, {field: binning}).to_pylist()
         return made, bins
 
-    def _known_fields(self, table: str) -> set[str]:
+    def _types(self, table: str) -> dict[str, pa.DataType]:
+        """Types of the model's fields, by name."""
         name = ("predictions_all", table)
         found = Tables(self._lake.catalog).find([name])
-        return set(countable_fields(found[name].shape)) if found else set()
+        return {dotted(path): kind for path, kind in leaves((), found[name].shape)} if found else {}
+
+    def _unknown_model(self, model: str) -> list[str]:
+        names = self._lake.table_names
+        if model in names:
+            return []
+        near = difflib.get_close_matches(model, names, n=3)
+        meant = f"; did you mean {' or '.join(near)}?" if near else ""
+        return [f"no prediction of a model {model!r} has come yet{meant}"]
+
+    def _meant(self, model: str, name: str, version: int | None) -> list[int]:
+        """The versions that are meant: all, if none is named."""
+        found = self._versions(model, name)
+        meant = found if version is None else [each for each in found if each == version]
+        if not meant:
+            raise ConfigError(_unknown(model, name, version))
+        return meant
 
     def _write_window(self, wanted: Wanted, file: IO[bytes]) -> None:
         assert wanted.window is not None  # noqa: S101  # the caller's choice
@@ -233,8 +301,10 @@ class References:
         production = TableName("predictions", table)
         counted = self._rewriter.read(f"SELECT count(*) AS n FROM {production.sql} {within}")
         _check_size(wanted, int(counted.column("n")[0].as_py()))
-        columns = ", ".join([*found["predictions_all", table].shape, "duration_ms", "label"])
-        sql = f"SELECT {columns} FROM {name.sql} {within}"
+        kept = [each.name for each in REFERENCE_ROWS if each.name in PREDICTION_ROWS.names]
+        kept.remove("extra")
+        columns = ", ".join([*found["predictions_all", table].shape, *kept, "label"])
+        sql = f"SELECT {columns}, hash(prediction_id) AS {identifier(ORDER)} FROM {name.sql} {within}"
         writer: pq.ParquetWriter | None = None
         try:
             for batch in self._rewriter.batches(sql):
@@ -275,8 +345,55 @@ def _set_row(
         "policy": None if wanted.policy is None else json.dumps(wanted.policy),
         "sample_count": sample_count,
         "created_at": at,
-        "has_rows": False,
+        "has_rows": wanted.policy is None and wanted.keeps_rows,
     }
+
+
+def _odd_columns(columns: pa.Schema, known: Mapping[str, pa.DataType]) -> list[str]:
+    """What of a file the model never sent, or sends as something else; nothing before it sent anything."""
+    if not known:
+        return []
+    kinds = {name: kind for name, (_, kind) in file_places(columns).items()}
+    named = field_names(kinds, known)
+    fields = {
+        field: kinds[column]
+        for column, field in named.items()
+        if parts(field)[0] in {"inputs", "output"} and not pa.types.is_null(kinds[column])
+    }
+    absent = sorted(field for field in fields if field not in known)
+    other = sorted(
+        f"{field} ({_kind(kind)}, not {_kind(known[field])})"
+        for field, kind in fields.items()
+        if field in known and _kind(kind) != _kind(known[field])
+    )
+    told = []
+    if absent:
+        told.append(
+            f"no prediction has brought {_some(absent)}: drift gives no verdict on what never comes; "
+            "leave such columns out, or name them as the model does"
+        )
+    if other:
+        told.append(f"predictions bring another type of {_some(other)}")
+    return told
+
+
+def _kind(kind: pa.DataType) -> str:
+    if is_number(kind):
+        return "number"
+    if is_text(kind) or pa.types.is_dictionary(kind):
+        return "text"
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    return (
+        "list"
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        else "other"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_TOLD])
+    return shown if len(names) <= _TOLD else f"{shown} and {len(names) - _TOLD} more"
 
 
 def _unknown(model: str, name: str, version: int | None) -> str:

@@ -83,6 +83,7 @@ def erase(  # noqa: PLR0917  # typer passes them by name
         )
     lines = [
         f"{done['predictions']:,} predictions and {done['labels']:,} labels of {model} are erased",
+        f"{done['reference_rows']:,} rows of its references are, too",
         f"{done['files_rewritten']:,} files were written anew and {done['files_deleted']:,} deleted",
         "backups made before still have them: let them expire",
     ]

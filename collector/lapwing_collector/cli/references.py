@@ -34,6 +34,9 @@ def set_(  # noqa: PLR0917  # typer passes them by name
         typer.Option("--same-hours", help="Always the same hours of the week in so many weeks before: 4w."),
     ] = None,
     role: Annotated[str, typer.Option("--role", help="What it is for: drift or conditions.")] = "drift",
+    keeps_rows: Annotated[
+        bool, typer.Option("--rows/--no-rows", help="Whether a sample of its rows is kept beside its counts.")
+    ] = True,
     config: Config = None,
     data: Data = None,
     as_json: Json = False,
@@ -62,7 +65,10 @@ def set_(  # noqa: PLR0917  # typer passes them by name
         window=window,
         policy=policy,
         role=role,
+        keeps_rows=keeps_rows,
     )
+    for warning in done["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
     write_text(
         _told(done, f"reference {name} of {model}, version {done['version']}", as_json=as_json),
         as_json=as_json,
@@ -110,8 +116,30 @@ def remove(  # noqa: PLR0917  # typer passes them by name
     )
 
 
+@reference_app.command("drop-rows")
+def drop_rows(  # noqa: PLR0917  # typer passes them by name
+    model: Model,
+    name: Name,
+    version: Version = None,
+    config: Config = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Forget the rows that are kept of a reference; its counts stay, and drift of counts works on."""
+    from lapwing_collector.app.keeping import drop_reference_rows
+    from lapwing_collector.app.maintenance import tell_nobody
+    from lapwing_collector.cli.output import write_text
+
+    done = drop_reference_rows(config, {"data": data}, tell_nobody, model=model, name=name, version=version)
+    write_text(
+        _told(done, f"reference {name} of {model}: {done['rows']:,} rows are gone", as_json=as_json),
+        as_json=as_json,
+    )
+
+
 def _told(done: Mapping[str, Any], text: str, *, as_json: bool) -> str:
     if as_json:
         return json.dumps(dict(done)) + "\n"
     fields = f": {done['fields']} fields of {done['rows']:,} rows" if done.get("fields") else ""
-    return f"{text}{fields}\n"
+    kept = f", {done['rows_kept']:,} of them kept" if done.get("rows_kept") else ""
+    return f"{text}{fields}{kept}\n"

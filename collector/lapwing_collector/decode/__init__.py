@@ -14,7 +14,8 @@ runtime can not read one. `merge` joins what was read in different ways.
 `stream` reads its Arrow IPC stream within bounds, `arrow` turns arrays of any type into the kinds of values
 that single records have, and `tables` makes their rows.
 
-`descriptors` adds what can be told of texts that files of models declare.
+`descriptors` adds what can be told of texts that files of models declare. `references` makes rows of files
+that production is compared with.
 
 A request in JSON is first written anew in protobuf, by `json`.
 """
@@ -22,5 +23,6 @@ A request in JSON is first written anew in protobuf, by `json`.
 from lapwing_collector.decode.descriptors import describe_texts
 from lapwing_collector.decode.group import decode_group, decode_logs
 from lapwing_collector.decode.json import from_json
+from lapwing_collector.decode.references import reference_batch
 
-__all__ = ["decode_group", "decode_logs", "describe_texts", "from_json"]
+__all__ = ["decode_group", "decode_logs", "describe_texts", "from_json", "reference_batch"]

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +35,8 @@ _END_OF_TIME: Final = datetime(9999, 1, 1)  # noqa: DTZ001  # times are naive UT
 _ATTEMPTS: Final = 5
 _STRUCTS: Final = ("inputs", "output")
 _MAPS: Final = ("tags", "resource")
+_MAP_COLUMNS: Final = frozenset((name,) for name in _MAPS)
+_SCHEMAS: Final = ("predictions_all", "labels", "reference_rows")
 
 _ERASURE_ROWS: Final = pa.schema(
     [
@@ -49,6 +51,7 @@ _ERASURE_ROWS: Final = pa.schema(
         ("files_deleted", pa.int64()),
         ("verified", pa.bool_()),
         ("remaining", pa.list_(pa.string())),
+        ("reference_rows", pa.int64()),
     ]
 )
 
@@ -91,12 +94,14 @@ class Erased:
     Attributes:
         predictions: Rows of predictions.
         labels: Rows of labels.
+        reference_rows: Rows of references.
         files_rewritten: Files that held such rows.
         files_deleted: Files that are gone from the disk; other work's leftovers among them.
     """
 
     predictions: int
     labels: int
+    reference_rows: int
     files_rewritten: int
     files_deleted: int
 
@@ -112,24 +117,31 @@ def erase(catalog: Catalog, rewriter: Rewriter, subject: Subject) -> Erased:
         OSError: The disk is full, or refuses.
         duckdb.Error: A file cannot be read, or the catalog refuses.
     """
-    predictions, labels = _tables(catalog, subject)
+    predictions, labels, references = _tables(catalog, subject)
     ids, requests = set(subject.ids), set(subject.request_ids)
-    removed = {}
-    rewritten = 0
-    for table in (predictions, labels):
-        if table is None:
-            continue
-        if table is predictions:
-            condition, parameters = _prediction_condition(subject)
+    for table in (predictions, references):
+        if table is not None:
+            condition, parameters = _prediction_condition(catalog, table, subject)
             found = _read(rewriter, table, condition, parameters)
             ids.update(each for each in found.column("prediction_id").to_pylist() if each)
             requests.update(each for each in found.column("request_id").to_pylist() if each)
-        else:
+    removed = {}
+    rewritten = 0
+    for table in (predictions, labels, references):
+        if table is None:
+            continue
+        if table is predictions:
+            condition, parameters = _prediction_condition(catalog, table, subject)
+        elif table is labels:
             condition, parameters = _condition(tuple(ids), tuple(requests), ())
+        else:
+            condition, parameters = _prediction_condition(
+                catalog, table, subject, tuple(ids), tuple(requests)
+            )
         rows, files = _erase_from(catalog, rewriter, table, condition, parameters)
         removed[table] = rows
         rewritten += files
-    described = Tables(catalog).find([table for table in (predictions, labels) if table])
+    described = Tables(catalog).find([table for table in (predictions, labels, references) if table])
     numbers = ", ".join(str(each.number) for each in described.values())
     catalog.rows(statement("forget_column_totals", tables=numbers))  # which bound the values of whole tables
     while expire_snapshots(catalog, _END_OF_TIME):
@@ -140,6 +152,7 @@ def erase(catalog: Catalog, rewriter: Rewriter, subject: Subject) -> Erased:
     return Erased(
         predictions=removed.get(predictions, 0) if predictions else 0,
         labels=removed.get(labels, 0) if labels else 0,
+        reference_rows=removed.get(references, 0) if references else 0,
         files_rewritten=rewritten,
         files_deleted=deleted,
     )
@@ -148,16 +161,17 @@ def erase(catalog: Catalog, rewriter: Rewriter, subject: Subject) -> Erased:
 def remaining_in_lake(catalog: Catalog, rewriter: Rewriter, subject: Subject) -> list[str]:
     """Where the lake still has rows of the subject, or says a value of it, for people; empty if not."""
     found = []
-    predictions, labels = _tables(catalog, subject)
-    if predictions is not None:
-        condition, parameters = _prediction_condition(subject)
-        if _count(rewriter, predictions, condition, parameters):
-            found.append(f"rows of {predictions.sql}")
+    predictions, labels, references = _tables(catalog, subject)
+    for table in (predictions, references):
+        if table is not None:
+            condition, parameters = _prediction_condition(catalog, table, subject)
+            if _count(rewriter, table, condition, parameters):
+                found.append(f"rows of {table.sql}")
     if labels is not None and (subject.ids or subject.request_ids):
         condition, parameters = _condition(subject.ids, subject.request_ids, ())
         if _count(rewriter, labels, condition, parameters):
             found.append(f"rows of {labels.sql}")
-    for table in (predictions, labels):
+    for table in (predictions, labels, references):
         if table is not None:
             found += [str(file) for file in unknown_files(catalog, table)]
     for path, value in subject.values:
@@ -195,6 +209,7 @@ def record_erasure(
         "files_deleted": erased.files_deleted,
         "verified": not remaining,
         "remaining": list(remaining),
+        "reference_rows": erased.reference_rows,
     }
     table = Tables(catalog)["main", "erasures"]
     file = table.folder / f"{uuid.uuid4()}.parquet"
@@ -256,15 +271,15 @@ def _describes(
     return told.get("prediction", "").lower() == path.lower() and value in told.get("classes", ())
 
 
-def _tables(catalog: Catalog, subject: Subject) -> tuple[TableName | None, TableName | None]:
-    """The subject's tables of predictions and labels, as far as they exist."""
-    found = [
+def _tables(catalog: Catalog, subject: Subject) -> tuple[TableName | None, ...]:
+    """The subject's tables of predictions, labels and references' rows, as far as they exist."""
+    found = tuple(
         table if catalog.table_folder(*table) else None
-        for table in (TableName("predictions_all", subject.table), TableName("labels", subject.table))
-    ]
-    if found == [None, None]:
+        for table in (TableName(schema, subject.table) for schema in _SCHEMAS)
+    )
+    if not any(found):
         raise ConfigError(f"there is no model {subject.table}; `SELECT table_name FROM models` lists them")
-    return found[0], found[1]
+    return found
 
 
 def _erase_from(
@@ -314,14 +329,41 @@ def _count(rewriter: Rewriter, table: TableName, condition: str, parameters: dic
     return int(found.column("n")[0].as_py())
 
 
-def _prediction_condition(subject: Subject) -> tuple[str, dict[str, Any]]:
-    return _condition(subject.ids, subject.request_ids, subject.values)
+def _prediction_condition(
+    catalog: Catalog,
+    table: TableName,
+    subject: Subject,
+    ids: Sequence[str] = (),
+    requests: Sequence[str] = (),
+) -> tuple[str, dict[str, Any]]:
+    """What is true for the subject's rows of predictions, or of references, and for those of more ids."""
+    every_id, every_request = {*subject.ids, *ids}, {*subject.request_ids, *requests}
+    absent = _absent(catalog, table, [path for path, _ in subject.values])
+    return _condition(tuple(every_id), tuple(every_request), subject.values, absent)
+
+
+def _absent(catalog: Catalog, table: TableName, paths: Sequence[str]) -> frozenset[str]:
+    """Those of some fields that references have no column for; that predictions have none is a mistake."""
+    if table.schema == "predictions_all":
+        return frozenset()
+    known = {tuple(part.lower() for part in path) for path in Tables(catalog)[table].columns}
+    return frozenset(
+        path
+        for path in paths
+        if tuple(path.lower().split(".")) not in known and (path.split(".")[0],) not in known & _MAP_COLUMNS
+    )
 
 
 def _condition(
-    ids: tuple[str, ...], request_ids: tuple[str, ...], values: tuple[tuple[str, str], ...]
+    ids: tuple[str, ...],
+    request_ids: tuple[str, ...],
+    values: tuple[tuple[str, str], ...],
+    absent: Collection[str] = (),
 ) -> tuple[str, dict[str, Any]]:
-    """What is true for rows that have one of the ids or values, and its parameters."""
+    """What is true for rows that have one of the ids or values, and its parameters.
+
+    Fields that are absent have no column; values of theirs may be in `extra`.
+    """
     terms = ["false"]
     parameters: dict[str, Any] = {}
     if ids:
@@ -331,8 +373,10 @@ def _condition(
         terms.append("list_contains($request_ids, request_id)")
         parameters["request_ids"] = list(request_ids)
     for number, (path, value) in enumerate(values):
-        terms.append(f"list_contains([{', '.join(_places(path))}], $value{number})")
-        parameters[f"value{number}"] = value
+        places = [place for place in _places(path) if path not in absent or place.startswith("extra")]
+        if places:
+            terms.append(f"list_contains([{', '.join(places)}], $value{number})")
+            parameters[f"value{number}"] = value
     return "(" + " OR ".join(terms) + ")", parameters
 
 

@@ -21,7 +21,7 @@ from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.names import TableNames
 from lapwing_collector.lake.parquet import write_parquet, write_parquet_parts
 from lapwing_collector.lake.profiles import Profiles
-from lapwing_collector.lake.shapes import EXACT_INTEGER, reconcile
+from lapwing_collector.lake.shapes import EXACT_INTEGER, leaves, reconcile
 from lapwing_collector.lake.shapes import Path as FieldPath
 from lapwing_collector.lake.snapshots import DataFile, add_files
 from lapwing_collector.lake.statements import statement
@@ -33,6 +33,8 @@ from lapwing_collector.model.records import LOG_ROWS, Batch, Kind
 
 _SCHEMA_OF: Final = {Kind.PREDICTION: "predictions_all", Kind.LABEL: "labels", Kind.LOG: "main"}
 _MODEL_SCHEMAS: Final = ("predictions_all", "labels")
+REFERENCE_SCHEMA: Final = "reference_rows"
+"""Where the rows of what models are compared with are, a table for each model."""
 
 _FILES_AT_ONCE: Final = 4
 """More than cores, since writers wait for the disk."""
@@ -154,6 +156,7 @@ class Lake:
         catalog = Catalog.open(folder)
         try:
             _set_old_references_aside(catalog)
+            _count_erased_references(catalog)
             with catalog.transaction():  # one is three times as quick as one for each table
                 catalog.rows(statement("schemas"))
                 catalog.rows(statement("system_tables"))
@@ -304,6 +307,43 @@ class Lake:
                     if described["table_name"] is not None:  # a process may speak before any row comes
                         self.profiles.look_at(described["table_name"], described["model"])
 
+    def write_reference(self, table: str, batches: Sequence[Batch]) -> DataFile:
+        """Write rows of a reference into a file of their table, which is made or widened where it has to be.
+
+        Nobody sees them before `add_rows` is given the file. Values that are not of the type that the field
+        has, here or among the predictions, go to `extra`.
+
+        Args:
+            table: The model's.
+            batches: At least one; their fixed columns are `REFERENCE_ROWS`.
+
+        Raises:
+            OSError: The disk is full, or refuses.
+            duckdb.Error: The catalog refuses.
+        """
+        key = (REFERENCE_SCHEMA, table)
+        with self._catalog.exclusive():
+            known = self._tables.find([key, ("predictions_all", table), ("labels", table)])
+            there = known.pop(key, None)
+            shape = {} if there is None else there.shape
+            own = {path for path, _ in leaves((), shape)}
+            declared = {
+                path: kind
+                for other in known.values()
+                for path, kind in leaves((), other.shape)
+                if path not in own
+            }
+            reconciled = reconcile(
+                batches,
+                shape,
+                stored_integers_exact=lambda path: there is None or self._integers_exact(there, path),
+                declared=declared,
+            )
+            staged = _Rows(key, reconciled.rows, reconciled.shape)
+            self._prepare([staged])
+            described = self._tables.find([key])[key]
+        return _write_file(described, reconciled.rows)
+
     def try_out(self, batches: Sequence[Batch]) -> None:
         """Do what `flush` would do with `batches`, except for the commit.
 
@@ -441,7 +481,7 @@ class Lake:
     def _replace_views(self, changed: Iterable[_Rows]) -> None:
         """Make the views of models whose tables are new or have a new column."""
         shapes = {each.key: each.shape for each in changed}
-        names = {name for schema, name in shapes if schema != "main"}
+        names = {name for schema, name in shapes if schema in _MODEL_SCHEMAS}
         known = self._tables.find([(schema, name) for name in names for schema in _MODEL_SCHEMAS])
         shapes = {key: table.shape for key, table in known.items()} | shapes
         for name in names:
@@ -511,6 +551,14 @@ def _set_old_references_aside(catalog: Catalog) -> None:
         with catalog.transaction():
             for name in ("reference_sets", "reference_bins"):
                 catalog.rows(f"ALTER TABLE {name} RENAME TO {name}_0_1")
+
+
+def _count_erased_references(catalog: Catalog) -> None:
+    """Let proofs of lakes from before references kept rows have a column for them."""
+    if catalog.table_folder("main", "erasures") is None:
+        return
+    if "reference_rows" not in catalog.schema("erasures").names:
+        catalog.rows("ALTER TABLE erasures ADD COLUMN reference_rows BIGINT")
 
 
 def _by_destination(batches: Sequence[Batch]) -> dict[Destination, list[Batch]]:

@@ -5,7 +5,14 @@ what they are compared with.
 """
 
 from lapwing_collector.metrics.binning import freeze
-from lapwing_collector.metrics.columns import countable, countable_fields, countable_places
+from lapwing_collector.metrics.columns import (
+    countable,
+    countable_fields,
+    countable_places,
+    file_places,
+    is_number,
+    is_text,
+)
 from lapwing_collector.metrics.counting import ProfileCounter, add_up
 from lapwing_collector.metrics.facts import facts_of
 from lapwing_collector.metrics.late import (
@@ -19,7 +26,7 @@ from lapwing_collector.metrics.late import (
     touched_slots,
     touching_span,
 )
-from lapwing_collector.metrics.reference import columns_of, field_names, reference_rows
+from lapwing_collector.metrics.reference import ORDER, columns_of, field_names, kept_rows, reference_rows
 from lapwing_collector.metrics.watermark import (
     DATA_CLOCK,
     WALL_CLOCK,
@@ -30,6 +37,7 @@ from lapwing_collector.metrics.watermark import (
 
 __all__ = [
     "DATA_CLOCK",
+    "ORDER",
     "WALL_CLOCK",
     "ProfileCounter",
     "Schedule",
@@ -42,7 +50,11 @@ __all__ = [
     "countable_places",
     "facts_of",
     "field_names",
+    "file_places",
     "freeze",
+    "is_number",
+    "is_text",
+    "kept_rows",
     "later_than",
     "newest_credible",
     "reference_rows",

@@ -31,12 +31,13 @@ def countable_fields(types: Mapping[str, pa.DataType]) -> list[str]:
 
 def countable_places(columns: pa.Schema) -> dict[str, tuple[str, ...]]:
     """Where the columns of a file that are counted stand in it, by the names that `columns_of` gives them."""
+    return {name: path for name, (path, kind) in file_places(columns).items() if countable(kind)}
+
+
+def file_places(columns: pa.Schema) -> dict[str, tuple[tuple[str, ...], pa.DataType]]:
+    """Where each column of a file stands in it, of which type, by the names that `columns_of` gives them."""
     kinds = zip(columns.names, columns.types, strict=True)
-    return {
-        path[0] if len(path) == 1 else dotted(path): path
-        for path, kind in _places((), kinds)
-        if countable(kind)
-    }
+    return {path[0] if len(path) == 1 else dotted(path): (path, kind) for path, kind in _places((), kinds)}
 
 
 def _places(

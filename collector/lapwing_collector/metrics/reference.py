@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,6 +14,15 @@ from lapwing_collector.model.profiles import REFERENCE_BIN_ROWS, Binning
 from lapwing_collector.model.records import PREDICTION_ROWS
 
 PERCENTILES: Final = np.linspace(0, 1, 101)
+
+MOST_KEPT: Final = 100_000
+"""Rows of a reference that are kept as they are, beside its counts, which are of all."""
+
+MOST_KEPT_BYTES: Final = 64 << 20
+"""What they may take in memory; fewer are kept where they are wide."""
+
+ORDER: Final = "lapwing:order"
+"""Column of a file by whose values it is chosen which rows are kept, where it has one."""
 
 _ROOTS: Final = ("inputs", "output", "descriptors", "label", "tags")
 _PLAIN: Final = ("label", "duration_ms")
@@ -37,10 +47,34 @@ def field_names(columns: Collection[str], known: Collection[str]) -> dict[str, s
     for column in columns:
         if column in _PLAIN or column.partition(".")[0] in _ROOTS:
             found[column] = column
-        elif column not in PREDICTION_ROWS.names:
+        elif column not in {*PREDICTION_ROWS.names, ORDER}:
             places = (f"{root}.{column}" for root in ("inputs", "output"))
             found[column] = next((place for place in places if place in known), f"inputs.{column}")
     return found
+
+
+def kept_rows(count: int, row_bytes: float, order: pa.Array | None = None) -> npt.NDArray[np.int64]:
+    """Which rows of a file are kept as they are: their positions, ascending, the same whenever it is asked.
+
+    Args:
+        count: Of its rows.
+        row_bytes: What one takes in memory.
+        order: A number for each row: those with the least are kept. Without it they have numbers that look
+            drawn by chance, and follow from their positions.
+    """
+    most = max(1, min(MOST_KEPT, int(MOST_KEPT_BYTES / max(row_bytes, 1.0))))
+    if count <= most:
+        return np.arange(count)
+    numbers = _scrambled(count) if order is None else order.to_numpy(zero_copy_only=False)
+    return np.sort(np.argpartition(numbers, most - 1)[:most])
+
+
+def _scrambled(count: int) -> npt.NDArray[np.uint64]:
+    """A number for each position: SplitMix64, by which no two are equal."""
+    z = (np.arange(count, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 def columns_of(rows: pa.Table) -> dict[str, pa.Array]:

@@ -30,7 +30,18 @@ _METHODS: Final = {
     "correlation": ("pearson", "spearman"),
     "drift": _DISTANCES,
     "dataset_drift": _DISTANCES,
+    "embedding_drift": ("classifier", "euclidean", "cosine", "components", "mmd"),
 }
+_BINNINGS: Final = ("reference", "evidently")
+_DRIFT: Final = frozenset({"drift", "embeddings", "text"})
+"""Groups of metrics that compare two sides."""
+_WHOLE: Final = {"samples": 2, "min_rows": 0, "components": 1, "bins": 2, "top": 1}
+"""The least that whole numbers of these may be."""
+_LEAST: Final = {**_WHOLE, "min_effect": 0, "threshold": 0}
+_SHARES: Final = ("significance", "share")
+_OPTIONAL: Final = frozenset({"bins", "components", "threshold"})
+"""Which of them may be NULL."""
+_YES_OR_NO: Final = ("adjust", "nulls", "weighted")
 _SPANS: Final = (
     ("since", "until"),
     ("reference_since", "reference_until"),
@@ -77,6 +88,8 @@ def _mistakes(metric: Metric, given: Mapping[str, Argument]) -> Iterator[str]:
     values = {name: _constant(argument) for name, argument in given.items()}
     yield from _shapes(metric, given, values)
     yield from _numbers(metric, values)
+    if metric.group in _DRIFT:
+        yield from _of_drift(given, values)
     yield from _texts(metric, values)
     yield from _times(given, values)
 
@@ -107,9 +120,53 @@ def _numbers(metric: Metric, values: Mapping[str, Any]) -> Iterator[str]:
         yield f"threshold is a probability from 0 to 1, as 0.5, and not {threshold}"
 
 
+def _of_drift(given: Mapping[str, Argument], values: Mapping[str, Any]) -> Iterator[str]:
+    constants = {name for name, argument in given.items() if _is_constant(argument)}
+    for name in given:
+        if name in constants and not (name in _OPTIONAL and values[name] is None):
+            wanted = _expected(name, given[name], values[name])
+            if wanted is not None:
+                null = ", or NULL" if name in _OPTIONAL else ""
+                yield f"{name} is {wanted}{null}, and not {_shown(values[name])}"
+    told = {name for name in given if name not in constants or values[name] is not None}
+    ends = told & {"reference_since", "reference_until"}
+    if len(ends) == 1:
+        yield "a span to compare with has both ends: reference_since and reference_until"
+    elif ends and "reference" in told:
+        yield "either a reference is compared with or a span, and both are given"
+
+
+def _expected(name: str, argument: Argument, value: Any) -> str | None:
+    """What an argument has to be, if it is not."""
+    is_number = isinstance(value, int | float | Decimal)
+    if name in _YES_OR_NO:
+        is_told = argument.get("cast_type", {}).get("id") == "BOOLEAN"  # how DuckDB writes true and false
+        return None if is_told else "true or false"
+    if name in _SHARES:
+        return None if is_number and 0 <= value <= 1 else "a number from 0 to 1, as 0.05"
+    if name in _WHOLE:
+        fits = is_number and value >= _WHOLE[name] and value == int(value)
+        return None if fits else f"a whole number from {_WHOLE[name]} on"
+    if name in _LEAST:
+        return None if is_number and value >= _LEAST[name] else f"a number from {_LEAST[name]} on"
+    return None
+
+
+def _shown(value: Any) -> str:
+    return "NULL" if value is None else repr(value) if isinstance(value, str) else str(value)
+
+
+def _is_constant(argument: Argument) -> bool:
+    while argument.get("type") == "OPERATOR_CAST":
+        argument = argument["child"]
+    return argument.get("type") == "VALUE_CONSTANT"
+
+
 def _texts(metric: Metric, values: Mapping[str, Any]) -> Iterator[str]:
     stages = ("stage", "challenger_stage")
-    for name, known in [*((stage, _STAGES) for stage in stages), ("method", _METHODS.get(metric.name, ()))]:
+    methods = _METHODS.get(metric.name, ())
+    told = [*((stage, _STAGES) for stage in stages), ("binning", _BINNINGS), ("method", methods)]
+    for name, known in told:
         value = values.get(name)
         if known and value is not None and value not in known:
             ending = "; NULL for all" if name == "stage" else ""

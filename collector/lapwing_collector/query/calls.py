@@ -27,6 +27,7 @@ class Call:
         moments: The parameters of the query that stand for times.
         partners: Whether predictions of the same request have a say in each other: they are compared, or what
             is known of a production prediction holds for those of another stage.
+        given: Names of the arguments that are given and not NULL.
     """
 
     metric: Metric
@@ -36,6 +37,7 @@ class Call:
     segments: str | None = None
     moments: tuple[str, ...] = ()
     partners: bool = False
+    given: frozenset[str] = frozenset()
 
 
 def calls_in(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Call, ...]:
@@ -81,12 +83,19 @@ def calls_of(tree: Any) -> Iterator[Call]:
                     _segments(given),
                     tuple(_moments(given)),
                     metric.pairs or (metric.reads_labels and of_others),
+                    frozenset(name for name, argument in given.items() if not _is_null(argument)),
                 )
 
 
 def _check_arguments(metric: Metric, given: dict[str, dict[str, Any]], place: int | None) -> None:
     names = [parameter.name for parameter in metric.parameters]
     unknown = next((name for name in given if name not in names), None)
+    if unknown == "as_of" and metric.reads_bins:
+        raise QueryError(
+            f"{metric.name} reads profiles, which say what is known now: rows that came late are counted "
+            "in the hours that they belong to. Methods over values, such as ks_test and psi_rows, take as_of",
+            position=place,
+        )
     if unknown is not None:
         near = tuple(difflib.get_close_matches(unknown, names, n=1))
         what = f"has no argument {unknown}" if unknown else "is given too many arguments"
@@ -116,6 +125,10 @@ def _texts(given: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
             text := (argument.get("value") or {}).get("value"), str
         ):
             yield name, text
+
+
+def _is_null(argument: dict[str, Any]) -> bool:
+    return argument.get("type") == "VALUE_CONSTANT" and bool((argument.get("value") or {}).get("is_null"))
 
 
 def _segments(given: dict[str, dict[str, Any]]) -> str | None:

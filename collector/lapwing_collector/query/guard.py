@@ -35,7 +35,16 @@ _FUNCTIONS: Final = frozenset(
 """Functions that do something else than compute."""
 
 _SCHEMAS: Final = frozenset(
-    {"", "main", "predictions", "predictions_all", "labels", "labeled", "information_schema"}
+    {
+        "",
+        "main",
+        "predictions",
+        "predictions_all",
+        "labels",
+        "labeled",
+        "reference_rows",
+        "information_schema",
+    }
 )
 _OTHERS_TABLES: Final = ("duckdb_", "ducklake_", "pg_", "pragma_", "sqlite_")
 """How views of DuckDB itself begin; some tell paths. They are found without a schema."""
@@ -223,8 +232,8 @@ def _check_table(node: dict[str, Any]) -> None:
     full = ".".join(part for part in (catalog, schema, table) if part)
     if catalog not in {"", engine.LAKE} or schema not in _SCHEMAS:
         raise RefusedQueryError(
-            f"{full} is not allowed in queries: tables are predictions, predictions_all, labels and labeled "
-            "of a model, or stand without a schema; SHOW ALL TABLES lists them"
+            f"{full} is not allowed in queries: tables are predictions, predictions_all, labels, labeled "
+            "and reference_rows of a model, or stand without a schema; SHOW ALL TABLES lists them"
         )
     if schema in {"", "main"} and table.startswith(_OTHERS_TABLES):
         raise RefusedQueryError(

@@ -1,8 +1,8 @@
 """Finds out what a model is that metrics are called for: its description, and the fields that have come."""
 
 import difflib
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import duckdb
@@ -13,7 +13,7 @@ from lapwing_collector.errors import NotSeenYetError, QueryError
 from lapwing_collector.model.description import ModelDescription, Source, Task, dotted, infer, merged, parts
 from lapwing_collector.query.calls import Call
 from lapwing_collector.query.mistakes import query_error
-from lapwing_collector.query.views import FIELDS, Fields, Subject, known_roles, views
+from lapwing_collector.query.views import FIELDS, Fields, Kept, Subject, Types, known_roles, views
 
 _DECLARED: Final = f"""
     SELECT description FROM {LAKE}.main.model_descriptions WHERE lower(table_name) = lower($table)
@@ -21,9 +21,11 @@ _DECLARED: Final = f"""
 """  # the newest holds
 
 _REFERENCES: Final = f"""
-    SELECT DISTINCT reference FROM {LAKE}.main.reference_sets WHERE lower(table_name) = lower($table)
+    SELECT reference, coalesce(has_rows, false), policy IS NOT NULL, role = 'drift'
+    FROM {LAKE}.main.reference_sets WHERE lower(table_name) = lower($table)
+    QUALIFY row_number() OVER (PARTITION BY reference ORDER BY created_at DESC, version DESC) = 1
     ORDER BY ALL
-"""
+"""  # of each name, the newest version
 
 _BINNED: Final = f"""
     SELECT DISTINCT field, field GLOB $pattern FROM {LAKE}.main.binnings
@@ -75,6 +77,8 @@ def views_of(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> di
     """
     subjects = {model: subject_of(connection, model) for call in calls for model in call.models}
     apart = {model for call in calls if FIELDS in call.metric.needs for model in call.models}
+    binned = {model for call in calls if call.metric.reads_bins for model in call.models}
+    referring = {model for call in calls if call.metric.reads_references for model in call.models}
     for call in calls:
         for model in call.models:
             _check_roles(call, subjects[model])
@@ -84,7 +88,10 @@ def views_of(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> di
             _check_bins(connection, call, subjects[model])
     found: dict[str, str] = {}
     for subject in subjects.values():
-        found |= views(replace(subject, apart=subject.table in apart))
+        kept = _kept(connection, subject.table) if subject.table in referring else None
+        found |= views(
+            replace(subject, apart=subject.table in apart, listed=subject.table in binned, kept=kept)
+        )
     return found
 
 
@@ -110,6 +117,24 @@ def _fields(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> F
     except duckdb.CatalogException:
         return None
     return dict(_leaves((), rows.to_arrow_table().schema))
+
+
+def _kept(connection: duckdb.DuckDBPyConnection, table: str) -> Kept:
+    """What columns the rows of a model's references have, and what they are to look like."""
+    labels = _types(connection, "labels", table) or {}
+    return Kept(
+        columns=_types(connection, "reference_rows", table),
+        predictions=_types(connection, "predictions_all", table) or {},
+        label=labels.get("label"),
+    )
+
+
+def _types(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> Types | None:
+    try:
+        found = connection.sql(f"SELECT * FROM {LAKE}.{schema}.{identifier(table)} LIMIT 0")
+    except duckdb.CatalogException:
+        return None
+    return dict(zip(found.columns, found.types, strict=True))
 
 
 def _leaves(path: tuple[str, ...], fields: Sequence[pa.Field]) -> Iterator[tuple[str, pa.DataType]]:
@@ -218,30 +243,64 @@ def _check_fields(call: Call, subject: Subject) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """The newest version of a reference."""
+
+    has_rows: bool
+    chooses: bool
+    drifts: bool
+
+
 def _check_reference(connection: duckdb.DuckDBPyConnection, call: Call, table: str) -> None:
-    reference = call.texts.get("reference")
-    if reference is None:
+    parameters = {parameter.name for parameter in call.metric.parameters}
+    if "reference" not in parameters:
         return
     known = _references(connection, table)
-    if reference in known:
-        return
-    near = tuple(difflib.get_close_matches(reference, known, n=3))
-    meant = (
-        f"did you mean {' or '.join(near)}?"
-        if near
-        else f"it has {', '.join(known)}"
-        if known
-        else "`lapwing reference set` makes one"
-    )
-    raise QueryError(f"{table} has no reference {reference!r}; {meant}", candidates=near)
+    reference = call.texts.get("reference")
+    if reference is not None and reference not in known:
+        near = tuple(difflib.get_close_matches(reference, known, n=3))
+        meant = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else f"it has {', '.join(known)}"
+            if known
+            else "`lapwing reference set` makes one"
+        )
+        raise QueryError(f"{table} has no reference {reference!r}; {meant}", candidates=near)
+    if call.metric.reads_references and not call.given & {"reference_since", "reference_until"}:
+        _check_rows(call, table, known, reference)
 
 
-def _references(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+def _check_rows(call: Call, table: str, known: Mapping[str, _Reference], reference: str | None) -> None:
+    """Methods over values need values: a reference that has rows, or a span."""
+    span = "or name a span: reference_since := …, reference_until := …"
+    if reference is None:
+        if "reference" not in call.given and not any(
+            each.has_rows and each.drifts for each in known.values()
+        ):
+            raise QueryError(
+                f"{call.metric.name} needs something to compare with, and {table} has no reference of the "
+                f"role drift with rows: `lapwing reference set` makes one; {span}"
+            )
+    elif known[reference].chooses:
+        raise QueryError(
+            f"{call.metric.name} looks at values, and the reference {reference!r} of {table} keeps none: "
+            f"it is a choice of profiles; {span}"
+        )
+    elif not known[reference].has_rows:
+        raise QueryError(
+            f"{call.metric.name} looks at values, and no rows are kept of the reference {reference!r} of "
+            f"{table}: `lapwing reference set {table} {reference} …` keeps those of a new version; {span}"
+        )
+
+
+def _references(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, _Reference]:
     try:
         rows = connection.execute(_REFERENCES, {"table": table}).fetchall()
     except duckdb.CatalogException:
-        return []
-    return [name for (name,) in rows]
+        return {}
+    return {name: _Reference(*told) for name, *told in rows}
 
 
 def _check_segments(call: Call, subject: Subject) -> None:
@@ -255,7 +314,7 @@ def _check_segments(call: Call, subject: Subject) -> None:
 
 def _check_bins(connection: duckdb.DuckDBPyConnection, call: Call, subject: Subject) -> None:
     """Metrics over counts in bins would bring no rows, and no reason, for what has none."""
-    if all(parameter.name != "segment" for parameter in call.metric.parameters):
+    if not call.metric.reads_bins:
         return
     table, pattern = subject.table, call.texts.get("fields", "*")
     try:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
+from duckdb.sqltypes import DuckDBPyType
 
 from lapwing_collector.engine import LAKE, identifier, literal
 from lapwing_collector.model.description import ModelDescription, Task, parts
@@ -25,6 +26,25 @@ _NO_LABELS: Final = (
 )
 
 
+Types = Mapping[str, DuckDBPyType]
+"""DuckDB's types of columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Rows of references, which need not have the columns of predictions, nor these their types.
+
+    Attributes:
+        columns: What they have; None where no rows are kept of the model.
+        predictions: What predictions have.
+        label: The type of labels, where there are some.
+    """
+
+    columns: Types | None
+    predictions: Types
+    label: DuckDBPyType | None
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A model, as metrics see it.
@@ -36,6 +56,8 @@ class Subject:
         labels: Fields of its labels that have come; None while it has no table of labels.
         untimed: Whether there may be labels that do not know the time of their prediction.
         apart: Whether each field is wanted as a column of its own, for metrics that go over many.
+        listed: Whether a list of its fields is wanted.
+        kept: What is known of the rows of its references; None where no metric looks at them.
     """
 
     table: str
@@ -44,6 +66,8 @@ class Subject:
     labels: Fields | None = None
     untimed: bool = True
     apart: bool = False
+    listed: bool = False
+    kept: Kept | None = None
 
 
 def views(subject: Subject) -> dict[str, str]:
@@ -54,6 +78,10 @@ def views(subject: Subject) -> dict[str, str]:
         "untimed": _untimed(subject),
         "described": _described(subject),
     }
+    if subject.listed:
+        selects["fields"] = f"SELECT unnest([{', '.join(map(literal, subject.fields))}]) AS field_name"
+    if subject.kept is not None:
+        selects["referenced"] = _referenced(subject, subject.kept)
     return {f"{kind}:{subject.table}": select for kind, select in selects.items()}
 
 
@@ -80,13 +108,17 @@ def known_roles(subject: Subject) -> frozenset[str]:
     return frozenset(always | {role for role, known in has.items() if known})
 
 
-def _scored(subject: Subject) -> str:
-    columns = {
+def _roles(subject: Subject) -> dict[str, str]:
+    return {
         "prediction": _prediction(subject),
         "score": _score(subject),
         "scores": _scores(subject),
         "items": _items(subject),
     }
+
+
+def _scored(subject: Subject) -> str:
+    columns = _roles(subject)
     if subject.apart:
         columns |= _apart(subject.fields)
     added = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
@@ -120,6 +152,49 @@ def _truths(subject: Subject) -> str:
     if subject.labels is None:
         return f"SELECT {_NO_LABELS}, NULL::{_truth_type(subject)} AS truth WHERE false"
     return f"SELECT *, {_truth(subject, subject.labels)} AS truth FROM {_table('labels', subject)}"
+
+
+def _referenced(subject: Subject, kept: Kept) -> str:
+    """Rows of references as predictions are, and `truth`: what is asked of these can be asked of them."""
+    there = {} if kept.columns is None else {name.lower(): kind for name, kind in kept.columns.items()}
+    own = ("reference", "reference_version", "row_number")
+    columns = {
+        name: _brought(identifier(name), there.get(name), kind) for name, kind in kept.predictions.items()
+    }
+    if kept.columns is not None:
+        columns["prediction_id"] = "coalesce(prediction_id, row_number::VARCHAR)"  # rows are drawn by it
+    if kept.label is not None:
+        columns["label"] = _brought("label", there.get("label"), kept.label)
+    told = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
+    truth = "NULL" if subject.labels is None else _truth(subject, subject.labels)
+    roles = ", ".join(f"{sql} AS {name}" for name, sql in (_roles(subject) | {"truth": truth}).items())
+    if kept.columns is None:
+        nobody = "NULL::VARCHAR AS reference, NULL::BIGINT AS reference_version, NULL::BIGINT AS row_number"
+        return f"SELECT *, {roles} FROM (SELECT {nobody}, {told}) WHERE false"
+    return (
+        f"SELECT *, {roles} FROM (SELECT {', '.join(own)}, {told} FROM {_table('reference_rows', subject)})"
+    )
+
+
+def _brought(sql: str, have: DuckDBPyType | None, want: DuckDBPyType) -> str:
+    """A column, or what is inside one, as another type: NULL where a value is none of it."""
+    if have is None:
+        return f"NULL::{want}"
+    if have == want:
+        return sql
+    if have.id != "struct" or want.id != "struct":
+        return f"TRY_CAST({sql} AS {want})"
+    inside = {name.lower(): kind for name, kind in _children(have)}
+    fields = (
+        f"{identifier(name)}: {_brought(f'{sql}.{identifier(name)}', inside.get(name.lower()), kind)}"
+        for name, kind in _children(want)
+    )
+    return f"CASE WHEN {sql} IS NOT NULL THEN {{{', '.join(fields)}}} END"
+
+
+def _children(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
+    """What a struct holds."""
+    return [(name, each) for name, each in kind.children if isinstance(each, DuckDBPyType)]
 
 
 def _untimed(subject: Subject) -> str:

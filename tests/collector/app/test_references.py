@@ -243,11 +243,14 @@ def test_python_sets_references_of_tables(tmp_path: Path, frame: pd.DataFrame) -
         ]
         assert versions == [1, 2, 3]
         assert lake.set_reference("churn", "lately", rolling="28d") == 1
+        assert lake.set_reference("churn", "bare", frame, keep_rows=False) == 1
+        kept = lake.sql("SELECT reference, version FROM reference_sets WHERE has_rows")
+        assert [(row["reference"], row["version"]) for row in kept] == [("train", 3)]
         counted = list(
             lake.sql("SELECT version, counts FROM reference_bins WHERE field = 'inputs.visits' ORDER BY 1")
         )
         assert len({tuple(row["counts"]) for row in counted}) == 1
-        assert len(counted) == 3
+        assert len(counted) == 4
         with pytest.raises(lapwing.QueryError, match="one of rows"):
             lake.set_reference("churn", "train")
         with pytest.raises(lapwing.QueryError, match="whole weeks"):

@@ -280,6 +280,10 @@ def test_references_are_set_from_files(tmp_path: Path) -> None:
         "sql", "SELECT DISTINCT field FROM reference_bins ORDER BY 1", "--data", str(tmp_path), "-f", "json"
     )
     assert [row["field"] for row in json.loads(rows.stdout)] == ["inputs.age", "inputs.plan"]
+    assert b"warning: no prediction of a model 'churn' has come yet" in answer.stderr
+    assert b"3 rows, 3 of them kept" in answer.stdout
+    dropped = run("reference", "drop-rows", "churn", "train", "--data", str(tmp_path))
+    assert dropped.stdout.decode() == "reference train of churn: 3 rows are gone\n"
 
 
 def test_rules_check_tells_fine_files() -> None:

@@ -298,7 +298,7 @@ def test_constants_and_single_rows_are_no_errors(measured: Measured, metric: str
     assert found["value"] is None or math.isfinite(found["value"])
     empty = measured.rows(CALL.format(metric, "inputs.x", ""), a=START - WEEK, b=START, c=START + WEEK)
     assert (empty[0]["value"], empty[0]["reference_count"]) == (None, 0)
-    assert empty[0]["reason"] == "no values to compare with between reference_since and reference_until"
+    assert empty[0]["reason"] == "the reference, or span, has no values to compare with here"
     assert (
         measured.rows(CALL.format(metric, "inputs.x", ""), a=START, b=START + 3 * WEEK, c=START + 4 * WEEK)
         == []

@@ -122,9 +122,14 @@ def test_principal_components(measured: Measured) -> None:
     expected = np.linalg.norm((seen @ spread).mean(axis=0) - (now @ spread).mean(axis=0))
     found = measured.row(CALL.format("inputs.moved", ", method := 'euclidean', components := 2"), **SPANS)
     assert found["value"] == pytest.approx(expected, rel=1e-9)
-    every = measured.row(CALL.format("inputs.moved", ", method := 'euclidean', components := 99"), **SPANS)
+    width = seen.shape[1]
+    whole = f", method := 'euclidean', components := {width}"
+    every = measured.row(CALL.format("inputs.moved", whole), **SPANS)
     plain = measured.row(CALL.format("inputs.moved", ", method := 'euclidean'"), **SPANS)
     assert every["value"] == pytest.approx(plain["value"])
+    many = measured.row(CALL.format("inputs.moved", ", method := 'euclidean', components := 99"), **SPANS)
+    assert (many["value"], many["drifted"]) == (None, None)
+    assert many["reason"].startswith(f"components is from 1 to {width} for ")
 
 
 def test_a_classifier_tells_sides_apart(measured: Measured) -> None:
@@ -184,10 +189,9 @@ def test_vectors_with_gaps_are_left_out(measured: Measured) -> None:
     [
         ("same", ", min_rows := 301", "fewer than 301 rows"),
         ("same", ", min_rows := 401", "fewer than 401 rows in the reference"),
-        ("same", ", method := 'magic'", "no such method: magic; there are classifier, euclidean"),
         ("uneven", ", method := 'euclidean'", "vectors of 2 and 3 numbers"),
         ("zero", ", method := 'cosine'", "undefined for these vectors"),
-        ("odd_text", "", "no values to compare with between reference_since and reference_until"),
+        ("odd_text", "", "the reference, or span, has no values to compare with here"),
     ],
 )
 def test_what_cannot_be_told_has_a_reason(measured: Measured, field: str, more: str, reason: str) -> None:

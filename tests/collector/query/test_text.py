@@ -240,7 +240,7 @@ def test_examples_say_which_texts_drift(measured: Measured) -> None:
     [
         ("same", ", min_rows := 241", "fewer than 241 rows"),
         ("same", ", min_rows := 301", "fewer than 301 rows in the reference"),
-        ("empty", "", "no values to compare with between reference_since and reference_until"),
+        ("empty", "", "the reference, or span, has no values to compare with here"),
         ("signs", "", "the texts have no words"),
     ],
 )

@@ -78,6 +78,17 @@ class Metric:
         """Whether it compares predictions of the same request."""
         return "lapwing_pairs(" in self.sql
 
+    @property
+    def reads_bins(self) -> bool:
+        """Whether it compares counts in bins."""
+        return any(parameter.name == "segment" for parameter in self.parameters)
+
+    @property
+    def reads_references(self) -> bool:
+        """Whether it looks at rows of references, and not only at their counts."""
+        names = {parameter.name for parameter in self.parameters}
+        return {"reference", "reference_since"} <= names and not names & {"segment", "fields"}
+
 
 @dataclass(frozen=True, slots=True)
 class _Library:

@@ -105,6 +105,30 @@ WHERE lower(s.table_name) = lower(model)
 ORDER BY s.created_at DESC, s.version DESC
 LIMIT 1;
 
+-- name: lapwing_kept_reference
+-- The reference whose rows are meant, as one row: the newest version of a name, or of all of the role `drift` that
+-- have rows. None where another span is meant.
+CREATE TEMP MACRO lapwing_kept_reference(model, reference, reference_since) AS TABLE
+SELECT s.reference AS reference_name, s.version AS reference_number
+FROM lapwing_own_table('reference_sets', model) AS s
+WHERE lower(s.table_name) = lower(model) AND reference_since::TIMESTAMP IS NULL
+    AND (s.reference = reference::VARCHAR OR (reference::VARCHAR IS NULL AND s.role = 'drift' AND s.has_rows))
+ORDER BY s.created_at DESC, s.version DESC
+LIMIT 1;
+
+-- name: lapwing_referenced
+-- The rows of a reference, with the columns that predictions have, and `truth`.
+CREATE TEMP MACRO lapwing_referenced(model, reference, reference_since) AS TABLE
+SELECT r.* EXCLUDE (reference, reference_version, row_number)
+FROM query_table('temp.main."referenced:' || replace(model, '"', '""') || '"') AS r
+JOIN lapwing_kept_reference(model, reference, reference_since) AS v
+    ON r.reference = v.reference_name AND r.reference_version = v.reference_number;
+
+-- name: lapwing_fields
+-- The fields that predictions of a model have brought.
+CREATE TEMP MACRO lapwing_fields(model) AS TABLE
+SELECT * FROM query_table('temp.main."fields:' || replace(model, '"', '""') || '"');
+
 -- name: lapwing_drift_rows
 -- Rows of the profile of a span: of all predictions, or where a field is named as `segment`, of its segments.
 CREATE TEMP MACRO lapwing_drift_rows(model, since, until, fields, segment, stage) AS TABLE
@@ -217,6 +241,7 @@ beside AS (
 ),
 sized AS (
     SELECT
+        f.field_name IS NULL AND NOT starts_with(b.field_name, 'tags.') AS never_sent,
         b.* REPLACE (
             CASE WHEN nulls THEN b.counts ELSE [0] || b.counts[2:] END AS counts,
             CASE WHEN nulls THEN b.reference_counts ELSE [0] || b.reference_counts[2:] END AS reference_counts
@@ -226,14 +251,24 @@ sized AS (
             list_sum(b.reference_counts) - CASE WHEN nulls THEN 0 ELSE b.reference_counts[1] END, 0
         )::BIGINT AS reference_count
     FROM beside AS b
+    LEFT JOIN lapwing_fields(model) AS f ON f.field_name = b.field_name
 )
 SELECT
     CASE s.part WHEN '' THEN 'all' ELSE s.part END AS part,
-    s.* EXCLUDE (part, counts, reference_counts),
-    CASE WHEN least(s.sample_count, s.reference_count) >= greatest(min_rows, 1) THEN s.counts END AS counts,
-    CASE WHEN least(s.sample_count, s.reference_count) >= greatest(min_rows, 1) THEN s.reference_counts END
-        AS reference_counts,
+    s.* EXCLUDE (part, counts, reference_counts, never_sent),
     CASE
+        WHEN reference_since::TIMESTAMP IS NULL
+            THEN (SELECT v.reference_name FROM lapwing_drift_reference(model, reference) AS v)
+    END AS reference_name,
+    CASE
+        WHEN least(s.sample_count, s.reference_count) >= greatest(min_rows, 1) AND NOT s.never_sent THEN s.counts
+    END AS counts,
+    CASE
+        WHEN least(s.sample_count, s.reference_count) >= greatest(min_rows, 1) AND NOT s.never_sent
+            THEN s.reference_counts
+    END AS reference_counts,
+    CASE
+        WHEN s.never_sent THEN 'no prediction has ever brought this field'
         WHEN s.reference_count = 0 AND s.part <> '' AND reference_since::TIMESTAMP IS NULL
             THEN 'stored references are not counted by segment: compare with reference_since and reference_until'
         WHEN s.reference_count = 0 THEN 'nothing to compare with in the bins of this field'
@@ -292,9 +327,9 @@ CREATE TEMP MACRO lapwing_side(x, word, id, samples) AS {
 };
 
 -- name: lapwing_sides
--- Values of a field in a span, by segment and window, beside those of another span.
+-- Values of a field in a span, by segment and window, beside those of a reference or of another span.
 CREATE TEMP MACRO lapwing_sides(
-    kind, model, since, until, field, reference_since, reference_until, segments, every, as_of, stage,
+    kind, model, since, until, field, reference, reference_since, reference_until, segments, every, as_of, stage,
     samples
 ) AS TABLE
 WITH current AS (
@@ -313,6 +348,13 @@ before AS (
         CASE WHEN NOT lapwing_is_number(kind, typeof(field)) THEN field::VARCHAR END AS word,
         prediction_id AS id
     FROM lapwing_predictions(model, reference_since, reference_until, as_of, stage)
+    UNION ALL
+    SELECT
+        segments AS labels,
+        CASE WHEN lapwing_is_number(kind, typeof(field)) THEN lapwing_measure(field) END AS x,
+        CASE WHEN NOT lapwing_is_number(kind, typeof(field)) THEN field::VARCHAR END AS word,
+        prediction_id AS id
+    FROM lapwing_referenced(model, reference, reference_since)
 ),
 current_side AS (
     SELECT c.labels, c.start, lapwing_side(c.x, c.word, c.id, samples) AS side
@@ -324,7 +366,9 @@ reference_side AS (
     FROM before AS b
     GROUP BY b.labels
 )
-SELECT c.labels, c.start, c.side AS now, r.side AS seen
+SELECT
+    c.labels, c.start, c.side AS now, r.side AS seen,
+    (SELECT k.reference_name FROM lapwing_kept_reference(model, reference, reference_since) AS k) AS reference_name
 FROM current_side AS c
 LEFT JOIN reference_side AS r ON c.labels IS NOT DISTINCT FROM r.labels;
 
@@ -338,7 +382,7 @@ list_transform(names, lambda name: coalesce(side.words[name], 0)::BIGINT)
 -- Why nothing is told of a span and another where either has fewer than `least_rows`.
 CREATE TEMP MACRO lapwing_too_few(reference_count, sample_count, least_rows) AS
 CASE
-    WHEN reference_count = 0 THEN 'no values to compare with between reference_since and reference_until'
+    WHEN reference_count = 0 THEN 'the reference, or span, has no values to compare with here'
     WHEN reference_count < least_rows THEN 'fewer than ' || least_rows || ' rows in the reference'
     WHEN sample_count < least_rows THEN 'fewer than ' || least_rows || ' rows'
 END;
@@ -346,12 +390,12 @@ END;
 -- name: lapwing_compared_rows
 -- Both sides, compared by a method.
 CREATE TEMP MACRO lapwing_compared_rows(
-    method, kind, binning, model, since, until, field, reference_since, reference_until, segments,
+    method, kind, binning, model, since, until, field, reference, reference_since, reference_until, segments,
     every, as_of, stage, samples, nulls, min_rows
 ) AS TABLE
 WITH aligned AS (
     SELECT
-        s.labels, s.start, s.now, s.seen,
+        s.labels, s.start, s.now, s.seen, s.reference_name,
         list_sort(list_distinct(map_keys(s.now.words) || map_keys(s.seen.words))) AS names,
         s.now.row_count - CASE WHEN nulls AND s.now.words IS NOT NULL THEN 0 ELSE s.now.null_count END
             AS sample_count,
@@ -359,7 +403,7 @@ WITH aligned AS (
             s.seen.row_count - CASE WHEN nulls AND s.now.words IS NOT NULL THEN 0 ELSE s.seen.null_count END, 0
         ) AS reference_count
     FROM lapwing_sides(
-        kind, model, since, until, field, reference_since, reference_until, segments, every, as_of,
+        kind, model, since, until, field, reference, reference_since, reference_until, segments, every, as_of,
         stage, samples
     ) AS s
 ),
@@ -376,7 +420,7 @@ told AS (
     FROM aligned AS a
 )
 SELECT
-    t.labels, t.start, t.now, t.seen, t.sample_count, t.reference_count, t.told,
+    t.labels, t.start, t.now, t.seen, t.sample_count, t.reference_count, t.reference_name, t.told,
     coalesce(lapwing_too_few(t.reference_count, t.sample_count, greatest(min_rows, 1)), t.told.reason) AS reason
 FROM told AS t;
 
@@ -576,6 +620,7 @@ SELECT
     i.importance,
     a.sample_count,
     a.reference_count,
+    a.reference_name AS reference,
     CASE
         WHEN a.reason IS NULL AND a.value IS NULL THEN 'undefined for these values by ' || a.means
         ELSE a.reason

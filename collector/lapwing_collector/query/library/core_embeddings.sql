@@ -1,10 +1,11 @@
 -- Pieces of the metrics of embeddings and of texts: samples of two spans.
 
 -- name: lapwing_drawn
--- A sample of an expression's values by segment and window, and one of another span: of the rows whose ids have the
+-- A sample of an expression's values by segment and window, and one of a reference or another span: of the rows whose ids have the
 -- least hashes, which are the same rows whenever it is asked. NULL is left out.
 CREATE TEMP MACRO lapwing_drawn(
-    model, since, until, measure, reference_since, reference_until, segments, every, as_of, stage, samples, min_rows
+    model, since, until, measure, reference, reference_since, reference_until, segments, every, as_of, stage, samples,
+    min_rows
 ) AS TABLE
 WITH current AS (
     SELECT
@@ -14,6 +15,9 @@ WITH current AS (
 before AS (
     SELECT segments AS labels, measure AS x, prediction_id AS id
     FROM lapwing_predictions(model, reference_since, reference_until, as_of, stage)
+    UNION ALL
+    SELECT segments AS labels, measure AS x, prediction_id AS id
+    FROM lapwing_referenced(model, reference, reference_since)
 ),
 current_side AS (
     SELECT
@@ -41,6 +45,7 @@ SELECT
     len(b.now) AS sampled,
     CASE WHEN least(b.sample_count, b.reference_count) >= greatest(min_rows, 2) THEN b.now END AS now,
     b.seen,
+    (SELECT k.reference_name FROM lapwing_kept_reference(model, reference, reference_since) AS k) AS reference_name,
     lapwing_too_few(b.reference_count, b.sample_count, greatest(min_rows, 2)) AS reason
 FROM beside AS b;
 

@@ -47,11 +47,12 @@ FROM lapwing_mean_of_texts('described_texts', every, since, until, confidence);
 -- name: lapwing_told_apart
 -- Samples of the texts of both sides, and how a classifier tells them apart. Of a text 10 000 characters are read.
 CREATE TEMP MACRO lapwing_told_apart(
-    model, since, until, field, reference_since, reference_until, segments, every, as_of, stage, samples, min_rows
+    model, since, until, field, reference, reference_since, reference_until, segments, every, as_of, stage, samples,
+    min_rows
 ) AS TABLE
 SELECT d.*, lapwing_texts(d.seen, d.now) AS told
 FROM lapwing_drawn(
     model, since, until,
     CASE WHEN field::VARCHAR <> '' THEN {'id': prediction_id, 'text': left(field::VARCHAR, 10000)} END,
-    reference_since, reference_until, segments, every, as_of, stage, samples, min_rows
+    reference, reference_since, reference_until, segments, every, as_of, stage, samples, min_rows
 ) AS d;

@@ -34,6 +34,7 @@ SELECT
     c.tested.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
@@ -73,6 +74,7 @@ SELECT
     c.tested.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
@@ -112,6 +114,7 @@ SELECT
     c.tested.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
@@ -151,6 +154,7 @@ SELECT
     c.tested.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
@@ -190,6 +194,7 @@ SELECT
     c.tested.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
@@ -231,6 +236,7 @@ SELECT
     c.tested.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
@@ -270,6 +276,7 @@ SELECT
     c.tested.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
@@ -312,6 +319,7 @@ SELECT
     lapwing_ks_counts(c.reference_counts, c.counts).effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_counted(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, nulls,
@@ -414,16 +422,18 @@ ORDER BY ALL;
 -- formula: D = max |P - Q|, cumulative shares; counted out up to 1 000 values a side, else Kolmogorov's limit
 -- source: scipy.stats.ks_2samp; threshold as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
 --   the same are drawn each time
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM ks_test('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM ks_test('churn', $window_start, $window_end, inputs.age, reference := 'train')
 CREATE TEMP MACRO ks_test(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    samples := 10000, min_rows := 10
+    samples := 10000, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -435,10 +445,11 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     len(c.now.sample) AS sampled,
     c.reason
 FROM lapwing_compared_rows(
-    'kolmogorov_smirnov', 'number', 'reference', model, since, until, field,
+    'kolmogorov_smirnov', 'number', 'reference', model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, samples, false, min_rows
 ) AS c
 ORDER BY ALL;
@@ -452,16 +463,18 @@ ORDER BY ALL;
 -- formula: U, the pairs in which the reference is larger; ties count half; normal limit with correction
 -- source: scipy.stats.mannwhitneyu; threshold as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
 --   the same are drawn each time
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM mann_whitney('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM mann_whitney('churn', $window_start, $window_end, inputs.age, reference := 'train')
 CREATE TEMP MACRO mann_whitney(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    samples := 10000, min_rows := 10
+    samples := 10000, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -473,10 +486,11 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     len(c.now.sample) AS sampled,
     c.reason
 FROM lapwing_compared_rows(
-    'mann_whitney', 'number', 'reference', model, since, until, field,
+    'mann_whitney', 'number', 'reference', model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, samples, false, min_rows
 ) AS c
 ORDER BY ALL;
@@ -490,16 +504,18 @@ ORDER BY ALL;
 -- formula: W at 0.4 and 0.8 of the semi-interquartile range; chi-squared with 4 degrees of freedom
 -- source: scipy.stats.epps_singleton_2samp; threshold as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
 --   the same are drawn each time
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM epps_singleton('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM epps_singleton('churn', $window_start, $window_end, inputs.age, reference := 'train')
 CREATE TEMP MACRO epps_singleton(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    samples := 10000, min_rows := 10
+    samples := 10000, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -511,10 +527,11 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     len(c.now.sample) AS sampled,
     c.reason
 FROM lapwing_compared_rows(
-    'epps_singleton', 'number', 'reference', model, since, until, field,
+    'epps_singleton', 'number', 'reference', model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, samples, false, min_rows
 ) AS c
 ORDER BY ALL;
@@ -528,16 +545,18 @@ ORDER BY ALL;
 -- formula: midrank version for k samples
 -- source: scipy.stats.anderson_ksamp; threshold as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
 --   the same are drawn each time
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM anderson_darling('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM anderson_darling('churn', $window_start, $window_end, inputs.age, reference := 'train')
 CREATE TEMP MACRO anderson_darling(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    samples := 10000, min_rows := 10
+    samples := 10000, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -549,10 +568,11 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     len(c.now.sample) AS sampled,
     c.reason
 FROM lapwing_compared_rows(
-    'anderson_darling', 'number', 'reference', model, since, until, field,
+    'anderson_darling', 'number', 'reference', model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, samples, false, min_rows
 ) AS c
 ORDER BY ALL;
@@ -566,16 +586,18 @@ ORDER BY ALL;
 -- formula: T of Anderson (1962)
 -- source: scipy.stats.cramervonmises_2samp; threshold as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
 --   the same are drawn each time
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM cramer_von_mises('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM cramer_von_mises('churn', $window_start, $window_end, inputs.age, reference := 'train')
 CREATE TEMP MACRO cramer_von_mises(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    samples := 10000, min_rows := 10
+    samples := 10000, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -587,10 +609,11 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     len(c.now.sample) AS sampled,
     c.reason
 FROM lapwing_compared_rows(
-    'cramer_von_mises', 'number', 'reference', model, since, until, field,
+    'cramer_von_mises', 'number', 'reference', model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, samples, false, min_rows
 ) AS c
 ORDER BY ALL;
@@ -605,16 +628,18 @@ ORDER BY ALL;
 --   within the reference); 499 permutations with a fixed seed
 -- source: Gretton et al. (2012); threshold as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
 --   the same are drawn each time
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM empirical_mmd('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM empirical_mmd('churn', $window_start, $window_end, inputs.age, reference := 'train')
 CREATE TEMP MACRO empirical_mmd(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    samples := 500, min_rows := 10
+    samples := 500, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -626,10 +651,11 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     len(c.now.sample) AS sampled,
     c.reason
 FROM lapwing_compared_rows(
-    'mmd', 'number', 'reference', model, since, until, field,
+    'mmd', 'number', 'reference', model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, samples, false, min_rows
 ) AS c
 ORDER BY ALL;
@@ -643,14 +669,16 @@ ORDER BY ALL;
 -- formula: t = (mean - reference mean) / (s * sqrt(1 / n + 1 / m)), s pooled; n + m - 2 degrees of freedom
 -- source: scipy.stats.ttest_ind; threshold as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM t_test('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM t_test('churn', $window_start, $window_end, inputs.age, reference := 'train')
 CREATE TEMP MACRO t_test(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    min_rows := 10
+    min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -662,12 +690,13 @@ SELECT
     lapwing_student(c.seen, c.now).effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     CASE
         WHEN c.reason IS NULL AND lapwing_student(c.seen, c.now).p_value IS NULL THEN 'the values do not vary'
         ELSE c.reason
     END AS reason
 FROM lapwing_compared_rows(
-    NULL, 'number', 'reference', model, since, until, field,
+    NULL, 'number', 'reference', model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, 1, false, min_rows
 ) AS c
 ORDER BY ALL;
@@ -680,16 +709,18 @@ ORDER BY ALL;
 -- formula: integral |P - Q| / max(std of the reference, 0.001)
 -- source: scipy.stats.wasserstein_distance, numpy.std; threshold and floor as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
 --   the same are drawn each time
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM wasserstein('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM wasserstein('churn', $window_start, $window_end, inputs.age, reference := 'train')
 CREATE TEMP MACRO wasserstein(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    samples := 10000, min_rows := 10
+    samples := 10000, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -701,10 +732,11 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     len(c.now.sample) AS sampled,
     c.reason
 FROM lapwing_compared_rows(
-    'wasserstein', 'number', 'reference', model, since, until, field,
+    'wasserstein', 'number', 'reference', model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, samples, false, min_rows
 ) AS c
 ORDER BY ALL;
@@ -717,16 +749,18 @@ ORDER BY ALL;
 -- formula: sqrt(2 * integral (P - Q)^2)
 -- source: scipy.stats.energy_distance; threshold as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at: those whose ids have the least hashes, so that
 --   the same are drawn each time
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM energy_distance('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM energy_distance('churn', $window_start, $window_end, inputs.age, reference := 'train')
 CREATE TEMP MACRO energy_distance(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    samples := 10000, min_rows := 10
+    samples := 10000, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -738,10 +772,11 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     len(c.now.sample) AS sampled,
     c.reason
 FROM lapwing_compared_rows(
-    'energy', 'number', 'reference', model, since, until, field,
+    'energy', 'number', 'reference', model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, samples, false, min_rows
 ) AS c
 ORDER BY ALL;
@@ -756,7 +791,7 @@ ORDER BY ALL;
 --   millionth of the least share where that is less than 1e-4
 -- source: Evidently's psi
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter binning: `reference` for bins at the deciles of the reference, `evidently` for Sturges' rule over
 --   both sides where the reference has more than 20 values, else a bin per value
@@ -764,11 +799,13 @@ ORDER BY ALL;
 --   the same are drawn each time
 -- parameter nulls: whether missing values are a category of their own
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM psi_rows('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM psi_rows('churn', $window_start, $window_end, inputs.age, reference := 'train')
 CREATE TEMP MACRO psi_rows(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    binning := 'reference', samples := 10000, nulls := true, min_rows := 10
+    binning := 'reference', samples := 10000, nulls := true, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -780,10 +817,11 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     len(c.now.sample) AS sampled,
     c.reason
 FROM lapwing_compared_rows(
-    'psi', 'any', binning, model, since, until, field,
+    'psi', 'any', binning, model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, samples, nulls, min_rows
 ) AS c
 ORDER BY ALL;
@@ -797,7 +835,7 @@ ORDER BY ALL;
 -- formula: as js_distance
 -- source: scipy.spatial.distance.jensenshannon; Evidently's jensenshannon
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter binning: `reference` for bins at the deciles of the reference, `evidently` for Sturges' rule over
 --   both sides where the reference has more than 20 values, else a bin per value
@@ -805,11 +843,13 @@ ORDER BY ALL;
 --   the same are drawn each time
 -- parameter nulls: whether missing values are a category of their own
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM js_distance_rows('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM js_distance_rows('churn', $window_start, $window_end, inputs.age, reference := 'train')
 CREATE TEMP MACRO js_distance_rows(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    binning := 'reference', samples := 10000, nulls := true, min_rows := 10
+    binning := 'reference', samples := 10000, nulls := true, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -821,10 +861,11 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     len(c.now.sample) AS sampled,
     c.reason
 FROM lapwing_compared_rows(
-    'js_distance', 'any', binning, model, since, until, field,
+    'js_distance', 'any', binning, model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, samples, nulls, min_rows
 ) AS c
 ORDER BY ALL;
@@ -838,7 +879,7 @@ ORDER BY ALL;
 -- formula: sum(p * ln(p / q)), filled as in psi_rows, then made to add up to 1
 -- source: scipy.stats.entropy; Evidently's kl_div
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter binning: `reference` for bins at the deciles of the reference, `evidently` for Sturges' rule over
 --   both sides where the reference has more than 20 values, else a bin per value
@@ -846,11 +887,13 @@ ORDER BY ALL;
 --   the same are drawn each time
 -- parameter nulls: whether missing values are a category of their own
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM kl_divergence_rows('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM kl_divergence_rows('churn', $window_start, $window_end, inputs.age, reference := 'train')
 CREATE TEMP MACRO kl_divergence_rows(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    binning := 'reference', samples := 10000, nulls := true, min_rows := 10
+    binning := 'reference', samples := 10000, nulls := true, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -862,10 +905,11 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     len(c.now.sample) AS sampled,
     c.reason
 FROM lapwing_compared_rows(
-    'kl_divergence', 'any', binning, model, since, until, field,
+    'kl_divergence', 'any', binning, model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, samples, nulls, min_rows
 ) AS c
 ORDER BY ALL;
@@ -879,7 +923,7 @@ ORDER BY ALL;
 -- formula: sqrt(1 - sum(sqrt(p * q))); with `evidently`, edges are made of the different values
 -- source: Evidently's hellinger
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter binning: `reference` for bins at the deciles of the reference, `evidently` for Sturges' rule over
 --   both sides where the reference has more than 20 values, else a bin per value
@@ -887,11 +931,13 @@ ORDER BY ALL;
 --   the same are drawn each time
 -- parameter nulls: whether missing values are a category of their own
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM hellinger_rows('churn', $window_start, $window_end, inputs.age, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM hellinger_rows('churn', $window_start, $window_end, inputs.age, reference := 'train')
 CREATE TEMP MACRO hellinger_rows(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    binning := 'reference', samples := 10000, nulls := true, min_rows := 10
+    binning := 'reference', samples := 10000, nulls := true, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -903,10 +949,11 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     len(c.now.sample) AS sampled,
     c.reason
 FROM lapwing_compared_rows(
-    'hellinger', 'any', binning, model, since, until, field,
+    'hellinger', 'any', binning, model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, samples, nulls, min_rows
 ) AS c
 ORDER BY ALL;
@@ -921,17 +968,19 @@ ORDER BY ALL;
 --   truth, and a value that it has not is drift for certain
 -- source: scipy.stats.chi2_contingency, scipy.stats.chisquare; threshold as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter binning: `reference` for bins at the deciles of the reference, `evidently` for Sturges' rule over
 --   both sides where the reference has more than 20 values, else a bin per value
 -- parameter nulls: whether missing values are a category of their own
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM chi2_rows('churn', $window_start, $window_end, inputs.plan, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM chi2_rows('churn', $window_start, $window_end, inputs.plan, reference := 'train')
 CREATE TEMP MACRO chi2_rows(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    binning := 'reference', nulls := true, min_rows := 10
+    binning := 'reference', nulls := true, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -943,9 +992,10 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_compared_rows(
-    'chi2', 'category', binning, model, since, until, field,
+    'chi2', 'category', binning, model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, 1, nulls, min_rows
 ) AS c
 ORDER BY ALL;
@@ -959,17 +1009,19 @@ ORDER BY ALL;
 -- formula: as g_test; with `evidently` as in chi2_rows
 -- source: scipy.stats.chi2_contingency, scipy.stats.power_divergence; threshold as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter binning: `reference` for bins at the deciles of the reference, `evidently` for Sturges' rule over
 --   both sides where the reference has more than 20 values, else a bin per value
 -- parameter nulls: whether missing values are a category of their own
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM g_test_rows('churn', $window_start, $window_end, inputs.plan, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM g_test_rows('churn', $window_start, $window_end, inputs.plan, reference := 'train')
 CREATE TEMP MACRO g_test_rows(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    binning := 'reference', nulls := true, min_rows := 10
+    binning := 'reference', nulls := true, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -981,9 +1033,10 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_compared_rows(
-    'g_test', 'category', binning, model, since, until, field,
+    'g_test', 'category', binning, model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, 1, nulls, min_rows
 ) AS c
 ORDER BY ALL;
@@ -997,15 +1050,17 @@ ORDER BY ALL;
 -- formula: sum(|p - q|) / 2; 499 permutations with a fixed seed
 -- source: scipy.stats.permutation_test; threshold as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter nulls: whether missing values are a category of their own
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM total_variation_rows('churn', $window_start, $window_end, inputs.plan, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM total_variation_rows('churn', $window_start, $window_end, inputs.plan, reference := 'train')
 CREATE TEMP MACRO total_variation_rows(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    nulls := true, min_rows := 10
+    nulls := true, min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -1017,9 +1072,10 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_compared_rows(
-    'total_variation', 'category', 'reference', model, since, until, field,
+    'total_variation', 'category', 'reference', model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, 1, nulls, min_rows
 ) AS c
 ORDER BY ALL;
@@ -1033,14 +1089,16 @@ ORDER BY ALL;
 -- formula: z = (p - q) / sqrt(s * (1 - s) * (1 / n + 1 / m)), s the share in both; two-sided
 -- source: statsmodels' proportions_ztest; threshold as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM z_test('churn', $window_start, $window_end, output.value, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM z_test('churn', $window_start, $window_end, output.value, reference := 'train')
 CREATE TEMP MACRO z_test(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    min_rows := 10
+    min_rows := 10, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -1052,9 +1110,10 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_compared_rows(
-    'proportions', 'category', 'reference', model, since, until, field,
+    'proportions', 'category', 'reference', model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, 1, false, min_rows
 ) AS c
 ORDER BY ALL;
@@ -1068,14 +1127,16 @@ ORDER BY ALL;
 -- formula: hypergeometric, two-sided
 -- source: scipy.stats.fisher_exact; threshold as in Evidently
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM fisher_exact('churn', $window_start, $window_end, output.value, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM fisher_exact('churn', $window_start, $window_end, output.value, reference := 'train')
 CREATE TEMP MACRO fisher_exact(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    min_rows := 1
+    min_rows := 1, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -1087,9 +1148,10 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_compared_rows(
-    'fisher_exact', 'category', 'reference', model, since, until, field,
+    'fisher_exact', 'category', 'reference', model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, 1, false, min_rows
 ) AS c
 ORDER BY ALL;
@@ -1103,14 +1165,16 @@ ORDER BY ALL;
 -- formula: Wald statistic, pooled, two-sided
 -- source: scipy.stats.barnard_exact
 -- parameter field: what is compared: a field, `inputs.age`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
--- example: FROM barnard_exact('churn', $window_start, $window_end, output.value, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM barnard_exact('churn', $window_start, $window_end, output.value, reference := 'train')
 CREATE TEMP MACRO barnard_exact(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    min_rows := 1
+    min_rows := 1, reference := NULL
 ) AS TABLE
 SELECT
     unnest(c.labels),
@@ -1122,9 +1186,10 @@ SELECT
     c.told.effect_size AS effect_size,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM lapwing_compared_rows(
-    'barnard', 'category', 'reference', model, since, until, field,
+    'barnard', 'category', 'reference', model, since, until, field, reference,
     reference_since, reference_until, segments, every, as_of, stage, 1, false, min_rows
 ) AS c
 ORDER BY ALL;
@@ -1237,15 +1302,17 @@ ORDER BY ALL;
 -- formula: as those metrics; a distance needs p_value <= 0.05, of chi2_rows or ks_test, a test needs
 --   effect_size >= min_effect
 -- source: Evidently's choice of methods and thresholds
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter samples: most values of a side that are looked at where they are numbers, as in ks_test
 -- parameter min_effect: effect size that a test must have; 0: none
 -- parameter min_rows: labels that each side must have, else `value` is NULL and `reason` says so
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
 -- example: FROM label_drift('churn', $window_start, $window_end, $window_start - INTERVAL 28 DAYS, $window_start)
 CREATE TEMP MACRO label_drift(
-    model, since, until, reference_since, reference_until, segments := {'segment': 'all'}, every := NULL,
-    as_of := NULL, stage := 'production', samples := 10000, min_effect := 0.1, min_rows := 100
+    model, since, until, reference_since := NULL, reference_until := NULL, segments := {'segment': 'all'}, every := NULL,
+    as_of := NULL, stage := 'production', samples := 10000, min_effect := 0.1, min_rows := 100, reference := NULL
 ) AS TABLE
 WITH current AS (
     SELECT
@@ -1263,6 +1330,13 @@ before AS (
         CASE WHEN NOT lapwing_is_number('any', typeof(truth)) THEN truth::VARCHAR END AS word,
         prediction_id AS id
     FROM lapwing_labeled(model, reference_since, reference_until, as_of, stage)
+    UNION ALL
+    SELECT
+        segments AS labels,
+        CASE WHEN lapwing_is_number('any', typeof(truth)) THEN lapwing_measure(truth) END AS x,
+        CASE WHEN NOT lapwing_is_number('any', typeof(truth)) THEN truth::VARCHAR END AS word,
+        prediction_id AS id
+    FROM lapwing_referenced(model, reference, reference_since)
 ),
 current_side AS (
     SELECT
@@ -1351,6 +1425,7 @@ SELECT
     END::INTEGER AS drifted,
     j.sample_count,
     j.reference_count,
+    (SELECT k.reference_name FROM lapwing_kept_reference(model, reference, reference_since) AS k) AS reference,
     j.sample_count / j.prediction_count AS label_coverage,
     coalesce(j.lacking, j.told.reason) AS reason
 FROM judged AS j
@@ -1448,6 +1523,7 @@ WITH shares AS (
             FILTER (v.drifted = 1) AS drifted_fields,
         max(v.sample_count) AS sample_count,
         max(v.reference_count) AS reference_count,
+        any_value(v.reference) AS reference_name,
         CASE WHEN count(v.drifted) = 0 THEN any_value(v.reason ORDER BY v.field_name) END AS reason
     FROM (
         SELECT v.*, CASE WHEN v.value > v.threshold THEN v.value / v.threshold ELSE v.threshold / v.value END AS beyond
@@ -1474,6 +1550,7 @@ SELECT
     coalesce(c.drifted_fields, [])[:top] AS top_fields,
     c.sample_count,
     c.reference_count,
+    c.reference_name AS reference,
     c.reason
 FROM chosen AS c
 ORDER BY ALL;

@@ -16,7 +16,7 @@
 -- source: methods and thresholds as in Evidently; sklearn.linear_model.SGDClassifier,
 --   scipy.stats.wasserstein_distance, Gretton et al. (2012)
 -- parameter field: which vectors: `inputs.embedding`; those with gaps or infinite numbers are left out
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter method: `classifier`, which needs the extra `lapwing[ml]` where the collector runs; `euclidean`,
 --   `cosine`, `components` or `mmd`; `classifier`
@@ -26,17 +26,19 @@
 -- parameter samples: most vectors of a side that are looked at: those whose ids have the least hashes, so that the
 --   same are drawn each time, 2000
 -- parameter min_rows: vectors that each side must have, else `value` is NULL and `reason` says so, 100
--- example: FROM embedding_drift('churn', $window_start, $window_end, inputs.embedding, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM embedding_drift('churn', $window_start, $window_end, inputs.embedding, reference := 'train')
 CREATE TEMP MACRO embedding_drift(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    method := 'classifier', components := NULL, threshold := NULL, samples := 2000, min_rows := 100
+    method := 'classifier', components := NULL, threshold := NULL, samples := 2000, min_rows := 100, reference := NULL
 ) AS TABLE
 WITH compared AS (
     SELECT d.*, lapwing_embeddings(method, d.seen, d.now, components) AS told
     FROM lapwing_drawn(
-        model, since, until, lapwing_vector(field), reference_since, reference_until, segments, every, as_of, stage,
-        samples, min_rows
+        model, since, until, lapwing_vector(field), reference, reference_since, reference_until, segments, every, as_of,
+        stage, samples, min_rows
     ) AS d
 )
 SELECT
@@ -50,6 +52,7 @@ SELECT
     c.sample_count,
     c.reference_count,
     c.sampled,
+    c.reference_name AS reference,
     coalesce(c.reason, c.told.reason) AS reason
 FROM compared AS c
 ORDER BY ALL;

@@ -12,17 +12,19 @@
 -- source: sklearn.feature_extraction.text.TfidfVectorizer, sklearn.linear_model.SGDClassifier; method and thresholds
 --   as in Evidently
 -- parameter field: which texts: `inputs.review`; of each 10 000 characters are read, empty ones are left out
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter threshold: above which value it is drift; NULL for 0.55 or what chance gives
 -- parameter samples: most texts of a side that are looked at: those whose ids have the least hashes, so that the
 --   same are drawn each time, 2000
 -- parameter min_rows: texts that each side must have, else `value` is NULL and `reason` says so, 100
--- example: FROM text_drift('churn', $window_start, $window_end, inputs.review, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM text_drift('churn', $window_start, $window_end, inputs.review, reference := 'train')
 CREATE TEMP MACRO text_drift(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    threshold := NULL, samples := 2000, min_rows := 100
+    threshold := NULL, samples := 2000, min_rows := 100, reference := NULL
 ) AS TABLE
 SELECT
     unnest(t.labels),
@@ -35,9 +37,11 @@ SELECT
     t.sample_count,
     t.reference_count,
     t.sampled,
+    t.reference_name AS reference,
     coalesce(t.reason, t.told.reason) AS reason
 FROM lapwing_told_apart(
-    model, since, until, field, reference_since, reference_until, segments, every, as_of, stage, samples, min_rows
+    model, since, until, field, reference, reference_since, reference_until, segments, every, as_of, stage, samples,
+    min_rows
 ) AS t
 ORDER BY ALL;
 
@@ -49,22 +53,25 @@ ORDER BY ALL;
 -- formula: value: what the word's TF-IDF is multiplied with in the classifier's score, without sign
 -- source: coef_ of sklearn.linear_model.SGDClassifier
 -- parameter field: which texts: `inputs.review`
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter k: how many words of each side, up to 100, 10
 -- parameter samples: most texts of a side that are looked at: those whose ids have the least hashes, so that the
 --   same are drawn each time, 2000
 -- parameter min_rows: texts that each side must have, else there is no value, 100
--- example: FROM text_drift_words('churn', $window_start, $window_end, inputs.review, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM text_drift_words('churn', $window_start, $window_end, inputs.review, reference := 'train')
 CREATE TEMP MACRO text_drift_words(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    k := 10, samples := 2000, min_rows := 100
+    k := 10, samples := 2000, min_rows := 100, reference := NULL
 ) AS TABLE
 WITH told AS (
     SELECT t.labels, t.start, t.sample_count, t.reference_count, unnest(t.told.words) AS each
     FROM lapwing_told_apart(
-        model, since, until, field, reference_since, reference_until, segments, every, as_of, stage, samples, min_rows
+        model, since, until, field, reference, reference_since, reference_until, segments, every, as_of, stage, samples,
+        min_rows
     ) AS t
 ),
 ranked AS (
@@ -96,22 +103,25 @@ ORDER BY r.labels, window_start, side, value DESC, word;
 -- formula: value: the classifier's score of a text it had not seen, without sign: log odds that it is of its side
 -- source: decision_function of sklearn.linear_model.SGDClassifier
 -- parameter field: which texts: `inputs.review`
--- parameter reference_since: begin of the span that is compared with
+-- parameter reference_since: begin of a span to compare with instead of a reference
 -- parameter reference_until: its end, exclusive
 -- parameter k: how many texts of each side, up to 100, 10
 -- parameter samples: most texts of a side that are looked at: those whose ids have the least hashes, so that the
 --   same are drawn each time, 2000
 -- parameter min_rows: texts that each side must have, else there is no value, 100
--- example: FROM text_drift_examples('churn', $window_start, $window_end, inputs.review, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM text_drift_examples('churn', $window_start, $window_end, inputs.review, reference := 'train')
 CREATE TEMP MACRO text_drift_examples(
-    model, since, until, field, reference_since, reference_until,
+    model, since, until, field, reference_since := NULL, reference_until := NULL,
     segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
-    k := 10, samples := 2000, min_rows := 100
+    k := 10, samples := 2000, min_rows := 100, reference := NULL
 ) AS TABLE
 WITH told AS (
     SELECT t.labels, t.start, t.sample_count, t.reference_count, unnest(t.told.examples) AS each
     FROM lapwing_told_apart(
-        model, since, until, field, reference_since, reference_until, segments, every, as_of, stage, samples, min_rows
+        model, since, until, field, reference, reference_since, reference_until, segments, every, as_of, stage, samples,
+        min_rows
     ) AS t
 ),
 ranked AS (
@@ -208,16 +218,21 @@ FROM lapwing_described_text(
 --   word comes
 -- source: Python's set of words; interval: normal
 -- parameter field: which texts: `inputs.review`, or any expression over a prediction's columns
--- parameter reference_since: begin of the span whose words are known
+-- parameter reference_since: begin of a span whose words are known, instead of those of a reference
 -- parameter reference_until: its end, exclusive
--- example: FROM unknown_word_share('churn', $window_start, $window_end, inputs.review, $window_start - INTERVAL 28 DAYS, $window_start)
+-- parameter reference: name of a reference whose rows are kept; without it, and without a span, the newest of
+--   the role `drift` that has rows
+-- example: FROM unknown_word_share('churn', $window_start, $window_end, inputs.review, reference := 'train')
 CREATE TEMP MACRO unknown_word_share(
-    model, since, until, field, reference_since, reference_until, segments := {'segment': 'all'}, every := NULL,
-    as_of := NULL, stage := 'production', weights := 1, confidence := 0.95
+    model, since, until, field, reference_since := NULL, reference_until := NULL, segments := {'segment': 'all'}, every := NULL,
+    as_of := NULL, stage := 'production', weights := 1, confidence := 0.95, reference := NULL
 ) AS TABLE
 WITH vocabulary AS (
-    SELECT DISTINCT unnest(lapwing_words(field::VARCHAR)) AS word
+    SELECT unnest(lapwing_words(field::VARCHAR)) AS word
     FROM lapwing_predictions(model, reference_since, reference_until, as_of, stage)
+    UNION
+    SELECT unnest(lapwing_words(field::VARCHAR)) AS word
+    FROM lapwing_referenced(model, reference, reference_since)
 ),
 chosen AS (
     SELECT

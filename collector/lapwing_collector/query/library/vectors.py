@@ -65,12 +65,12 @@ def _compared(method: Any, reference: Any, current: Any, components: Any) -> dic
         return {"reason": f"vectors of {' and '.join(map(str, sorted(lengths)[:3]))} numbers"}
     width = lengths.pop()
     seen, now = (side.values.flatten().to_numpy().reshape(-1, width) for side in (reference, current))
-    if components.is_valid:
-        seen, now = _principal(seen, now, max(1, components.as_py()))
     try:
+        if components.is_valid:
+            seen, now = _principal(seen, now, components.as_py())
         statistic, threshold, p_value = call(seen, now)
-    except ImportError:
-        return {"reason": NO_CLASSIFIER}
+    except (ImportError, ValueError) as error:
+        return {"reason": NO_CLASSIFIER if isinstance(error, ImportError) else str(error)}
     if not np.isfinite(statistic):
         return {"reason": "undefined for these vectors"}
     return {
@@ -82,7 +82,15 @@ def _compared(method: Any, reference: Any, current: Any, components: Any) -> dic
 
 
 def _principal(seen: Floats, now: Floats, components: int) -> tuple[Floats, Floats]:
-    """Both samples along the directions in which the reference varies most."""
+    """Both samples along the directions in which the reference varies most.
+
+    Raises:
+        ValueError: It does not vary in so many.
+    """
+    most = min(seen.shape)
+    if not 1 <= components <= most:
+        count, width = seen.shape
+        raise ValueError(f"components is from 1 to {most} for {count} vectors of {width} numbers")
     middle = seen.mean(axis=0)
     directions = np.linalg.svd(seen - middle, full_matrices=False)[2][:components]
     return (seen - middle) @ directions.T, (now - middle) @ directions.T
