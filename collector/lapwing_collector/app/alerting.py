@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -13,6 +13,7 @@ from lapwing_collector.app.briefing import Brief
 from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.dispatching import Dispatcher
 from lapwing_collector.app.evaluating import RunQuery, is_complete, outcome_of, sampled
+from lapwing_collector.app.lateness import found_late
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.engine import identifier
 from lapwing_collector.errors import NotSeenYetError, QueryError
@@ -240,8 +241,10 @@ class Alerting:
             return False  # the query may have been cut off
         before = self._states.get(rule.id, RuleState(rule.definition))
         incomplete = rule.wait_for is not None and not complete
-        evaluation = evaluate(rule, outcome, before, slot, incomplete=incomplete)
+        found = found_late(self._store, self._run_query, rule, before, as_of)
+        evaluation = evaluate(rule, outcome, found.state, slot, incomplete=incomplete)
         evaluation = sampled(self._run_query, rule, outcome, evaluation, slot, as_of)
+        evaluation = replace(evaluation, transitions=(*found.transitions, *evaluation.transitions))
         transitions = self._brief(rule, self._tables[rule.id], evaluation.transitions, outcome, as_of)
         self._store.commit(
             rule.id,
@@ -253,6 +256,8 @@ class Alerting:
             as_of=as_of,
         )
         self._states[rule.id] = evaluation.state
+        if found.done:
+            self._store.looked_at_again(rule.id, found.done)
         with self._counting:
             self._counts[_kind(outcome)] += 1
         if evaluation.state.error is not None and evaluation.state.error != before.error:

@@ -1,4 +1,4 @@
-"""Evaluates slots of `record:` rules again that late rows and labels touch, behind the live ones.
+"""Finds slots that late rows and labels touch; those of `record:` rules are evaluated behind live ones.
 
 What was received is looked through up to a cursor that the state database keeps for each rule. A slot that
 something in it touches is queued there before the cursor moves on, so that a crash loses none. Slots are then
@@ -97,8 +97,11 @@ class Recomputing:
             gather: Let slots rest between two evaluations, so that labels that trickle in are gathered.
             busy: Whether rows wait to be written, so that this had better wait.
         """
-        self._rules = {rule.id: rule for rule in rules if rule.enabled and rule.kind == "record"}
-        self._switched_off = [rule.id for rule in rules if not rule.enabled and rule.kind == "record"]
+        self._rules = {rule.id: rule for rule in rules if rule.enabled and _looks_back(rule)}
+        # Late slots of alerts are judged with the next live one.
+        self._of_others = [
+            rule.id for rule in rules if _looks_back(rule) and (not rule.enabled or rule.kind == "alert")
+        ]
         self._sources = {rule: sources[rule] for rule in self._rules if sources[rule]}
         self._reached = reached
         self._settled = settled
@@ -145,7 +148,7 @@ class Recomputing:
 
     def backlog(self) -> LateBacklog:
         """Slots that are to be evaluated again; not those of rules that are switched off."""
-        return self._store.late_backlog(but_of=self._switched_off)
+        return self._store.late_backlog(but_of=self._of_others)
 
     def work(self) -> bool:
         """Queue what was touched since the last call, and evaluate some of it; tells whether more is due."""
@@ -162,7 +165,8 @@ class Recomputing:
             QueryError: The lake does not answer.
         """
         known = self._reached(rule)
-        if rule.id not in self._rules or known is None or known.committed is None:
+        unknown = rule.id not in self._rules or rule.kind != "record"
+        if unknown or known is None or known.committed is None:
             raise ConfigError(
                 f"{rule.id}: the collector that runs does not know this rule; restart it (`kill -HUP` is "
                 "enough), and ask again"
@@ -321,7 +325,8 @@ class Recomputing:
         return [moment for moment in answer.column("time").to_pylist() if moment is not None]
 
     def _slots(self, rule: Rule, times: list[datetime], known: Reached) -> list[datetime]:
-        slots = touched_slots(_schedule(rule), times, known.since, known.begun)
+        since = known.since if rule.kind == "record" else max(known.since, known.begun - rule.check_late)
+        slots = touched_slots(_schedule(rule), times, since, known.begun)
         return self._whole(rule, slots) if slots else slots
 
     def _known(self, rule: Rule) -> Reached | None:
@@ -339,7 +344,7 @@ class Recomputing:
     def _evaluate_some(self) -> bool:
         """Evaluate some slots again; tells whether more are due."""
         # Of each rule, one slot at most is being evaluated for the first time.
-        due = self._store.late_slots(self._now(), _SLICE + len(self._rules), but_of=self._switched_off)
+        due = self._store.late_slots(self._now(), _SLICE + len(self._rules), but_of=self._of_others)
         done = 0
         for late in due:
             if self._stop.is_set() or done == _SLICE:
@@ -418,6 +423,10 @@ class Recomputing:
             for row in there
         ]
         return sorted([*found, *waiting], key=lambda each: each[1])
+
+
+def _looks_back(rule: Rule) -> bool:
+    return rule.kind == "record" or bool(rule.check_late)
 
 
 def _schedule(rule: Rule) -> Schedule:

@@ -16,6 +16,7 @@ from lapwing_collector.rules.evaluate import (
 )
 from lapwing_collector.rules.file import Place, load_rules, merge_rules, placed_rules
 from lapwing_collector.rules.generate import ReferenceField, rules_from
+from lapwing_collector.rules.late import raise_late, slots_to_judge_again
 from lapwing_collector.rules.lint import hints, repeated, unknown_parts
 from lapwing_collector.rules.past import Gathering, Summary
 from lapwing_collector.rules.query import (
@@ -70,6 +71,7 @@ __all__ = [
     "next_slot",
     "parse_moment",
     "placed_rules",
+    "raise_late",
     "read_rows",
     "readiness",
     "readings",
@@ -79,6 +81,7 @@ __all__ = [
     "rules_from",
     "sample_rows",
     "shape_query",
+    "slots_to_judge_again",
     "unknown_parts",
     "wait_query",
     "wanted_samples",

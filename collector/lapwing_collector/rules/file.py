@@ -185,7 +185,7 @@ class SampleEntry(Document):
 class RuleEntry(Document):
     """One item of `rules`."""
 
-    planned_keys: ClassVar = frozenset({"check_late", "catch_up", "max_catch_up"})
+    planned_keys: ClassVar = frozenset({"catch_up", "max_catch_up"})
 
     alert: Name | None = None
     record: Name | None = None
@@ -211,6 +211,7 @@ class RuleEntry(Document):
     limit: Count | None = None
     timeout: PositiveDuration | None = None
     new_group_delay: Duration = timedelta(0)
+    check_late: Duration = timedelta(0)
     criticality: Criticality = "fail"
     sample: SampleEntry | None = None
     enabled: bool = True
@@ -264,6 +265,7 @@ _ALERT_KEYS: Final = _CONDITION_KEYS | {
     "annotations",
     "min_samples",
     "min_label_coverage",
+    "check_late",
     "criticality",
     "sample",
     "segments",
@@ -397,7 +399,7 @@ def _rule(group: GroupEntry, entry: RuleEntry) -> Rule:
         limit=entry.limit or group.limit,
         timeout=entry.timeout or group.timeout or min(group.interval / 2, LONGEST_DEFAULT_TIMEOUT),
         new_group_delay=entry.new_group_delay,
-        check_late=timedelta(0),
+        check_late=entry.check_late,
         criticality=entry.criticality,
         sample=Sample(sample.expr, sample.limit, frozenset(sample.redact)) if sample else None,
         enabled=entry.enabled,

@@ -227,6 +227,28 @@ class LateSlots:
                 .values(next_at=next_at, attempts=late.attempts + 1, error=error)
             )
 
+    def touched(self, rule: RuleId) -> dict[datetime, datetime]:
+        """Slots of a rule that were touched and not evaluated again, in order, with when they were."""
+        query = (
+            select(late_slots.c.slot, late_slots.c.touched_at)
+            .where(_is(late_slots, rule), late_slots.c.touched_at.is_not(None))
+            .order_by(late_slots.c.slot)
+        )
+        with self._database.read() as connection:
+            return {row.slot: row.touched_at for row in connection.execute(query)}
+
+    def looked_at_again(self, rule: RuleId, touched: Mapping[datetime, datetime]) -> None:
+        """Forget slots that were looked at again, as they were read, but for those touched since."""
+        with self._database.write() as connection:
+            for slot, touched_at in touched.items():
+                connection.execute(
+                    delete(late_slots).where(
+                        _is(late_slots, rule),
+                        late_slots.c.slot == slot,
+                        late_slots.c.touched_at == touched_at,
+                    )
+                )
+
     def forget_late_slot(self, late: LateSlot) -> None:
         """Leave a slot as it is."""
         with self._database.write() as connection:

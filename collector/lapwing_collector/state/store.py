@@ -180,6 +180,18 @@ class Store(Outbox, LateSlots, Groups, Hushes):
             ]
         return sorted(found, key=lambda alert: (str(alert[0]), sorted(alert[1].labels.items())))
 
+    def resolved_since(self, rule: RuleId, since: datetime) -> dict[str, datetime]:
+        """The newest slot at which each alert of a rule resolved, by fingerprint, from `since` on."""
+        query = select(history.c.fingerprint, func.max(history.c.slot).label("slot")).where(
+            history.c.rule_group == rule.group,
+            history.c.rule_name == rule.name,
+            history.c.status == Status.RESOLVED,
+            history.c.slot >= since,
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query.group_by(history.c.fingerprint))
+            return {row.fingerprint: row.slot for row in rows}
+
     def strays(self) -> list[Transition]:
         """Alerts that fire and are in no group: how each began."""
         firing = select(instances.c.fingerprint).where(

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from helpers.collector import ask, prediction, project, request, running
+from helpers.waiting import wait_until
 from lapwing_collector.app.admin import advance_rules
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.clock import epoch_ns
@@ -108,6 +109,28 @@ def test_an_alert_keeps_the_rows_behind_it_without_its_secrets(tmp_path: Path) -
     assert samples["failing"] == ()
     assert [row["prediction_id"] for row in samples["shown"]] == ["m5", "m4", "m3", "m2", "m1"]
     assert samples["shown"][0] == {"prediction_id": "m5", "inputs": {"x": "[redacted]"}, "tags": {}}
+
+
+def test_late_rows_raise_an_alert_that_they_show(tmp_path: Path) -> None:
+    """A closed slot that late rows make bad fires with the next slot, once, and resolves as any other."""
+    peak = COUNTED.replace("record: {name}", "alert: {name}").replace("        model: x\n", "")
+    late = peak.replace("count(*)", "max(inputs.x)") + "        condition: value > 1000\n"
+    config = configured(tmp_path, late.format(name="peak", table="m") + "        check_late: 6h\n")
+    data = tmp_path / "data"
+    rule = RuleId("g", "peak")
+    with running(project(data, config)) as collector:
+        assert collector.post(hourly("m", 5))[0] == 200
+        slots(data, {"peak": START + 4 * HOUR})
+        at = START + 2 * HOUR + timedelta(minutes=30)
+        assert collector.post(request([prediction("m", "late", epoch_ns(at), inputs={"x": 9999})]))[0] == 200
+        store = Store.open(DataDirectory(data).state)
+        wait_until(lambda: bool(store.touched(rule)))
+        assert collector.post(request([prediction("m", "next", epoch_ns(START + 7 * HOUR))]))[0] == 200
+        slots(data, {"peak": START + 6 * HOUR})
+        wait_until(lambda: not store.touched(rule))
+        told = [(event.status, event.slot - START) for event in store.history()[::-1]]
+        store.close()
+    assert told == [("firing", 3 * HOUR), ("resolved", 5 * HOUR)]
 
 
 def test_models_that_differ_by_case_have_their_own_time(tmp_path: Path) -> None:

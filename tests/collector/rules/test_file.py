@@ -44,6 +44,7 @@ groups:
         timeout: 9s
         new_group_delay: 3h
         criticality: warn
+        check_late: 1h
         sample: {expr: "SELECT * FROM t WHERE name = $feature", limit: 20, redact: [email]}
         enabled: false
         owner: me
@@ -91,6 +92,7 @@ def test_every_key_reaches_the_rule() -> None:
     assert (rule.on_missing, rule.missing_evals) == ("keep", 3)
     assert (rule.on_error, rule.error_for) == ("keep", timedelta(minutes=1))
     assert (rule.new_group_delay, rule.criticality) == (timedelta(hours=3), "warn")
+    assert rule.check_late == timedelta(hours=1)
     assert rule.sample == Sample("SELECT * FROM t WHERE name = $feature", 20, frozenset({"email"}))
     assert not rule.fires_below
 
