@@ -261,7 +261,8 @@ def without(description: ModelDescription, known: ModelDescription) -> ModelDesc
     """A description without the values that another has."""
     has = _values(known)
     left = {place: value for place, value in _values(description).items() if place not in has}
-    names = [name for name in description.features if any(place[:2] == ("features", name) for place in left)]
+    told = {name for root, name, *_ in (place for place in left if len(place) > 1) if root == "features"}
+    names = [name for name in description.features if name in told]
     return _built(left, names, description.sources)
 
 

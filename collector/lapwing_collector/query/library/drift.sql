@@ -40,7 +40,7 @@ FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
     min_rows
 ) AS c
-ORDER BY ALL;
+ORDER BY c.part, c.field_name, c.start;
 
 -- name: js_distance
 -- group: drift
@@ -80,7 +80,7 @@ FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
     min_rows
 ) AS c
-ORDER BY ALL;
+ORDER BY c.part, c.field_name, c.start;
 
 -- name: kl_divergence
 -- group: drift
@@ -120,7 +120,7 @@ FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
     min_rows
 ) AS c
-ORDER BY ALL;
+ORDER BY c.part, c.field_name, c.start;
 
 -- name: hellinger
 -- group: drift
@@ -160,7 +160,7 @@ FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
     min_rows
 ) AS c
-ORDER BY ALL;
+ORDER BY c.part, c.field_name, c.start;
 
 -- name: total_variation
 -- group: drift
@@ -200,7 +200,7 @@ FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
     min_rows
 ) AS c
-ORDER BY ALL;
+ORDER BY c.part, c.field_name, c.start;
 
 -- name: chi2
 -- group: drift
@@ -242,7 +242,7 @@ FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
     min_rows
 ) AS c
-ORDER BY ALL;
+ORDER BY c.part, c.field_name, c.start;
 
 -- name: g_test
 -- group: drift
@@ -282,7 +282,7 @@ FROM lapwing_compared_counts(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, bins, nulls,
     min_rows
 ) AS c
-ORDER BY ALL;
+ORDER BY c.part, c.field_name, c.start;
 
 -- name: ks_binned
 -- group: drift
