@@ -149,8 +149,8 @@ def through_lapwing(receiver: Receiver, ports: list[int]) -> list[float]:
         store = Store.open(Path(folder) / "state.sqlite")
         dead = [Target(f"dead-{number}", f"json://127.0.0.1:{port}/") for number, port in enumerate(ports)]
         healthy = Target("healthy", f"json://127.0.0.1:{receiver.port}/")
-        store.announce(
-            (), [message(f"{target.name}/{n}", target.name) for target in dead for n in range(EACH)], now()
+        store.enqueue(
+            [message(f"{target.name}/{n}", target.name) for target in dead for n in range(EACH)], now()
         )
         deliverer = Deliverer(store, [healthy, *dead], now, reach=ANYWHERE)
         deliverer.start()
@@ -160,7 +160,7 @@ def through_lapwing(receiver: Receiver, ports: list[int]) -> list[float]:
         for number in range(MESSAGES):
             key = f"healthy/{number}/{folder}"
             begun = time.monotonic()
-            store.announce((), [message(key, "healthy")], now())
+            store.enqueue([message(key, "healthy")], now())
             deliverer.wake("healthy")
             took.append(receiver.wait_for(key) - begun)
             time.sleep(PAUSE_S)

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
@@ -15,7 +15,7 @@ from lapwing_collector.model.alerts import Message
 from lapwing_collector.notify.letters import dead_letters
 from lapwing_collector.notify.pace import Pace
 from lapwing_collector.notify.reach import ANYWHERE, Reach
-from lapwing_collector.notify.retry import asked_for, next_attempt
+from lapwing_collector.notify.retry import GIVE_UP_AFTER, asked_for, next_attempt
 from lapwing_collector.notify.superseding import superseded
 from lapwing_collector.notify.target import ATTEMPT_LIMIT_S, Outcome, Target, Verdict
 
@@ -65,6 +65,10 @@ class Outbox(Protocol):
 
     def recover(self) -> int:
         """Queue again what a process left half sent when it died."""
+        ...
+
+    def give_up_without_target(self, known: Collection[str], before: datetime) -> int:
+        """Give up what was queued before a time for other targets than these."""
         ...
 
     def due_messages(self, target: str, now: datetime, limit: int) -> Sequence[QueuedMessage]:
@@ -135,7 +139,7 @@ class Deliverer:
 
         Args:
             outbox: Where messages wait; used from all threads.
-            targets: With names that differ. Messages to other names stay in the outbox.
+            targets: With names that differ. Messages to other names stay in the outbox for a day.
             now: Wall-clock time, naive UTC.
             jitter: Share of each retry delay to wait, from 0 to 1.
             reach: Where connections may go.
@@ -143,6 +147,7 @@ class Deliverer:
             stuck_after_s: When an attempt that does not end is left behind.
         """
         self._outbox = outbox
+        self._now = now
         self._workers = {
             target.name: _Worker(
                 outbox,
@@ -160,6 +165,13 @@ class Deliverer:
     def start(self) -> None:
         """Queue again what an earlier process left half sent, and begin to deliver. Returns at once."""
         self._outbox.recover()
+        lost = self._outbox.give_up_without_target(tuple(self._workers), self._now() - GIVE_UP_AFTER)
+        if lost:
+            _log.error(
+                "%d messages are given up: the notify file has no targets of their names any more",
+                lost,
+                extra={"action": "message_dead"},
+            )
         for worker in self._workers.values():
             worker.start()
 

@@ -1,6 +1,6 @@
 """Messages on their way to their targets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
@@ -118,6 +118,23 @@ class Outbox:
             return connection.execute(
                 update(outbox).where(outbox.c.delivery == Delivery.SENDING).values(delivery=Delivery.QUEUED)
             ).rowcount
+
+    def give_up_without_target(self, known: Collection[str], before: datetime) -> int:
+        """Give up what was queued before a time for targets that nobody has any more.
+
+        Returns:
+            How many there were.
+        """
+        statement = update(outbox).where(
+            outbox.c.target.not_in(known),
+            outbox.c.delivery == Delivery.QUEUED,
+            outbox.c.queued_at < before,
+        )
+        statement = statement.values(
+            delivery=Delivery.DEAD, last_error="the notify file has no target of this name any more"
+        )
+        with self._database.write() as connection:
+            return connection.execute(statement).rowcount
 
     def due_messages(self, target: str, now: datetime, limit: int) -> list[OutboxRow]:
         """Messages to send to `target` now, oldest first, at most one of each group."""

@@ -285,13 +285,14 @@ def test_stop_begins_no_new_attempt(store: Store) -> None:
 
 
 def test_a_wake_for_an_unknown_target_is_nothing(store: Store) -> None:
-    """Messages to a name that the notify file no longer has stay in the outbox."""
+    """Messages to a name that the notify file no longer has stay in the outbox, for a day."""
     put(store, message("a", "gone"))
-    deliverer = Deliverer(store, [], Wall())
-    deliverer.start()
-    deliverer.wake("gone")
-    deliverer.stop(1)
-    assert [row.delivery for row in store.outbox_rows()] == [Delivery.QUEUED]
+    for hours, expected in ((23, Delivery.QUEUED), (25, Delivery.DEAD)):
+        deliverer = Deliverer(store, [], Wall(NOON + timedelta(hours=hours)))
+        deliverer.start()
+        deliverer.wake("gone")
+        deliverer.stop(1)
+        assert [row.delivery for row in store.outbox_rows()] == [expected]
 
 
 def test_sending_leaves_the_event_loop_alone(store: Store) -> None:

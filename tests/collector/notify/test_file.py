@@ -81,7 +81,7 @@ def test_an_address_may_come_from_the_environment(tmp_path: Path, monkeypatch: p
 
 
 def test_an_unset_secret_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment variable that is not set is an error with its name and line."""
+    """An environment variable that is not set is an error with its name and line (13)."""
     monkeypatch.delenv("HOOK_URL", raising=False)
     said = refusal(tmp_path, GOOD.replace("json://127.0.0.1/hook", "${env:HOOK_URL}"))
     assert "/notify.yaml:7: " in said
@@ -102,7 +102,7 @@ def test_an_unset_secret_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_wrong_address_is_refused_and_not_shown(tmp_path: Path, url: str, expected: str) -> None:
-    """An address that Apprise does not know, or with several recipients, is refused without being shown."""
+    """An address that Apprise does not know, or with several recipients, is refused, not shown (10, 16)."""
     said = refusal(tmp_path, GOOD.replace("json://127.0.0.1/hook", f'"{url}"'))
     assert said.startswith("/notify.yaml:7: receivers[0].apprise_configs[0].url: ")
     assert expected in said
