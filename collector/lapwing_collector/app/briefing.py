@@ -232,7 +232,7 @@ class Briefing:
             for key, values in found.items():
                 row = rows.get(key)
                 values.insert(0, None if row is None or not row.conclusive else row.value)
-        return {key: values for key, values in found.items() if any(v is not None for v in values[:-1])}
+        return {key: known for key, values in found.items() if len(known := _since_first(values)) > 1}
 
     # The model
 
@@ -349,6 +349,12 @@ def filters_of(labels: Mapping[str, str], description: ModelDescription) -> dict
         elif name in fields or name in short:
             found[name if name in fields else short[name]] = value
     return found
+
+
+def _since_first(values: list[float | None]) -> list[float | None]:
+    """Values without what was missing before the first: there was nothing to look at yet."""
+    first = next((place for place, value in enumerate(values) if value is not None), len(values))
+    return values[first:]
 
 
 def _before(rule: Rule, slot: datetime) -> datetime:

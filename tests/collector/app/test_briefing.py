@@ -109,6 +109,18 @@ def test_an_alert_comes_with_how_its_value_came_about(lake: Lake) -> None:
     assert first.values == {"newest": "2026-01-01 11:59:58"}
 
 
+def test_a_trend_begins_with_the_first_value(lake: Lake) -> None:
+    """Windows before there was anything to see are left out, and one that has nothing in between is not."""
+    lake.connection.execute(
+        "DELETE FROM predictions.flights WHERE time < '2026-01-01 11:54' OR (time >= '2026-01-01 11:57' "
+        "AND time < '2026-01-01 11:58' AND version = 'v0')"
+    )
+    first, second = (each.context.recent for each in briefed(lake, errors(window="1m")))
+    assert len(first) == len(second) == 6
+    assert [value is None for value in first] == [False, False, False, True, False, False]
+    assert None not in second
+
+
 def test_an_alert_names_the_segments_that_are_to_blame(lake: Lake) -> None:
     """The rule is asked for the rows of each segment alone; those worse than all together are told."""
     first, _ = (each.context for each in briefed(lake, errors()))
