@@ -191,8 +191,10 @@ class Briefing:
         firing = [
             each for each in transitions if each.status is Status.FIRING and each.instance.fingerprint in rows
         ]
-        limit = _Limit(self._monotonic_s, self._monotonic_s() + self._purse.left_s())
-        recent = self._recent(rule, firing, as_of, limit)
+        begun_s, left_s = self._monotonic_s(), self._purse.left_s()
+        limit = _Limit(self._monotonic_s, begun_s + left_s)
+        # Half of the time at most, so that there is some for the segments.
+        recent = self._recent(rule, firing, as_of, _Limit(self._monotonic_s, begun_s + left_s / 2))
         briefed = []
         for transition in transitions:
             key = transition.instance.fingerprint

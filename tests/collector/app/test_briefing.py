@@ -199,8 +199,8 @@ def test_looking_costs_a_share_of_the_time_at_most(lake: Lake) -> None:
     lake.cost = half_a_second
     lake.asked.clear()
     (first, _) = briefing.brief(rule, {"flights"}, transitions, outcome, ALL_KNOWN)
-    assert len(lake.asked) == 4
-    assert len(first.context.recent) == 5
+    assert len(lake.asked) == 4  # half of the time for the trend
+    assert len(first.context.recent) == 3
     briefing.brief(rule, {"flights"}, transitions, outcome, ALL_KNOWN)
     assert len(lake.asked) == 5  # in two seconds a tenth of that has come back
     (bare, _) = briefing.brief(rule, {"flights"}, transitions, outcome, ALL_KNOWN)
