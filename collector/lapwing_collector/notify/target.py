@@ -82,7 +82,7 @@ class Target:
         Raises:
             ValueError: The address is none, or names several recipients; the message leaves it out.
         """
-        # Apprise costs a third of a second and 20 MB, which a project that notifies nobody does not pay.
+        # Apprise costs a quarter of a second and 26 MB, which a project that notifies nobody does not pay.
         from lapwing_collector.notify.services import Service  # noqa: PLC0415
 
         self.name = name

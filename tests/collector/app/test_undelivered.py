@@ -49,7 +49,7 @@ def test_dead_messages_are_listed_and_sent_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     store = Store.open(DataDirectory(data).state)
-    store.announce((), [message("aa1", "hook"), message("ab2", "hook"), message("c", "spare")], NOON)
+    store.enqueue([message("aa1", "hook"), message("ab2", "hook"), message("c", "spare")], NOON)
     gone = answer("404 Gone")
     with http_receiver(gone, gone) as hook, http_receiver(answer("410 Gone")) as spare:
         config = tmp_path / "lapwing.yaml"
@@ -105,7 +105,7 @@ def test_a_request_says_exactly_what_it_means(arguments: dict[str, Any]) -> None
 def test_keys_may_be_short_but_not_ambiguous(tmp_path: Path) -> None:
     """The first characters of a key are enough where they lead to one message."""
     store = Store.open(DataDirectory(tmp_path).state)
-    store.announce((), [message("aa1"), message("aa2")], NOON)
+    store.enqueue([message("aa1"), message("aa2")], NOON)
     for key in ("aa1", "aa2"):
         store.mark_sending(key)
         store.mark_dead(key, "error=404", (), NOON)
