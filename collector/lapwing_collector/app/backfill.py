@@ -13,7 +13,7 @@ from lapwing_collector.app.dispatching import told_of
 from lapwing_collector.app.evaluating import RunQuery
 from lapwing_collector.app.judging import Judging
 from lapwing_collector.app.owner_socket import Tell, ask_owner
-from lapwing_collector.app.project import Project, load_project
+from lapwing_collector.app.project import Project, load_project, rule_named
 from lapwing_collector.app.walking import look, walk
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError, QueryError
@@ -91,16 +91,13 @@ def run_rules(  # noqa: PLR0917  # each is an option of the command
 
 
 def chosen(project: Project, names: Sequence[str]) -> list[Rule]:
-    """The rules of these names, as `group/rule`; all that are enabled if there is none.
+    """The rules of these names, as `group/rule` or `rule`; all that are enabled if there is none.
 
     Raises:
-        ConfigError: There is no such rule.
+        ConfigError: There is no such rule, or several have such a name.
     """
-    known = {str(rule.id): rule for rule in project.rules}
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"there is no rule {name}; there are {', '.join(known) or 'none'}")
-    return [known[name] for name in names] or [rule for rule in project.rules if rule.enabled]
+    named = [rule_named(project.rules, name) for name in names]
+    return named or [rule for rule in project.rules if rule.enabled]
 
 
 def moment(option: str, text: str) -> datetime:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -14,6 +15,7 @@ from lapwing_collector.app.asking import query_limits
 from lapwing_collector.app.declaring import declare_references
 from lapwing_collector.app.describing import Describing
 from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.app.drills import Drills
 from lapwing_collector.app.ingestion import Ingestion
 from lapwing_collector.app.judging import RULE_WORKERS, Judging
 from lapwing_collector.app.keeping import HARMLESS, orders
@@ -139,6 +141,7 @@ async def run_collector(
         asked = {
             "status": lambda _asked, _tell: _status(pending, writer, ingestion, receiving),
             "run_rule": judging.run_rule,
+            "fire": _drills(parts, project, store, deliverer, now).fire,
             "requeue": lambda asked, _tell: requeue_in(store, Wanted.of(asked), now(), deliverer.wake),
         }
         todo = _maintain(parts, lake, ingestion, directory, settings, clock, pending, asked)
@@ -174,7 +177,7 @@ async def run_collector(
             readiness=receiving.readiness,
             metrics=telemetry.exposition,
             reads=alert_reads(store, project.notify) | dead_reads(store),
-            duties={name: partial(_duty, todo[name]) for name in HARMLESS}
+            duties={name: partial(_duty, todo[name]) for name in (*HARMLESS, "fire")}
             | {"senders": ingestion.senders}
             | alert_duties(store, judging.dispatcher.look),
             authorize=None if receiving.access.open else receiving.access.judge,
@@ -214,6 +217,26 @@ def _query_pools(
     late = QueryPool(spare, 1, mend=mending)
     parts.callback(late.close)
     return rules, late, QueryPool(spare, settings.query.workers, queue=settings.query.queue, mend=mending)
+
+
+def _drills(
+    parts: AsyncExitStack,
+    project: Project,
+    store: Store,
+    deliverer: Deliverer,
+    now: Callable[[], datetime],
+) -> Drills:
+    """What holds drills; those under way end when the collector does."""
+    ending = threading.Event()
+    parts.callback(ending.set)
+    return Drills(
+        rules=project.rules,
+        policy=project.notify,
+        store=store,
+        wake=deliverer.wake,
+        now=now,
+        stopping=ending.wait,
+    )
 
 
 def _maintain(  # noqa: PLR0917  # what is joined

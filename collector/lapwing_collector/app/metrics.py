@@ -6,10 +6,10 @@ from typing import Any
 
 import duckdb
 
-from lapwing_collector.app.project import rules_of
-from lapwing_collector.errors import ConfigError, UnknownMetricError
+from lapwing_collector.app.project import rule_named, rules_of
+from lapwing_collector.errors import UnknownMetricError
 from lapwing_collector.query import METRICS, Metric, explain, metrics_in, script
-from lapwing_collector.rules import Rule, evaluation_sql
+from lapwing_collector.rules import evaluation_sql
 
 
 def list_metrics() -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ def explain_rule(file: Path | None, name: str) -> str:
     Raises:
         ConfigError: There is no such rule, or a file has mistakes.
     """
-    rule = _rule(rules_of(file), name)
+    rule = rule_named(rules_of(file), name)
     sql = evaluation_sql(rule)
     with duckdb.connect(":memory:") as parser:
         behind = explain(metrics_in(parser, sql), {})
@@ -71,16 +71,3 @@ def _metric(name: str) -> Metric:
             f"there is no metric {name!r}; `lapwing metrics` lists those there are{meant}"
         )
     return metric
-
-
-def _rule(rules: tuple[Rule, ...], name: str) -> Rule:
-    found = [rule for rule in rules if name in {str(rule.id), rule.id.name}]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ConfigError(f"{name} is the name of several rules: {', '.join(str(rule.id) for rule in found)}")
-    near = difflib.get_close_matches(
-        name, [known for rule in rules for known in (str(rule.id), rule.id.name)]
-    )
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise ConfigError(f"there is no rule {name!r} among the {len(rules)} of this project{meant}")

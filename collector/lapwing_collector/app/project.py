@@ -1,5 +1,6 @@
 """What a person configured: settings, rules and targets, read and checked before anything starts."""
 
+import difflib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -170,6 +171,24 @@ def rule_files(file: Path | None, settings: Settings) -> list[Path]:
         ConfigError: One that is named does not exist.
     """
     return _found(file.parent if file is not None else Path(), settings.rules, "rule file")
+
+
+def rule_named(rules: Sequence[Rule], name: str) -> Rule:
+    """The rule that is called `group/name`, or `name` alone where that says which.
+
+    Raises:
+        ConfigError: There is none, or there are several.
+    """
+    found = [rule for rule in rules if name in {str(rule.id), rule.id.name}]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"{name} is the name of several rules: {', '.join(str(rule.id) for rule in found)}")
+    near = difflib.get_close_matches(
+        name, [known for rule in rules for known in (str(rule.id), rule.id.name)]
+    )
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ConfigError(f"there is no rule {name!r} among the {len(rules)} of this project{meant}")
 
 
 @contextmanager

@@ -17,12 +17,14 @@ import pyarrow.parquet as pq
 
 from lapwing_collector.app.memory_lake import LABELS, MemoryLake
 from lapwing_collector.app.project import read_model_files, read_rule_files, text_of
+from lapwing_collector.app.rehearsing import rehearse
 from lapwing_collector.app.walking import look, walk
 from lapwing_collector.config import parse_duration
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.metrics import slots_between
 from lapwing_collector.model.alerts import AlertState, Instance, MetricRow
 from lapwing_collector.model.description import ModelDescription, dotted
+from lapwing_collector.notify import Policy, read_notify_file
 from lapwing_collector.query import Session
 from lapwing_collector.rules import (
     AlertCase,
@@ -78,11 +80,12 @@ def run_tests(files: Iterable[Path], pattern: str | None = None) -> Iterator[Tes
         file = load_cases(text_of(path), str(path))
         rules = read_rule_files([_beside(path, name) for name in file.rule_files])
         models = read_model_files([_beside(path, name) for name in file.model_files])
+        policy = None if file.notify_file is None else read_notify_file(_beside(path, file.notify_file))
         for number, case in enumerate(file.tests, start=1):
             name = case.name or f"test {number}"
             if wanted.search(name):
                 began = time.perf_counter()
-                failures = tuple(_failures(case, path, rules, models))
+                failures = tuple(_failures(case, path, rules, models, policy))
                 yield Tested(str(path), name, failures, time.perf_counter() - began)
 
 
@@ -91,7 +94,11 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _failures(
-    case: Case, path: Path, rules: Sequence[Rule], models: Mapping[str, ModelDescription]
+    case: Case,
+    path: Path,
+    rules: Sequence[Rule],
+    models: Mapping[str, ModelDescription],
+    policy: Policy | None,
 ) -> Iterator[str]:
     with MemoryLake() as lake:
         for table, rows in _tables(case, path, lake).items():
@@ -106,6 +113,8 @@ def _failures(
             yield from _alert_failures(case, _named(rules, "alert", name), asked, session)
         for record in case.record_rule_test:
             yield from _record_failures(case, _named(rules, "record", record.record), record, session)
+        if policy is not None and case.notify_test:
+            yield from _notify_failures(case, [rule for rule in rules if rule.enabled], policy, session)
 
 
 # What a test brings
@@ -343,6 +352,34 @@ def _record_failures(case: Case, rules: Sequence[Rule], asked: RecordCase, sessi
         lines += [f"  - expected {_sample(*each)}" for each in missing]
         lines += [f"  + got      {_sample(*each)}" for each in left]
         yield "\n".join(lines)
+
+
+def _notify_failures(case: Case, rules: Sequence[Rule], policy: Policy, session: Session) -> Iterator[str]:
+    asked = sorted(case.notify_test, key=lambda each: each.eval_time)
+    last = asked[-1].eval_time
+    start = case.start_timestamp
+    walks = [(rule, _evaluations(case, rule, session, last)) for rule in rules if rule.kind == "alert"]
+    times = [start + each.eval_time for each in asked]
+    for each, reached in zip(asked, rehearse(policy, walks, start, times), strict=True):
+        pairs = (
+            ("exp_targets", set(each.exp_targets), set(reached.targets)),
+            ("exp_suppressed", set(each.exp_suppressed), set(reached.suppressed)),
+        )
+        lines = [
+            line
+            for name, expected, got in pairs
+            if expected != got
+            for line in (f"  - {name} {_names(expected)}", f"  + got {_names(got)}")
+        ]
+        if lines:
+            why = [
+                f"      {name} was not told: {reason}" for name, reason in sorted(reached.suppressed.items())
+            ]
+            yield "\n".join([f"notify_test: eval_time {_shown(each.eval_time)}:", *lines, *why])
+
+
+def _names(names: Iterable[str]) -> str:
+    return f"[{', '.join(sorted(names))}]"
 
 
 def _close(expected: float | None, got: float | None) -> bool:

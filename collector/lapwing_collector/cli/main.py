@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from lapwing_collector.cli.alerts import add_commands as add_alert_commands
+from lapwing_collector.cli.drill import fire
 from lapwing_collector.cli.importing import labels_app, predictions_app
 from lapwing_collector.cli.keeping import AsJson, add_commands, progress
 from lapwing_collector.cli.metrics import metrics
@@ -35,6 +36,7 @@ add_rule_tools(rules_app)
 add_undelivered(app)
 app.add_typer(notify_app, name="notify")
 add_alert_commands(app)
+app.command()(fire)
 app.add_typer(rules_app, name="rules")
 app.add_typer(reference_app, name="reference")
 app.add_typer(models_app, name="models")

@@ -171,6 +171,7 @@ class Transition:
         sample: Rows behind an instance that began firing, as JSON values without what is to stay secret.
         context: What helps to judge it; not kept in the history.
         late: It was decided long after its slot, while the rule caught up with the present.
+        drill: Nothing happened; somebody tries whether people are told.
     """
 
     rule: RuleId
@@ -183,6 +184,7 @@ class Transition:
     sample: tuple[Mapping[str, Any], ...] = ()
     context: Context = field(default_factory=Context)
     late: bool = False
+    drill: bool = False
 
 
 @dataclass(frozen=True, slots=True)

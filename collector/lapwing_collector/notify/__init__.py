@@ -1,6 +1,7 @@
 """Telling people: the notify file, the words of a message, and its delivery through Apprise."""
 
 from lapwing_collector.notify.deliver import Deliverer, Outbox, QueuedMessage
+from lapwing_collector.notify.drills import drill_tellings
 from lapwing_collector.notify.file import read_notify_file
 from lapwing_collector.notify.groups import (
     Hush,
@@ -51,6 +52,7 @@ __all__ = [
     "alert_of",
     "changes_for",
     "digests",
+    "drill_tellings",
     "hush_by",
     "is_active",
     "joinings",

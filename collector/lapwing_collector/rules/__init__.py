@@ -3,7 +3,16 @@
 Everything here is pure: text, values and naive UTC times go in and come out.
 """
 
-from lapwing_collector.rules.cases import AlertCase, Case, CaseFile, RecordCase, load_cases, parse_moment
+from lapwing_collector.rules.cases import (
+    AlertCase,
+    Case,
+    CaseFile,
+    NotifyCase,
+    RecordCase,
+    load_cases,
+    parse_moment,
+)
+from lapwing_collector.rules.drill import drill, drill_over
 from lapwing_collector.rules.evaluate import (
     NO_ROWS,
     Evaluation,
@@ -42,6 +51,7 @@ __all__ = [
     "CaseFile",
     "Evaluation",
     "Gathering",
+    "NotifyCase",
     "Outcome",
     "Place",
     "Query",
@@ -58,6 +68,8 @@ __all__ = [
     "Summary",
     "WaitFor",
     "Window",
+    "drill",
+    "drill_over",
     "due_slots",
     "evaluate",
     "evaluation_query",

@@ -153,6 +153,14 @@ class RecordCase(Document):
     exp_samples: list[ExpectedSample] = Field(default_factory=list)
 
 
+class NotifyCase(Document):
+    """One item of `notify_test`."""
+
+    eval_time: Duration
+    exp_targets: list[str] = Field(default_factory=list)
+    exp_suppressed: list[str] = Field(default_factory=list)
+
+
 class Case(Document):
     """One item of `tests`.
 
@@ -168,12 +176,16 @@ class Case(Document):
     input_series: list[SeriesEntry] = Field(default_factory=list)
     alert_rule_test: list[AlertCase] = Field(default_factory=list)
     record_rule_test: list[RecordCase] = Field(default_factory=list)
+    notify_test: list[NotifyCase] = Field(default_factory=list)
 
     @classmethod
     def mistakes(cls, raw: Mapping[Any, Any]) -> Iterator[Mistake]:
         """Check that it tests something: one that cannot fail is a mistake."""
-        if not raw.get("alert_rule_test") and not raw.get("record_rule_test"):
-            yield (), "tests nothing; it needs alert_rule_test or record_rule_test"
+        if not any(raw.get(key) for key in _TESTS):
+            yield (), f"tests nothing; it needs one of the keys {', '.join(_TESTS)}"
+
+
+_TESTS: Final = ("alert_rule_test", "record_rule_test", "notify_test")
 
 
 class CaseFile(Document):
@@ -181,7 +193,16 @@ class CaseFile(Document):
 
     rule_files: Annotated[list[str], Field(min_length=1)]
     model_files: list[str] = Field(default_factory=list)
+    notify_file: str | None = None
     tests: Annotated[list[Case], Field(min_length=1)]
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[Any, Any]) -> Iterator[Mistake]:
+        """Check that there are routes where some are tested."""
+        tests = raw.get("tests")
+        for at, case in enumerate(tests if isinstance(tests, list) else ()):
+            if isinstance(case, dict) and case.get("notify_test") and raw.get("notify_file") is None:
+                yield ("tests", at, "notify_test"), "needs the key notify_file of the whole file"
 
 
 def load_cases(text: str, name: str) -> CaseFile:

@@ -121,7 +121,9 @@ def test_people_are_told_if_that_is_wanted(config: Path) -> None:
 
 def test_what_cannot_be_run_is_told(config: Path) -> None:
     """A rule that there is not, and a time that is none."""
-    with pytest.raises(ConfigError, match="there is no rule g/Seen; there are g/seen, g/Busy"):
+    with pytest.raises(
+        ConfigError, match="there is no rule 'g/Seen' among the 2 of this project; did you mean g/seen"
+    ):
         run(config, "g/Seen")
     with pytest.raises(ConfigError, match="--to: expected a time"):
         run_rules(config, {"data": config.parent / "data"}, tell_nobody, (), "2026-01-01", "later")

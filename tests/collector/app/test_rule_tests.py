@@ -164,6 +164,53 @@ def test_only_tests_that_match_are_run(tmp_path: Path) -> None:
         run_text(tmp_path, one % "drift", "(")
 
 
+NOTIFY = """
+route:
+  receiver: team
+  group_wait: 5m
+  routes:
+    - {matchers: ['version="v2"'], receiver: oncall, group_wait: 0s, mute_time_intervals: [night]}
+receivers:
+  - {name: team, apprise_configs: [{name: chat, url: json://localhost}]}
+  - {name: oncall, apprise_configs: [{name: pager, url: json://localhost}]}
+time_intervals:
+  - {name: night, time_intervals: [{times: [{start_time: "20:00", end_time: "24:00"}]}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("day", "minute", "targets", "suppressed"),
+    [
+        ("11:00", 12, [], []),  # pending
+        ("11:00", 13, ["pager"], []),
+        ("21:00", 13, [], ["pager"]),  # muted at night
+    ],
+)
+def test_routes_are_tested_with_the_rules_that_use_them(
+    tmp_path: Path, day: str, minute: int, targets: list[str], suppressed: list[str]
+) -> None:
+    """Who is told by then, who is not though it was meant for them; waits and intervals count."""
+    (tmp_path / "notify.yaml").write_text(NOTIFY)
+    text = "  - name: e" + ERRORS.replace("11:00:00Z", f"{day}:00Z") + "    notify_test: [%s]\n"
+
+    def told(expected: str) -> rule_tests.Tested:
+        (tmp_path / "rules.yaml").write_text(RULES.partition("  - name: quality")[0])
+        file = tmp_path / "t.yaml"
+        file.write_text("rule_files: [rules.yaml]\nnotify_file: notify.yaml\ntests:\n" + text % expected)
+        (one,) = rule_tests.run_tests([file])
+        return one
+
+    right = f"{{eval_time: {minute}m, exp_targets: {targets}, exp_suppressed: {suppressed}}}"
+    assert told(right).failures == ()
+    wrong = told(f"{{eval_time: {minute}m, exp_targets: [chat], exp_suppressed: {suppressed}}}")
+    (failure,) = wrong.failures
+    assert failure.splitlines()[:3] == [
+        f"notify_test: eval_time {minute}m:",
+        "  - exp_targets [chat]",
+        f"  + got [{', '.join(targets)}]",
+    ]
+
+
 ERRORS_AT_0 = "alert_rule_test: [{eval_time: 0s, alertname: Errors}]"
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from helpers.contract_docs import ROOT, blocks
 from lapwing_collector.cli.main import app
-from lapwing_collector.rules.cases import AlertCase, Case, CaseFile, RecordCase
+from lapwing_collector.rules.cases import AlertCase, Case, CaseFile, NotifyCase, RecordCase
 
 PAGE = "docs/alert-tools.md"
 
@@ -41,7 +41,7 @@ def test_the_example_of_the_page_passes_its_check_and_its_tests(page: Path) -> N
 def test_the_page_has_every_key() -> None:
     """Of test files, and of what is in them."""
     text = (ROOT / PAGE).read_text()
-    for model in (CaseFile, Case, AlertCase, RecordCase):
+    for model in (CaseFile, Case, AlertCase, RecordCase, NotifyCase):
         for name in model.model_fields:
             assert f"`{name}`" in text, name
 

@@ -84,7 +84,7 @@ tests:
     assert [line[:62] for line in str(error.value).splitlines()] == [
         "t.yaml:1: rule_files: expected List should have at least 1 ite",
         "t.yaml:3: tests[0].start_timestamp: expected a time such as 20",
-        "t.yaml:3: tests[0]: tests nothing; it needs alert_rule_test or",
+        "t.yaml:3: tests[0]: tests nothing; it needs one of the keys al",
         "t.yaml:5: tests[0].input_series[0].series: expected a series s",
         "t.yaml:5: tests[0].input_series[0].values: expected a valid st",
         "t.yaml:7: tests[0].input_tables.a: needs one of the keys file ",
