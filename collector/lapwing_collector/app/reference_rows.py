@@ -17,16 +17,13 @@ from lapwing_collector.lake.files import StoredFile, TableName, table_files
 from lapwing_collector.lake.rewriting import Rewriter
 from lapwing_collector.lake.snapshots import DataFile
 from lapwing_collector.lake.writer import REFERENCE_SCHEMA
-from lapwing_collector.metrics import ORDER, columns_of, field_names, file_places, kept_rows
+from lapwing_collector.metrics import ORDER, columns_of, field_names, file_places, fitting_rows, kept_rows
 from lapwing_collector.model.profiles import REFERENCE_ROWS
 from lapwing_collector.model.records import Batch
 
 _AMONG: Final = "list_contains($versions, {})"
 
-_LOOK: Final = 1_000
-"""Rows by which it is judged how much memory one takes."""
-
-_BATCH_CELLS: Final = 1 << 23
+_BATCH_CELLS: Final = 1 << 21
 """Values that are read at once."""
 
 
@@ -80,17 +77,23 @@ class ReferenceRows:
             for name in places
             if name in fields or name in REFERENCE_ROWS.names or name == "tags"
         }
-        wanted = sorted({places[name][0][0] for name in columns})
         order = None
         if ORDER in file.schema_arrow.names:
             order = file.read(columns=[ORDER]).column(0).combine_chunks()
-        first = next(file.iter_batches(batch_size=_LOOK, columns=wanted))
-        chosen = kept_rows(file.metadata.num_rows, first.nbytes / first.num_rows, order)
-        rows = _rows_at(file, wanted, chosen)
+        rows, positions = _taken(
+            file, {name: places[name][0] for name in columns}, kept_rows(file.metadata.num_rows, order)
+        )
         most = max(1, _BATCH_CELLS // len(columns))
         return self._lake.write_reference(
             whose.table,
-            [_batch(whose, columns, rows.take(part), chosen[part]) for part in _parts(rows.num_rows, most)],
+            [
+                _batch(
+                    whose,
+                    {columns[name]: values.take(pa.array(part)) for name, values in rows.items()},
+                    positions[part],
+                )
+                for part in _parts(len(positions), most)
+            ],
         )
 
     def drop(self, table: str, reference: str, versions: Sequence[int]) -> int:
@@ -128,28 +131,33 @@ class ReferenceRows:
         return [stored[Path(name)] for name in found]
 
 
-def _rows_at(file: pq.ParquetFile, columns: Sequence[str], positions: npt.NDArray[np.int64]) -> pa.Table:
-    """The rows of a file at some positions, ascending."""
-    taken, start = [], 0
-    for batch in file.iter_batches(columns=columns):
-        first, end = np.searchsorted(positions, [start, start + batch.num_rows])
-        if first < end:
-            taken.append(batch.take(pa.array(positions[first:end] - start)))
-        start += batch.num_rows
-    return pa.Table.from_batches(taken).combine_chunks()
+def _taken(
+    file: pq.ParquetFile, places: Mapping[str, tuple[str, ...]], wanted: npt.NDArray[np.int64]
+) -> tuple[dict[str, pa.Array], npt.NDArray[np.int64]]:
+    """As many of the wanted rows as there is room for, by column, and where they are; as the file has them.
+
+    All values of one column are in memory at a time, and those that are taken of the others.
+    """
+    taken: dict[str, pa.Array] = {}
+    size = 0
+    for name, path in places.items():
+        values = columns_of(file.read(columns=[".".join(path)]))[name]
+        taken[name] = values.take(pa.array(wanted))
+        size += taken[name].nbytes
+        fitting = fitting_rows(len(wanted), size)
+        if fitting < len(wanted):
+            wanted = wanted[:fitting]
+            taken = {each: values.take(pa.array(np.arange(fitting))) for each, values in taken.items()}
+            size = sum(values.nbytes for values in taken.values())
+    order = np.argsort(wanted)
+    return {name: values.take(pa.array(order)) for name, values in taken.items()}, wanted[order]
 
 
 def _parts(rows: int, most: int) -> list[npt.NDArray[np.int64]]:
     return [np.arange(first, min(first + most, rows)) for first in range(0, rows, most)]
 
 
-def _batch(
-    whose: Whose,
-    names: Mapping[str, str],
-    rows: pa.Table,
-    positions: npt.NDArray[np.int64],
-) -> Batch:
-    columns = {names[name]: values for name, values in columns_of(rows).items() if name in names}
+def _batch(whose: Whose, columns: Mapping[str, pa.Array], positions: npt.NDArray[np.int64]) -> Batch:
     numbers = pa.array(positions, pa.int64())
     return reference_batch(whose.model, whose.reference, whose.version, columns, numbers)
 

@@ -26,7 +26,14 @@ from lapwing_collector.metrics.late import (
     touched_slots,
     touching_span,
 )
-from lapwing_collector.metrics.reference import ORDER, columns_of, field_names, kept_rows, reference_rows
+from lapwing_collector.metrics.reference import (
+    ORDER,
+    columns_of,
+    field_names,
+    fitting_rows,
+    kept_rows,
+    reference_rows,
+)
 from lapwing_collector.metrics.watermark import (
     DATA_CLOCK,
     WALL_CLOCK,
@@ -51,6 +58,7 @@ __all__ = [
     "facts_of",
     "field_names",
     "file_places",
+    "fitting_rows",
     "freeze",
     "is_number",
     "is_text",

@@ -53,20 +53,27 @@ def field_names(columns: Collection[str], known: Collection[str]) -> dict[str, s
     return found
 
 
-def kept_rows(count: int, row_bytes: float, order: pa.Array | None = None) -> npt.NDArray[np.int64]:
-    """Which rows of a file are kept as they are: their positions, ascending, the same whenever it is asked.
+def kept_rows(count: int, order: pa.Array | None = None) -> npt.NDArray[np.int64]:
+    """Which rows of a file are kept as they are: their positions, the same whenever it is asked.
 
     Args:
         count: Of its rows.
-        row_bytes: What one takes in memory.
         order: A number for each row: those with the least are kept. Without it they have numbers that look
             drawn by chance, and follow from their positions.
+
+    Returns:
+        Up to `MOST_KEPT` positions; where there is no room for all, the first ones are to be kept.
     """
-    most = max(1, min(MOST_KEPT, int(MOST_KEPT_BYTES / max(row_bytes, 1.0))))
-    if count <= most:
-        return np.arange(count)
     numbers = _scrambled(count) if order is None else order.to_numpy(zero_copy_only=False)
-    return np.sort(np.argpartition(numbers, most - 1)[:most])
+    least = np.argpartition(numbers, MOST_KEPT - 1)[:MOST_KEPT] if count > MOST_KEPT else np.arange(count)
+    return least[np.argsort(numbers[least], kind="stable")]
+
+
+def fitting_rows(rows: int, size_bytes: int) -> int:
+    """How many of some rows are kept, by what they take in memory: all, or three quarters of what may be."""
+    if size_bytes <= MOST_KEPT_BYTES:
+        return rows
+    return max(1, int(rows * 0.75 * MOST_KEPT_BYTES / size_bytes))
 
 
 def _scrambled(count: int) -> npt.NDArray[np.uint64]:
