@@ -45,7 +45,7 @@ _HEALTH: Final = {
 _WHY: Final = {
     Reason.REPEAT: "Still firing; this is a reminder.",
     Reason.ESCALATION: "Nobody has acknowledged this yet.",
-    Reason.DIGEST: "This happened while Lapwing caught up with the past.",
+    Reason.DIGEST: "This is of the past: it is told now that Lapwing has caught up.",
 }
 _LINKS: Final = {"runbook_url": "Runbook", "dashboard_url": "Dashboard"}
 _LEADING: Final = frozenset({"summary", "description", *_LINKS})
@@ -193,7 +193,7 @@ def _why(notification: Notification, say: Dialect) -> list[_Part]:
     words = []
     if notification.drill:
         words.append("This is a drill: nothing happened.")
-    if (said := _WHY.get(notification.reason)) and notification.status is Status.FIRING:
+    if said := _WHY.get(notification.reason):
         words.append(said)
     return [_Part(0, say.text(" ".join(words)))] if words else []
 
@@ -261,16 +261,17 @@ def _alertname(alert: Alert) -> str:
 
 
 def _status(alert: Alert) -> str:
+    late = ", found late" if alert.late else ""
     if alert.status is Status.FIRING:
         fired = alert.fired_at or alert.slot
         active = alert.active_at or fired
         bad = f"{active:%H:%M}" if active.date() == fired.date() else moment(active)
         before = f", bad since {bad}" if active < fired else ""
-        return f"Firing since {moment(fired)}{before}"
+        return f"Firing since {moment(fired)}{before}{late}"
     at = alert.resolved_at or alert.slot
     lasted = f" after {duration(at - alert.fired_at)}" if alert.fired_at is not None else ""
     why = _RESOLVED.get(alert.reason) or line(alert.reason, _NOTE_MAX)
-    return f"Resolved at {moment(at)}{lasted}: {why}"
+    return f"Resolved at {moment(at)}{lasted}{late}: {why}"
 
 
 def _value(alert: Alert) -> str:

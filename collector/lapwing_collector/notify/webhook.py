@@ -100,6 +100,7 @@ def _alert(alert: Alert, *, new: bool) -> dict[str, Any]:
         "windowStart": _time(alert.window_start),
         "windowEnd": _time(alert.window_end),
         "slot": _time(alert.slot),
+        "late": alert.late,
         "values": dict(context.values),
         "recent": list(context.recent),
         "segments": [asdict(each) for each in context.segments],

@@ -95,6 +95,7 @@ def test_the_page_shows_messages_as_they_are(case: str) -> None:
         ({"value": None, "health": Health.NO_DATA}, "Value: none (fires above 0.2)\nHealth: no data arrives"),
         ({"active_at": TWO}, "Firing since 2026-11-24 14:05 UTC\n"),
         ({"active_at": TWO - timedelta(days=1)}, "14:05 UTC, bad since 2026-11-23 14:05 UTC"),
+        ({"late": True}, "Firing since 2026-11-24 14:05 UTC, bad since 13:50, found late\n"),
         ({"annotations": {}}, "FeatureDrift\nFiring since"),
         ({"annotations": {"team_page": "https://team.example.com"}}, "team_page: https://team.example.com"),
         ({"annotations": {"runbook_url": "javascript:alert(1)"}}, "Runbook: javascript:alert(1)"),
@@ -153,7 +154,7 @@ def test_a_resolve_says_why_how_long_and_how_bad(reason: str, words: str) -> Non
         ({"drill": True}, "[DRILL] [FIRING] FeatureDrift", "This is a drill: nothing happened."),
         ({"reason": Reason.REPEAT}, "[FIRING] FeatureDrift", "Still firing; this is a reminder."),
         ({"reason": Reason.ESCALATION}, "[FIRING] FeatureDrift", "Nobody has acknowledged this yet."),
-        ({"reason": Reason.DIGEST}, "[FIRING] FeatureDrift", "This happened while Lapwing caught up"),
+        ({"reason": Reason.DIGEST}, "[FIRING] FeatureDrift", "This is of the past"),
         ({"truncated": 6}, "[FIRING:7] FeatureDrift", "7 firing"),
     ],
 )
