@@ -20,7 +20,7 @@ from lapwing_collector.app.evaluating import RunQuery, outcome_of
 from lapwing_collector.errors import QueryError
 from lapwing_collector.model.alerts import Context, SegmentValue, Status, Transition
 from lapwing_collector.model.description import ModelDescription, parts
-from lapwing_collector.query import SEGMENT, segment_values, within_segment
+from lapwing_collector.query import SEGMENT, example_ids, segment_values, within_segment
 from lapwing_collector.rules import Outcome, Row, Rule, evaluation_query, readings, rows_from, window_of
 
 logger = logging.getLogger(__name__)
@@ -199,15 +199,14 @@ class Briefing:
         for transition in transitions:
             key = transition.instance.fingerprint
             about = self._about(rule, tables, transition, limit)
+            wanted = about if transition in firing[:_BRIEFED] else None
+            segments = self._segments(rule, wanted, transition, as_of, limit) if wanted else ()
             context = Context(
                 recent=tuple(recent.get(key, ())),
                 step_s=(transition.slot - _before(rule, transition.slot)).total_seconds(),
                 values=_values(rows.get(key)),
-                segments=(
-                    self._segments(rule, about, transition, as_of, limit)
-                    if transition in firing[:_BRIEFED] and about is not None
-                    else ()
-                ),
+                segments=segments,
+                examples=self._examples(wanted, transition, segments, limit) if wanted else (),
                 rows_url=self._rows_url(about, transition),
             )
             briefed.append(replace(transition, context=context))
@@ -332,6 +331,28 @@ class Briefing:
             [tuple(row.values()) for row in answer.to_pylist()],
         )
         return (readings(rule, rows) or {}).get(transition.instance.fingerprint)
+
+    # Examples
+
+    def _examples(
+        self, about: _About, transition: Transition, segments: Sequence[SegmentValue], limit: _Limit
+    ) -> tuple[str, ...]:
+        """Some of its predictions, of the worst segment if there is one; none where a sample has them."""
+        left_s = limit.left_s()
+        if transition.sample or left_s is None:
+            return ()
+        fields = filters_of(transition.instance.labels, about.description)
+        fields.pop("field", None)
+        if segments:
+            name, _, value = segments[0].segment.partition("=")
+            fields[name] = value
+        asked: dict[str, Any] = {f"value_{number}": value for number, value in enumerate(fields.values())}
+        asked |= {"window_start": transition.window_start, "window_end": transition.window_end, "most": _TOLD}
+        try:
+            answer = self._run_query(example_ids(about.table, list(fields)), asked, left_s)
+        except QueryError:
+            return ()
+        return tuple(answer.column("prediction_id").to_pylist())
 
 
 def filters_of(labels: Mapping[str, str], description: ModelDescription) -> dict[str, str]:

@@ -146,6 +146,7 @@ class Context:
         step_s: Seconds from one of these windows to the next.
         values: Other numbers and times of the row that decided, by column, as JSON values.
         segments: The parts of the rows that have most to do with it, the worst first.
+        examples: Ids of some of its predictions, where the rule does not say which rows are behind it.
         rows_url: Where the dashboard shows the rows behind it; empty where nobody said where that is.
     """
 
@@ -153,6 +154,7 @@ class Context:
     step_s: float = 0.0
     values: Mapping[str, Any] = field(default_factory=dict)
     segments: tuple[SegmentValue, ...] = ()
+    examples: tuple[str, ...] = ()
     rows_url: str = ""
 
 

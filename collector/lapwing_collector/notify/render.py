@@ -337,7 +337,8 @@ def _links(alert: Alert, say: Dialect) -> str:
 
 
 def _examples(alert: Alert, say: Dialect) -> str:
-    ids = [str(row["prediction_id"]) for row in alert.sample if row.get("prediction_id")]
+    sampled = [str(row["prediction_id"]) for row in alert.sample if row.get("prediction_id")]
+    ids = sampled or alert.context.examples
     if not ids:
         return ""
     shown = " ".join(say.code(line(each, _LABEL_MAX)) for each in ids[:_IDS])

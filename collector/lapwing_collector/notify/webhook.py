@@ -104,6 +104,7 @@ def _alert(alert: Alert, *, new: bool) -> dict[str, Any]:
         "values": dict(context.values),
         "recent": list(context.recent),
         "segments": [asdict(each) for each in context.segments],
+        "examples": list(context.examples),
         "sample": [dict(row) for row in alert.sample],
     }
 

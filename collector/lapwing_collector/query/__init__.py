@@ -17,7 +17,7 @@ from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.pool import PoolStats, QueryPool
 from lapwing_collector.query.process import QueryProcess
 from lapwing_collector.query.render import cells
-from lapwing_collector.query.segments import SEGMENT, segment_values, within_segment
+from lapwing_collector.query.segments import SEGMENT, example_ids, segment_values, within_segment
 from lapwing_collector.query.session import Session
 from lapwing_collector.query.spare import Spare
 
@@ -38,6 +38,7 @@ __all__ = [
     "TouchedTimes",
     "cells",
     "check_select",
+    "example_ids",
     "explain",
     "metrics_in",
     "oldest_time",

@@ -1,7 +1,7 @@
 """A query over one segment of the rows that it reads: what it gives for these alone."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import duckdb
@@ -25,6 +25,23 @@ def segment_values(table: str, field: str) -> str:
         f"SELECT ({_place(field)})::VARCHAR AS segment, count(*) AS n FROM predictions.{identifier(table)}\n"
         "WHERE time >= $window_start AND time < $window_end AND segment IS NOT NULL\n"
         "GROUP BY segment ORDER BY n DESC, segment LIMIT $most"
+    )
+
+
+def example_ids(table: str, fields: Sequence[str]) -> str:
+    """SQL that gives the newest ids from `$window_start` to `$window_end` whose fields are `$value_0`, ….
+
+    Args:
+        table: The model's table.
+        fields: Fields of predictions, by their dotted names; their values are bound as texts, in order.
+    """
+    narrowed = "".join(
+        f"AND ({_place(field)})::VARCHAR = $value_{number}\n" for number, field in enumerate(fields)
+    )
+    return (
+        f"SELECT prediction_id FROM predictions.{identifier(table)}\n"
+        "WHERE time >= $window_start AND time < $window_end AND prediction_id IS NOT NULL\n"
+        f"{narrowed}ORDER BY time DESC, prediction_id LIMIT $most"
     )
 
 

@@ -36,6 +36,7 @@ class Lake:
             CREATE TABLE predictions.flights AS
             SELECT
                 TIMESTAMP '2026-01-01' + INTERVAL (i) SECOND AS time,
+                'p' || i AS prediction_id,
                 'v' || (i % 2) AS version,
                 {'carrier': ['UA', 'AA', 'B6'][1 + i % 3]} AS inputs,
                 MAP {} AS tags,
@@ -125,6 +126,16 @@ def test_an_alert_names_the_segments_that_are_to_blame(lake: Lake) -> None:
     """The rule is asked for the rows of each segment alone; those worse than all together are told."""
     first, _ = (each.context for each in briefed(lake, errors()))
     assert first.segments == (SegmentValue("inputs.carrier=UA", 1.0, 50),)
+
+
+def test_an_alert_names_some_of_its_predictions(lake: Lake) -> None:
+    """The newest of the alert's own rows in the worst segment are named, where the rule shows no rows."""
+    first, second = (each.context for each in briefed(lake, errors()))
+    assert first.examples == ("p43194", "p43188", "p43182")
+    assert second.examples == ("p43197", "p43191", "p43185")
+    whole = ERRORS.replace("version, ", "").replace("GROUP BY version", "")
+    (anywhere,) = (each.context for each in briefed(lake, errors(expr=whole, segments=[])))
+    assert anywhere.examples == ("p43199", "p43198", "p43197")
 
 
 def test_a_rule_says_which_segments_it_wants(lake: Lake) -> None:

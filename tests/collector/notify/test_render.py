@@ -100,6 +100,7 @@ def test_the_page_shows_messages_as_they_are(case: str) -> None:
         ({"annotations": {"team_page": "https://team.example.com"}}, "team_page: https://team.example.com"),
         ({"annotations": {"runbook_url": "javascript:alert(1)"}}, "Runbook: javascript:alert(1)"),
         ({"sample": ({"prediction_id": "p1", "a": None},)}, "Predictions: p1\n  a\n  null\n"),
+        ({"sample": (), "context": Context(examples=("p1", "p2"))}, "Predictions: p1 p2\n"),
         ({"context": Context(values={"low": 0.5, "reference": 3})}, "Also: low 0.5, reference 3\n"),
         (
             {"context": Context(recent=(None, 0.1, 0.3), step_s=86_400)},
