@@ -1,9 +1,10 @@
 """A dispatcher over a real store and a clock that steps, told what happens in short sentences."""
 
 import json
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from textwrap import dedent
 from typing import Final
@@ -13,7 +14,7 @@ from lapwing_collector.app.dispatching import Dispatcher
 from lapwing_collector.model.alerts import AlertState, RuleState, Status, Transition
 from lapwing_collector.model.groups import Ack, Silence
 from lapwing_collector.notify import Policy, read_notify_file
-from lapwing_collector.state import Delivery, Store
+from lapwing_collector.state import Delivery, OutboxRow, Store
 
 FILE: Final = """
 route:
@@ -40,6 +41,15 @@ time_intervals: [{name: afternoon, time_intervals: [{times: [{start_time: '12:00
 """The clock starts at noon."""
 
 
+@cache
+def policy_of(file: str) -> Policy:
+    """What a notify file says."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "notify.yaml"
+        path.write_text(dedent(file))
+        return read_notify_file(path)
+
+
 class Desk:
     """Alerts are called by a letter, which is their fingerprint; `kind` is one of their labels."""
 
@@ -48,11 +58,16 @@ class Desk:
         self.wall = Wall()
         self.caught_up = True
         self.woken: list[str] = []
-        self._folder = folder
-        self._file = file
+        self.folder = folder
+        self.file = file
         self._kinds: dict[str, str] = {}
         self._slots = 0
         self.store, self.dispatcher = self._open()
+
+    @property
+    def policy(self) -> Policy:
+        """What the notify file says."""
+        return policy_of(self.file)
 
     @property
     def seconds(self) -> int:
@@ -67,6 +82,14 @@ class Desk:
     def resolve(self, names: str, *, late: bool = False) -> None:
         """Let alerts resolve in one slot."""
         self.commit([self._transition(name, Status.RESOLVED, late=late) for name in names])
+
+    def fire_all(self, names: Iterable[str]) -> None:
+        """Let alerts with longer names begin to fire in one slot."""
+        self.commit([self._transition(name, Status.FIRING, late=False) for name in names])
+
+    def resolve_all(self, names: Iterable[str]) -> None:
+        """Let them resolve in one slot."""
+        self.commit([self._transition(name, Status.RESOLVED, late=False) for name in names])
 
     def commit(self, transitions: list[Transition], *, look: bool = True) -> None:
         """Commit a slot, and tell at once what is due."""
@@ -96,7 +119,7 @@ class Desk:
     def restart(self, file: str | None = None) -> None:
         """Stop and start again, perhaps with another notify file."""
         self.store.close()
-        self._file = file or self._file
+        self.file = file or self.file
         self.store, self.dispatcher = self._open()
 
     def silence(self, matchers: str, seconds: int | None, starts: int = 0) -> None:
@@ -156,9 +179,9 @@ class Desk:
         self.dispatcher.look()
 
     def _open(self) -> tuple[Store, Dispatcher]:
-        store = Store.open(self._folder / "state.db")
+        store = Store.open(self.folder / "state.sqlite")
         dispatcher = Dispatcher(
-            policy=self._policy(),
+            policy=self.policy,
             store=store,
             wake=self.woken.append,
             now=self.wall,
@@ -167,17 +190,19 @@ class Desk:
         dispatcher.follow_routes({RULE: "value < 0.7"})
         return store, dispatcher
 
-    def _policy(self) -> Policy:
-        path = self._folder / "notify.yaml"
-        path.write_text(dedent(self._file))
-        return read_notify_file(path)
-
     def _transition(self, name: str, status: Status, *, late: bool) -> Transition:
         labels = {"alertname": "Drift", "name": name, "kind": self._kinds.get(name, "")}
         state = AlertState.FIRING if status is Status.FIRING else AlertState.INACTIVE
         about = instance(fingerprint=name, labels=labels, state=state)
         slot = NOON + timedelta(seconds=self._slots)
         return transition(status, instance=about, slot=slot, late=late)
+
+    def told(self, row: OutboxRow) -> list[tuple[str, str, bool]]:
+        """The alerts of a message, each with its status and whether it is news."""
+        return [
+            (alert["fingerprint"], alert["status"], alert["new"])
+            for alert in json.loads(row.message.payload)["alerts"]
+        ]
 
     def _rows(self) -> list[tuple[int, Delivery, str, str]]:
         rows = []

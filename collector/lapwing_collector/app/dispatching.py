@@ -62,7 +62,7 @@ class Dispatcher:
         self._wake = wake
         self._now = now
         self._caught_up = caught_up
-        self._started_at = now()
+        self._held_since: datetime | None = now()
         self._looking = threading.Lock()
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -115,6 +115,9 @@ class Dispatcher:
 
     def _look(self) -> None:
         with self._looking:
+            if self._held_since is not None and self._caught_up():
+                self._held_since = None
+                self._store.look_again(self._now())  # at what was held back, too
             while groups := self._store.due_groups(self._now(), _AT_ONCE):
                 self._look_at(groups)
 
@@ -132,7 +135,7 @@ class Dispatcher:
             now=now,
             hush=hush_by(self._policy, silences, firing, now),
             acks=self._store.acks(),
-            held_since=None if self._caught_up() else self._started_at,
+            held_since=self._held_since,
         )
         looked = [each for group in groups if (each := self._try_look(group, standing)) is not None]
         kept = self._store.save_looks(looked, now)

@@ -108,6 +108,7 @@ class Judging:
     def start(self) -> None:
         """Begin."""
         self.dispatcher.follow_routes({rule.id: rule.condition for rule in self._rules})
+        self.dispatcher.look()  # what was decided before the last stop is told before anything is decided
         self.recomputing.start()  # first: what comes before a rule's first slot begins is seen by that
         self.alerting.start()
         self.dispatcher.start()

@@ -89,6 +89,11 @@ class Groups:
         with self._database.write() as connection:
             connection.execute(update(groups).where(groups.c.key == key).values(look_at=until))
 
+    def look_again(self, now: datetime) -> None:
+        """Have every group looked at: what keeps alerts from being told is another."""
+        with self._database.write() as connection:
+            look_again(connection, now)
+
     def regroup(
         self, regroupings: Iterable[Regrouping], changes: Sequence[GroupChange], now: datetime
     ) -> None:

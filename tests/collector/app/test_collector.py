@@ -193,7 +193,8 @@ def test_rules_fire_resolve_and_are_told(tmp_path: Path) -> None:
     config.write_text("clock: data\nrules: [rules.yaml]\nweb: {dashboard: 'https://lapwing.example.org/'}\n")
     (tmp_path / "rules.yaml").write_text(RULES)
     (tmp_path / "notify.yaml").write_text(
-        "route: {receiver: r}\nreceivers:\n  - name: r\n    apprise_configs:\n"
+        "route: {receiver: r, group_by: ['...'], group_wait: 0s, group_interval: 0s}\n"
+        "receivers:\n  - name: r\n    apprise_configs:\n"
         f"      - {{name: hook, url: 'json://127.0.0.1:{hook.server_port}/'}}\n"
     )
     data = tmp_path / "data"

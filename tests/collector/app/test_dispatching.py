@@ -1,10 +1,14 @@
 """What is told when: groups over a real store, with a clock that steps."""
 
+import sqlite3
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from helpers.notify_desk import Desk
+from helpers.notify_alerts import NOON
+from helpers.notify_desk import FILE, Desk
 
 HOUR = 3600
 
@@ -186,3 +190,75 @@ def test_what_is_not_told_is_kept_with_its_reason(tmp_path: Path, steps: str, ex
     desk = Desk(tmp_path)
     desk.play(steps)
     assert desk.unsaid() == expected
+
+
+def test_a_storm_is_one_message_for_each_group_and_interval(tmp_path: Path) -> None:
+    """Of 5 000 alerts that begin at once, and of which most go, a target gets a message an interval."""
+    desk = Desk(tmp_path)
+    storm = [f"{number:04}" for number in range(5000)]
+    begun = time.process_time()
+    desk.fire_all(storm)
+    desk.go_to(15)
+    desk.resolve_all(storm[:4000])
+    desk.go_to(400)
+    assert time.process_time() - begun < 30  # seconds of CPU; it takes about two
+    rows = desk.store.outbox_rows()[::-1]
+    assert [(row.created_at - NOON).total_seconds() for row in rows] == [10, 70]
+    spoken = desk.store.alerts_of([row.message.key for row in rows])
+    assert [len(spoken[row.message.key]) for row in rows] == [5000, 5000]
+
+
+def test_alerts_follow_other_routes(tmp_path: Path) -> None:
+    """After a change of the file an alert is in its new group: who knows of it hears nothing, others do."""
+    desk = Desk(tmp_path)
+    desk.play("0 fire ab page; 5 fire c; 20 end")
+    said = desk.said()
+    other = FILE.replace("group_by: [alertname]", "group_by: [kind]")
+    desk.restart(other.replace("receiver: oncall", "receiver: team"))
+    desk.play("100 resolve a; 300 resolve bc; 500 end")
+    assert desk.said()[len(said) :] == [
+        "20 chat first +ab",
+        "100 pager changed +b -a",
+        "100 screen changed +b -a",
+        "100 chat changed +b -a",
+        "300 pager resolved -b",
+        "300 screen resolved -b",
+        "300 chat resolved -b",
+        "310 chat resolved -c",
+    ]
+
+
+def test_what_fired_before_there_was_a_file_is_told(tmp_path: Path) -> None:
+    """Alerts that are in no group come into theirs at the next start."""
+    desk = Desk(tmp_path)
+    desk.fire("a")
+    with sqlite3.connect(tmp_path / "state.sqlite") as database:
+        database.execute("DELETE FROM notification_groups")
+        database.execute("DELETE FROM group_alerts")
+    database.close()
+    desk.restart()
+    desk.go_to(60)
+    assert desk.said() == ["10 chat first +a"]
+
+
+@pytest.mark.parametrize(("caught_up_at", "told_at"), [(103, 103), (1000, 110)])
+def test_nothing_old_is_told_before_rules_had_their_say(
+    tmp_path: Path, caught_up_at: int, told_at: int
+) -> None:
+    """After a start a group waits for rules to be evaluated, but not longer than its `group_wait`."""
+    desk = Desk(tmp_path)
+    desk.play("0 fire a; 0 fire b page; 5 end")
+    said = desk.said()
+    desk.wall.now = NOON + timedelta(seconds=100)  # it was stopped meanwhile
+    desk.caught_up = False
+    desk.restart()
+    desk.resolve("b")
+    for second in range(100, 120):
+        desk.go_to(second)
+        desk.caught_up = second >= caught_up_at
+        desk.dispatcher.look()
+    assert desk.said()[len(said) :] == [
+        "100 pager resolved -b",
+        "100 screen resolved -b",
+        f"{told_at} chat first +a",
+    ]
