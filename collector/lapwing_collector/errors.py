@@ -19,7 +19,10 @@
 Their messages are for people: what happened, where, and what to do.
 """
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class LapwingError(Exception):
@@ -38,7 +41,7 @@ class MistakesError(ConfigError):
         mistakes: Line (None where that is unknown) and what is wrong there, in order.
     """
 
-    def __init__(self, file: str, mistakes: Iterable[tuple[int | None, str]]) -> None:
+    def __init__(self, file: str, mistakes: "Iterable[tuple[int | None, str]]") -> None:
         """Put the message together."""
         self.file = file
         self.mistakes = tuple(mistakes)
