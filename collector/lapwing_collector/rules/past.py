@@ -135,8 +135,11 @@ class Gathering:
             self._held += instance.state is not AlertState.INACTIVE
             if _says_something(instance, slot):
                 self._values.add(instance.value or 0.0)
+        # Where nothing holds and nothing is pending, a longer `for` changes nothing.
+        quiet = _is_quiet(evaluation.state)
         for other in self._others:
-            other.take(slot, outcome, incomplete=incomplete)
+            if not (quiet and other.is_at_rest(evaluation.state)):
+                other.take(slot, outcome, incomplete=incomplete)
 
     def summary(self) -> Summary:
         """What came out."""
@@ -231,6 +234,10 @@ class _Other:
         self.told = _Told(rule)
         self._state = RuleState(rule.definition)
 
+    def is_at_rest(self, state: RuleState) -> bool:
+        """Whether it knows the same instances as `state`, and all of them are inactive."""
+        return _is_quiet(self._state) and self._state.instances.keys() == state.instances.keys()
+
     def take(self, slot: datetime, outcome: Outcome, *, incomplete: bool) -> None:
         evaluation = evaluate(self.rule, outcome, self._state, slot, incomplete=incomplete)
         self._state = evaluation.state
@@ -270,6 +277,12 @@ class _Sample:
             return None
         median, p95, p99 = (self.quantile(share) for share in (0.5, 0.95, 0.99))
         return Values(self.count, self.least, median, p95, p99, self.most)
+
+
+def _is_quiet(state: RuleState) -> bool:
+    return state.health is Health.OK and all(
+        each.state is AlertState.INACTIVE and each.health is Health.OK for each in state.instances.values()
+    )
 
 
 def _episode(fired: Transition, resolved: Transition | None, end: datetime) -> Episode:
