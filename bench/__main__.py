@@ -18,6 +18,7 @@ NAMES = (
     "latency",
     "overload",
     "restart",
+    "rules",
     "false_alarms",
     "notify",
 )

@@ -27,7 +27,6 @@ from lapwing_collector.app.profiling import PROFILING
 from lapwing_collector.app.project import read_rule_files
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.lake.upkeep import Upkeep
-from lapwing_collector.metrics import slots_between
 from lapwing_collector.model.records import PREDICTION_ROWS, Batch, FieldColumn, Kind
 from lapwing_collector.query import Limits, Session
 from lapwing_collector.rules import Rule, evaluation_query
@@ -101,7 +100,7 @@ def tell(folder: Path) -> None:
     end = START + timedelta(days=DAYS)
     session = Session.open(folder / "data" / "lake", Limits(threads=1))
     for rule in read_rule_files([folder / "rules.yaml"]):
-        slots = slots_between(rule.interval, START, end)
+        slots = list(rule.slots.between(START, end))
         few = slots[:: max(1, len(slots) // LOOPED)]
         for slot in few[:5]:
             session.run(*_asked(rule, slot))

@@ -112,7 +112,7 @@ class Timeline:
 
     def evaluate(self, outcome: Outcome, **more: Any) -> tuple[Transition, ...]:
         """Evaluate the next slot."""
-        self.slot += self.rule.interval
+        self.slot = self.rule.slots.after(self.slot)
         evaluation = evaluate(self.rule, outcome, self.state, self.slot, **more)
         self.state = evaluation.state
         self.transitions.extend(evaluation.transitions)
@@ -120,7 +120,7 @@ class Timeline:
 
     def skip_time(self) -> None:
         """Let a slot go by without evaluation, as while the collector is down."""
-        self.slot += self.rule.interval
+        self.slot = self.rule.slots.after(self.slot)
 
     def watched(self) -> Instance | None:
         """The instance that is neither `OTHER` nor about the rule itself."""

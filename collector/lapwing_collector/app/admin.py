@@ -1,4 +1,4 @@
-"""Commands about the slots of a replay."""
+"""Commands about the rules of a collector: its files, and the slots of a replay."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -6,9 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.app.owner_socket import ask_owner
 from lapwing_collector.app.project import settings_for
 from lapwing_collector.errors import ConfigError, DataDirectoryError
 from lapwing_collector.state import Store
+
+
+def reload_rules(file: Path | None, flags: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Let the collector that runs go on with its rules as their files are now; tells what is another.
+
+    Raises:
+        ConfigError: A file has mistakes; the collector goes on with the rules that it has.
+        DataDirectoryError: No collector runs there.
+    """
+    data = DataDirectory(settings_for(file, flags).data).root
+    answer = ask_owner(data, "reload_rules", {}, lambda *_: None)
+    if answer is None:
+        raise DataDirectoryError(f"{data}: no collector runs here; it reads its rules when it starts")
+    return answer
 
 
 def advance_rules(file: Path | None, flags: Mapping[str, Any], to: str) -> datetime:

@@ -1,19 +1,21 @@
 """Evaluates rules slot by slot as their data becomes complete; each slot is committed by itself."""
 
+import hashlib
 import logging
 import threading
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from functools import partial
-from typing import Final
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Final, Self
 
 from lapwing_collector.app.briefing import Brief
 from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.dispatching import Dispatcher
 from lapwing_collector.app.evaluating import RunQuery, is_complete, outcome_of, sampled
 from lapwing_collector.app.lateness import found_late
+from lapwing_collector.app.turns import Turns
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.engine import identifier
 from lapwing_collector.errors import NotSeenYetError, QueryError
@@ -25,9 +27,9 @@ from lapwing_collector.rules import (
     Readiness,
     Rule,
     Skipped,
-    due_slots,
     evaluate,
-    next_slot,
+    next_due,
+    reached,
     readiness,
     rule_deleted,
 )
@@ -35,8 +37,17 @@ from lapwing_collector.state import SlotCommittedError, Store
 
 logger = logging.getLogger(__name__)
 
+SPACING_S: Final = 0.02
+
 _TICK_S: Final = 1.0
 _LOOK_UP_S: Final = 30.0
+_BUSY_TICK_S: Final = 0.25
+_COUNTED_AT_MOST: Final = 100_000
+_AGAIN_S: Final = 5.0
+"""How soon a slot that has to wait is tried again."""
+_SHORTEST_STEP: Final = timedelta(seconds=1)
+_LONGEST_STEP: Final = timedelta(days=1)
+"""A clock that is set forward by more was wrong before: it is as if the collector had not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +65,61 @@ class Reached:
     committed: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class _RuleSet:
+    """The rules as the files have them.
+
+    Attributes:
+        rules: Those that are enabled.
+        known: All of them.
+        tables: The models' tables that the SQL of each names, lower-cased.
+        complete: Whether these are all: those that are not among them are deleted.
+        spread_s: How long after its slot is due each begins, where others are due at the same moment.
+    """
+
+    rules: Mapping[RuleId, Rule]
+    known: frozenset[RuleId]
+    tables: Mapping[RuleId, Collection[str]]
+    complete: bool
+    spread_s: Mapping[RuleId, float]
+
+    @classmethod
+    def of(
+        cls,
+        rules: Sequence[Rule],
+        tables: Mapping[RuleId, Collection[str]],
+        spacing_s: float,
+        *,
+        complete: bool,
+    ) -> Self:
+        enabled = sorted((rule for rule in rules if rule.enabled), key=_order)
+        spread_s = {
+            rule.id: number * min(spacing_s, rule.slots.grid.total_seconds() / 2 / len(enabled))
+            for number, rule in enumerate(enabled)
+        }
+        known = frozenset(rule.id for rule in rules)
+        return cls({rule.id: rule for rule in enabled}, known, tables, complete, spread_s)
+
+
+@dataclass(slots=True)
+class Punctuality:
+    """How well rules keep to their slots, since the start.
+
+    Attributes:
+        started: Evaluations that began.
+        delay_s: By how much these began late, together: after the slot was due and its rule's turn.
+        overruns: Evaluations during which the next slot of the rule became due.
+        missed: Slots that were passed over, since they were too late, or as their rule says.
+    """
+
+    started: int = 0
+    delay_s: float = 0.0
+    overruns: int = 0
+    missed: int = 0
+
+
 class Alerting:
-    """Evaluates rules when their slots are due."""
+    """Evaluates rules when their slots are due: of each rule one slot at a time, some rules at a time."""
 
     def __init__(
         self,
@@ -69,6 +133,8 @@ class Alerting:
         clock: Clock,
         workers: int,
         brief: Brief = lambda _rule, _tables, transitions, _outcome, _as_of: transitions,
+        spacing_s: float = SPACING_S,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Wire the parts.
 
@@ -82,31 +148,44 @@ class Alerting:
             clock: The wall clock.
             workers: How many rules are evaluated at a time; one rule's slots always come one after another.
             brief: Gives transitions what people are told beside them.
+            spacing_s: From the start of one rule to that of the next where slots of both are due at the same
+                moment, lest all queue behind each other.
+            monotonic_s: Seconds that pass whatever is done to the wall clock.
         """
-        self._known = {rule.id for rule in rules}
-        self._rules = [rule for rule in rules if rule.enabled]
-        self._tables = tables
         self._store = store
         self._completeness = completeness
         self._run_query = run_query
         self._brief = brief
         self._dispatcher = dispatcher
         self._clock = clock
-        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="lapwing-rule")
+        self._monotonic_s = monotonic_s
         self._states = store.load_rules()
         self._begun: dict[RuleId, datetime] = {}
+        self._waits_until_s: dict[RuleId, float] = {}
         self._counts = dict.fromkeys(("evaluated", "no_data", "failed", "skipped"), 0)
+        self._punctuality = Punctuality()
         self._counting = threading.Lock()
-        self._caught_up = False
-        self._evaluated = False
+        self._spacing_s = spacing_s
+        self._set = _RuleSet.of(rules, tables, spacing_s, complete=True)
+        self._started = self._now()
+        self._anchor = self._started, monotonic_s(), timedelta()
+        self._to_come: set[RuleId] | None = None
+        self._caught_up = threading.Event()
+        self._learnt: set[str] = set()
+        self._turns: Turns[RuleId] = Turns(workers, now_s=monotonic_s)
         self._work = threading.Event()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lapwing-rules", daemon=True)
+        self._threads = [threading.Thread(target=self._watch, name="lapwing-rules", daemon=True)]
+        self._threads += [
+            threading.Thread(target=self._serve, name=f"lapwing-rule-{number}", daemon=True)
+            for number in range(workers)
+        ]
 
     def start(self) -> None:
         """Begin."""
         self.prepare()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def prepare(self) -> None:
         """Resolve what deleted rules had announced, and give new ones their first slot."""
@@ -114,14 +193,24 @@ class Alerting:
         if not self._completeness.replaying:
             self.place_new_rules()
 
+    def use(
+        self, rules: Sequence[Rule], tables: Mapping[RuleId, Collection[str]], *, complete: bool = True
+    ) -> None:
+        """Go on with other rules, as files have them now; what is remembered of those that stay is kept.
+
+        Args:
+            rules: In place of those so far.
+            tables: The models' tables that each rule's SQL names, lower-cased.
+            complete: Whether there are no others; if not, nothing is taken for deleted.
+        """
+        self._set = _RuleSet.of(rules, tables, self._spacing_s, complete=complete)
+        if not self._completeness.replaying:
+            self.place_new_rules()
+        self._work.set()
+
     def look(self) -> None:
         """Look now for slots that are due: the lake has new rows."""
         self._work.set()
-
-    @property
-    def caught_up(self) -> bool:
-        """Whether every rule of which a slot was due at the start has been looked at since."""
-        return self._evaluated
 
     def reached(self, rule: Rule) -> Reached | None:
         """How far `rule` has come; None before its first slot.
@@ -134,7 +223,7 @@ class Alerting:
         newest = max((slot for slot in (begun, committed) if slot is not None), default=None)
         if newest is None:
             return None
-        since = state.since if state is not None and state.since is not None else newest - rule.interval
+        since = state.since if state is not None and state.since is not None else rule.slots.before(newest)
         return Reached(since, newest, committed)
 
     def counts(self) -> Mapping[str, int]:
@@ -142,55 +231,148 @@ class Alerting:
         with self._counting:
             return dict(self._counts)
 
+    def punctuality(self) -> Punctuality:
+        """How well rules keep to their slots."""
+        with self._counting:
+            return replace(self._punctuality)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every rule of which a slot was due at the start has had an evaluation."""
+        return self._caught_up.is_set()
+
     def work(self) -> None:
-        """Evaluate what is due."""
-        if not self._caught_up:
-            self._catch_up_with_lake()
-            self._caught_up = True
-        self._completeness.advance()
-        self._evaluate_due()
-        self._evaluated = True
+        """Evaluate what is due, here and now."""
+        self._waits_until_s.clear()
+        self._look(spread=False)
+        while turn := self._turns.take(wait=False):
+            self._serve_one(*turn, spread=False)
 
     def close(self, timeout_s: float) -> bool:
-        """Finish the slot at hand and stop; tells whether it did in time."""
+        """Finish the slots at hand and stop; tells whether they were in time."""
         self._stop.set()
         self._work.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        self._workers.shutdown(wait=False)
-        return not self._thread.is_alive()
+        self._turns.close()
+        until_s = time.monotonic() + timeout_s
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(until_s - time.monotonic(), 0))
+        return not any(thread.is_alive() for thread in self._threads)
 
-    def _run(self) -> None:
+    # What is due
+
+    def _watch(self) -> None:
+        """Look for slots that are due whenever one may be."""
+        patience_s = 0.0
         while not self._stop.is_set():
-            self._work.wait(_TICK_S)
+            self._work.wait(patience_s)
             self._work.clear()
             try:
-                self.work()
+                patience_s = self._look(spread=True)
             except Exception:
-                # What was not committed is evaluated again with the next tick.
-                logger.exception("rules could not be evaluated", extra={"action": "rules_failed"})
+                patience_s = _TICK_S
+                logger.exception("rules could not be looked after", extra={"action": "rules_failed"})
+
+    def _look(self, *, spread: bool) -> float:
+        """Offer what is due; gives the seconds after which there is more to offer, if nothing comes before.
+
+        Args:
+            spread: Let rules that are due at the same moment start one after another.
+        """
+        self._catch_up_with_lake()
+        self._forget_deleted_rules()
+        self._completeness.advance()
+        patience_s = _TICK_S
+        now = self._now()
+        rules = self._set.rules
+        for rule in rules.values():
+            if not self._turns.busy(rule.id):
+                patience_s = min(patience_s, self._offer(rule, now, spread=spread))
+        if self._to_come is None and self._set.complete:
+            self._to_come = {rule for rule in rules if self._turns.busy(rule)}
+            self._note_progress()
+        return patience_s
+
+    def _offer(self, rule: Rule, now: datetime, *, spread: bool) -> float:
+        """Let a rule have its turn if one of its slots is due; gives the seconds until one may be."""
+        found = self._due(rule)
+        if found is None:
+            return _TICK_S
+        slot, due, cursor = found
+        if slot is None:
+            return self._seconds_until(rule, rule.slots.after(cursor), now)
+        # In a replay those with the earliest slots go first, so that people hear of things in order.
+        begins_s = 0.0 if self._completeness.replaying else self._monotonic_s()
+        if begins_s and spread and self.caught_up and rule.slots.after(slot) > due:
+            begins_s += self._set.spread_s.get(rule.id, 0.0)
+        self._turns.offer(rule.id, slot, max(begins_s, self._waits_until_s.get(rule.id, 0.0)))
+        return _TICK_S
+
+    def _due(self, rule: Rule) -> tuple[datetime | None, datetime, datetime] | None:
+        """The slot that is due of a rule, up to when slots are, and its cursor; None if that is unknown."""
+        marks = self._completeness.marks(self._set.tables.get(rule.id, ()))
+        cursor = self._cursor(rule) if marks is not None else None
+        if marks is None or cursor is None:
+            return None
+        due = reached(rule, self._completeness.now(marks), marks)
+        if self._completeness.replaying:  # nothing is ever late
+            return next_due(rule, cursor, due, cursor, cursor), due, cursor
+        return next_due(rule, cursor, due, self._lived(), self._started), due, cursor
+
+    def _lived(self) -> datetime:
+        """The time; but what the clock left out where it was set forward has not passed by unused."""
+        now = self._now()
+        since, since_s, behind = self._anchor
+        lag = now - since - timedelta(seconds=self._monotonic_s() - since_s)
+        if lag - behind > _LONGEST_STEP:
+            logger.warning("the clock was set forward by %s", lag - behind, extra={"action": "clock_stepped"})
+            self._started = now
+        if lag - behind > _LONGEST_STEP or lag < -_SHORTEST_STEP:
+            self._anchor = now, self._monotonic_s(), timedelta()
+            return now
+        lag = max(lag, timedelta())
+        self._anchor = since, since_s, lag
+        return now - lag
+
+    def _seconds_until(self, rule: Rule, slot: datetime, now: datetime) -> float:
+        """When a slot is due at the latest, unless rows wait to be written."""
+        idle_after = self._completeness.idle_after
+        if idle_after is None:
+            return _TICK_S
+        seconds = (max(slot, slot - rule.query_offset + idle_after) - now).total_seconds()
+        return seconds if seconds > 0 else _BUSY_TICK_S
+
+    # Whose turn it is
+
+    def _serve(self) -> None:
+        """Evaluate one slot after another."""
+        while turn := self._turns.take(wait=True):
+            self._serve_one(*turn, spread=True)
+
+    def _serve_one(self, rule_id: RuleId, late_s: float, *, spread: bool) -> None:
+        rule = self._set.rules.get(rule_id)
+        done = False
+        try:
+            done = rule is not None and not self._stop.is_set() and self._try_to_evaluate(rule, late_s)
+            if done:
+                self._waits_until_s.pop(rule_id, None)
+            else:
+                self._waits_until_s[rule_id] = self._monotonic_s() + _AGAIN_S
+        finally:
+            self._turns.done(rule_id)
+            if self._to_come:
+                self._to_come.discard(rule_id)
+                self._note_progress()
+        if rule is not None and done and self._offer(rule, self._now(), spread=spread) < _TICK_S:
+            self._work.set()  # it may be due before it is looked for
+
+    def _note_progress(self) -> None:
+        if not self._to_come and not self._caught_up.is_set():
+            self._caught_up.set()
+            self._dispatcher.look()  # it holds back what it has to tell until now
 
     def _now(self) -> datetime:
         return utc_datetime(self._clock.now_ns())
-
-    def _evaluate_due(self) -> None:
-        """Evaluate what is due, in event time over all rules, so that people hear of things in order."""
-        due: dict[datetime, list[Rule]] = {}
-        for rule in self._rules:
-            for slot in self._due_slots(rule):
-                due.setdefault(slot, []).append(rule)
-        held: set[RuleId] = set()
-        for slot in sorted(due):
-            rules = [rule for rule in due[slot] if rule.id not in held]
-            done = list(self._workers.map(partial(self._try_to_evaluate, slot=slot), rules))
-            held.update(rule.id for rule, evaluated in zip(rules, done, strict=True) if not evaluated)
-
-    def _due_slots(self, rule: Rule) -> list[datetime]:
-        marks = self._completeness.marks(self._tables[rule.id])
-        if marks is None:
-            return []
-        cursor = self._cursor(rule)
-        return list(due_slots(rule, cursor, self._completeness.now(marks), marks)) if cursor else []
 
     def _cursor(self, rule: Rule) -> datetime | None:
         """The newest evaluated slot; in a replay a new rule starts with the data. None if that is unknown."""
@@ -204,25 +386,39 @@ class Alerting:
             logger.warning("rule %s: cannot tell where the data begins: %s", rule.id, error)
             return None
         seen: dict[str, datetime] = {row["name"]: row["at"] for row in rows}
-        named = [seen[table] for table in self._tables[rule.id] if table in seen]
+        named = [seen[table] for table in self._set.tables.get(rule.id, ()) if table in seen]
         return min(named or seen.values(), default=None)
 
-    def _try_to_evaluate(self, rule: Rule, slot: datetime) -> bool:
-        """Evaluate and commit one slot; False where it has to wait. A rule that fails holds up no other."""
+    def _try_to_evaluate(self, rule: Rule, late_s: float) -> bool:
+        """Evaluate and commit what is due; False where it has to wait, or failed."""
+        found = self._due(rule)
+        slot, due, _ = found or (None, None, None)
+        if slot is None or due is None:
+            return True  # there is nothing any more that it could wait for
+        if not self._completeness.replaying:
+            with self._counting:
+                self._punctuality.started += 1
+                self._punctuality.delay_s += late_s
         try:
-            return not self._stop.is_set() and self._evaluate(rule, slot)
+            done = self._evaluate(rule, slot, late=rule.slots.after(slot) <= due)
         except SlotCommittedError:
             self._states[rule.id] = self._store.load_rules()[rule.id]
+            return False
         except Exception:
             logger.exception("rule %s: slot %s could not be evaluated", rule.id, slot)
-        return False
+            return False
+        following = rule.slots.after(slot)
+        if done and not self._completeness.replaying and due < following <= self._now():
+            with self._counting:
+                self._punctuality.overruns += 1
+        return done
 
-    def _evaluate(self, rule: Rule, slot: datetime) -> bool:
+    def _evaluate(self, rule: Rule, slot: datetime, *, late: bool) -> bool:
         begun_before = self._begun.get(rule.id)
         self._begun[rule.id] = slot  # before anything is looked at: what comes after may be missed
         as_of = self._completeness.as_of()
         complete = is_complete(self._run_query, rule, slot, as_of)
-        marks = self._completeness.marks(self._tables[rule.id]) or [slot]
+        marks = self._completeness.marks(self._set.tables.get(rule.id, ())) or [slot]
         outcome: Outcome
         match readiness(rule, slot, self._completeness.now(marks), complete=complete):
             case Readiness.HOLD:
@@ -245,7 +441,9 @@ class Alerting:
         evaluation = evaluate(rule, outcome, found.state, slot, incomplete=incomplete)
         evaluation = sampled(self._run_query, rule, outcome, evaluation, slot, as_of)
         evaluation = replace(evaluation, transitions=(*found.transitions, *evaluation.transitions))
-        transitions = self._brief(rule, self._tables[rule.id], evaluation.transitions, outcome, as_of)
+        tables = self._set.tables.get(rule.id, ())
+        briefed = self._brief(rule, tables, evaluation.transitions, outcome, as_of)
+        transitions = [replace(each, late=late or each.slot < slot) for each in briefed]
         self._store.commit(
             rule.id,
             evaluation.state,
@@ -258,41 +456,74 @@ class Alerting:
         self._states[rule.id] = evaluation.state
         if found.done:
             self._store.looked_at_again(rule.id, found.done)
+        missed = self._missed(rule, before.slot, slot)
         with self._counting:
             self._counts[_kind(outcome)] += 1
+            self._punctuality.missed += missed
         if evaluation.state.error is not None and evaluation.state.error != before.error:
             logger.warning("rule %s fails since slot %s: %s", rule.id, slot, evaluation.state.error)
         if evaluation.transitions:
             self._dispatcher.look()
         return True
 
+    def _missed(self, rule: Rule, before: datetime | None, slot: datetime) -> int:
+        """How many slots were passed over from one to the other."""
+        if before is None or rule.slots.before(slot) <= before:
+            return 0
+        missed = sum(1 for _ in islice(rule.slots.between(before, slot), _COUNTED_AT_MOST)) - 1
+        logger.warning(
+            "rule %s: %d slots after %s are passed over, as catch_up says",
+            rule.id,
+            missed,
+            before,
+            extra={"action": "slots_missed"},
+        )
+        return missed
+
+    # Rules that come and go
+
     def place_new_rules(self) -> None:
         """Let rules never seen before start with the present; a restart then does not move their start."""
         now = self._now()
-        for rule in self._rules:
+        new = {}
+        for rule in self._set.rules.values():
             if rule.id not in self._states:
-                current = next_slot(now, rule.interval) - rule.interval
-                self._states[rule.id] = RuleState(rule.definition, slot=current, since=current)
-                self._store.commit(rule.id, self._states[rule.id], (), (), (), now)
+                current = rule.slots.upto(now)
+                new[rule.id] = RuleState(rule.definition, slot=current, since=current)
+        self._store.place(new)
+        self._states |= new
 
     def _forget_deleted_rules(self) -> None:
-        for rule_id, state in list(self._states.items()):
-            if rule_id not in self._known:
-                transitions = rule_deleted(rule_id, state)
-                changes = self._dispatcher.changes(transitions, None)
-                self._store.forget_rule(rule_id, transitions, changes, self._now())
-                del self._states[rule_id]
+        rules = self._set
+        for rule_id in list(self._states) if rules.complete else ():
+            # What it decides at the moment is not to come after its last words.
+            if rule_id in rules.known or self._turns.busy(rule_id):
+                continue
+            transitions = rule_deleted(rule_id, self._states[rule_id])
+            changes = self._dispatcher.changes(transitions, None)
+            self._store.forget_rule(rule_id, transitions, changes, self._now())
+            del self._states[rule_id]
 
     def _catch_up_with_lake(self) -> None:
-        """Learn the newest rows that an earlier process wrote, of which nothing tells this one."""
-        for table in sorted({table for tables in self._tables.values() for table in tables}):
+        """Learn the newest rows of tables of which nothing told this process yet."""
+        tables = {table for tables in self._set.tables.values() for table in tables} - self._learnt
+        for table in sorted(tables if self._completeness.replaying else self._completeness.unknown(tables)):
             sql = f"SELECT max(time) AS time FROM predictions_all.{identifier(table)}"
             try:
                 newest = self._run_query(sql, {}, _LOOK_UP_S).column("time").combine_chunks()
             except NotSeenYetError:
                 logger.info("rules wait for the first prediction of %s", table)
-                continue
-            self._completeness.saw({table: newest.drop_null()})
+            except QueryError as error:
+                logger.warning("the newest row of %s is not known, it is tried again: %s", table, error)
+                tables.discard(table)
+            else:
+                self._completeness.saw({table: newest.drop_null()})
+        self._learnt |= tables
+
+
+def _order(rule: Rule) -> bytes:
+    """By chance, and the same whenever it is asked."""
+    return hashlib.blake2b(str(rule.id).encode(), digest_size=8).digest()
 
 
 def _kind(outcome: Outcome) -> str:

@@ -11,13 +11,12 @@ from lapwing_collector.app.delivery import owned
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.dispatching import told_of
 from lapwing_collector.app.evaluating import RunQuery
-from lapwing_collector.app.judging import Judging
+from lapwing_collector.app.judging import Judging, models_in
 from lapwing_collector.app.owner_socket import Tell, ask_owner
-from lapwing_collector.app.project import Project, load_project, rule_named
+from lapwing_collector.app.project import Project, load_project, rule_named, with_models
 from lapwing_collector.app.walking import look, walk
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError, QueryError
-from lapwing_collector.metrics import slots_between
 from lapwing_collector.model.alerts import RuleId, Transition
 from lapwing_collector.notify import alert_of, digests
 from lapwing_collector.rules import ALL_KNOWN, Rule, evaluation_query, parse_moment
@@ -73,11 +72,14 @@ def run_rules(  # noqa: PLR0917  # each is an option of the command
         LapwingError: It cannot be done now.
     """
     project = load_project(file, flags)
-    rules = chosen(project, names)
     span = moment("--from", since), moment("--to", until)
     directory = DataDirectory(project.settings.data)
     if not directory.catalog.exists():
         raise DataDirectoryError(f"{directory.root}: there is no lake here yet; `lapwing up` makes one")
+    if project.model_groups:
+        with Asking.over(file, flags) as asking:
+            project = with_models(project, models_in(asking.run))
+    rules = chosen(project, names)
     records = [rule for rule in rules if rule.kind == "record"]
     done = _run_records(project, records, span, tell)
     with Asking.over(file, flags) as asking:
@@ -171,7 +173,7 @@ def slots_of(rule: Rule, span: Span) -> Span:
 
 def _run_alert(asking: Asking, rule: Rule, span: Span, tell: Tell) -> Past:
     """Walk an alert through the past from nothing, as it is known now; nothing of it is remembered."""
-    slots = slots_between(rule.interval, *slots_of(rule, span))
+    slots = list(rule.slots.between(*slots_of(rule, span)))
     transitions: list[Transition] = []
     failed, error = 0, None
     looks = (look(asking.run, rule, slot) for slot in slots)
@@ -185,7 +187,7 @@ def _run_alert(asking: Asking, rule: Rule, span: Span, tell: Tell) -> Past:
 
 def not_seen(run_query: RunQuery, rule: Rule, span: Span) -> str | None:
     """Live, a rule may be there before its model; whoever runs one wants to know that a name is misspelt."""
-    slots = slots_between(rule.interval, *slots_of(rule, span))
+    slots = list(rule.slots.between(*slots_of(rule, span)))
     if not slots:
         return None
     query = evaluation_query(rule, slots[-1], ALL_KNOWN)

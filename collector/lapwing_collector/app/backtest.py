@@ -27,7 +27,6 @@ from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.config import parse_duration
 from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError
 from lapwing_collector.lake import CatalogKeeper
-from lapwing_collector.metrics import slots_between
 from lapwing_collector.query import QueryPool, Spare, oldest_times
 from lapwing_collector.rules import Gathering, Rule, Summary
 
@@ -151,7 +150,7 @@ def _slots(project: Project, rule: Rule, span: Span, run_query: RunQuery) -> lis
             except NotSeenYetError:
                 continue
     begin = max(span[0], min((time for time in oldest if time is not None), default=span[0]))
-    slots = slots_between(rule.interval, *slots_of(rule, (begin, span[1])))
+    slots = list(rule.slots.between(*slots_of(rule, (begin, span[1]))))
     if len(slots) > _MOST_SLOTS:
         raise ConfigError(
             f"{rule.id} has {len(slots):,} slots in that time; at most {_MOST_SLOTS:,} can be tried at once"

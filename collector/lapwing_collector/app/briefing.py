@@ -382,7 +382,7 @@ def _since_first(values: list[float | None]) -> list[float | None]:
 
 def _before(rule: Rule, slot: datetime) -> datetime:
     """The rule's slot before `slot`."""
-    return slot - rule.interval
+    return rule.slots.before(slot)
 
 
 def _values(row: Row | None) -> dict[str, Any]:

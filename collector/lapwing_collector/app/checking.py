@@ -20,7 +20,6 @@ from lapwing_collector.rules import (
     Rule,
     hints,
     key_at,
-    next_slot,
     read_rows,
     repeated,
     rows_from,
@@ -88,7 +87,7 @@ def check_rules(file: Path | None, flags: Mapping[str, Any], files: Sequence[Pat
         for path in files:
             try:
                 text = text_of(path)
-                read += [_Read(str(path), text, parse(text, str(path)))]
+                read += [_Read(str(path), text, parse(text, str(path)).placed)]
             except MistakesError as error:
                 findings += [Finding(error.file, line, "mistake", what) for line, what in error.mistakes]
             except ConfigError as error:
@@ -158,7 +157,7 @@ def _bound(one: _Read, ask: RunQuery) -> Iterator[Finding]:
     """What the lake, as it is now, says of the rules of a file."""
     now = utc_datetime(SystemClock().now_ns())
     for rule, place in one.rules:
-        query = shape_query(rule, next_slot(now, rule.interval))
+        query = shape_query(rule, rule.slots.after(now))
         try:
             answer = ask(query.sql, query.parameters, rule.timeout.total_seconds())
         except QueryError as error:

@@ -143,6 +143,7 @@ async def run_collector(
             "run_rule": judging.run_rule,
             "fire": _drills(parts, project, store, deliverer, now).fire,
             "requeue": lambda asked, _tell: requeue_in(store, Wanted.of(asked), now(), deliverer.wake),
+            "reload_rules": judging.reload,
         }
         todo = _maintain(parts, lake, ingestion, directory, settings, clock, pending, asked)
         describing = Describing(

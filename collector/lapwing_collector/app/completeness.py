@@ -52,6 +52,16 @@ class Completeness:
         """Whether time is what the rows say."""
         return self._policy.idle_after is None
 
+    @property
+    def idle_after(self) -> timedelta | None:
+        """Silence after which the clock takes watermarks on; None in a replay."""
+        return self._policy.idle_after
+
+    def unknown(self, tables: Collection[str]) -> set[str]:
+        """Those of `tables` of which no row is known."""
+        with self._lock:
+            return set(tables) - self._marks.keys() - self._newest.keys()
+
     def saw(self, times: Mapping[str, pa.Array]) -> None:
         """Take note of event times that are in the lake now, by table."""
         now = self._wall()

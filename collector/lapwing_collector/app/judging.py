@@ -1,7 +1,9 @@
 """Rules over one idea of what is complete: slots that are due, and past ones that late rows touch."""
 
+import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,7 +14,7 @@ from lapwing_collector.app.dispatching import Dispatcher
 from lapwing_collector.app.evaluating import RunQuery
 from lapwing_collector.app.history import KeptFrom
 from lapwing_collector.app.owner_socket import Tell
-from lapwing_collector.app.project import Project
+from lapwing_collector.app.project import Project, with_models, with_rules_again
 from lapwing_collector.app.recomputing import Recomputing
 from lapwing_collector.app.writing import Flushed
 from lapwing_collector.clock import Clock, utc_datetime
@@ -21,11 +23,15 @@ from lapwing_collector.metrics import DATA_CLOCK, WALL_CLOCK
 from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.state import Store
 
+logger = logging.getLogger(__name__)
+
 _POLICIES: Final = {"wall": WALL_CLOCK, "data": DATA_CLOCK}
 
 RULE_WORKERS: Final = 2
 """Rules evaluated at the same time, each with a query process of its own."""
 
+_LOOK_UP_S: Final = 30.0
+_AGAIN_S: Final = 5.0
 _LOOK_S: Final = 0.2
 """How often it is looked whether what a command asked for is done."""
 
@@ -63,9 +69,13 @@ class Judging:
             busy: Whether rows wait to be written, so that late slots had better wait.
             clock: The wall clock.
         """
-        self._rules = project.rules
+        self._written = self._project = project
         self._store = store
+        self._queries = live_queries
+        self._models: Mapping[str, str] = {}
         self._ending = threading.Event()
+        self._changing = threading.Lock()
+        self._changes = ThreadPoolExecutor(1, thread_name_prefix="lapwing-rule-files")
         self._completeness = Completeness(
             store=store,
             policy=_POLICIES[project.settings.clock],
@@ -107,14 +117,39 @@ class Judging:
 
     def start(self) -> None:
         """Begin."""
-        self.dispatcher.follow_routes({rule.id: rule.condition for rule in self._rules})
+        self.dispatcher.follow_routes({rule.id: rule.condition for rule in self._project.rules})
         self.dispatcher.look()  # what was decided before the last stop is told before anything is decided
+        if self._written.model_groups:
+            self._use(self._project, complete=False)
+            self._changes.submit(self._look_for_models)
         self.recomputing.start()  # first: what comes before a rule's first slot begins is seen by that
         self.alerting.start()
         self.dispatcher.start()
 
+    def reload(self, _asked: Mapping[str, Any], _tell: Tell) -> Mapping[str, Any]:
+        """Go on with the rules as their files are now; what is remembered of those that stay is kept.
+
+        Raises:
+            ConfigError: A file has mistakes; all goes on as it was.
+        """
+        again = with_rules_again(self._written)
+        with self._changing:
+            before = {rule.id: rule for rule in self._project.rules}
+            self._written = again
+            self._use(with_models(again, self._models), complete=True)
+            after = {rule.id: rule for rule in self._project.rules}
+        told: Mapping[str, Iterable[RuleId]] = {
+            "added": after.keys() - before.keys(),
+            "changed": (rule for rule in before.keys() & after.keys() if before[rule] != after[rule]),
+            "removed": before.keys() - after.keys(),
+        }
+        logger.info("the rules were read again: %d now", len(after), extra={"action": "rules_reloaded"})
+        return {"rules": len(after)} | {what: sorted(map(str, rules)) for what, rules in told.items()}
+
     def saw(self, flushed: Flushed) -> None:
         """Take note of what is in the lake now."""
+        if self._written.model_groups and flushed.times.keys() - set(self._models.values()):
+            self._changes.submit(self._look_for_models)
         self._completeness.saw(flushed.times)
         self.recomputing.saw(flushed.labelled | flushed.times.keys())
         self.alerting.look()
@@ -145,7 +180,7 @@ class Judging:
             ConfigError: There is no such rule.
             UnavailableError: It will not be done.
         """
-        rule = next((rule for rule in self._rules if rule.id == wanted), None)
+        rule = next((rule for rule in self._project.rules if rule.id == wanted), None)
         if rule is None:
             raise ConfigError(f"there is no rule {wanted} in the files that the collector has read")
         total = self.recomputing.backfill(rule, after, through)
@@ -161,8 +196,39 @@ class Judging:
     def close(self, timeout_s: float) -> bool:
         """Finish the slots at hand and stop; tells whether they were in time."""
         self._ending.set()
+        self._changes.shutdown(wait=False, cancel_futures=True)
         parts = self.recomputing, self.alerting, self.dispatcher
         in_time = all([part.close(timeout_s) for part in parts])  # noqa: C419  # all of them, whatever the first
         if in_time:
             self._briefing.close()
         return in_time
+
+    def _look_for_models(self) -> None:
+        """Let groups that stand for models have rules for those that there are now."""
+        while not self._ending.is_set():
+            try:
+                models = models_in(self._queries)
+                with self._changing:
+                    if models != self._models or not self._models:
+                        self._models = models
+                        self._use(with_models(self._written, models), complete=True)
+            except Exception:
+                logger.exception("rules of new models wait", extra={"action": "models_unknown"})
+                self._ending.wait(_AGAIN_S)
+            else:
+                return
+
+    def _use(self, project: Project, *, complete: bool) -> None:
+        self._project = project
+        self.recomputing.use(project.rules, project.sources)  # first, as at the start
+        self.alerting.use(project.rules, project.tables, complete=complete)
+
+
+def models_in(run_query: RunQuery) -> dict[str, str]:
+    """The models of which something has come: the name of each, and of its tables.
+
+    Raises:
+        QueryError: The lake does not answer.
+    """
+    rows = run_query("SELECT DISTINCT model, table_name FROM models", {}, _LOOK_UP_S).to_pylist()
+    return {row["model"]: row["table_name"] for row in rows}

@@ -2,9 +2,9 @@
 
 import difflib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +28,7 @@ from lapwing_collector.query import (
     tables_in,
 )
 from lapwing_collector.redact import Policy, read_policy
-from lapwing_collector.rules import Place, Rule, merge_rules, placed_rules
+from lapwing_collector.rules import ModelGroup, Rule, RuleFile, load_rule_file, merge_rules
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +48,13 @@ class Project:
     Attributes:
         settings: From file, environment and flags.
         rules: From all rule files.
+        model_groups: Groups of rules that stand for one group per model; `with_models` gives those.
         sources: The models' tables that each rule's SQL names, in lower case, and the schemas that it names
             each with, and `PARTNERS`. What is recorded of profiles names its model's `predictions`.
         models: What files say of models, by name.
         notify: Who is told about alerts; nobody without a notify file.
         policy: What is taken out of requests; None where there is no rule.
+        file: The settings file, if there is one.
     """
 
     settings: Settings
@@ -61,6 +63,8 @@ class Project:
     models: Mapping[str, ModelDescription]
     notify: NotifyPolicy
     policy: Policy | None
+    model_groups: tuple[ModelGroup, ...] = ()
+    file: Path | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -86,14 +90,47 @@ def load_project(file: Path | None, flags: Mapping[str, Any]) -> Project:
     file = settings_file(file)
     settings = load_settings(file, flags=flags)
     folder = file.parent if file is not None else Path()
-    rules = read_rule_files(rule_files(file, settings))
-    with duckdb.connect(":memory:") as parser:
-        sources = {rule.id: _sources(parser, rule) for rule in rules}
+    rules, model_groups = _read_rule_files(rule_files(file, settings))
     models = read_model_files(_found(folder, settings.models, "model file"))
     notify = _notify_policy(folder, settings)
     redact = folder / (settings.redact or REDACTION_FILE)
     policy = read_policy(redact) if settings.redact or redact.exists() else None
-    return Project(settings, rules, sources, models, notify, policy)
+    return Project(settings, rules, sources_of(rules), models, notify, policy, model_groups, file)
+
+
+def with_rules_again(project: Project) -> Project:
+    """The project with its rules as the files have them now; all else is as it was.
+
+    Raises:
+        ConfigError: One line for every mistake.
+    """
+    rules, model_groups = _read_rule_files(rule_files(project.file, project.settings))
+    return replace(project, rules=rules, sources=sources_of(rules), model_groups=model_groups)
+
+
+def with_models(project: Project, models: Mapping[str, str]) -> Project:
+    """The project with the rules that its groups for models stand for.
+
+    Args:
+        project: As the files have it.
+        models: Those that there are: the name of each, and of its tables.
+    """
+    taken = {rule.id for rule in project.rules}
+    made = [
+        rule
+        for group in project.model_groups
+        for model, table in sorted(models.items())
+        for rule in group.rules_of(model, table)
+        if rule.id not in taken
+    ]
+    sources = {**project.sources, **sources_of(made)}
+    return replace(project, rules=(*project.rules, *made), sources=sources)
+
+
+def sources_of(rules: Iterable[Rule]) -> dict[RuleId, Mapping[str, frozenset[str]]]:
+    """The models' tables that each rule's SQL names, as in `Project.sources`."""
+    with duckdb.connect(":memory:") as parser:
+        return {rule.id: _sources(parser, rule) for rule in rules}
 
 
 def declared_types(project: Project) -> dict[str, dict[tuple[str, ...], pa.DataType]]:
@@ -159,9 +196,14 @@ def read_rule_files(files: Sequence[Path]) -> tuple[Rule, ...]:
     Raises:
         ConfigError: One line for every mistake.
     """
+    return _read_rule_files(files)[0]
+
+
+def _read_rule_files(files: Sequence[Path]) -> tuple[tuple[Rule, ...], tuple[ModelGroup, ...]]:
     with rule_parser() as parse:
         read = {str(file): parse(text_of(file), str(file)) for file in files}
-    return merge_rules({file: tuple(rule for rule, _ in placed) for file, placed in read.items()})
+    rules = merge_rules({name: file.rules for name, file in read.items()})
+    return rules, tuple(group for file in read.values() for group in file.model_groups)
 
 
 def rule_files(file: Path | None, settings: Settings) -> list[Path]:
@@ -192,13 +234,13 @@ def rule_named(rules: Sequence[Rule], name: str) -> Rule:
 
 
 @contextmanager
-def rule_parser() -> Iterator[Callable[[str, str], tuple[tuple[Rule, Place], ...]]]:
+def rule_parser() -> Iterator[Callable[[str, str], RuleFile]]:
     """What reads the text of one rule file, given its name; it raises a MistakesError if it is wrong."""
     with duckdb.connect(":memory:") as parser:
         parser.execute("SET errors_as_json = true")  # which tells places
         # Rules often share their conditions.
         check = lru_cache(_REMEMBERED)(partial(check_select, parser))
-        yield lambda text, name: placed_rules(text, name, check, partial(parse_select, parser))
+        yield lambda text, name: load_rule_file(text, name, check, partial(parse_select, parser))
 
 
 def read_model_files(files: Sequence[Path]) -> dict[str, ModelDescription]:

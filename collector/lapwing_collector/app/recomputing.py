@@ -8,9 +8,10 @@ evaluated again one by one, in a query process of their own; what has changed go
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from lapwing_collector.app.alerting import Reached
@@ -24,7 +25,6 @@ from lapwing_collector.metrics import (
     rest_after,
     retry_after,
     revised,
-    slots_between,
     touched_slots,
     touching_span,
 )
@@ -56,12 +56,14 @@ class _Look:
     Attributes:
         asks: What it is.
         received_from: Their cursor.
-        schedule: Theirs, without the window.
+        grid: Their slots are multiples of it.
+        offset: Their windows end this long before one, at most as long as `grid`.
     """
 
     asks: TouchedTimes
     received_from: datetime
-    schedule: Schedule
+    grid: timedelta
+    offset: timedelta
 
 
 class Recomputing:
@@ -97,12 +99,9 @@ class Recomputing:
             gather: Let slots rest between two evaluations, so that labels that trickle in are gathered.
             busy: Whether rows wait to be written, so that this had better wait.
         """
-        self._rules = {rule.id: rule for rule in rules if rule.enabled and _looks_back(rule)}
-        # Late slots of alerts are judged with the next live one.
-        self._of_others = [
-            rule.id for rule in rules if _looks_back(rule) and (not rule.enabled or rule.kind == "alert")
-        ]
-        self._sources = {rule: sources[rule] for rule in self._rules if sources[rule]}
+        self._cursors = store.late_cursors()
+        self._take_in(rules, sources)
+        self._others: tuple[Sequence[Rule], Mapping[RuleId, Mapping[str, Collection[str]]]] | None = None
         self._reached = reached
         self._settled = settled
         self._as_of = as_of
@@ -112,7 +111,6 @@ class Recomputing:
         self._clock = clock
         self._gather = gather
         self._busy = busy
-        self._cursors = store.late_cursors()
         self._backfilled = store.backfilled()
         self._failing: dict[RuleId, str] = {}
         self._new = {table: self._now() for tables in self._sources.values() for table in tables}
@@ -130,9 +128,19 @@ class Recomputing:
 
     def prepare(self) -> None:
         """Look from now on for what touches new rules; called before any of their slots is evaluated."""
-        fresh = {rule: self._settled() for rule in self._sources if rule not in self._cursors}
-        self._store.looked_through(fresh, self._now())
-        self._cursors |= fresh
+        self._begin_with(self._sources)
+
+    def use(self, rules: Sequence[Rule], sources: Mapping[RuleId, Mapping[str, Collection[str]]]) -> None:
+        """Go on with other rules, before any slot of the new ones among them is evaluated.
+
+        Args:
+            rules: In place of those so far.
+            sources: The models' tables that each rule's SQL names, in lower case, and the schemas of each.
+        """
+        with self._lock:
+            self._others = rules, sources
+        self._begin_with(rule.id for rule in rules if rule.enabled and _looks_back(rule) and sources[rule.id])
+        self._work.set()
 
     def saw(self, tables: Collection[str]) -> None:
         """Take note that the lake has new rows or labels of these models' tables."""
@@ -152,6 +160,12 @@ class Recomputing:
 
     def work(self) -> bool:
         """Queue what was touched since the last call, and evaluate some of it; tells whether more is due."""
+        with self._lock:
+            others, self._others = self._others, None
+        if others is not None:
+            self._take_in(*others)
+            with self._lock:
+                self._new |= {table: self._now() for tables in self._sources.values() for table in tables}
         self._look()
         return self._evaluate_some()
 
@@ -172,14 +186,15 @@ class Recomputing:
                 "enough), and ask again"
             )
         after, through = max(after, self._first_end(rule)), min(through, known.committed)
-        count = (through - after) // rule.interval
-        if count > _MOST_ASKED_FOR:
+        asked = list(islice(rule.slots.between(after, through), _MOST_ASKED_FOR + 1))
+        if len(asked) > _MOST_ASKED_FOR:
             raise ConfigError(
-                f"{rule.id}: these are {count} windows; ask for a shorter span, or for its parts"
+                f"{rule.id}: these are more than {_MOST_ASKED_FOR:,} windows; ask for a shorter span, or for "
+                "its parts"
             )
-        slots = self._whole(rule, slots_between(rule.interval, after, through))
+        slots = self._whole(rule, asked)
         if slots:
-            self._store.backfill(rule.id, slots[0] - rule.interval)
+            self._store.backfill(rule.id, rule.slots.before(slots[0]))
             self._backfilled = self._store.backfilled()
         for part in chunks(slots, _QUEUED_AT_ONCE):
             self._store.touch(rule.id, part, self._settled(), self._now(), rested=True)
@@ -227,7 +242,26 @@ class Recomputing:
                 more = False
                 logger.exception("late slots could not be evaluated again", extra={"action": "late_failed"})
             self._stop.wait((time.monotonic() - began_s) * (1 / _SHARE - 1))
-        self._store.looked_through(self._cursors, self._now())
+        self._store.looked_through(self._cursors_now(), self._now())
+
+    def _take_in(
+        self, rules: Sequence[Rule], sources: Mapping[RuleId, Mapping[str, Collection[str]]]
+    ) -> None:
+        self._rules = {rule.id: rule for rule in rules if rule.enabled and _looks_back(rule)}
+        # Late slots of alerts are judged with the next live one.
+        self._of_others = [
+            rule.id for rule in rules if _looks_back(rule) and (not rule.enabled or rule.kind == "alert")
+        ]
+        self._sources = {rule: sources[rule] for rule in self._rules if sources[rule]}
+
+    def _cursors_now(self) -> dict[RuleId, datetime]:
+        return {rule: at for rule, at in dict(self._cursors).items() if rule in self._sources}
+
+    def _begin_with(self, rules: Iterable[RuleId]) -> None:
+        """Look from now on for what touches those of `rules` that are new."""
+        fresh = {rule: self._settled() for rule in rules if rule not in self._cursors}
+        self._store.looked_through(fresh, self._now())
+        self._cursors |= fresh
 
     def _now(self) -> datetime:
         return utc_datetime(self._clock.now_ns())
@@ -260,7 +294,7 @@ class Recomputing:
                 if table not in failed and seen < settled and self._new[table] == seen:
                     del self._new[table]
         if any(touched.values()) or time.monotonic() - self._saved_s > _SAVE_EVERY_S:
-            self._store.looked_through(self._cursors, now)
+            self._store.looked_through(self._cursors_now(), now)
             self._saved_s = time.monotonic()
 
     def _touched(
@@ -270,11 +304,11 @@ class Recomputing:
         asked: dict[_Look, list[RuleId]] = {}
         for rule_id in rules:
             rule = self._rules[rule_id]
-            shared = Schedule(rule.interval, timedelta(), rule.query_offset % rule.interval)
+            grid, offset = rule.slots.grid, rule.query_offset % rule.slots.grid
             cursor = min(self._cursors[rule_id], settled)  # where the clock was set back
             for table, schemas in self._sources[rule_id].items():
                 for asks in touched_times(schemas, table):
-                    asked.setdefault(_Look(asks, cursor, shared), []).append(rule_id)
+                    asked.setdefault(_Look(asks, cursor, grid, offset), []).append(rule_id)
         times: dict[RuleId, list[datetime]] = {rule: [] for rule in rules}
         for look, askers in asked.items():
             spans = [
@@ -283,7 +317,7 @@ class Recomputing:
                 if (known := reached[rule]) is not None
             ]
             span = min(first for first, _ in spans), max(before for _, before in spans)
-            reach = PARTNERS_APART + max(self._rules[rule].window for rule in askers)
+            reach = PARTNERS_APART + max(_longest_window(self._rules[rule]) for rule in askers)
             try:
                 found = self._times(look, span, reach, settled)
             except QueryError as error:
@@ -306,8 +340,8 @@ class Recomputing:
         microsecond = timedelta(microseconds=1)
         received = {"received_from": look.received_from, "received_to": settled}
         interval = {
-            "interval_us": look.schedule.interval // microsecond,
-            "offset_us": look.schedule.query_offset // microsecond,
+            "interval_us": look.grid // microsecond,
+            "offset_us": look.offset // microsecond,
         }
         first, before = span
         try:
@@ -395,7 +429,9 @@ class Recomputing:
             changes = revised((row for row, _ in stored), evaluation.metrics)
             as_of = later_than((moment for _, moment in stored), as_of)
         rests = self._gather and bool(changes)
-        rest = rest_after(rule.interval, late.changes + 1) if rests else timedelta()
+        rest = (
+            rest_after(late.slot - rule.slots.before(late.slot), late.changes + 1) if rests else timedelta()
+        )
         self._store.evaluated_again(late, changes, as_of, self._now() + rest)
         return "changed" if changes else "unchanged", None
 
@@ -429,5 +465,9 @@ def _looks_back(rule: Rule) -> bool:
     return rule.kind == "record" or bool(rule.check_late)
 
 
+def _longest_window(rule: Rule) -> timedelta:
+    return rule.slots.step if rule.window is None else rule.window
+
+
 def _schedule(rule: Rule) -> Schedule:
-    return Schedule(rule.interval, rule.window, rule.query_offset)
+    return Schedule(rule.slots, rule.window, rule.query_offset)

@@ -21,7 +21,6 @@ from lapwing_collector.app.rehearsing import rehearse
 from lapwing_collector.app.walking import look, walk
 from lapwing_collector.config import parse_duration
 from lapwing_collector.errors import ConfigError
-from lapwing_collector.metrics import slots_between
 from lapwing_collector.model.alerts import AlertState, Instance, MetricRow
 from lapwing_collector.model.description import ModelDescription, dotted
 from lapwing_collector.notify import Policy, read_notify_file
@@ -224,7 +223,7 @@ def _evaluations(
 ) -> Iterator[tuple[datetime, Evaluation]]:
     """Evaluate a rule at every slot from the start on."""
     start = case.start_timestamp
-    slots = slots_between(rule.interval, start - _MOMENT, start + through)
+    slots = list(rule.slots.between(start - _MOMENT, start + through))
     run: Callable[..., pa.Table] = lambda sql, parameters, _: session.run(sql, parameters)  # noqa: E731
     for seen, evaluation in walk(rule, (look(run, rule, slot) for slot in slots)):
         yield seen.slot, evaluation

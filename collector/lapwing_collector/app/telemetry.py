@@ -175,6 +175,19 @@ def _rules(parts: Parts) -> Iterator[Metric]:
     for outcome, count in parts.alerting.counts().items():
         evaluations.add_metric([outcome], count)
     yield evaluations
+    kept = parts.alerting.punctuality()
+    yield SummaryMetricFamily(
+        "lapwing_rule_start_delay_seconds",
+        "How much later evaluations began than their slot was due and their rule had its turn.",
+        count_value=kept.started,
+        sum_value=kept.delay_s,
+    )
+    yield _counter(
+        "lapwing_rule_overruns",
+        "Evaluations during which the next slot of the rule became due.",
+        kept.overruns,
+    )
+    yield _counter("lapwing_rule_slots_missed", "Slots that were passed over.", kept.missed)
     again = CounterMetricFamily(
         "lapwing_late_evaluations",
         "Slots of rules that were evaluated again, by outcome.",

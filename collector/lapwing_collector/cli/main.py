@@ -159,6 +159,15 @@ def demo(
     raise typer.Exit(run_demo(data, once=once, until=until or REPLAY_UNTIL))
 
 
+@rules_app.command("reload")
+def rules_reload(config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
+    """Let the collector that runs read its rule files again; what fires, goes on firing."""
+    from lapwing_collector.app.admin import reload_rules
+    from lapwing_collector.cli.past import show_reloaded
+
+    show_reloaded(reload_rules(config, {"data": data}), as_json=as_json)
+
+
 @rules_app.command("run")
 def rules_run(  # noqa: PLR0917  # each is an option
     since: Annotated[str, typer.Option("--from", help="Windows that end after this time, 2026-01-31T12:00.")],

@@ -1,4 +1,4 @@
-"""What `lapwing rules run` says."""
+"""What `lapwing rules run` and `lapwing rules reload` say."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from lapwing_collector.cli.output import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lapwing_collector.app.backfill import Past
     from lapwing_collector.model.alerts import Transition
@@ -28,6 +28,17 @@ def show(pasts: "Sequence[Past]", *, as_json: bool) -> None:
             labels = ", ".join(f"{name}={text}" for name, text in sorted(transition.instance.labels.items()))
             value = "" if transition.instance.value is None else f"  {transition.instance.value:g}"
             write_text(f"  {transition.slot:%Y-%m-%d %H:%M}  {transition.status:8}  {labels}{value}\n")
+
+
+def show_reloaded(told: "Mapping[str, Any]", *, as_json: bool) -> None:
+    """Print what became of the rules when their files were read again."""
+    if as_json:
+        write_text(json.dumps(told) + "\n", as_json=True)
+        return
+    write_text(f"{told['rules']:,} rules\n")
+    for what in ("added", "changed", "removed"):
+        for rule in told[what]:
+            write_text(f"  {what:8} {rule}\n")
 
 
 def _as_json(past: "Past") -> dict[str, Any]:

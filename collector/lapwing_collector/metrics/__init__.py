@@ -22,7 +22,6 @@ from lapwing_collector.metrics.late import (
     rest_after,
     retry_after,
     revised,
-    slots_between,
     touched_slots,
     touching_span,
 )
@@ -69,7 +68,6 @@ __all__ = [
     "rest_after",
     "retry_after",
     "revised",
-    "slots_between",
     "touched_slots",
     "touching_span",
     "watermark",

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from lapwing_collector.model.alerts import MetricRow
+from lapwing_collector.model.slots import Slots
 
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # times are naive UTC throughout the collector
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 _LEAST_REST: Final = timedelta(minutes=1)
@@ -25,10 +25,16 @@ _ABSOLUTE: Final = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a rule is evaluated; each slot judges the `window` that ends `query_offset` before it."""
+    """When a rule is evaluated, and what each slot judges.
 
-    interval: timedelta
-    window: timedelta
+    Attributes:
+        slots: When.
+        window: Length of what a slot judges; None for the time since the slot before.
+        query_offset: How long before the slot that ends.
+    """
+
+    slots: Slots
+    window: timedelta | None
     query_offset: timedelta
 
 
@@ -36,28 +42,20 @@ def touched_slots(
     schedule: Schedule, times: Iterable[datetime], after: datetime, through: datetime
 ) -> list[datetime]:
     """The slots after `after`, up to `through`, whose window holds one of the event `times`; in order."""
-    first_allowed = _number(after, schedule.interval) + 1
-    last_allowed = _number(through, schedule.interval)
-    numbers: list[int] = []
-    reached = first_allowed - 1
+    touched: list[datetime] = []
+    reached = after
     for time in sorted(times):
         end = time + schedule.query_offset
-        first = max(_number(end, schedule.interval) + 1, reached + 1)
-        last = min(_number(end + schedule.window, schedule.interval), last_allowed)
-        numbers.extend(range(first, last + 1))
+        last = schedule.slots.after(end) if schedule.window is None else end + schedule.window
+        touched.extend(schedule.slots.between(max(end, reached), min(last, through)))
         reached = max(reached, last)
-    return [_EPOCH + number * schedule.interval for number in numbers]
-
-
-def slots_between(interval: timedelta, after: datetime, through: datetime) -> list[datetime]:
-    """The slots after `after`, up to `through`."""
-    numbers = range(_number(after, interval) + 1, _number(through, interval) + 1)
-    return [_EPOCH + number * interval for number in numbers]
+    return touched
 
 
 def touching_span(schedule: Schedule, after: datetime, through: datetime) -> tuple[datetime, datetime]:
     """The event times, from the first on until before the second, that can touch a slot in that range."""
-    return after - schedule.query_offset - schedule.window, through - schedule.query_offset
+    first = schedule.slots.upto(after) if schedule.window is None else after - schedule.window
+    return first - schedule.query_offset, through - schedule.query_offset
 
 
 def rest_after(interval: timedelta, changes: int) -> timedelta:
@@ -102,10 +100,6 @@ def chunks(slots: Sequence[datetime], size: int) -> Iterator[Sequence[datetime]]
 
 def _doubled(times: int, longest: timedelta) -> timedelta:
     return min(_LEAST_REST * (1 << min(times - 1, 16)), longest)
-
-
-def _number(moment: datetime, interval: timedelta) -> int:
-    return (moment - _EPOCH) // interval
 
 
 def _series(row: MetricRow) -> tuple[str | None, frozenset[tuple[str, str]]]:

@@ -23,7 +23,7 @@ from lapwing_collector.rules.evaluate import (
     fingerprint,
     rule_deleted,
 )
-from lapwing_collector.rules.file import Place, load_rules, merge_rules, placed_rules
+from lapwing_collector.rules.file import ModelGroup, Place, RuleFile, load_rule_file, load_rules, merge_rules
 from lapwing_collector.rules.generate import ReferenceField, rules_from
 from lapwing_collector.rules.late import raise_late, slots_to_judge_again
 from lapwing_collector.rules.lint import hints, repeated, unknown_parts
@@ -41,7 +41,7 @@ from lapwing_collector.rules.readings import readings
 from lapwing_collector.rules.rows import ResultError, Row, Rows, read_rows, rows_from
 from lapwing_collector.rules.rule import Rule, Sample, WaitFor
 from lapwing_collector.rules.sample import sample_rows, wanted_samples, with_samples
-from lapwing_collector.rules.slots import Readiness, Window, due_slots, next_slot, readiness, window_of
+from lapwing_collector.rules.slots import Readiness, Window, next_due, reached, readiness, window_of
 
 __all__ = [
     "ALL_KNOWN",
@@ -51,6 +51,7 @@ __all__ = [
     "CaseFile",
     "Evaluation",
     "Gathering",
+    "ModelGroup",
     "NotifyCase",
     "Outcome",
     "Place",
@@ -63,6 +64,7 @@ __all__ = [
     "Row",
     "Rows",
     "Rule",
+    "RuleFile",
     "Sample",
     "Skipped",
     "Summary",
@@ -70,7 +72,6 @@ __all__ = [
     "Window",
     "drill",
     "drill_over",
-    "due_slots",
     "evaluate",
     "evaluation_query",
     "evaluation_sql",
@@ -78,12 +79,13 @@ __all__ = [
     "hints",
     "key_at",
     "load_cases",
+    "load_rule_file",
     "load_rules",
     "merge_rules",
-    "next_slot",
+    "next_due",
     "parse_moment",
-    "placed_rules",
     "raise_late",
+    "reached",
     "read_rows",
     "readiness",
     "readings",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from lapwing_collector.config.documents import Document, Mistake, parse_document, parse_duration
-from lapwing_collector.rules.slots import EPOCH
+from lapwing_collector.model.slots import EPOCH
 
 _MOST_POINTS: Final = 1_000_000
 

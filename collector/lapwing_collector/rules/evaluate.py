@@ -120,8 +120,9 @@ def evaluate(
     if state.slot is not None and slot <= state.slot:
         raise ValueError(f"{rule.id}: slot {slot} is not later than {state.slot}, which is evaluated already")
     elapsed = slot - state.slot if state.slot else timedelta(0)
-    since = state.since or slot - rule.interval
-    moment = Moment(slot, elapsed, rule.interval, rule.for_, rule.keep_firing_for)
+    before = rule.slots.before(slot)
+    since = state.since or before
+    moment = Moment(slot, elapsed, slot - before, rule.for_, rule.keep_firing_for)
     window = window_of(rule, slot)
     resolved: tuple[Transition, ...] = ()
     first_seen = {key: instance.first_seen_at for key, instance in state.instances.items()}

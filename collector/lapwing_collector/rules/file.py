@@ -5,8 +5,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, ClassVar, Final, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
 
@@ -20,8 +23,10 @@ from lapwing_collector.config.documents import (
 from lapwing_collector.errors import ConfigError, LapwingError, QueryError
 from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.model.description import parts
+from lapwing_collector.model.slots import Cron, Every, cron
 from lapwing_collector.rules.query import bare, condition_sql, nested_sql
 from lapwing_collector.rules.rule import (
+    CatchUp,
     Criticality,
     OnError,
     OnMissing,
@@ -31,8 +36,15 @@ from lapwing_collector.rules.rule import (
     Sample,
     WaitFor,
 )
-from lapwing_collector.rules.sql import PARAMETERS, columns_of, parameters_in, unrepeatable_in
-from lapwing_collector.rules.template import LABEL_VARIABLES, Template, compile_template
+from lapwing_collector.rules.sql import (
+    MODEL_HOLE,
+    PARAMETERS,
+    columns_of,
+    fill_model,
+    parameters_in,
+    unrepeatable_in,
+)
+from lapwing_collector.rules.template import LABEL_VARIABLES, Template, compile_template, constant
 
 CheckSql = Callable[[str], None]
 """Raises a LapwingError unless its argument is exactly one SELECT that may run."""
@@ -41,7 +53,9 @@ Place = tuple[str | int, ...]
 """Keys and list positions that lead to a part of a file."""
 
 LONGEST_DEFAULT_TIMEOUT: Final = timedelta(seconds=30)
+DEFAULT_MAX_CATCH_UP: Final = timedelta(hours=1)
 
+_SOME_MODEL: Final = "m"
 _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OWN_LABELS: Final = frozenset({"alertname", "health"})
 _FIRES_BELOW: Final = re.compile(r"\bvalue\s*<(?!>)|>=?\s*value\b", re.IGNORECASE)
@@ -61,6 +75,18 @@ def _positive(value: timedelta) -> timedelta:
     if not value:
         raise ValueError("a duration longer than 0s")
     return value
+
+
+def _schedule(value: str | None) -> str | None:
+    return None if value is None else cron(value, "UTC").expression
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"a time zone such as Europe/Amsterdam, not {name!r}") from error
+    return name
 
 
 def _repeatable(sql: str) -> str:
@@ -90,8 +116,9 @@ def _sample_select(sql: str, info: ValidationInfo) -> str:
 
 
 def _rows(sql: str, info: ValidationInfo) -> str:
-    _check(sql, sql, info, "check_sql")
-    _check(nested_sql(sql), sql, info, "parse_sql")  # in brackets, it asks for nothing else
+    filled = fill_model(sql, _SOME_MODEL, _SOME_MODEL)
+    _check(filled, filled, info, "check_sql")
+    _check(nested_sql(filled), filled, info, "parse_sql")  # in brackets, it asks for nothing else
     return sql.strip()
 
 
@@ -99,7 +126,8 @@ def _condition(sql: str, info: ValidationInfo) -> str:
     _repeatable(sql)
     if not sql.strip():
         raise ValueError("an SQL expression over the columns of a row, such as value > 0.2")
-    _check(condition_sql(sql), sql, info, "check_sql")
+    filled = fill_model(sql, _SOME_MODEL, _SOME_MODEL)
+    _check(condition_sql(filled), filled, info, "check_sql")
     return sql.strip()
 
 
@@ -185,8 +213,6 @@ class SampleEntry(Document):
 class RuleEntry(Document):
     """One item of `rules`."""
 
-    planned_keys: ClassVar = frozenset({"catch_up", "max_catch_up"})
-
     alert: Name | None = None
     record: Name | None = None
     expr: Select
@@ -195,6 +221,8 @@ class RuleEntry(Document):
     identity: list[Name] | None = None
     window: PositiveDuration | None = None
     query_offset: Duration | None = None
+    catch_up: CatchUp | None = None
+    max_catch_up: Duration | None = None
     for_: Duration = Field(timedelta(0), alias="for")
     keep_firing_for: Duration = timedelta(0)
     labels: Labels = Field(default_factory=dict)
@@ -275,11 +303,14 @@ _ALERT_KEYS: Final = _CONDITION_KEYS | {
 class GroupEntry(Document):
     """One item of `groups`."""
 
-    planned_keys: ClassVar = frozenset({"schedule", "timezone", "for_each_model", "catch_up", "max_catch_up"})
-
     name: Name
+    for_each_model: Name | None = None
     interval: PositiveDuration = timedelta(minutes=1)
+    schedule: Annotated[str | None, AfterValidator(_schedule)] = None
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     query_offset: Duration = timedelta(0)
+    catch_up: CatchUp = "all"
+    max_catch_up: Duration | None = None
     labels: Labels = Field(default_factory=dict)
     limit: Count = 1000
     timeout: PositiveDuration | None = None
@@ -287,7 +318,13 @@ class GroupEntry(Document):
 
     @classmethod
     def mistakes(cls, raw: Mapping[Any, Any]) -> Iterator[Mistake]:
-        """Check that the rules have different names."""
+        """Check which keys stand together, and that the rules have different names."""
+        if raw.get("schedule") is None and "timezone" in raw:
+            yield ("timezone",), "needs the key schedule"
+        if raw.get("schedule") is not None and "interval" in raw:
+            yield ("schedule",), "stands beside interval; a group has one of the two"
+        if raw.get("for_each_model") is None:
+            yield from _holes(raw.get("rules"))
         yield from _repeated(raw.get("rules"), "rules", ("alert", "record"), "another rule of this group")
 
 
@@ -302,10 +339,62 @@ class RulesFile(Document):
         yield from _repeated(raw.get("groups"), "groups", ("name",), "another group of this file")
 
 
+@dataclass(frozen=True, slots=True)
+class ModelGroup:
+    """A group of rules that stands for one group per model.
+
+    Attributes:
+        name: The group's.
+        pattern: What a model's name has to be like, with `*` and `?`.
+    """
+
+    name: str
+    pattern: str
+    _entry: GroupEntry
+
+    def rules_of(self, model: str, table: str) -> tuple[Rule, ...]:
+        """Its rules for one model, whose tables are called `table`; none where its name is another."""
+        if not fnmatchcase(model, self.pattern):
+            return ()
+        return tuple(_rule(self._entry, entry, (model, table)) for entry in self._entry.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFile:
+    """What a rule file says.
+
+    Attributes:
+        placed: Of groups that stand for themselves, in order, each rule with the keys and list positions that
+            lead to it.
+        model_groups: Groups that stand for one group per model.
+    """
+
+    placed: tuple[tuple[Rule, Place], ...]
+    model_groups: tuple[ModelGroup, ...] = ()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Of groups that stand for themselves, in order."""
+        return tuple(rule for rule, _ in self.placed)
+
+
 def load_rules(
     text: str, name: str, check_sql: CheckSql | None = None, parse_sql: CheckSql | None = None
 ) -> tuple[Rule, ...]:
-    """Read the rules of one file, in order.
+    """Read the rules of one file, in order, but those of groups that stand for models.
+
+    The arguments are those of `load_rule_file`.
+
+    Raises:
+        MistakesError: As `load_rule_file`.
+    """
+    return load_rule_file(text, name, check_sql, parse_sql).rules
+
+
+def load_rule_file(
+    text: str, name: str, check_sql: CheckSql | None = None, parse_sql: CheckSql | None = None
+) -> RuleFile:
+    """Read one file.
 
     Args:
         text: The file's text, YAML.
@@ -315,28 +404,21 @@ def load_rules(
             looked through twice.
 
     Raises:
-        MistakesError: As `placed_rules`.
-    """
-    return tuple(rule for rule, _ in placed_rules(text, name, check_sql, parse_sql))
-
-
-def placed_rules(
-    text: str, name: str, check_sql: CheckSql | None = None, parse_sql: CheckSql | None = None
-) -> tuple[tuple[Rule, Place], ...]:
-    """Read the rules of one file, in order, each with the keys and list positions that lead to it.
-
-    The arguments are those of `load_rules`.
-
-    Raises:
         MistakesError: The file is wrong; a line `file:line: key: what is wrong` for every mistake found.
     """
     checks = {"check_sql": check_sql, "parse_sql": parse_sql or check_sql}
     file = parse_document(text, RulesFile, name, checks)
-    return tuple(
-        (_rule(group, entry), ("groups", at, "rules", place))
-        for at, group in enumerate(file.groups)
-        for place, entry in enumerate(group.rules)
-    )
+    placed: list[tuple[Rule, Place]] = []
+    model_groups = []
+    for at, group in enumerate(file.groups):
+        if group.for_each_model is None:
+            placed += (
+                (_rule(group, entry), ("groups", at, "rules", place))
+                for place, entry in enumerate(group.rules)
+            )
+        else:
+            model_groups.append(ModelGroup(group.name, group.for_each_model, group))
+    return RuleFile(tuple(placed), tuple(model_groups))
 
 
 def merge_rules(files: Mapping[str, tuple[Rule, ...]]) -> tuple[Rule, ...]:
@@ -370,21 +452,59 @@ def _repeated(items: Any, key: str, name_keys: tuple[str, ...], where: str) -> I
                 seen.add(name)
 
 
-def _rule(group: GroupEntry, entry: RuleEntry) -> Rule:
+def _holes(rules: Any) -> Iterator[Mistake]:
+    for index, rule in enumerate(rules if isinstance(rules, list) else []):
+        found = rule if isinstance(rule, dict) else {}
+        nested = {key: found.get(key) for key in ("wait_for", "sample")}
+        texts: dict[tuple[str, ...], Any] = {
+            (key,): found.get(key) for key in ("expr", "condition", "resolve_condition")
+        }
+        texts |= {(key, "expr"): each.get("expr") for key, each in nested.items() if isinstance(each, dict)}
+        for key, text in texts.items():
+            if isinstance(text, str) and MODEL_HOLE.search(text):
+                yield ("rules", index, *key), "{{ model }} needs the key for_each_model of the group"
+
+
+def _filled(entry: RuleEntry, model: str, table: str) -> RuleEntry:
+    """A rule of a group that stands for models, for one of them."""
+    texts = {"expr": entry.expr, "condition": entry.condition, "resolve_condition": entry.resolve_condition}
+    update: dict[str, Any] = {
+        key: text if text is None else fill_model(text, model, table) for key, text in texts.items()
+    }
+    if entry.wait_for is not None:
+        expr = fill_model(entry.wait_for.expr, model, table)
+        update["wait_for"] = entry.wait_for.model_copy(update={"expr": expr})
+    if entry.sample is not None:
+        expr = fill_model(entry.sample.expr, model, table)
+        update["sample"] = entry.sample.model_copy(update={"expr": expr})
+    return entry.model_copy(update=update)
+
+
+def _rule(group: GroupEntry, entry: RuleEntry, of: tuple[str, str] | None = None) -> Rule:
+    """Make a rule, of a model and its table where the group stands for models."""
+    if of is not None:
+        entry = _filled(entry, *of)
     kind: Literal["alert", "record"] = "record" if entry.record is not None else "alert"
     owner = {} if entry.owner is None else {"owner": entry.owner}
     identity = None if entry.identity is None else tuple(entry.identity)
     wait_for, sample = entry.wait_for, entry.sample
+    model = {} if of is None else {"model": constant(of[0])}
+    slots = Every(group.interval) if group.schedule is None else Cron(group.schedule, group.timezone)
+    max_catch_up = group.max_catch_up if entry.max_catch_up is None else entry.max_catch_up
+    if max_catch_up is None and kind == "alert":
+        max_catch_up = DEFAULT_MAX_CATCH_UP
     return Rule(
-        id=RuleId(group.name, entry.alert or entry.record or ""),
+        id=RuleId(group.name if of is None else f"{group.name}[{of[0]}]", entry.alert or entry.record or ""),
         kind=kind,
         expr=entry.expr,
         condition=entry.condition,
         resolve_condition=entry.resolve_condition,
         identity=identity,
-        interval=group.interval,
-        window=entry.window or group.interval,
+        slots=slots,
+        window=entry.window or (group.interval if group.schedule is None else None),
         query_offset=group.query_offset if entry.query_offset is None else entry.query_offset,
+        catch_up=entry.catch_up or group.catch_up,
+        max_catch_up=max_catch_up,
         for_=entry.for_,
         keep_firing_for=entry.keep_firing_for,
         min_samples=entry.min_samples,
@@ -397,14 +517,14 @@ def _rule(group: GroupEntry, entry: RuleEntry) -> Rule:
         on_error=entry.on_error,
         error_for=entry.error_for,
         limit=entry.limit or group.limit,
-        timeout=entry.timeout or group.timeout or min(group.interval / 2, LONGEST_DEFAULT_TIMEOUT),
+        timeout=entry.timeout or group.timeout or min(slots.grid / 2, LONGEST_DEFAULT_TIMEOUT),
         new_group_delay=entry.new_group_delay,
         check_late=entry.check_late,
         criticality=entry.criticality,
         sample=Sample(sample.expr, sample.limit, frozenset(sample.redact)) if sample else None,
         enabled=entry.enabled,
-        model=entry.model,
-        labels={**group.labels, **owner, **entry.labels},
+        model=entry.model or (of[0] if of else None),
+        labels={**model, **group.labels, **owner, **entry.labels},
         annotations=entry.annotations,
         definition=_definition(kind, entry.expr, entry.condition, entry.resolve_condition, identity),
         fires_below=bool(_FIRES_BELOW.search(entry.condition or "")),

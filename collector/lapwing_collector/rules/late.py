@@ -6,7 +6,7 @@ have fired then, and did not, fires now. Nothing is resolved, and nothing that p
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from lapwing_collector.model.alerts import Health, Instance, RuleState, Status, Transition
@@ -15,6 +15,7 @@ from lapwing_collector.rules.rule import Rule
 from lapwing_collector.rules.states import announced
 from lapwing_collector.rules.trouble import Trouble, trouble_fingerprint
 
+_MOMENT: Final = timedelta(microseconds=1)
 _NOTE: Final = "the rows that show it came after the slot was evaluated"
 
 
@@ -28,9 +29,11 @@ def slots_to_judge_again(rule: Rule, touched: Sequence[datetime], newest: dateti
         touched: Slots that late rows touched, in order.
         newest: The newest closed slot.
     """
-    around = -(-rule.for_ // rule.interval)
-    slots = {slot + n * rule.interval for slot in touched for n in range(-around, around + 1)}
-    return sorted(slot for slot in slots if slot <= newest)
+    found: set[datetime] = set()
+    for slot in touched:
+        first, last = rule.slots.upto(slot - rule.for_), rule.slots.after(slot + rule.for_ - _MOMENT)
+        found.update(rule.slots.between(rule.slots.before(first), min(last, newest)))
+    return sorted(found)
 
 
 def raise_late(

@@ -51,7 +51,7 @@ def repeated(rules: Sequence[Rule]) -> Iterator[tuple[int, RuleId]]:
     for at, rule in enumerate(rules):
         texts = tuple(sorted((name, text.source) for name, text in rule.labels.items()))
         name = rule.id.name if rule.kind == "record" else ""
-        asks = (rule.definition, rule.window, rule.query_offset, rule.for_, rule.interval, name, texts)
+        asks = (rule.definition, rule.window, rule.query_offset, rule.for_, rule.slots, name, texts)
         other = seen.setdefault(asks, rule.id)
         if other != rule.id:
             yield at, other

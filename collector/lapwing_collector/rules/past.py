@@ -120,7 +120,7 @@ class Gathering:
         self._told = _Told(rule)
         # Texts decide nothing, and making them takes longer than all the rest.
         bare = replace(rule, labels={}, annotations={})
-        tried = [replace(bare, for_=factor * rule.interval) for factor in _FACTORS]
+        tried = [replace(bare, for_=factor * rule.slots.step) for factor in _FACTORS]
         self._others = [_Other(each) for each in tried if each.for_ > rule.for_]
         self._health: Counter[str] = Counter()
         self._values = _Sample()
@@ -188,7 +188,7 @@ class _Told:
     """Turns transitions into episodes and counts."""
 
     def __init__(self, rule: Rule) -> None:
-        self._soon = max(_FLAP, _FLAP_SLOTS * rule.interval)
+        self._soon = max(_FLAP, _FLAP_SLOTS * rule.slots.step)
         self._open: dict[str, Transition] = {}
         self._resolved: dict[str, datetime] = {}
         self._recent: dict[str, deque[datetime]] = {}

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Literal
 
 from lapwing_collector.model.alerts import RuleId
+from lapwing_collector.model.slots import Slots
 from lapwing_collector.rules.template import Template
 
 OnTimeout = Literal["evaluate", "skip", "no_data"]
@@ -13,6 +14,7 @@ OnNoData = Literal["ok", "keep", "no_data", "alert"]
 OnMissing = Literal["resolve", "keep"]
 OnError = Literal["keep"]
 Criticality = Literal["fail", "warn"]
+CatchUp = Literal["all", "latest", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,11 @@ class Rule:
         kind: `alert` raises alerts, `record` stores each row's value in `metric_values` under its name.
         condition: None where every row is an active alert and an absent row is a clear one.
         resolve_condition: None stands for `NOT (condition)`.
+        slots: When it is evaluated.
+        window: Length of what a slot judges; None for the time since the slot before.
         identity: The columns that tell alerts apart; None stands for all label columns.
+        catch_up: Which of the slots that were missed are evaluated late.
+        max_catch_up: How late they may be; None for any time.
         for_: How long the condition must hold before the alert fires.
         new_group_delay: How long an alert that was never seen before says nothing.
         check_late: Slots that late rows touch are looked at again for so long.
@@ -74,9 +80,11 @@ class Rule:
     condition: str | None
     resolve_condition: str | None
     identity: tuple[str, ...] | None
-    interval: timedelta
-    window: timedelta
+    slots: Slots
+    window: timedelta | None
     query_offset: timedelta
+    catch_up: CatchUp
+    max_catch_up: timedelta | None
     for_: timedelta
     keep_firing_for: timedelta
     min_samples: int

@@ -2,7 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
+
+from lapwing_collector.engine import identifier, literal
 
 PARAMETERS: Final = ("window_start", "window_end", "slot", "as_of")
 """Times a rule's SQL may mention as `$window_start`, …; bound as naive UTC datetimes."""
@@ -29,6 +32,10 @@ _UNREPEATABLE_WORDS: Final = frozenset(
     {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
 )
 
+_CALLED: Final = re.compile(r"(\w+)\s*\($")
+MODEL_HOLE: Final = re.compile(r"\{\{\s*model\s*\}\}")
+"""Stands for a model in the SQL of a group with `for_each_model`."""
+
 _TOKEN: Final = re.compile(
     r"""
       --[^\n]* | /\*.*?\*/                       # comments
@@ -49,6 +56,7 @@ _UNNAMED: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)  # of rules, the same texts are asked for at every slot
 def parameters_in(sql: str) -> frozenset[str]:
     """Name the parameters that `sql` mentions, without their `$`."""
     return frozenset(match["parameter"] for match in _tokens(sql) if match["parameter"])
@@ -70,6 +78,33 @@ def unrepeatable_in(sql: str) -> tuple[str, ...]:
     return tuple(
         match["word"] + "()" * bool(match["call"]) for match in _tokens(sql) if _is_unrepeatable(match)
     )
+
+
+def fill_model(sql: str, model: str, table: str) -> str:
+    """Put a model where `{{ model }}` stands: its table after a dot and as what a function is called for.
+
+    Everywhere else it is the model's name, as a text.
+
+    Args:
+        sql: SQL with holes.
+        model: The model's name.
+        table: The name of its tables.
+
+    Raises:
+        ValueError: A hole stands between quotes.
+    """
+    for token in _tokens(sql):
+        if MODEL_HOLE.search(token.group()) and token.group()[0] not in "-/":
+            raise ValueError("write {{ model }} without quotes: what it stands for is quoted already")
+
+    def filled(hole: re.Match[str]) -> str:
+        before = sql[: hole.start()].rstrip()
+        if before.endswith("."):
+            return identifier(table)
+        called = _CALLED.search(before)
+        return literal(table if called and called[1].lower() != "in" else model)
+
+    return MODEL_HOLE.sub(filled, sql)
 
 
 def _is_unrepeatable(token: re.Match[str]) -> bool:

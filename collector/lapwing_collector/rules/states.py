@@ -38,7 +38,7 @@ class Moment:
     Attributes:
         slot: Its slot.
         elapsed: Time since the rule's previous evaluation; zero at its first.
-        interval: The rule's interval, the most that one evaluation can speak for.
+        interval: Time since the slot before, the most that one evaluation can speak for.
         for_: The rule's `for`.
         keep_firing_for: The rule's `keep_firing_for`.
     """

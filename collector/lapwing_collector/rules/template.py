@@ -4,6 +4,7 @@ Mistakes that can be seen without data (syntax, unknown names, unknown filters) 
 loaded. What fails only on data becomes a note in the text's place: an alert matters more than its wording.
 """
 
+import json
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -104,6 +105,11 @@ def _compiled(source: str) -> jinja2.Template:
 
 def _plain(source: str) -> str:
     return _BLOCK.sub(lambda block: _DOLLAR.sub("", block.group()), source)
+
+
+def constant(text: str) -> Template:
+    """A text without holes, whatever it looks like."""
+    return compile_template(f"{{{{ {json.dumps(text)} }}}}", ())
 
 
 def humanize(value: float) -> str:

@@ -116,6 +116,13 @@ class Store(Outbox, LateSlots, Groups, Hushes):
             change_groups(connection, changes, now)
             queue_metrics(connection, metrics, as_of or now)
 
+    def place(self, states: Mapping[RuleId, RuleState]) -> None:
+        """Keep where new rules begin."""
+        if states:
+            with self._database.write() as connection:
+                for rule, state in states.items():
+                    _advance_cursor(connection, rule, state)
+
     def forget_rule(
         self, rule: RuleId, transitions: Sequence[Transition], changes: Sequence[GroupChange], now: datetime
     ) -> None:

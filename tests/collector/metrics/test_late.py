@@ -10,13 +10,22 @@ from hypothesis import strategies as st
 from lapwing_collector.metrics import Schedule, later_than, rest_after, retry_after, revised, touched_slots
 from lapwing_collector.metrics.late import touching_span
 from lapwing_collector.model.alerts import MetricRow
+from lapwing_collector.model.slots import Every, cron
 
 START = datetime(2026, 1, 1)
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
 minutes = st.integers(1, 200).map(lambda count: count * MINUTE)
-schedules = st.builds(Schedule, minutes, minutes, st.integers(0, 300).map(lambda count: count * MINUTE))
+crons = st.sampled_from(["*/20 * * * *", "30 2 * * *", "15 6,18 * * 1-5"]).map(
+    lambda expression: cron(expression, "Europe/Amsterdam")
+)
+schedules = st.builds(
+    Schedule,
+    minutes.map(Every) | crons,
+    st.none() | minutes,
+    st.integers(0, 300).map(lambda count: count * MINUTE),
+)
 times = st.lists(st.integers(-3000, 3000).map(lambda count: START + count * MINUTE), max_size=6)
 
 
@@ -42,16 +51,17 @@ def test_a_slot_is_touched_where_its_window_holds_a_time(schedule: Schedule, fou
     after, through = START - DAY, START + DAY
     first, before = touching_span(schedule, after, through)
     expected = []
-    slot = (
-        datetime(1970, 1, 1) + ((after - datetime(1970, 1, 1)) // schedule.interval + 1) * schedule.interval
-    )
+    slot = schedule.slots.after(after)
     while slot <= through:
         end = slot - schedule.query_offset
-        held = [time for time in found if end - schedule.window <= time < end]
+        start = schedule.slots.before(slot) - schedule.query_offset
+        if schedule.window is not None:
+            start = end - schedule.window
+        held = [time for time in found if start <= time < end]
         if held:
             expected.append(slot)
             assert all(first <= time < before for time in held)
-        slot += schedule.interval
+        slot = schedule.slots.after(slot)
     assert touched_slots(schedule, found, after, through) == expected
 
 

@@ -272,7 +272,9 @@ class RuleMachine(RuleBasedStateMachine):
     def dies_before_the_commit(self, rows: Mapping[str, str]) -> None:
         """A slot is evaluated and lost; when it is evaluated again, other rows have come."""
         outcome = rows_of(*(CELLS[sign] | {"name": name} for name, sign in rows.items()))
-        evaluate(self.rule, outcome, self._remembered(), START + (self.oracle.slot + 1) * self.rule.interval)
+        evaluate(
+            self.rule, outcome, self._remembered(), START + (self.oracle.slot + 1) * self.rule.slots.grid
+        )
         self.restarts()
 
     @rule(given=keys)
@@ -323,7 +325,7 @@ class RuleMachine(RuleBasedStateMachine):
         return self.store.load_rules().get(self.rule.id, RuleState(self.rule.definition))
 
     def _commit(self, outcome: Outcome) -> None:
-        slot = START + self.oracle.slot * self.rule.interval
+        slot = START + self.oracle.slot * self.rule.slots.grid
         evaluation = evaluate(self.rule, outcome, self._remembered(), slot)
         self.store.commit(self.rule.id, evaluation.state, evaluation.transitions, (), (), slot)
         self.oracle.seen_before = {}

@@ -120,6 +120,6 @@ def test_a_rule_has_the_health_of_its_newest_evaluation(
     rule = rule_of()
     _, _, timeline = play(rule, evidence)
     began = timeline.state.error_since or timeline.state.no_data_since
-    first = timeline.slot - (len(evidence) - 1) * rule.interval
+    first = timeline.slot - (len(evidence) - 1) * rule.slots.grid
     assert timeline.state.health == health
-    assert began == (None if since is None else first + (since - 1) * rule.interval)
+    assert began == (None if since is None else first + (since - 1) * rule.slots.grid)

@@ -8,7 +8,8 @@ import pytest
 
 from lapwing_collector.errors import ConfigError, QueryError
 from lapwing_collector.model.alerts import RuleId
-from lapwing_collector.rules import Sample, WaitFor, load_rules, merge_rules
+from lapwing_collector.model.slots import Every
+from lapwing_collector.rules import Sample, WaitFor, load_rule_file, load_rules, merge_rules
 
 INVALID = Path(__file__).parents[2] / "data" / "invalid" / "rules"
 EXPECTED = "# expected: "
@@ -77,7 +78,7 @@ def test_every_key_reaches_the_rule() -> None:
         "value < 0.1",
         ("feature",),
     )
-    assert (rule.interval, rule.window) == (timedelta(minutes=15), timedelta(minutes=90))
+    assert (rule.slots, rule.window) == (Every(timedelta(minutes=15)), timedelta(minutes=90))
     assert (rule.query_offset, rule.timeout) == (timedelta(minutes=1), timedelta(seconds=9))
     assert (rule.for_, rule.keep_firing_for) == (timedelta(minutes=45), timedelta(days=1))
     assert {name: text.source for name, text in rule.labels.items()} == {
@@ -101,7 +102,7 @@ def test_a_rule_takes_over_its_groups_keys() -> None:
     """Interval, offset, limit, timeout and labels of the group hold for rules without their own."""
     rule = load_rules(FULL, "r.yaml")[1]
     assert (rule.id, rule.kind, rule.model) == (RuleId("first", "psi"), "record", "churn")
-    assert (rule.interval, rule.window) == (timedelta(minutes=15), timedelta(minutes=15))
+    assert (rule.slots, rule.window) == (Every(timedelta(minutes=15)), timedelta(minutes=15))
     assert (rule.query_offset, rule.limit, rule.timeout) == (timedelta(seconds=30), 50, timedelta(seconds=5))
     assert set(rule.labels) == {"team", "tier"}
 
@@ -109,7 +110,7 @@ def test_a_rule_takes_over_its_groups_keys() -> None:
 def test_a_short_rule_has_the_defaults() -> None:
     """A name, a query and a condition are enough."""
     rule = load_rules(FULL, "r.yaml")[2]
-    assert (rule.interval, rule.window) == (timedelta(minutes=1), timedelta(minutes=1))
+    assert (rule.slots, rule.window) == (Every(timedelta(minutes=1)), timedelta(minutes=1))
     assert (rule.query_offset, rule.for_, rule.keep_firing_for) == (timedelta(0), timedelta(0), timedelta(0))
     assert (rule.limit, rule.timeout, rule.min_samples) == (1000, timedelta(seconds=30), 0)
     assert (rule.on_no_data, rule.no_data_for) == ("no_data", timedelta(hours=1))
@@ -154,6 +155,48 @@ def test_two_files_may_not_have_the_same_rule() -> None:
         merge_rules({"a.yaml": first, "b.yaml": second})
     other = load_rules(text.replace("name: g", "name: h"), "b.yaml")
     assert merge_rules({"a.yaml": first, "b.yaml": other}) == first + other
+
+
+EACH = """
+groups:
+  - name: g
+    for_each_model: "churn*"
+    rules:
+      - alert: A
+        expr: |
+          SELECT region, count(*) AS value FROM predictions.{{ model }}
+          WHERE tags['m'] = {{model}} AND {{ model }} IN ({{ model }}) -- of {{ model }}
+        condition: value > 0 AND {{ model }} <> ''
+        wait_for: {expr: "SELECT min(label_coverage) > 0.9 FROM accuracy({{ model }})", timeout: 1h}
+      - record: r
+        labels: {model: mine}
+        expr: SELECT 1 AS value
+"""
+
+
+def test_a_group_for_models_stands_for_a_group_per_model() -> None:
+    """Its rules have the model's table, its name, and the label `model`, whatever the name looks like."""
+    file = load_rule_file(EACH, "r.yaml", check_sql)
+    assert file.rules == load_rules(EACH, "r.yaml") == ()
+    (group,) = file.model_groups
+    assert (group.name, group.pattern) == ("g", "churn*")
+    assert group.rules_of("Churn", "Churn") == group.rules_of("x-churn", "x-churn") == ()
+    name = 'churn "{{ it\'s }}"'
+    alert, record = group.rules_of(name, "churn~2")
+    assert (str(alert.id), alert.model) == (f"g[{name}]/A", name)
+    text = "'" + name.replace("'", "''") + "'"
+    assert 'FROM predictions."churn~2"' in alert.expr
+    assert f"tags['m'] = {text} AND {text} IN ({text})" in alert.expr
+    assert alert.condition == f"value > 0 AND {text} <> ''"
+    assert alert.wait_for is not None
+    assert "accuracy('churn~2')" in alert.wait_for.expr
+    check_sql(alert.expr)
+    assert alert.labels["model"].render({}) == name
+    assert record.labels["model"].render({}) == "mine"
+    other = group.rules_of("churn2", "churn2")[0]
+    assert other.id != alert.id
+    assert other.definition != alert.definition
+    assert group.rules_of(name, "churn~2")[0] == alert
 
 
 def test_reading_a_file_twice_gives_equal_rules() -> None:

@@ -17,7 +17,7 @@ from lapwing_collector.rules.past import _MOST_VALUES, _Sample
 def gathered(rule: Rule, *outcomes: Outcome) -> Summary:
     state, gathering = RuleState(rule.definition), Gathering(rule)
     for number, outcome in enumerate(outcomes, start=1):
-        slot = START + number * rule.interval
+        slot = START + number * rule.slots.step
         evaluation = evaluate(rule, outcome, state, slot)
         state = evaluation.state
         gathering.take(slot, outcome, evaluation, incomplete=False)
@@ -117,5 +117,5 @@ def test_memory_is_bounded_however_many_values_there_are() -> None:
 def test_busiest_counts_changes_of_one_alert_within_a_day() -> None:
     """Not those of the day after."""
     rule = rule_of(group={"interval": "6h"})
-    assert rule.interval == timedelta(hours=6)
+    assert rule.slots.step == timedelta(hours=6)
     assert gathered(rule, *map(outcome_of, "AcAcAcccccAc")).busiest == 4

@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from helpers.rules_build import START
 from lapwing_collector.config import Document
-from lapwing_collector.rules import load_rules
+from lapwing_collector.rules import load_rule_file, load_rules
 from lapwing_collector.rules.file import GroupEntry, RuleEntry, RulesFile, SampleEntry, WaitForEntry
 from lapwing_collector.rules.states import Evidence
 from lapwing_collector.rules.template import ANNOTATION_VARIABLES, compile_template
@@ -31,8 +31,16 @@ SPOKEN = {  # defaults that depend on other keys, or are absent, in the words of
     "labels": "none",
     "annotations": "none",
 }
-SPOKEN_RULE = {**SPOKEN, **dict.fromkeys(("query_offset", "limit", "timeout"), "the group's")}
-SPOKEN_GROUP = {**SPOKEN, "timeout": "half of `interval`, at most `30s`"}
+OF_GROUP = ("query_offset", "limit", "timeout", "catch_up", "max_catch_up")
+SPOKEN_RULE = {**SPOKEN, **dict.fromkeys(OF_GROUP, "the group's")}
+SPOKEN_GROUP = {
+    **SPOKEN,
+    "timeout": "half of `interval`, at most `30s`",
+    "schedule": "none",
+    "for_each_model": "none",
+    "timezone": "`UTC`",
+    "max_catch_up": "`1h`; none for `record`",
+}
 
 
 def table(heading: str) -> list[tuple[str, ...]]:
@@ -78,7 +86,7 @@ def test_the_page_lists_every_key_with_its_default(
 
 def test_the_page_names_every_planned_key() -> None:
     """Keys that are refused for now are named as such."""
-    (sentence,) = re.findall(r"The keys (.*?) are planned and refused", DOCS, flags=re.DOTALL)
+    (sentence,) = re.findall(r"The keys? ([^.]*?) (?:is|are) planned and refused", DOCS, flags=re.DOTALL)
     named = set(re.findall(r"`(\w+)`", sentence))
     assert named == RuleEntry.planned_keys | GroupEntry.planned_keys | SampleEntry.planned_keys
 
@@ -104,8 +112,12 @@ def test_the_filters_give_what_the_page_says() -> None:
 
 def test_the_examples_are_rules() -> None:
     """The YAML on the page can be read."""
-    whole, *fragments = re.findall(r"```yaml\n(.*?)```", DOCS, flags=re.DOTALL)
+    whole, schedule, waits, models, sample = re.findall(r"```yaml\n(.*?)```", DOCS, flags=re.DOTALL)
     assert load_rules(whole, "page.yaml")[0].id.name == "PredictErrorRate"
-    rules = [load_rules(f"groups:\n  - name: g\n    rules:\n{text}", "page.yaml")[0] for text in fragments]
+    assert load_rules(f"groups:\n{schedule}    rules: []\n", "page.yaml") == ()
+    rules = [
+        load_rules(f"groups:\n  - name: g\n    rules:\n{text}", "page.yaml")[0] for text in (waits, sample)
+    ]
     assert {rule.id.name for rule in rules if rule.wait_for} == {"AccuracyLow"}
     assert {rule.id.name for rule in rules if rule.sample} == {"FeatureNull"}
+    assert len(load_rule_file(models, "page.yaml").model_groups[0].rules_of("churn-eu", "churn-eu")) == 2

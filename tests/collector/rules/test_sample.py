@@ -146,12 +146,12 @@ def test_only_what_begins_to_fire_is_asked_for_and_no_more_than_ten() -> None:
     storm = rows_from(columns, [(f"n{n:02}", 20.0, True, False) for n in range(12)])
     first = evaluate(rule, storm, RuleState(rule.definition), START)
     assert len(wanted_samples(rule, storm, first, START)) == 10
-    again = evaluate(rule, storm, first.state, START + rule.interval)
-    assert wanted_samples(rule, storm, again, START + rule.interval) == {}
+    again = evaluate(rule, storm, first.state, START + rule.slots.grid)
+    assert wanted_samples(rule, storm, again, START + rule.slots.grid) == {}
     calm = rows_from(columns, [(f"n{n:02}", 1.0, False, True) for n in range(12)])
-    over = evaluate(rule, calm, first.state, START + rule.interval)
+    over = evaluate(rule, calm, first.state, START + rule.slots.grid)
     assert {t.status for t in over.transitions} == {Status.RESOLVED}
-    assert wanted_samples(rule, calm, over, START + rule.interval) == {}
+    assert wanted_samples(rule, calm, over, START + rule.slots.grid) == {}
 
 
 @pytest.mark.parametrize(

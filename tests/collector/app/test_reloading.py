@@ -1,0 +1,123 @@
+"""Rules that come and go while a collector runs: with the files that it reads again, and with models."""
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from helpers.collector import Collector, prediction, project, request, running
+from helpers.waiting import wait_until
+from lapwing_collector.app.admin import reload_rules
+from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.cli.main import app
+from lapwing_collector.clock import epoch_ns
+from lapwing_collector.errors import ConfigError, DataDirectoryError
+from lapwing_collector.state import Store
+
+START = datetime(2026, 1, 1)
+MINUTE = timedelta(minutes=1)
+RULES = """
+groups:
+  - name: g
+    interval: 1h
+    rules:
+      - alert: Busy
+        expr: SELECT count(*) AS value FROM predictions."churn-eu" WHERE time < $window_end
+        condition: value > 0
+      - record: {record}
+        model: x
+        expr: SELECT count(*) AS value FROM predictions."churn-eu" WHERE time < $window_end
+  - name: each
+    interval: 1h
+    for_each_model: "churn-*"
+    rules:
+      - alert: Any
+        expr: SELECT count(*) AS value FROM predictions.{{{{ model }}}} WHERE time < $window_end
+        condition: value > {limit}
+"""
+
+
+def written(folder: Path, record: str = "old", limit: int = 0) -> Path:
+    (folder / "lapwing.yaml").write_text("clock: data\nrules: [rules.yaml]\n")
+    (folder / "rules.yaml").write_text(RULES.format(record=record, limit=limit))
+    return folder / "lapwing.yaml"
+
+
+def send(collector: Collector, model: str, hours: int, first: int = 0) -> None:
+    moments = [START + 10 * number * MINUTE for number in range(6 * first, 6 * (first + hours) + 1)]
+    rows = [prediction(model, f"{model}{at:%d%H%M}", epoch_ns(at), inputs={"x": 1}) for at in moments]
+    assert collector.post(request(rows))[0] == 200
+
+
+def test_rules_come_and_go_while_the_collector_runs(tmp_path: Path) -> None:
+    """Each model has its rules from its first row on; a reload keeps what fires and refuses mistakes."""
+    config, data = written(tmp_path), tmp_path / "data"
+
+    def reached(hour: int) -> set[str]:
+        slot = START + timedelta(hours=hour)
+        return {str(rule) for rule, state in store.load_rules().items() if state.slot and state.slot >= slot}
+
+    def told() -> list[tuple[str, str, str, str]]:
+        history = store.history()
+        return sorted(
+            (str(each.rule), each.instance.labels.get("model", ""), str(each.status), each.reason)
+            for each in history
+        )
+
+    with running(project(data, config)) as collector:
+        store = Store.open(DataDirectory(data).state)
+        send(collector, "churn-eu", 3)
+        send(collector, "other", 3)
+        wait_until(lambda: reached(2) == {"g/Busy", "g/old", "each[churn-eu]/Any"})
+        send(collector, "churn-us", 3)
+        wait_until(lambda: "each[churn-us]/Any" in reached(2))
+        fired = {str(rule): instance.fired_at for rule, instance in store.alerts()}
+        assert fired.keys() == {"g/Busy", "each[churn-eu]/Any", "each[churn-us]/Any"}
+
+        written(tmp_path, record="new", limit=-1)
+        answer = CliRunner().invoke(
+            app, ["rules", "reload", "--config", str(config), "--data", str(data), "--json"]
+        )
+        assert json.loads(answer.stdout) == {
+            "rules": 4,
+            "added": ["g/new"],
+            "changed": ["each[churn-eu]/Any", "each[churn-us]/Any"],
+            "removed": ["g/old"],
+        }
+        (tmp_path / "rules.yaml").write_text("groups: [{name: g, rulez: []}]")
+        with pytest.raises(ConfigError, match="did you mean rules"):
+            reload_rules(config, {"data": data})
+
+        for model in MODELS:
+            send(collector, model, 3, first=3)
+        wait_until(lambda: reached(5) == {"g/Busy", "g/new", "each[churn-eu]/Any", "each[churn-us]/Any"})
+        assert told() == [
+            *(
+                (f"each[{model}]/Any", model, *how)
+                for model in ("churn-eu", "churn-us")
+                for how in FIRES_AGAIN
+            ),
+            ("g/Busy", "", "firing", ""),
+        ]
+        assert {str(rule): at for rule, at in fired.items()}["g/Busy"] == START + timedelta(hours=1)
+        assert "g/old" not in {str(rule) for rule in store.load_rules()}
+        store.close()
+    written(tmp_path, record="new", limit=-1)
+    with running(project(data, config)) as collector:  # the rules of models are there again
+        store = Store.open(DataDirectory(data).state)
+        send(collector, "churn-eu", 1, first=6)
+        wait_until(lambda: {"g/Busy", "g/new", "each[churn-eu]/Any"} <= reached(6))
+        assert [what for what in told() if what[3] == "rule_deleted"] == []
+        store.close()
+
+
+MODELS = ("churn-eu", "churn-us")
+FIRES_AGAIN = [("firing", ""), ("firing", ""), ("resolved", "rule_changed")]
+
+
+def test_there_is_nobody_to_read_files_again(tmp_path: Path) -> None:
+    """Without a collector, `rules reload` says that there is none."""
+    with pytest.raises(DataDirectoryError, match="no collector runs here"):
+        reload_rules(written(tmp_path), {"data": tmp_path / "data"})
