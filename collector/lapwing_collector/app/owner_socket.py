@@ -166,7 +166,8 @@ class _Handler(socketserver.StreamRequestHandler):
         try:
             answer = order(arguments, tell)
         except LapwingError as error:
-            self._say(refused=str(error), kind=type(error).__name__)
+            kinds = (kind for kind, each in _REFUSALS.items() if isinstance(error, each))
+            self._say(refused=str(error), kind=next(kinds, ""))
         except Exception as error:
             logger.exception("%s failed", name, extra={"action": "order_failed"})
             self._say(refused=f"{name} failed: {error}; the collector's log has more", kind="")

@@ -5,6 +5,7 @@ their fields, so that rows and values turn into each other without a table of na
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
-    DateTime,
+    Dialect,
     Double,
     Enum,
     ForeignKey,
@@ -30,6 +31,8 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy import DateTime as _AnyDateTime
+from sqlalchemy.dialects import sqlite
 
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.model.alerts import AlertState, Health, Status
@@ -43,6 +46,23 @@ class Delivery(StrEnum):
     SENT = "sent"
     DEAD = "dead"
     SUPPRESSED = "suppressed"
+
+
+class _Moment(sqlite.DATETIME):
+    """A time as SQLAlchemy stores it in SQLite, made and read by what is written in C."""
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002
+        return lambda moment: None if moment is None else moment.isoformat(" ", "microseconds")
+
+    def result_processor(
+        self,
+        dialect: Dialect,  # noqa: ARG002
+        coltype: object,  # noqa: ARG002
+    ) -> Callable[[str | None], datetime | None]:
+        return lambda text: None if text is None else datetime.fromisoformat(text)
+
+
+DateTime: Final = _AnyDateTime().with_variant(_Moment(), "sqlite")  # type: ignore[no-untyped-call]
 
 
 def _words(of: type[StrEnum]) -> Enum:

@@ -3,11 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Self
 
-from sqlalchemy import Connection, RowMapping, delete, func, or_, select, union
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, or_, select, union
 from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
+from sqlalchemy.sql.dml import ReturningInsert
 
 from lapwing_collector.errors import LapwingError
 from lapwing_collector.model.alerts import (
@@ -20,6 +22,7 @@ from lapwing_collector.model.alerts import (
     Transition,
 )
 from lapwing_collector.model.groups import GroupChange, Told
+from lapwing_collector.state.bulk import BulkInsert
 from lapwing_collector.state.database import Database
 from lapwing_collector.state.groups import Groups, change_groups
 from lapwing_collector.state.hushes import Hushes
@@ -37,6 +40,26 @@ from lapwing_collector.state.schema import (
 _INSTANCE_FIELDS: Final = tuple(field.name for field in fields(Instance))
 _STATE_FIELDS: Final = tuple(field.name for field in fields(RuleState) if field.name != "instances")
 _TRANSITION_FIELDS: Final = ("status", "reason", "slot", "window_start", "window_end")
+
+
+_VALUES: Final = attrgetter(*_INSTANCE_FIELDS)
+_INSERT: Final = BulkInsert(instances, ("rule_id", *_INSTANCE_FIELDS))
+_DELETE: Final = delete(instances).where(instances.c.rule_id == bindparam("of"))
+
+
+def _advance() -> ReturningInsert[Any]:
+    statement = insert(rules)
+    new = statement.excluded
+    statement = statement.on_conflict_do_update(
+        index_elements=["rule_group", "rule_name"],
+        set_={field: new[field] for field in _STATE_FIELDS},
+        where=or_(rules.c.slot.is_(None), new.slot > rules.c.slot),
+    )
+    return statement.returning(rules.c.id)
+
+
+_ADVANCE: Final = _advance()
+"""Made once, like the others: to make a statement takes longer than to run it."""
 
 
 class SlotCommittedError(LapwingError):
@@ -106,12 +129,8 @@ class Store(Outbox, LateSlots, Groups, Hushes):
         """
         with self._database.write() as connection:
             rule_id = _advance_cursor(connection, rule, state)
-            connection.execute(delete(instances).where(instances.c.rule_id == rule_id))
-            if state.instances:
-                connection.execute(
-                    insert(instances),
-                    [{"rule_id": rule_id} | _instance_row(instance) for instance in state.instances.values()],
-                )
+            connection.execute(_DELETE, {"of": rule_id})
+            _INSERT(connection, [(rule_id, *_VALUES(each)) for each in state.instances.values()])
             _record(connection, transitions, now)
             change_groups(connection, changes, now)
             queue_metrics(connection, metrics, as_of or now)
@@ -235,14 +254,8 @@ def _is(rule: RuleId) -> Any:
 def _advance_cursor(connection: Connection, rule: RuleId, state: RuleState) -> int:
     """Write the rule's own row and return its id; refuses a slot that is not later than the newest."""
     row = {field: getattr(state, field) for field in _STATE_FIELDS}
-    statement = insert(rules).values(rule_group=rule.group, rule_name=rule.name, **row)
-    new = statement.excluded
-    statement = statement.on_conflict_do_update(
-        index_elements=["rule_group", "rule_name"],
-        set_={field: new[field] for field in _STATE_FIELDS},
-        where=or_(rules.c.slot.is_(None), new.slot > rules.c.slot),
-    )
-    rule_id: int | None = connection.execute(statement.returning(rules.c.id)).scalar_one_or_none()
+    row |= {"rule_group": rule.group, "rule_name": rule.name}
+    rule_id: int | None = connection.execute(_ADVANCE, row).scalar_one_or_none()
     if rule_id is None:
         raise SlotCommittedError(
             f"rule {rule}: slot {state.slot} was committed before; this evaluation is dropped"
@@ -258,14 +271,10 @@ def _record(connection: Connection, transitions: Sequence[Transition], now: date
                 {field: getattr(transition, field) for field in _TRANSITION_FIELDS}
                 | {"rule_group": transition.rule.group, "rule_name": transition.rule.name, "recorded_at": now}
                 | {"sample": transition.sample}
-                | _instance_row(transition.instance)
+                | dict(zip(_INSTANCE_FIELDS, _VALUES(transition.instance), strict=True))
                 for transition in transitions
             ],
         )
-
-
-def _instance_row(instance: Instance) -> dict[str, Any]:
-    return {field: getattr(instance, field) for field in _INSTANCE_FIELDS}
 
 
 def _instance(row: RowMapping) -> Instance:
