@@ -136,12 +136,12 @@ class Measured:
         self._insert("reference_sets", pa.Table.from_pylist([one], REFERENCE_SET_ROWS))
 
     def know(self, sql: str) -> None:
-        """Let the connection itself run SQL that calls metrics."""
+        """Let the connection itself run SQL that calls metrics, of models that have been put."""
+        prepare(self.connection, calls_in(self.connection, sql))
         load(self.connection, [sql], self._loaded)
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a query that may call metrics, as dicts."""
-        prepare(self.connection, calls_in(self.connection, sql))
         self.know(sql)
         return self.connection.execute(sql, parameters).to_arrow_table().to_pylist()
 
