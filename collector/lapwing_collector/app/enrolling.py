@@ -157,7 +157,7 @@ def _with_target(text: str, document: Any, receiver: str, entry: Mapping[str, st
 
 def _names(document: Any) -> set[str]:
     receivers = document["receivers"] if document else ()
-    return {each["name"] for receiver in receivers for each in receiver["apprise_configs"]}
+    return {each["name"] for receiver in receivers for each in receiver.get("apprise_configs") or ()}
 
 
 def _routed(document: Any) -> str | None:

@@ -157,7 +157,8 @@ def test_a_mail_server_takes_a_mail() -> None:
 def test_errors_tell_no_secret(url: str, behaviour: Behaviour) -> None:
     """Neither passwords nor the path, headers and parameters of an address are in an error (12)."""
     with http_receiver(behaviour) as hostile:
-        error = Target("t", url.format(port=hostile.port)).send(message(), ANYWHERE).error
+        target = Target("t", url.format(port=hostile.port), limit_s=LIMIT_S)
+        error = target.send(message(), ANYWHERE).error
     assert error
     assert "s3cret" not in error
     assert "t0psecret" not in error
