@@ -20,8 +20,9 @@ from lapwing_collector.app.asking import query_limits
 from lapwing_collector.app.backfill import Span, chosen, moment, not_seen, slots_of
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.evaluating import RunQuery
+from lapwing_collector.app.judging import models_in
 from lapwing_collector.app.owner_socket import Tell
-from lapwing_collector.app.project import Project, load_project
+from lapwing_collector.app.project import Project, load_project, with_models
 from lapwing_collector.app.walking import Look, look, walk
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.config import parse_duration
@@ -104,7 +105,6 @@ def backtest(  # noqa: PLR0917  # each is an option of the command
         LapwingError: It cannot be done.
     """
     project = load_project(file, flags)
-    rules = [rule for rule in chosen(project, names) if rule.kind == "alert"]
     span = _span(since, until)
     directory = DataDirectory(project.settings.data)
     if not directory.catalog.exists():
@@ -121,6 +121,9 @@ def backtest(  # noqa: PLR0917  # each is an option of the command
         parts.callback(pool.close)
         threads = parts.enter_context(ThreadPoolExecutor(cores, thread_name_prefix="lapwing-backtest"))
         ahead = cores * _AHEAD
+        if project.model_groups:
+            project = with_models(project, models_in(pool.run))
+        rules = [rule for rule in chosen(project, names) if rule.kind == "alert"]
         tried = []
         for rule in rules:
             slots = _slots(project, rule, span, pool.run)

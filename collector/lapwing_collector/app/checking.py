@@ -1,5 +1,6 @@
 """`lapwing rules check`: everything that is wrong or odd in rule files, all at once, each with its place."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lapwing_collector.app.asking import Asking
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.evaluating import RunQuery
+from lapwing_collector.app.judging import models_in
 from lapwing_collector.app.project import rule_files, rule_parser, text_of
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.config import load_settings, places_in, settings_file
@@ -18,6 +20,7 @@ from lapwing_collector.rules import (
     Place,
     ResultError,
     Rule,
+    RuleFile,
     hints,
     key_at,
     read_rows,
@@ -87,7 +90,7 @@ def check_rules(file: Path | None, flags: Mapping[str, Any], files: Sequence[Pat
         for path in files:
             try:
                 text = text_of(path)
-                read += [_Read(str(path), text, parse(text, str(path)).placed)]
+                read += [_Read(str(path), text, parse(text, str(path)))]
             except MistakesError as error:
                 findings += [Finding(error.file, line, "mistake", what) for line, what in error.mistakes]
             except ConfigError as error:
@@ -96,7 +99,8 @@ def check_rules(file: Path | None, flags: Mapping[str, Any], files: Sequence[Pat
     there = DataDirectory(settings.data).catalog.exists()
     if there:
         with _asking(file, flags) as ask:
-            findings += [each for one in read for each in _bound(one, ask)]
+            models = models_in(ask) if any(one.content.model_groups for one in read) else {}
+            findings += [each for one in read for each in _bound(one, one.for_models(models), ask)]
     if lint:
         findings += _odd(read)
     else:
@@ -112,7 +116,22 @@ class _Read:
 
     file: str
     text: str
-    rules: Sequence[tuple[Rule, Place]]
+    content: RuleFile
+
+    @cached_property
+    def rules(self) -> Sequence[tuple[Rule, Place]]:
+        """Its rules, those of groups for models as they are for one that there may be."""
+        made_up = [re.sub(r"[*?]|\[.*?\]", "m", group.pattern) for group in self.content.model_groups]
+        return self.for_models({name: name for name in made_up})
+
+    def for_models(self, models: Mapping[str, str]) -> Sequence[tuple[Rule, Place]]:
+        """Its rules, those of groups for models as they are for the first one that fits."""
+        found = list(self.content.placed)
+        for group in self.content.model_groups:
+            filled = (group.rules_of(model, table) for model, table in sorted(models.items()))
+            rules = next((rules for rules in filled if rules), ())
+            found += [(rule, ("groups", group.at, "rules", place)) for place, rule in enumerate(rules)]
+        return found
 
     @cached_property
     def line_of(self) -> Callable[[Sequence[str | int], int], int]:
@@ -153,10 +172,10 @@ def _asking(file: Path | None, flags: Mapping[str, Any]) -> Iterator[RunQuery]:
         yield asking.run
 
 
-def _bound(one: _Read, ask: RunQuery) -> Iterator[Finding]:
-    """What the lake, as it is now, says of the rules of a file."""
+def _bound(one: _Read, rules: Sequence[tuple[Rule, Place]], ask: RunQuery) -> Iterator[Finding]:
+    """What the lake, as it is now, says of rules of a file."""
     now = utc_datetime(SystemClock().now_ns())
-    for rule, place in one.rules:
+    for rule, place in rules:
         query = shape_query(rule, rule.slots.after(now))
         try:
             answer = ask(query.sql, query.parameters, rule.timeout.total_seconds())

@@ -46,7 +46,7 @@ class MemoryLake:
         Raises:
             ConfigError: There is no such table in a lake.
         """
-        schema, name = _split(table)
+        schema, name = model_table(table)
         if schema in {PREDICTIONS, _EVERY_STAGE}:
             return {field.name: field.type for field in PREDICTION_ROWS}
         if schema == LABELS:
@@ -70,7 +70,7 @@ class MemoryLake:
         Raises:
             ConfigError: There is no such table in a lake, or a column does not fit it.
         """
-        schema, name = _split(table)
+        schema, name = model_table(table)
         try:
             if schema:
                 self._put_of_model(schema, name, rows)
@@ -180,8 +180,8 @@ class MemoryLake:
         self._connection.unregister("made_rows")
 
 
-def _split(table: str) -> tuple[str, str]:
-    """Schema and name; of a table of the lake itself the schema is empty."""
+def model_table(table: str) -> tuple[str, str]:
+    """Schema of a model's table and the model's name; of a table of the lake itself the schema is empty."""
     schema, dot, name = table.partition(".")
     return (schema, name) if dot and schema in _ROOTS else ("", table)
 

@@ -90,7 +90,7 @@ def load_project(file: Path | None, flags: Mapping[str, Any]) -> Project:
     file = settings_file(file)
     settings = load_settings(file, flags=flags)
     folder = file.parent if file is not None else Path()
-    rules, model_groups = _read_rule_files(rule_files(file, settings))
+    rules, model_groups = read_rules_and_groups(rule_files(file, settings))
     models = read_model_files(_found(folder, settings.models, "model file"))
     notify = _notify_policy(folder, settings)
     redact = folder / (settings.redact or REDACTION_FILE)
@@ -104,7 +104,7 @@ def with_rules_again(project: Project) -> Project:
     Raises:
         ConfigError: One line for every mistake.
     """
-    rules, model_groups = _read_rule_files(rule_files(project.file, project.settings))
+    rules, model_groups = read_rules_and_groups(rule_files(project.file, project.settings))
     return replace(project, rules=rules, sources=sources_of(rules), model_groups=model_groups)
 
 
@@ -115,16 +115,27 @@ def with_models(project: Project, models: Mapping[str, str]) -> Project:
         project: As the files have it.
         models: Those that there are: the name of each, and of its tables.
     """
-    taken = {rule.id for rule in project.rules}
-    made = [
+    made = rules_for(models, project.model_groups, project.rules)
+    sources = {**project.sources, **sources_of(made)}
+    return replace(project, rules=(*project.rules, *made), sources=sources)
+
+
+def rules_for(models: Mapping[str, str], groups: Iterable[ModelGroup], others: Iterable[Rule]) -> list[Rule]:
+    """The rules that groups for models stand for; those whose names others have are left out.
+
+    Args:
+        models: Those that there are: the name of each, and of its tables.
+        groups: What is to be filled in.
+        others: Rules that stand for themselves.
+    """
+    taken = {rule.id for rule in others}
+    return [
         rule
-        for group in project.model_groups
+        for group in groups
         for model, table in sorted(models.items())
         for rule in group.rules_of(model, table)
         if rule.id not in taken
     ]
-    sources = {**project.sources, **sources_of(made)}
-    return replace(project, rules=(*project.rules, *made), sources=sources)
 
 
 def sources_of(rules: Iterable[Rule]) -> dict[RuleId, Mapping[str, frozenset[str]]]:
@@ -196,10 +207,15 @@ def read_rule_files(files: Sequence[Path]) -> tuple[Rule, ...]:
     Raises:
         ConfigError: One line for every mistake.
     """
-    return _read_rule_files(files)[0]
+    return read_rules_and_groups(files)[0]
 
 
-def _read_rule_files(files: Sequence[Path]) -> tuple[tuple[Rule, ...], tuple[ModelGroup, ...]]:
+def read_rules_and_groups(files: Sequence[Path]) -> tuple[tuple[Rule, ...], tuple[ModelGroup, ...]]:
+    """Read rule files: the rules that stand for themselves, and groups that stand for one per model.
+
+    Raises:
+        ConfigError: One line for every mistake.
+    """
     with rule_parser() as parse:
         read = {str(file): parse(text_of(file), str(file)) for file in files}
     rules = merge_rules({name: file.rules for name, file in read.items()})

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from lapwing_collector.app.memory_lake import LABELS, MemoryLake
-from lapwing_collector.app.project import read_model_files, read_rule_files, text_of
+from lapwing_collector.app.memory_lake import LABELS, MemoryLake, model_table
+from lapwing_collector.app.project import read_model_files, read_rules_and_groups, rules_for, text_of
 from lapwing_collector.app.rehearsing import rehearse
 from lapwing_collector.app.walking import look, walk
 from lapwing_collector.config import parse_duration
@@ -77,15 +77,22 @@ def run_tests(files: Iterable[Path], pattern: str | None = None) -> Iterator[Tes
         raise ConfigError(f"--run: {pattern!r} is not a regular expression: {error}") from error
     for path in files:
         file = load_cases(text_of(path), str(path))
-        rules = read_rule_files([_beside(path, name) for name in file.rule_files])
+        rules, groups = read_rules_and_groups([_beside(path, name) for name in file.rule_files])
         models = read_model_files([_beside(path, name) for name in file.model_files])
         policy = None if file.notify_file is None else read_notify_file(_beside(path, file.notify_file))
         for number, case in enumerate(file.tests, start=1):
             name = case.name or f"test {number}"
             if wanted.search(name):
                 began = time.perf_counter()
-                failures = tuple(_failures(case, path, rules, models, policy))
+                every = (*rules, *rules_for(_models_of(case), groups, rules))
+                failures = tuple(_failures(case, path, every, models, policy))
                 yield Tested(str(path), name, failures, time.perf_counter() - began)
+
+
+def _models_of(case: Case) -> dict[str, str]:
+    """The models of which a test brings something; their tables are called as they are."""
+    tables = [*case.input_tables, *(series.table for series in case.input_series)]
+    return {name: name for table in tables for schema, name in [model_table(table)] if schema}
 
 
 def _beside(path: Path, name: str) -> Path:

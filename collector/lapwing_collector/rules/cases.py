@@ -62,6 +62,11 @@ def _series(text: str) -> str:
     return text.strip()
 
 
+def _number_text(value: Any) -> Any:
+    """A single number is what YAML reads as one."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 def _points(text: str) -> str:
     points(text)
     return text
@@ -92,7 +97,7 @@ class SeriesEntry(Document):
     """One item of `input_series`."""
 
     series: Annotated[str, AfterValidator(_series)]
-    values: Annotated[str, AfterValidator(_points)]
+    values: Annotated[str, BeforeValidator(_number_text), AfterValidator(_points)]
     column: str | None = None
     rows: Annotated[int, Field(ge=1, le=10_000)] = 1
 

@@ -346,10 +346,12 @@ class ModelGroup:
     Attributes:
         name: The group's.
         pattern: What a model's name has to be like, with `*` and `?`.
+        at: Its position in the list of groups.
     """
 
     name: str
     pattern: str
+    at: int
     _entry: GroupEntry
 
     def rules_of(self, model: str, table: str) -> tuple[Rule, ...]:
@@ -417,7 +419,7 @@ def load_rule_file(
                 for place, entry in enumerate(group.rules)
             )
         else:
-            model_groups.append(ModelGroup(group.name, group.for_each_model, group))
+            model_groups.append(ModelGroup(group.name, group.for_each_model, at, group))
     return RuleFile(tuple(placed), tuple(model_groups))
 
 

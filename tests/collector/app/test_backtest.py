@@ -1,6 +1,7 @@
 """Back-tests: the real engine over a lake's history, on one snapshot, with advice that can be checked."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from helpers.batches import predictions
 from lapwing_collector.app.backfill import run_rules
 from lapwing_collector.app.backtest import Backtest, backtest
 from lapwing_collector.app.maintenance import tell_nobody
+from lapwing_collector.app.project import load_project, with_models
 from lapwing_collector.cli.main import app
 from lapwing_collector.errors import ConfigError, DataDirectoryError
 from lapwing_collector.lake import CatalogKeeper, Lake, Progress
 from lapwing_collector.query import Limits, Session
+from lapwing_collector.rules import Rule
 
 BEGIN = datetime(2026, 3, 1)
 RULES = """
@@ -31,6 +34,16 @@ groups:
       - alert: Broken
         enabled: false
         expr: SELECT version::INTEGER AS value FROM predictions.churn
+  - name: each
+    for_each_model: "chu*"
+    interval: 5m
+    rules:
+      - alert: Quiet
+        enabled: false
+        expr: SELECT count(*) AS value FROM predictions.{{ model }} WHERE time >= $window_start
+        condition: value < 1
+  - name: recorded
+    rules:
       - record: rows
         expr: SELECT count(*) AS value FROM predictions.churn WHERE time < $window_end
 """
@@ -98,6 +111,19 @@ def test_a_rule_that_is_not_enabled_can_be_tried_and_failures_are_told(project: 
     assert tried.failed == 60
     assert tried.error is not None
     assert "Could not convert" in tried.error
+
+
+def test_groups_for_models_stand_for_those_that_there_are(project: Path) -> None:
+    """Each is tried by its name, as it is live."""
+    named = [str(rule.id) for rule in read_rules(project) if rule.id.name == "Quiet"]
+    (tried,) = try_rules(project, *named).rules
+    assert (tried.slots, tried.failed, tried.summary.values is not None) == (60, 0, True)
+
+
+def read_rules(project: Path) -> Sequence[Rule]:
+    """The project's rules with those for the model churn."""
+    read = load_project(project / "lapwing.yaml", {"data": project / "data"})
+    return with_models(read, {"churn": "churn"}).rules
 
 
 def test_all_of_it_is_about_one_snapshot(project: Path) -> None:

@@ -195,6 +195,38 @@ def test_names_are_looked_up_where_there_is_a_lake(tmp_path: Path, lake: Path) -
     assert not [line for line in told if "rules[0]" in line]
 
 
+def test_groups_for_models_are_looked_at_with_a_model_that_fits(tmp_path: Path, lake: Path) -> None:
+    """One of the lake's for names; without any, hints are told all the same."""
+    file = written(
+        tmp_path,
+        "a.yaml",
+        """\
+        groups:
+          - name: fine
+            rules: []
+          - name: each
+            for_each_model: "ch*n"
+            rules:
+              - alert: Field
+                expr: |
+                  SELECT avg(inputs.agee) AS value FROM predictions.{{ model }}
+                  WHERE time >= $window_start
+                annotations: {summary: "{{ $labels.plan }}"}
+              - alert: Text
+                expr: SELECT 1 AS value FROM predictions.{{ model }} WHERE time >= $window_start
+                annotations: {summary: "{{ $labels.plan }}"}
+              - alert: All
+                expr: SELECT 1 AS value FROM predictions.{{ model }}
+                annotations: {summary: s}
+        """,
+    )
+    found = checked(file, data=lake, lint=True)
+    assert found.rules == 3
+    assert [(each.line, each.kind) for each in found.findings] == [(9, "hint"), (14, "mistake"), (16, "hint")]
+    alone = checked(file, lint=True)
+    assert [(each.line, each.kind) for each in alone.findings] == [(16, "hint")]
+
+
 MANY = """
   - name: g{number}
     rules:

@@ -178,6 +178,30 @@ time_intervals:
 """
 
 
+def test_groups_for_models_stand_for_those_that_a_test_brings(tmp_path: Path) -> None:
+    """A pattern that fits the model of a table makes its rules."""
+    (tmp_path / "rules.yaml").write_text("""
+groups:
+  - name: each
+    for_each_model: "fr*"
+    rules:
+      - alert: Some
+        expr: SELECT count(*) AS value FROM predictions.{{ model }} WHERE time < $window_end
+        condition: value > 0
+""")
+    file = tmp_path / "t.yaml"
+    file.write_text("""
+rule_files: [rules.yaml]
+tests:
+  - input_series: [{series: predictions.fraud, values: 1}]
+    alert_rule_test:
+      - {eval_time: 0s, alertname: Some}
+      - {eval_time: 1m, alertname: Some, exp_alerts: [{}]}
+""")
+    (one,) = rule_tests.run_tests([file])
+    assert one.failures == ()
+
+
 @pytest.mark.parametrize(
     ("day", "minute", "targets", "suppressed"),
     [

@@ -74,7 +74,7 @@ rule_files: []
 tests:
   - start_timestamp: soon
     input_series:
-      - {series: 'churn{', values: 1}
+      - {series: 'churn{', values: [1]}
     input_tables:
       a: {}
   - alert_rule_test: [{eval_time: 1, alertname: A, exp_alert: []}]
