@@ -1,4 +1,4 @@
-"""A rule that meets anything in any order, with restarts, reloads and slots that were lost in a crash.
+"""A rule that meets anything in any order, with late rows, restarts, reloads and slots lost in a crash.
 
 The oracle counts evaluations and knows no times: it shares no code and no arithmetic with the engine. What is
 remembered goes through the real store, and what people were told is read from its history.
@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,15 +16,27 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from helpers.rules_build import CELLS, START, rows_of, rule_of
+from helpers.rules_build import CELLS, MINUTE, START, rows_of, rule_of
 from lapwing_collector.model.alerts import AlertState, RuleState
-from lapwing_collector.rules import NO_ROWS, Outcome, QueryFailure, Rule, Skipped, evaluate
+from lapwing_collector.rules import (
+    NO_ROWS,
+    Outcome,
+    QueryFailure,
+    Rule,
+    Skipped,
+    evaluate,
+    raise_late,
+    slots_to_judge_again,
+)
 from lapwing_collector.state import Store
 
 NAMES: Final = "abc"
 WHOLE: Final = ""  # stands for the alert of a rule that never saw a row
 ERROR, LIMIT = "RuleError", "RuleLimitExceeded"
 SIGNS: Final = "Ac-in"
+
+Rows = Mapping[str, str]
+"""A sign for each name; none for a slot without rows."""
 
 Told = tuple[str, str]
 """Whose, and `^` for firing or `v` for resolved."""
@@ -119,10 +132,34 @@ class Oracle:
     failed: int = -1
     seen_before: dict[str, int | None] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
+    over: dict[str, int] = field(default_factory=dict)  # in which slot each alert resolved last
+
+    def looks_back(self, slots: Mapping[int, Rows]) -> None:
+        """Rows came late: what slots give now. What would have fired, and is not known, fires."""
+        then = Oracle(self.keys, alerts={name: One(since=one.since) for name, one in self.alerts.items()})
+        for slot, rows in slots.items():
+            then.slot, then.told = slot, []
+            then.meets(rows)
+            for name, mark in then.told:
+                known = self.alerts.get(name)
+                told = (known is not None and known.announced) or self.over.get(name, -1) >= slot
+                full = known is None and len(self.alerts) >= self.keys.limit
+                if mark == "^" and rows and name not in {ERROR, LIMIT} and not told and not full:
+                    self.alerts[name] = replace(then.alerts[name])
+                    self.told.append((name, "^"))
+
+    def meets(self, rows: Rows) -> None:
+        """The rows of a slot."""
+        if rows:
+            self.has(rows)
+        else:
+            self.has_none()
 
     def changes(self, to: Keys) -> None:
         """The rule's definition is another: at its next evaluation it starts from nothing."""
-        self.told += [(name, "v") for name, one in {**self.alerts, **self.about}.items() if one.announced]
+        ended = [name for name, one in {**self.alerts, **self.about}.items() if one.announced]
+        self.told += [(name, "v") for name in ended]
+        self.over |= dict.fromkeys(ended, self.slot)
         self.seen_before = {name: one.since for name, one in self.alerts.items()}
         self.alerts, self.about = {}, {ERROR: One(), LIMIT: One()}
         self.empty = self.failed = -1
@@ -207,6 +244,8 @@ class Oracle:
     def _tell(self, name: str, before: bool, one: One) -> None:
         if before != one.announced:
             self.told.append((name, "^" if one.announced else "v"))
+            if not one.announced:
+                self.over[name] = self.slot
 
 
 class RuleMachine(RuleBasedStateMachine):
@@ -221,6 +260,8 @@ class RuleMachine(RuleBasedStateMachine):
         self.oracle = Oracle(given)
         self.rule = given.rule()
         self.changed: Keys | None = None
+        self.gave: dict[int, Rows] = {}
+        self.touched: set[int] = set()
 
     def teardown(self) -> None:
         """Leave nothing behind."""
@@ -233,7 +274,8 @@ class RuleMachine(RuleBasedStateMachine):
         """A slot with rows."""
         self._next()
         self.oracle.has(rows)
-        self._commit(rows_of(*(CELLS[sign] | {"name": name} for name, sign in rows.items())))
+        self.gave[self.oracle.slot] = rows
+        self._commit(outcome_of(rows))
 
     @rule()
     def finds_no_rows(self) -> None:
@@ -256,6 +298,18 @@ class RuleMachine(RuleBasedStateMachine):
         self.oracle.skips()
         self._commit(Skipped())
 
+    @rule(
+        back=st.integers(0, 4),
+        rows=st.dictionaries(st.sampled_from(NAMES), st.sampled_from(f"AAA{SIGNS}"), min_size=1),
+    )
+    def rows_come_late(self, back: int, rows: Rows) -> None:
+        """A closed slot gives other rows now; its alerts are looked at again with the next slot."""
+        newest = self._remembered().slot
+        slot = 0 if newest is None else number_of(newest) - back
+        if slot > 0:
+            self.gave[slot] = rows
+            self.touched.add(slot)
+
     @rule(slots=st.integers(1, 3))
     def is_down(self, slots: int) -> None:
         """Time in which nothing runs; then a new process."""
@@ -271,10 +325,8 @@ class RuleMachine(RuleBasedStateMachine):
     @rule(rows=st.dictionaries(st.sampled_from(NAMES), st.sampled_from(SIGNS), min_size=1))
     def dies_before_the_commit(self, rows: Mapping[str, str]) -> None:
         """A slot is evaluated and lost; when it is evaluated again, other rows have come."""
-        outcome = rows_of(*(CELLS[sign] | {"name": name} for name, sign in rows.items()))
-        evaluate(
-            self.rule, outcome, self._remembered(), START + (self.oracle.slot + 1) * self.rule.slots.grid
-        )
+        slot = START + (self.oracle.slot + 1) * MINUTE
+        evaluate(self.rule, outcome_of(rows), self._remembered(), slot)
         self.restarts()
 
     @rule(given=keys)
@@ -314,8 +366,11 @@ class RuleMachine(RuleBasedStateMachine):
 
     def _next(self) -> None:
         self.oracle.slot += 1
-        if self.changed is not None:
-            if self._remembered().slot is None:  # nothing of it was ever evaluated
+        newest = self._remembered().slot
+        if self.changed is None and newest is not None:
+            self.oracle.looks_back({n: self.gave.get(n, {}) for n in self._around(number_of(newest))})
+        elif self.changed is not None:
+            if newest is None:  # nothing of it was ever evaluated
                 self.oracle.keys = self.changed
             else:
                 self.oracle.changes(self.changed)
@@ -325,10 +380,32 @@ class RuleMachine(RuleBasedStateMachine):
         return self.store.load_rules().get(self.rule.id, RuleState(self.rule.definition))
 
     def _commit(self, outcome: Outcome) -> None:
-        slot = START + self.oracle.slot * self.rule.slots.grid
-        evaluation = evaluate(self.rule, outcome, self._remembered(), slot)
-        self.store.commit(self.rule.id, evaluation.state, evaluation.transitions, (), (), slot)
+        slot = START + self.oracle.slot * MINUTE
+        before = self._remembered()
+        touched = [START + n * MINUTE for n in sorted(self.touched)]
+        late = slots_to_judge_again(self.rule, touched, before.slot) if before.slot else []
+        again = [(at, outcome_of(self.gave.get(number_of(at), {}))) for at in late]
+        resolved = self.store.resolved_since(self.rule.id, late[0]) if late else {}
+        before, raised = raise_late(self.rule, before, again, resolved)
+        evaluation = evaluate(self.rule, outcome, before, slot)
+        self.store.commit(self.rule.id, evaluation.state, raised + evaluation.transitions, (), (), slot)
         self.oracle.seen_before = {}
+        self.touched = set()
+
+    def _around(self, newest: int) -> list[int]:
+        """The closed slots that late rows may make an alert fire in."""
+        reach = range(-self.oracle.keys.for_, self.oracle.keys.for_ + 1)
+        return sorted({n for at in self.touched for d in reach if (n := at + d) <= newest})
+
+
+def outcome_of(rows: Rows) -> Outcome:
+    """What a slot with these rows gives."""
+    return rows_of(*(CELLS[sign] | {"name": name} for name, sign in rows.items())) if rows else NO_ROWS
+
+
+def number_of(slot: datetime) -> int:
+    """Which slot it is, by number."""
+    return (slot - START) // MINUTE
 
 
 def name_of(labels: Mapping[str, Any]) -> str:
