@@ -203,7 +203,7 @@ class Briefing:
             segments = self._segments(rule, wanted, transition, as_of, limit) if wanted else ()
             context = Context(
                 recent=tuple(recent.get(key, ())),
-                step_s=(transition.slot - _before(rule, transition.slot)).total_seconds(),
+                step_s=(transition.slot - rule.slots.before(transition.slot)).total_seconds(),
                 values=_values(rows.get(key)),
                 segments=segments,
                 examples=self._examples(wanted, transition, segments, limit) if wanted else (),
@@ -223,7 +223,7 @@ class Briefing:
         }
         slot = firing[0].slot if firing else None
         while slot is not None and all(len(values) < RECENT for values in found.values()):
-            slot = _before(rule, slot)
+            slot = rule.slots.before(slot)
             limited = limit.of(rule)
             if limited is None:
                 break
@@ -378,11 +378,6 @@ def _since_first(values: list[float | None]) -> list[float | None]:
     """Values without what was missing before the first: there was nothing to look at yet."""
     first = next((place for place, value in enumerate(values) if value is not None), len(values))
     return values[first:]
-
-
-def _before(rule: Rule, slot: datetime) -> datetime:
-    """The rule's slot before `slot`."""
-    return rule.slots.before(slot)
 
 
 def _values(row: Row | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 from lapwing_collector.clock import SteppingClock
 from lapwing_collector.demo.inbox import HOST, Delivery, Inbox
 from lapwing_collector.model.alerts import Message, Status
+from lapwing_collector.notify import ANYWHERE
 from lapwing_collector.notify.file import read_notify_file
 from lapwing_collector.notify.target import Verdict
 
@@ -51,7 +52,7 @@ def test_the_example_targets_deliver_to_both_receivers(inbox: Inbox, monkeypatch
     title, body = "[FIRING] InputDrift (feature=temp)", "temp is unlike the training data: 82 °F\n\nValue: 8"
     for target in read_notify_file(NOTIFY_FILE).targets:
         message = Message(f"key-{target.name}", target.name, Status.FIRING, "f1", title, body)
-        assert target.send(message).verdict is Verdict.SENT
+        assert target.send(message, ANYWHERE).verdict is Verdict.SENT
     assert inbox.deliveries == (
         Delivery("http", NOON, title, body, "key-webhook"),
         Delivery("smtp", NOON, title, body, "key-mail"),
