@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from helpers.notify_receivers import WAIT_S, Inbox
+from helpers.notify_receivers import Inbox
 
 DRIP_S = 0.05
 """Between two bytes of a server that drips."""
@@ -48,7 +48,7 @@ def answer(status: str, *headers: str, text: str = "") -> Behaviour:
 
 def stall(receiver: Receiver, _connection: socket.socket) -> None:
     """Say nothing."""
-    receiver.ended.wait(WAIT_S)
+    receiver.ended.wait()
 
 
 def drip(receiver: Receiver, connection: socket.socket) -> None:

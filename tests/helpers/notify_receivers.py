@@ -12,7 +12,7 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 """Longest wait for something that happens at once where the code is right."""
 
 

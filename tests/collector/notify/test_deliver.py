@@ -4,6 +4,7 @@ Numbers in docstrings are those of the findings in the decision about Apprise.
 """
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -330,7 +331,8 @@ def test_retry_after_holds_for_the_whole_target(store: Store) -> None:
         wall.now += timedelta(seconds=1)
         deliverer.wake("hook")
         outbox.wait_for(a="sent", b="sent")
-        assert len(busy.inbox.items) == 3
+        told = [re.findall(rb"Idempotency-Key: (\w)", request) for request in busy.inbox.items]
+        assert told == [[b"a"], [b"a"], [b"b"]]
 
 
 def test_a_rate_spaces_messages_out(store: Store) -> None:
@@ -352,7 +354,9 @@ def test_a_rate_spaces_messages_out(store: Store) -> None:
 def test_a_target_that_is_down_is_tried_with_one_message_at_a_time(store: Store) -> None:
     """After five failures one message tries whether it is up; all others follow once one got through."""
     outbox, wall = WatchedOutbox(store), Wall()
-    put(store, *(message(name) for name in "abcdefgh"))
+    put(store, *(message(name) for name in "abcdefgh"), message("late"))
+    store.mark_sending("late")
+    store.mark_retry("late", NOON + timedelta(minutes=10), "error=503")
     with (
         webhook(*[503] * 6) as hook,
         delivering(outbox, Target("hook", hook.url()), wall=wall, jitter=1.0) as deliverer,
@@ -366,7 +370,7 @@ def test_a_target_that_is_down_is_tried_with_one_message_at_a_time(store: Store)
         assert len(hook.inbox.items) == 6
         wall.now += timedelta(seconds=32)
         deliverer.wake("hook")
-        outbox.wait_for(**dict.fromkeys("abcdefgh", "sent"))
+        outbox.wait_for(**dict.fromkeys("abcdefgh", "sent"), late="sent")
         assert deliverer.down() == {"hook": False}
 
 
