@@ -4,13 +4,15 @@
 
 The parts of a collector that judge, in one process, with the query processes of `lapwing up`; the rows are
 those of `bench/decode.py`, spread over a day up to some minutes from now. Every rule is evaluated each minute
-over five minutes of rows. `LAPWING_BENCH_ROWS` and `LAPWING_BENCH_RULES` make it smaller.
+over five minutes of rows, and alerts of every tenth fire all the time. `LAPWING_BENCH_ROWS` and
+`LAPWING_BENCH_RULES` make it smaller.
 
 A start finds a slot of every rule due, as after a minute without a collector; the clock is set on for that.
 
     late        from the moment at which a slot is due and its rule has its turn until its query is asked
     after slot  from the slot's own time until then: rules that are due together start one after another
-    overhead    CPU time of the process that judges, per evaluation; queries run in other processes
+    overhead    CPU time of the process that judges, per evaluation; queries run in other processes. What the
+                kernel does for it is sending, waiting and syncing the state database
 """
 
 import dataclasses
@@ -87,7 +89,7 @@ def project_of(root: Path) -> Project:
         f"      - alert: rule{number}\n"
         f"        window: 5m\n"
         f"        expr: {EXPRESSIONS[number % len(EXPRESSIONS)].format(rows=WINDOW)}\n"
-        f"        condition: value >= 0\n"
+        f"        condition: value > {2 if number % 10 else -1}\n"
         f"        annotations: {{summary: 'it is {{{{ $value | humanize }}}}'}}\n"
         for number in range(RULES)
     ]
@@ -170,7 +172,7 @@ class Later:
 
 
 def begin(project: Project, root: Path) -> None:
-    """Evaluate every rule once, so that all of them have alerts that fire."""
+    """Evaluate every rule once, so that there are alerts that fire."""
     with ExitStack() as parts:
         judged = Judged(project, root, parts, SystemClock())
         slot = utc_datetime(time.time_ns()).replace(second=0, microsecond=0) - timedelta(minutes=1)
@@ -178,7 +180,7 @@ def begin(project: Project, root: Path) -> None:
     with ExitStack() as parts:
         judged = Judged(project, root, parts, SystemClock())
         judged.judging.start()
-        wait_for(lambda: judged.judging.alerting.caught_up, 120)
+        wait_for(lambda: judged.judging.alerting.caught_up, 200)
 
 
 def restart(project: Project, root: Path, parts: ExitStack) -> Judged:
@@ -207,15 +209,16 @@ def keep_up(judged: Judged) -> None:
     late: list[float] = []
     after_slot: list[float] = []
     watch(judged, late, after_slot)
-    cpu_s, query_s = time.process_time(), judged.query_s
+    before, query_s = os.times(), judged.query_s
     alerting = judged.judging.alerting
     wanted = sum(alerting.counts().values()) + RULES
     wait_for(lambda: sum(alerting.counts().values()) >= wanted, 120, 1)
-    cpu_s, query_s = time.process_time() - cpu_s, judged.query_s - query_s
+    after, query_s = os.times(), judged.query_s - query_s
     print(f"late            {quantiles(late)}")
     print(f"after slot      {quantiles(after_slot)}")
     print(f"query           {query_s / len(late) * 1e3:8.2f} ms on average")
-    print(f"overhead        {cpu_s / len(late) * 1e3:8.2f} ms of CPU an evaluation", flush=True)
+    user, system = ((now - then) / len(late) * 1e3 for now, then in zip(after[:2], before[:2], strict=True))
+    print(f"overhead        {user:8.2f} ms of CPU an evaluation, {system:.2f} ms in the kernel", flush=True)
 
 
 def watch(judged: Judged, late: list[float], after_slot: list[float]) -> None:

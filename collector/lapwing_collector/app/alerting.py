@@ -37,7 +37,7 @@ from lapwing_collector.state import SlotCommittedError, Store
 
 logger = logging.getLogger(__name__)
 
-SPACING_S: Final = 0.02
+SPACING_S: Final = 0.04
 
 _TICK_S: Final = 1.0
 _LOOK_UP_S: Final = 30.0
@@ -335,12 +335,16 @@ class Alerting:
         return now - lag
 
     def _seconds_until(self, rule: Rule, slot: datetime, now: datetime) -> float:
-        """When a slot is due at the latest, unless rows wait to be written."""
+        """When a slot may be due: when its time comes, or at the latest, unless rows wait to be written."""
         idle_after = self._completeness.idle_after
         if idle_after is None:
             return _TICK_S
-        seconds = (max(slot, slot - rule.query_offset + idle_after) - now).total_seconds()
-        return seconds if seconds > 0 else _BUSY_TICK_S
+        moments = slot, slot - rule.query_offset + idle_after
+        return (
+            min((at - now).total_seconds() for at in moments if at > now)
+            if max(moments) > now
+            else _BUSY_TICK_S
+        )
 
     # Whose turn it is
 

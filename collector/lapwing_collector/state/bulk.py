@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table, insert
 
@@ -19,23 +19,24 @@ class BulkInsert:
         """Insert `rows`; nothing if there are none."""
         if not rows:
             return
-        sql, processors = _prepared(self._table, self._columns, connection.dialect)
+        sql, order = _prepared(self._table, self._columns, connection.dialect)
         by_column = list(zip(*rows, strict=True))
-        for place, process in processors:
-            by_column[place] = tuple([process(value) for value in by_column[place]])
-        connection.exec_driver_sql(sql, list(zip(*by_column, strict=True)))
+        driven = [
+            by_column[place] if process is None else [process(value) for value in by_column[place]]
+            for place, process in order
+        ]
+        connection.exec_driver_sql(sql, list(zip(*driven, strict=True)))
 
 
 @lru_cache(maxsize=64)
 def _prepared(
     table: Table, columns: tuple[str, ...], dialect: Dialect
-) -> tuple[str, tuple[tuple[int, Callable[[Any], Any]], ...]]:
-    """The SQL, and what makes values of columns fit the driver."""
+) -> tuple[str, tuple[tuple[int, Callable[[Any], Any] | None], ...]]:
+    """The SQL, and for each of its places which column goes there and what makes values fit the driver."""
     statement = insert(table).compile(dialect=dialect, column_keys=columns)
-    order: Final = statement.positiontup
-    assert order == list(columns), order  # noqa: S101  # the table has its columns in this order
-    processors = (
-        (place, table.c[name].type.dialect_impl(dialect).bind_processor(dialect))
-        for place, name in enumerate(columns)
+    order = tuple(
+        (columns.index(name), table.c[name].type.dialect_impl(dialect).bind_processor(dialect))
+        for name in statement.positiontup or ()
     )
-    return str(statement), tuple((place, process) for place, process in processors if process is not None)
+    assert len(order) == len(columns)  # noqa: S101  # no column goes anywhere twice
+    return str(statement), order

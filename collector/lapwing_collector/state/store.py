@@ -44,6 +44,11 @@ _TRANSITION_FIELDS: Final = ("status", "reason", "slot", "window_start", "window
 
 _VALUES: Final = attrgetter(*_INSTANCE_FIELDS)
 _INSERT: Final = BulkInsert(instances, ("rule_id", *_INSTANCE_FIELDS))
+_TOLD: Final = attrgetter(*_TRANSITION_FIELDS)
+_INSERT_HISTORY: Final = BulkInsert(
+    history,
+    ("rule_group", "rule_name", "recorded_at", "sample", *_TRANSITION_FIELDS, *_INSTANCE_FIELDS),
+)
 _DELETE: Final = delete(instances).where(instances.c.rule_id == bindparam("of"))
 
 
@@ -264,17 +269,13 @@ def _advance_cursor(connection: Connection, rule: RuleId, state: RuleState) -> i
 
 
 def _record(connection: Connection, transitions: Sequence[Transition], now: datetime) -> None:
-    if transitions:
-        connection.execute(
-            insert(history),
-            [
-                {field: getattr(transition, field) for field in _TRANSITION_FIELDS}
-                | {"rule_group": transition.rule.group, "rule_name": transition.rule.name, "recorded_at": now}
-                | {"sample": transition.sample}
-                | dict(zip(_INSTANCE_FIELDS, _VALUES(transition.instance), strict=True))
-                for transition in transitions
-            ],
-        )
+    _INSERT_HISTORY(
+        connection,
+        [
+            (each.rule.group, each.rule.name, now, each.sample, *_TOLD(each), *_VALUES(each.instance))
+            for each in transitions
+        ],
+    )
 
 
 def _instance(row: RowMapping) -> Instance:
