@@ -10,7 +10,6 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
-from lapwing_collector import crashpoints
 from lapwing_collector.model.alerts import Message
 from lapwing_collector.notify.letters import dead_letters
 from lapwing_collector.notify.pace import Pace
@@ -348,9 +347,7 @@ class _Worker:
         watch.daemon = True
         self._trying = queued
         watch.start()
-        crashpoints.reach("notify.before_send")
         outcome = self._target.send(queued.message, self._reach)
-        crashpoints.reach("notify.after_send")
         watch.cancel()
         with self._changed:
             if not self._is_mine():
