@@ -83,6 +83,12 @@ class Desk:
         """Let alerts resolve in one slot."""
         self.commit([self._transition(name, Status.RESOLVED, late=late) for name in names])
 
+    def change(self, names: str, kind: str = "") -> None:
+        """Let alerts end and begin anew in one slot, as those of a rule that was changed."""
+        over = [self._transition(name, Status.RESOLVED, late=False) for name in names]
+        self._kinds |= dict.fromkeys(names, kind)
+        self.commit([*over, *(self._transition(name, Status.FIRING, late=False) for name in names)])
+
     def fire_all(self, names: Iterable[str]) -> None:
         """Let alerts with longer names begin to fire in one slot."""
         self.commit([self._transition(name, Status.FIRING, late=False) for name in names])
@@ -165,6 +171,7 @@ class Desk:
             "fire": self.fire,
             "replay": partial(self.fire, late=True),
             "resolve": self.resolve,
+            "change": self.change,
             "replayed": partial(self.resolve, late=True),
             "silence": lambda matchers, seconds: self.silence(matchers, until(seconds)),
             "unsilence": lambda key: self._look_after(self.store.end_silence(key, self.wall.now)),

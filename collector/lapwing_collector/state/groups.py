@@ -117,6 +117,24 @@ class Groups:
 
 def change_groups(connection: Connection, changes: Sequence[GroupChange], now: datetime) -> None:
     """Let alerts come into groups, or resolve in those that they are in; these are looked at at once."""
+    for part in _each_alert_once(changes):
+        _join_groups(connection, part, now)
+        over = [each.alert for each in part if each.alert.status is Status.RESOLVED]
+        _resolve_in_groups(connection, over, now)
+
+
+def _each_alert_once(changes: Sequence[GroupChange]) -> Iterator[list[GroupChange]]:
+    """Parts in which no alert changes twice: one that ends and begins anew in a slot does so in order."""
+    part: dict[str, GroupChange] = {}
+    for change in changes:
+        if change.alert.fingerprint in part:
+            yield list(part.values())
+            part = {}
+        part[change.alert.fingerprint] = change
+    yield list(part.values())
+
+
+def _join_groups(connection: Connection, changes: Sequence[GroupChange], now: datetime) -> None:
     joined: dict[str, int] = {}
     rows = []
     for change in changes:
@@ -130,23 +148,26 @@ def change_groups(connection: Connection, changes: Sequence[GroupChange], now: d
             )
     if rows:
         connection.execute(_JOIN, rows)
-    resolved = [change.alert for change in changes if change.alert.status is Status.RESOLVED]
-    if resolved:
-        connection.execute(
-            _RESOLVE,
-            [
-                {f"its_{name}": value for name, value in _alert_columns(alert, now).items()}
-                for alert in resolved
-            ],
-        )
-        for some in _in_parts(alert.fingerprint for alert in resolved):
-            _touch_groups_of(connection, some, now)
-            connection.execute(delete(acks).where(acks.c.fingerprint.in_(some)))
+
+
+def _resolve_in_groups(connection: Connection, resolved: Sequence[Alert], now: datetime) -> None:
+    if not resolved:
+        return
+    connection.execute(
+        _RESOLVE,
+        [{f"its_{name}": value for name, value in _alert_columns(alert, now).items()} for alert in resolved],
+    )
+    for some in _in_parts(alert.fingerprint for alert in resolved):
+        _touch_groups_of(connection, some, now)
+        connection.execute(delete(acks).where(acks.c.fingerprint.in_(some)))
 
 
 def look_again(connection: Connection, now: datetime) -> None:
-    """Have every group looked at: what keeps alerts from being told is another."""
-    connection.execute(update(groups).values(look_at=now))
+    """Have every group looked at: what keeps alerts from being told is another.
+
+    A look that is under way does not count: it knew what was before.
+    """
+    connection.execute(update(groups).values(version=groups.c.version + 1, look_at=now))
 
 
 def _join() -> Any:

@@ -9,6 +9,7 @@ import pytest
 
 from helpers.notify_alerts import NOON
 from helpers.notify_desk import FILE, Desk
+from lapwing_collector.model.groups import Looked
 
 HOUR = 3600
 
@@ -130,6 +131,22 @@ TIMELINES = {
         ["0 pager first +a", "0 mail first +a", "0 screen first +a", "100 pager resolved -a"],
     ),
     "a silence stops repeats": (f"0 fire a; 20 silence name=a 4000; {HOUR + 30} end", ["10 chat first +a"]),
+    "what ends and begins anew in one slot fires on": (
+        f"0 fire a; 100 change a; {HOUR + 20} resolve a; {HOUR + 100} end",
+        ["10 chat first +a", f"{HOUR + 10} chat repeat +a", f"{HOUR + 70} chat resolved -a"],
+    ),
+    "what begins anew in one slot with other labels is told where these lead": (
+        "0 fire a; 100 change a page; 200 resolve a; 300 end",
+        [
+            "10 chat first +a",
+            "100 pager first +a",
+            "100 mail first +a",
+            "100 screen first +a",
+            "110 chat resolved -a",
+            "200 pager resolved -a",
+            "200 screen resolved -a",
+        ],
+    ),
     "what resolves while it is silenced is never told": (
         "0 silence name=a 1000; 5 fire a; 100 resolve a; 2000 end",
         [],
@@ -262,3 +279,15 @@ def test_nothing_old_is_told_before_rules_had_their_say(
         "100 screen resolved -b",
         f"{told_at} chat first +a",
     ]
+
+
+def test_a_look_that_began_before_a_silence_ended_does_not_count(tmp_path: Path) -> None:
+    """What keeps alerts from being told may end while a group is looked at: it is looked at again."""
+    desk = Desk(tmp_path)
+    desk.play("0 silence name=a 1000; 5 fire a; 20 end")
+    (group,) = desk.store.groups()
+    assert desk.store.end_silence("s0", desk.wall.now)
+    later = desk.wall.now + timedelta(hours=1)
+    assert desk.store.save_looks([Looked(group, group, (), later)], desk.wall.now) == []
+    desk.dispatcher.look()
+    assert desk.said() == ["20 chat first +a"]
