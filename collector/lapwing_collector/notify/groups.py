@@ -456,7 +456,12 @@ class _Looking:
         reasons: dict[str, set[str]] = {}
         for key in self._fires:
             member, hush, ack = self._members[key], self._hushes.get(key), self._acks.get(key)
-            if member.leaving or not (hush or ack) or not self._unknown_to(key, first):
+            if member.leaving or not (hush or ack):
+                continue
+            if hush and not ack:  # whatever somebody is to hear: that it fires, that it still does
+                again = self._now + max(self._route.group_interval, _LOOK_AGAIN)
+                self._wake_at(again if hush.until is None else min(again, max(hush.until, self._now)))
+            if not self._unknown_to(key, first):
                 continue
             ripe = max(member.changed_at + self._route.group_wait, self._not_before)
             if ripe > self._now:
@@ -466,9 +471,6 @@ class _Looking:
             if member.hushed != reason:
                 reasons.setdefault(reason, set()).add(key)
                 self._members[key] = replace(member, hushed=reason)
-            if hush:
-                again = self._now + max(self._route.group_interval, _LOOK_AGAIN)
-                self._wake_at(again if hush.until is None else min(again, max(hush.until, self._now)))
         for reason, keys in reasons.items():
             for target in first:
                 self._note(target, reason, {key for key in keys if self._unknown_to(key, [target])})

@@ -131,6 +131,14 @@ TIMELINES = {
         ["0 pager first +a", "0 mail first +a", "0 screen first +a", "100 pager resolved -a"],
     ),
     "a silence stops repeats": (f"0 fire a; 20 silence name=a 4000; {HOUR + 30} end", ["10 chat first +a"]),
+    "what fires on when a silence ends is repeated": (
+        "0 fire a; 20 silence name=a 4000; 4100 end",
+        ["10 chat first +a", "4020 chat repeat +a"],
+    ),
+    "what nobody acknowledged is escalated when a silence ends": (
+        "0 fire a page; 20 silence name=a 1000; 1100 end",
+        ["0 pager first +a", "0 mail first +a", "0 screen first +a", "1020 phone escalation +a"],
+    ),
     "what ends and begins anew in one slot fires on": (
         f"0 fire a; 100 change a; {HOUR + 20} resolve a; {HOUR + 100} end",
         ["10 chat first +a", f"{HOUR + 10} chat repeat +a", f"{HOUR + 70} chat resolved -a"],
