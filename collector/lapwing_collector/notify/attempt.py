@@ -119,8 +119,14 @@ class _Running(threading.local):
 _running = _Running()
 
 
-def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in _CONNECTING and (attempt := _running.attempt) is not None:
+def _on_event(
+    event: str,
+    arguments: tuple[Any, ...],
+    # Held here: when the interpreter ends, a hook outlives what its module named.
+    connecting: frozenset[str] = _CONNECTING,
+    running: _Running = _running,
+) -> None:
+    if event in connecting and (attempt := running.attempt) is not None:
         attempt.connecting(arguments[0], arguments[1])
 
 
