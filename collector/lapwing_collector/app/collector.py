@@ -27,7 +27,7 @@ from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.poison import DeadLetters
 from lapwing_collector.app.profiling import PROFILING
-from lapwing_collector.app.project import Project, declared_types, described_texts
+from lapwing_collector.app.project import Project, declared_types, described_texts, with_builtin_rules
 from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.redaction import redaction
 from lapwing_collector.app.serving import Serving
@@ -117,7 +117,7 @@ async def run_collector(
         )
         parts.callback(deliverer.stop, _GRACE_S)
         judging = Judging(
-            project,
+            with_builtin_rules(project),
             store=store,
             live_queries=rule_queries.run,
             late_queries=late_queries.run,

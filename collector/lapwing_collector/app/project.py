@@ -28,7 +28,16 @@ from lapwing_collector.query import (
     tables_in,
 )
 from lapwing_collector.redact import Policy, read_policy
-from lapwing_collector.rules import ModelGroup, Rule, RuleFile, load_rule_file, merge_rules
+from lapwing_collector.rules import (
+    INGEST_STALLED,
+    WATCHDOG,
+    ModelGroup,
+    Rule,
+    RuleFile,
+    builtin_rules,
+    load_rule_file,
+    merge_rules,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +64,7 @@ class Project:
         notify: Who is told about alerts; nobody without a notify file.
         policy: What is taken out of requests; None where there is no rule.
         file: The settings file, if there is one.
+        builtin: Whether the rules that come with Lapwing are among them.
     """
 
     settings: Settings
@@ -65,6 +75,7 @@ class Project:
     policy: Policy | None
     model_groups: tuple[ModelGroup, ...] = ()
     file: Path | None = None
+    builtin: bool = False
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -105,7 +116,26 @@ def with_rules_again(project: Project) -> Project:
         ConfigError: One line for every mistake.
     """
     rules, model_groups = read_rules_and_groups(rule_files(project.file, project.settings))
-    return replace(project, rules=rules, sources=sources_of(rules), model_groups=model_groups)
+    again = replace(project, rules=rules, sources=sources_of(rules), model_groups=model_groups)
+    return with_builtin_rules(again) if project.builtin else again
+
+
+def with_builtin_rules(project: Project) -> Project:
+    """The project with the rules that come with Lapwing, as its settings say, for who evaluates slots."""
+    settings, wanted = project.settings, set()
+    if settings.clock == "wall":  # in a replay nothing is ever late, and time goes by in an instant
+        wanted |= {WATCHDOG} if settings.alerts.watchdog else set()
+        wanted |= {INGEST_STALLED} if settings.alerts.ingest_stalled and project.targets else set()
+    if not wanted:
+        return replace(project, builtin=True)
+    rules, groups = builtin_rules(wanted, project.rules, project.model_groups)
+    return replace(
+        project,
+        rules=(*project.rules, *rules),
+        sources={**project.sources, **sources_of(rules)},
+        model_groups=(*project.model_groups, *groups),
+        builtin=True,
+    )
 
 
 def with_models(project: Project, models: Mapping[str, str]) -> Project:

@@ -218,6 +218,19 @@ class LoggingSettings(_Section):
     )
 
 
+class AlertsSettings(_Section):
+    """The alerts that come with Lapwing; none of them where `clock` is `data`."""
+
+    ingest_stalled: bool = Field(
+        True,
+        description="fire `IngestStalled` for a model that sends nothing any more, where there is a notify "
+        "file",
+    )
+    watchdog: bool = Field(
+        False, description="fire `Watchdog` all the time, so that its silence says that nobody would be told"
+    )
+
+
 class MaintenanceSettings(_Section):
     """Keeping the lake small and fast, beside everything else."""
 
@@ -305,6 +318,7 @@ class Settings(_Section):
     query: QuerySettings = QuerySettings()
     delivery: DeliverySettings = DeliverySettings()
     logging: LoggingSettings = LoggingSettings()
+    alerts: AlertsSettings = AlertsSettings()
     maintenance: MaintenanceSettings = MaintenanceSettings()
     retention: RetentionSettings = RetentionSettings()
 

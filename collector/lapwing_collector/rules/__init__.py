@@ -3,6 +3,7 @@
 Everything here is pure: text, values and naive UTC times go in and come out.
 """
 
+from lapwing_collector.rules.builtin import INGEST_STALLED, WATCHDOG, builtin_rules
 from lapwing_collector.rules.cases import (
     AlertCase,
     Case,
@@ -45,7 +46,9 @@ from lapwing_collector.rules.slots import Readiness, Window, next_due, reached, 
 
 __all__ = [
     "ALL_KNOWN",
+    "INGEST_STALLED",
     "NO_ROWS",
+    "WATCHDOG",
     "AlertCase",
     "Case",
     "CaseFile",
@@ -70,6 +73,7 @@ __all__ = [
     "Summary",
     "WaitFor",
     "Window",
+    "builtin_rules",
     "drill",
     "drill_over",
     "evaluate",
