@@ -162,6 +162,7 @@ class Alerting:
         self._states = store.load_rules()
         self._begun: dict[RuleId, datetime] = {}
         self._waits_until_s: dict[RuleId, float] = {}
+        self._sleeps_until: dict[RuleId, datetime] = {}
         self._counts = dict.fromkeys(("evaluated", "no_data", "failed", "skipped"), 0)
         self._punctuality = Punctuality()
         self._counting = threading.Lock()
@@ -204,6 +205,7 @@ class Alerting:
             complete: Whether there are no others; if not, nothing is taken for deleted.
         """
         self._set = _RuleSet.of(rules, tables, self._spacing_s, complete=complete)
+        self._sleeps_until = {}
         if not self._completeness.replaying:
             self.place_new_rules()
         self._work.set()
@@ -286,7 +288,10 @@ class Alerting:
         now = self._now()
         rules = self._set.rules
         for rule in rules.values():
-            if not self._turns.busy(rule.id):
+            asleep_s = self._asleep_s(rule, now)
+            if asleep_s > 0:
+                patience_s = min(patience_s, asleep_s)
+            elif not self._turns.busy(rule.id):
                 patience_s = min(patience_s, self._offer(rule, now, spread=spread))
         if self._to_come is None and self._set.complete:
             self._to_come = {rule for rule in rules if self._turns.busy(rule)}
@@ -300,13 +305,23 @@ class Alerting:
             return _TICK_S
         slot, due, cursor = found
         if slot is None:
-            return self._seconds_until(rule, rule.slots.after(cursor), now)
+            slot = rule.slots.after(cursor)
+            if not self._completeness.replaying:
+                self._sleeps_until[rule.id] = slot
+                if self._set.rules.get(rule.id) is not rule:  # its file is another one by now
+                    self._sleeps_until.pop(rule.id, None)
+            return self._seconds_until(rule, slot, now)
         # In a replay those with the earliest slots go first, so that people hear of things in order.
         begins_s = 0.0 if self._completeness.replaying else self._monotonic_s()
         if begins_s and spread and self.caught_up and rule.slots.after(slot) > due:
             begins_s += self._set.spread_s.get(rule.id, 0.0)
         self._turns.offer(rule.id, slot, max(begins_s, self._waits_until_s.get(rule.id, 0.0)))
         return _TICK_S
+
+    def _asleep_s(self, rule: Rule, now: datetime) -> float:
+        """For how long nothing of a rule can be due, whatever comes: its next slot has not come yet."""
+        until = self._sleeps_until.get(rule.id)
+        return 0.0 if until is None or until <= now else (until - now).total_seconds()
 
     def _due(self, rule: Rule) -> tuple[datetime | None, datetime, datetime] | None:
         """The slot that is due of a rule, up to when slots are, and its cursor; None if that is unknown."""

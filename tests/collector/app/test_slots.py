@@ -213,6 +213,19 @@ def test_other_files_keep_the_state_of_rules_that_stay(tmp_path: Path) -> None:
         assert bench.slots_of("comes") == minutes(2, 2)
 
 
+def test_a_rule_with_another_interval_wakes_in_time(tmp_path: Path) -> None:
+    """What was to be looked at tomorrow is due in a minute; what it was evaluated at counts on."""
+    with rule_bench(tmp_path, group(alert("a"), keys="    interval: 1d\n"), START) as bench:
+        bench.let_pass(60)
+        bench.alerting.work()
+        assert bench.evaluated == []
+        bench.use(group(alert("a")))
+        bench.alerting.work()
+        bench.let_pass(60)
+        bench.alerting.work()
+        assert bench.slots_of("a") == minutes(1, 2)
+
+
 def test_a_rule_that_is_deleted_while_it_is_evaluated_has_its_last_words_last(tmp_path: Path) -> None:
     """The slot at hand is finished; only then what it announced resolves, and nothing is left of it."""
     with rule_bench(tmp_path, OLD, START) as bench:
