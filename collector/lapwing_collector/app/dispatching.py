@@ -63,6 +63,7 @@ class Dispatcher:
         self._now = now
         self._caught_up = caught_up
         self._held_since: datetime | None = now()
+        self._looked_at = now()
         self._looking = threading.Lock()
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -104,7 +105,6 @@ class Dispatcher:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._changed.clear()
             wait_s = _LONGEST_WAIT_S
             try:
                 self._look()
@@ -112,12 +112,17 @@ class Dispatcher:
             except Exception:
                 logger.exception("groups of alerts wait", extra={"action": "dispatch_failed"})
             self._changed.wait(wait_s)
+            self._changed.clear()
 
     def _look(self) -> None:
         with self._looking:
-            if self._held_since is not None and self._caught_up():
-                self._held_since = None
-                self._store.look_again(self._now())  # at what was held back, too
+            now = self._now()
+            caught_up = self._held_since is not None and self._caught_up()
+            if caught_up or now < self._looked_at:
+                # What was held back is to be told, or what was to be looked at later was so by a wrong clock.
+                self._store.look_again(now)
+            self._held_since = None if caught_up else self._held_since
+            self._looked_at = now
             while groups := self._store.due_groups(self._now(), _AT_ONCE):
                 self._look_at(groups)
 

@@ -19,6 +19,7 @@ from lapwing_collector.model.groups import (
     GroupChange,
     Heard,
     Joining,
+    Member,
     Regrouping,
     Silence,
 )
@@ -285,8 +286,12 @@ class _Looking:
         # What was known at the last stop may be over by now: rules have their say first, or the wait passes.
         held = standing.held_since
         self._not_before = standing.now if held is None else held + route.group_wait
-        self._members = dict(group.members)
-        self._heard = dict(group.heard)
+        # Where the clock was set back, what seems to come has just been: else nothing was told until then.
+        self._members = {key: _not_after(member, self._now) for key, member in group.members.items()}
+        self._heard = {
+            name: heard if heard.told_at <= self._now else replace(heard, told_at=self._now)
+            for name, heard in group.heard.items()
+        }
         self._fires = {key for key, member in group.members.items() if member.alert.status is Status.FIRING}
         self._hushes = {
             key: hush
@@ -523,6 +528,13 @@ class _Looking:
     def _wake_at(self, moment: datetime) -> None:
         if moment > self._now:
             self._next.append(moment)
+
+
+def _not_after(member: Member, now: datetime) -> Member:
+    if member.changed_at <= now and (member.told_at is None or member.told_at <= now):
+        return member
+    told_at = None if member.told_at is None else min(member.told_at, now)
+    return replace(member, changed_at=min(member.changed_at, now), told_at=told_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,6 +232,7 @@ def _save_members(
     changed = [
         {
             "its_fingerprint": key,
+            "its_changed_at": member.changed_at,
             "its_told_at": member.told_at,
             "its_hushed": member.hushed,
             "its_skip": sorted(member.skip),
@@ -246,9 +247,7 @@ def _save_members(
                 group_alerts.c.group_id == group_id,
                 group_alerts.c.fingerprint == bindparam("its_fingerprint"),
             )
-            .values(
-                told_at=bindparam("its_told_at"), hushed=bindparam("its_hushed"), skip=bindparam("its_skip")
-            ),
+            .values({name: bindparam(f"its_{name}") for name in ("changed_at", "told_at", "hushed", "skip")}),
             changed,
         )
     for some in _in_parts(before.keys() - after.keys()):

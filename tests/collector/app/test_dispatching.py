@@ -299,3 +299,23 @@ def test_a_look_that_began_before_a_silence_ended_does_not_count(tmp_path: Path)
     assert desk.store.save_looks([Looked(group, group, (), later)], desk.wall.now) == []
     desk.dispatcher.look()
     assert desk.said() == ["20 chat first +a"]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_clock_that_is_set_back_keeps_nothing_from_people(tmp_path: Path, restarts: bool) -> None:
+    """What was told by a clock a year ahead is followed up once the clock is right, as if told then."""
+    desk = Desk(tmp_path)
+    desk.wall.now += timedelta(days=365)
+    desk.fire("ab")
+    desk.go_to(desk.seconds + 10)
+    said = desk.said()
+    desk.wall.now = NOON
+    if restarts:
+        desk.restart()
+    desk.dispatcher.look()
+    desk.resolve("a")
+    desk.go_to(4000)
+    assert [each for each in desk.said() if each not in said] == [
+        "60 chat changed +b -a",
+        "3660 chat repeat +b",
+    ]
