@@ -107,7 +107,7 @@ class Outbox(Protocol):
         ...
 
     def heard(self, key: str) -> bool:
-        """Whether the target was told last, before a message, or may have been, that its group fires."""
+        """Whether the target may think, from what it was told before a message, that its group fires."""
         ...
 
     def drop(self, reasons: Mapping[str, str]) -> None:

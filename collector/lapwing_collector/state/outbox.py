@@ -205,26 +205,41 @@ class Outbox:
         return {key: frozenset(alerts) for key, alerts in found.items()}
 
     def heard(self, key: str) -> bool:
-        """Whether what its target was told of the group before, or may have been, was a firing."""
-        first = outbox.alias("first")
+        """Whether its target was told before that the group fires, or may have been, and not that it is over.
+
+        A resolve counts once the target accepted it, whatever became of firings after it.
+        """
+        first, firing, over = (outbox.alias(name) for name in ("first", "firing", "over"))
+        accepted = (
+            select(over.c.id)
+            .where(
+                _same_group(over, first),
+                over.c.id > firing.c.id,
+                over.c.id < first.c.id,
+                over.c.status == Status.RESOLVED,
+                over.c.delivery == Delivery.SENT,
+            )
+            .exists()
+        )
         query = (
-            select(outbox.c.status)
-            .join(first, _same_group(outbox, first))
+            select(firing.c.id)
+            .join(first, _same_group(firing, first))
             .where(
                 first.c.key == key,
-                outbox.c.id < first.c.id,
-                or_(outbox.c.attempts > 0, outbox.c.delivery.in_((Delivery.SENT, Delivery.DEAD))),
+                firing.c.id < first.c.id,
+                firing.c.status == Status.FIRING,
+                or_(firing.c.attempts > 0, firing.c.delivery.in_((Delivery.SENT, Delivery.DEAD))),
+                ~accepted,
             )
-            .order_by(outbox.c.id.desc())
             .limit(1)
         )
         with self._database.read() as connection:
-            return connection.execute(query).scalar_one_or_none() is Status.FIRING
+            return connection.execute(query).first() is not None
 
     def requeue(self, keys: Sequence[str], now: datetime) -> set[str]:
         """Let messages that were given up be sent again, with their keys, as if they were put in now.
 
-        One whose target was told something newer about the same group stays as it is.
+        One whose target was told something newer about the same group, or is just now, stays as it is.
 
         Returns:
             The keys of those that are queued.
@@ -232,7 +247,11 @@ class Outbox:
         later = outbox.alias("later")
         told_since = (
             select(later.c.id)
-            .where(_same_group(later, outbox), later.c.id > outbox.c.id, later.c.delivery == Delivery.SENT)
+            .where(
+                _same_group(later, outbox),
+                later.c.id > outbox.c.id,
+                later.c.delivery.in_((Delivery.SENDING, Delivery.SENT)),
+            )
             .exists()
         )
         statement = (
