@@ -139,7 +139,7 @@ class Desk:
 
     def ack(self, name: str) -> None:
         """Acknowledge an alert."""
-        self.store.acknowledge(Ack(name, "ann", "", self.wall.now))
+        assert self.store.acknowledge(Ack(name, "ann", "", self.wall.now))
         self.dispatcher.look()
 
     def said(self) -> list[str]:

@@ -21,7 +21,6 @@ _SHOWN: Final = 20
 """Messages and transitions that are shown of an alert."""
 
 _ALL: Final = tuple(AlertState)
-_FIRING: Final = (AlertState.FIRING, AlertState.RECOVERING)
 
 
 @contextmanager
@@ -179,10 +178,9 @@ def acknowledge(store: Store, asked: Mapping[str, Any], now: datetime) -> dict[s
         if not store.withdraw_ack(key, now):
             raise ConfigError(f"nobody has acknowledged {key}")
         return {"fingerprint": key, "acknowledged_by": None}
-    if not any(instance.fingerprint == key for _, instance in store.alerts(_FIRING)):
-        raise ConfigError(f"{key} does not fire, so there is nothing to acknowledge")
     ack = Ack(key, _text(asked, "author") or "somebody", _text(asked, "comment") or "", now)
-    store.acknowledge(ack)
+    if not store.acknowledge(ack):
+        raise ConfigError(f"{key} does not fire, so there is nothing to acknowledge")
     return {"fingerprint": key} | _ack(ack)
 
 

@@ -7,10 +7,11 @@ from typing import Final
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
 
+from lapwing_collector.model.alerts import Status
 from lapwing_collector.model.groups import Ack, Silence
 from lapwing_collector.state.database import Database
 from lapwing_collector.state.groups import look_again
-from lapwing_collector.state.schema import acks, silences
+from lapwing_collector.state.schema import acks, group_alerts, silences
 
 _SILENCE_FIELDS: Final = tuple(field.name for field in fields(Silence))
 _ACK_FIELDS: Final = tuple(field.name for field in fields(Ack))
@@ -61,13 +62,22 @@ class Hushes:
                 for row in connection.execute(select(acks)).mappings()
             }
 
-    def acknowledge(self, ack: Ack) -> None:
-        """Keep an ack, in place of an earlier one of the alert."""
+    def acknowledge(self, ack: Ack) -> bool:
+        """Keep an ack, in place of an earlier one of the alert; False where that fires in no group.
+
+        An ack of what is over would keep people from hearing of it the next time.
+        """
         values = {field: getattr(ack, field) for field in _ACK_FIELDS}
         statement = insert(acks).values(values)
+        fires = select(group_alerts.c.fingerprint).where(
+            group_alerts.c.fingerprint == ack.fingerprint, group_alerts.c.status == Status.FIRING
+        )
         with self._database.write() as connection:
+            if connection.execute(fires.limit(1)).first() is None:
+                return False
             connection.execute(statement.on_conflict_do_update(index_elements=["fingerprint"], set_=values))
             look_again(connection, ack.created_at)
+        return True
 
     def withdraw_ack(self, fingerprint: str, now: datetime) -> bool:
         """Forget an ack; False where there is none."""

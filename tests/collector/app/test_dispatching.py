@@ -9,7 +9,7 @@ import pytest
 
 from helpers.notify_alerts import NOON
 from helpers.notify_desk import FILE, Desk
-from lapwing_collector.model.groups import Looked
+from lapwing_collector.model.groups import Ack, Looked
 
 HOUR = 3600
 
@@ -319,3 +319,12 @@ def test_a_clock_that_is_set_back_keeps_nothing_from_people(tmp_path: Path, rest
         "60 chat changed +b -a",
         "3660 chat repeat +b",
     ]
+
+
+def test_what_is_over_cannot_be_acknowledged(tmp_path: Path) -> None:
+    """An ack that comes when its alert has just resolved is refused, and so hides no firing to come."""
+    desk = Desk(tmp_path)
+    desk.play("0 fire a; 20 resolve a")
+    assert not desk.store.acknowledge(Ack("a", "ann", "", desk.wall.now))
+    desk.play("200 fire a; 300 end")
+    assert desk.said() == ["10 chat first +a", "70 chat resolved -a", "210 chat first +a"]
