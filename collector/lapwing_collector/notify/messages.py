@@ -20,7 +20,8 @@ def alert_of(transition: Transition, condition: str | None) -> Alert:
         value=instance.value,
         peak=instance.peak,
         sample_count=instance.sample_count,
-        condition=condition,
+        # What a rule tells of itself is not judged by its condition.
+        condition=condition if instance.labels.get("alertname") == transition.rule.name else None,
         active_at=instance.active_at,
         fired_at=instance.fired_at,
         resolved_at=transition.slot if resolved else None,
