@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -26,6 +26,8 @@ from lapwing_collector.state.schema import Delivery, message_alerts, outbox
 
 _MESSAGE_FIELDS: Final = tuple(field.name for field in fields(Message))
 _UNSENT: Final = (Delivery.QUEUED, Delivery.SENDING)
+_LONGER_THAN_ANY_WAIT: Final = timedelta(hours=2)
+"""What is tried again is so sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,11 @@ class Outbox:
 
     def due_messages(self, target: str, now: datetime, limit: int) -> list[OutboxRow]:
         """Messages to send to `target` now, oldest first, at most one of each group."""
-        query = select(outbox).where(outbox.c.next_at <= now).order_by(outbox.c.id).limit(limit)
+        # What was not tried never waits, and nothing waits for long: such times a clock told that was ahead.
+        due = or_(
+            outbox.c.next_at <= now, outbox.c.attempts == 0, outbox.c.next_at > now + _LONGER_THAN_ANY_WAIT
+        )
+        query = select(outbox).where(due).order_by(outbox.c.id).limit(limit)
         with self._database.read() as connection:
             return [_row(row) for row in connection.execute(_sendable(query, target))]
 
