@@ -394,6 +394,7 @@ known AS (
     SELECT l.process_id, l.seen_at, l.missing
     FROM query_table('record_losses' || left(model, 0)) AS l
     WHERE as_of IS NULL OR l.observed_at <= as_of::TIMESTAMP
+    QUALIFY row_number() OVER (PARTITION BY l.process_id, l.seen_at ORDER BY l.observed_at DESC) = 1
 ),
 earlier AS (
     SELECT p.*, coalesce(k.missing, 0) AS missing_before
