@@ -311,7 +311,8 @@ class Lake:
         """Write rows of a reference into a file of their table, which is made or widened where it has to be.
 
         Nobody sees them before `add_rows` is given the file. Values that are not of the type that the field
-        has, here or among the predictions, go to `extra`.
+        has, here or among the predictions, go to `extra`; but numbers with fractions stay numbers, whether or
+        not predictions have brought some.
 
         Args:
             table: The model's.
@@ -327,11 +328,12 @@ class Lake:
             there = known.pop(key, None)
             shape = {} if there is None else there.shape
             own = {path for path, _ in leaves((), shape)}
+            fractional = _fractional(batches)
             declared = {
                 path: kind
                 for other in known.values()
                 for path, kind in leaves((), other.shape)
-                if path not in own
+                if path not in own and not (pa.types.is_integer(kind) and path in fractional)
             }
             reconciled = reconcile(
                 batches,
@@ -559,6 +561,21 @@ def _count_erased_references(catalog: Catalog) -> None:
         return
     if "reference_rows" not in catalog.schema("erasures").names:
         catalog.rows("ALTER TABLE erasures ADD COLUMN reference_rows BIGINT")
+
+
+def _fractional(batches: Sequence[Batch]) -> frozenset[FieldPath]:
+    """Fields of which there are finite numbers that are not whole."""
+    return frozenset(
+        column.path
+        for batch in batches
+        for column in batch.fields
+        if pa.types.is_floating(column.values.type) and _has_fractions(column.values)
+    )
+
+
+def _has_fractions(numbers: pa.Array) -> bool:
+    finite = numbers.filter(pc.is_finite(numbers))
+    return bool(pc.any(pc.not_equal(finite, pc.floor(finite))).as_py())
 
 
 def _by_destination(batches: Sequence[Batch]) -> dict[Destination, list[Batch]]:

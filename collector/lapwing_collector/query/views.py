@@ -158,13 +158,15 @@ def _referenced(subject: Subject, kept: Kept) -> str:
     """Rows of references as predictions are, and `truth`: what is asked of these can be asked of them."""
     there = {} if kept.columns is None else {name.lower(): kind for name, kind in kept.columns.items()}
     own = ("reference", "reference_version", "row_number")
+    is_regression = subject.description.task is Task.REGRESSION
     columns = {
-        name: _brought(identifier(name), there.get(name), kind) for name, kind in kept.predictions.items()
+        name: _brought(identifier(name), there.get(name), kind, fractions=is_regression or name != "output")
+        for name, kind in kept.predictions.items()
     }
     if kept.columns is not None:
         columns["prediction_id"] = "coalesce(prediction_id, row_number::VARCHAR)"  # rows are drawn by it
     if kept.label is not None:
-        columns["label"] = _brought("label", there.get("label"), kept.label)
+        columns["label"] = _brought("label", there.get("label"), kept.label, fractions=is_regression)
     told = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
     truth = "NULL" if subject.labels is None else _truth(subject, subject.labels)
     roles = ", ".join(f"{sql} AS {name}" for name, sql in (_roles(subject) | {"truth": truth}).items())
@@ -176,17 +178,24 @@ def _referenced(subject: Subject, kept: Kept) -> str:
     )
 
 
-def _brought(sql: str, have: DuckDBPyType | None, want: DuckDBPyType) -> str:
-    """A column, or what is inside one, as another type: NULL where a value is none of it."""
+def _brought(sql: str, have: DuckDBPyType | None, want: DuckDBPyType, *, fractions: bool) -> str:
+    """A column, or what is inside one, as another type: NULL where a value is none of it.
+
+    Numbers with fractions are not rounded to whole ones. With `fractions` they stay as they are, to be
+    compared with whole numbers; else, where numbers are classes, they are none of the type.
+    """
     if have is None:
         return f"NULL::{want}"
     if have == want:
         return sql
+    if have.id == "double" and want.id == "bigint":
+        return sql if fractions else f"CASE WHEN {sql} = trunc({sql}) THEN TRY_CAST({sql} AS {want}) END"
     if have.id != "struct" or want.id != "struct":
         return f"TRY_CAST({sql} AS {want})"
     inside = {name.lower(): kind for name, kind in _children(have)}
     fields = (
-        f"{identifier(name)}: {_brought(f'{sql}.{identifier(name)}', inside.get(name.lower()), kind)}"
+        f"{identifier(name)}: "
+        + _brought(f"{sql}.{identifier(name)}", inside.get(name.lower()), kind, fractions=fractions)
         for name, kind in _children(want)
     )
     return f"CASE WHEN {sql} IS NOT NULL THEN {{{', '.join(fields)}}} END"

@@ -328,6 +328,26 @@ def test_types_that_differ_are_brought_together(tmp_path: Path) -> None:
     assert (found["reference_count"], found["value"]) == (0, None)
 
 
+def test_fractions_are_compared_with_whole_numbers(tmp_path: Path) -> None:
+    """Neither dropped nor rounded where predictions brought whole numbers only; as categories 1.0 is 1."""
+    draw = np.random.default_rng(3)
+    whole, seen = draw.integers(0, 6, 400), np.append(draw.random(150) * 6, draw.integers(0, 6, 250))
+    lake = Lake.open(tmp_path / "lake", profiling=PROFILING)
+    lake.flush([predictions("m", rows_of({"x": whole.tolist()}, START, 0))], [], Progress(1, 0))
+    lake.close()
+    for name, numbers in (("train", seen), ("whole", whole[:200]), ("floats", whole[:200].astype(float))):
+        keep(tmp_path, name, rows=pa.table({"x": numbers}))
+        call = f"('m', $b, $c, inputs.x, reference := '{name}', min_rows := 1)"
+        (found,) = ask(tmp_path, f"FROM ks_test{call}", b=START, c=START + WEEK)
+        expected = stats.ks_2samp(numbers, whole)
+        assert (found["reference_count"], found["value"]) == (len(numbers), pytest.approx(expected.pvalue))
+        if name == "train":
+            continue
+        (found,) = ask(tmp_path, f"FROM chi2_rows{call}", b=START, c=START + WEEK)
+        counts = [np.bincount(side.astype(int), minlength=6) for side in (numbers, whole)]
+        assert found["value"] == pytest.approx(stats.chi2_contingency(counts).pvalue)
+
+
 def test_odd_columns_are_told(tmp_path: Path) -> None:
     """A model that nobody knows, columns that it never sends, and those that it sends as something else."""
     assert keep(tmp_path, "train", rows=pa.table({"x": [1.0]}))["warnings"] == [

@@ -313,6 +313,11 @@ kind = 'number' OR (kind = 'any' AND (type IN (
     'UHUGEINT', 'FLOAT', 'DOUBLE'
 ) OR starts_with(type, 'DECIMAL')));
 
+-- name: lapwing_word
+-- A value as a category: text, the same for 1 and 1.0.
+CREATE TEMP MACRO lapwing_word(x) AS
+CASE WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN regexp_replace(x::VARCHAR, '\.0$', '') ELSE x::VARCHAR END;
+
 -- name: lapwing_side
 -- What is kept of one side: of numbers a sample, the mean and the variance; of anything else how often each value
 -- comes. Aggregates. Samples are those rows whose ids have the least hashes: the same rows whenever it is asked.
@@ -337,7 +342,7 @@ WITH current AS (
         segments AS labels,
         lapwing_window_start(every, time, since) AS start,
         CASE WHEN lapwing_is_number(kind, typeof(field)) THEN lapwing_measure(field) END AS x,
-        CASE WHEN NOT lapwing_is_number(kind, typeof(field)) THEN field::VARCHAR END AS word,
+        CASE WHEN NOT lapwing_is_number(kind, typeof(field)) THEN lapwing_word(field) END AS word,
         prediction_id AS id
     FROM lapwing_predictions(model, since, until, as_of, stage)
 ),
@@ -345,14 +350,14 @@ before AS (
     SELECT
         segments AS labels,
         CASE WHEN lapwing_is_number(kind, typeof(field)) THEN lapwing_measure(field) END AS x,
-        CASE WHEN NOT lapwing_is_number(kind, typeof(field)) THEN field::VARCHAR END AS word,
+        CASE WHEN NOT lapwing_is_number(kind, typeof(field)) THEN lapwing_word(field) END AS word,
         prediction_id AS id
     FROM lapwing_predictions(model, reference_since, reference_until, as_of, stage)
     UNION ALL
     SELECT
         segments AS labels,
         CASE WHEN lapwing_is_number(kind, typeof(field)) THEN lapwing_measure(field) END AS x,
-        CASE WHEN NOT lapwing_is_number(kind, typeof(field)) THEN field::VARCHAR END AS word,
+        CASE WHEN NOT lapwing_is_number(kind, typeof(field)) THEN lapwing_word(field) END AS word,
         prediction_id AS id
     FROM lapwing_referenced(model, reference, reference_since)
 ),
