@@ -388,9 +388,18 @@ def _places(path: str) -> list[str]:
     if root in _STRUCTS and parts:
         column = ".".join(map(identifier, (root, *parts)))
         key = json.dumps("$." + json.dumps(path))[1:-1].replace('\\"', '"')
-        return [f"CAST({column} AS VARCHAR)", f"extra ->> {literal(key)}"]
+        return [f"CAST({column} AS VARCHAR)", _same_number(column), f"extra ->> {literal(key)}"]
     if not parts and root in PREDICTION_ROWS.names:
         return [f"CAST({identifier(root)} AS VARCHAR)"]
     raise ConfigError(
         f"{path}: expected a field such as tags.user or inputs.customer, or a column of predictions"
+    )
+
+
+def _same_number(column: str) -> str:
+    """The other text of a whole number: references may have 17.0 where predictions have 17, and reversed."""
+    text = f"CAST({column} AS VARCHAR)"
+    return (
+        f"CASE WHEN typeof({column}) IN ('DOUBLE', 'FLOAT') THEN regexp_replace({text}, '\\.0$', '') "
+        f"WHEN typeof({column}) = 'BIGINT' THEN {text} || '.0' END"
     )

@@ -307,6 +307,21 @@ def test_an_erasure_reaches_them(tmp_path: Path) -> None:
     assert left[0]["n"] == SEEN + 2 - 137
 
 
+def test_an_erasure_knows_a_whole_number_in_either_type(tmp_path: Path) -> None:
+    """Predictions brought 17 and the reference 17.0, or the reverse: whichever is asked for, both go."""
+    keep(tmp_path, "train", rows=pa.table({"a": [17.0, 18.5, None], "b": [17, 18, 19]}))
+    lake = Lake.open(tmp_path / "lake", profiling=PROFILING)
+    sent = [{"prediction_id": str(n), "inputs.a": n, "inputs.b": n + 0.0} for n in (17, 18, 20)]
+    lake.flush([predictions("m", sent)], [], Progress(1, 0))
+    lake.close()
+    for where, gone in (("inputs.a=17", (1, 1)), ("inputs.b=18.0", (1, 1)), ("inputs.a=2", (0, 0))):
+        flags = {"data": tmp_path}
+        done = erase(None, flags, tell_nobody, table="m", ids=[], request_ids=[], where=[where])
+        assert (done["predictions"], done["reference_rows"]) == gone
+        assert [each for each in done["remaining"] if "rows of" in each] == []
+    assert ask(tmp_path, "SELECT inputs.b FROM reference_rows.m")[0]["b"] == 19
+
+
 def test_types_that_differ_are_brought_together(tmp_path: Path) -> None:
     """A reference that came first may have other types than predictions: what is none of theirs is null."""
     keep(
