@@ -14,7 +14,7 @@ from lapwing_collector.app.briefing import Brief
 from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.dispatching import Dispatcher
 from lapwing_collector.app.evaluating import RunQuery, is_complete, outcome_of, sampled
-from lapwing_collector.app.lateness import found_late
+from lapwing_collector.app.lateness import found_late, marked_late
 from lapwing_collector.app.turns import Turns
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.engine import identifier
@@ -462,7 +462,7 @@ class Alerting:
         evaluation = replace(evaluation, transitions=(*found.transitions, *evaluation.transitions))
         tables = self._set.tables.get(rule.id, ())
         briefed = self._brief(rule, tables, evaluation.transitions, outcome, as_of)
-        transitions = [replace(each, late=late or each.slot < slot) for each in briefed]
+        transitions = marked_late(briefed, slot, late=late)
         self._store.commit(
             rule.id,
             evaluation.state,

@@ -1,7 +1,7 @@
 """Alerts that late rows show: closed slots of a rule with `check_late` that were touched, judged again."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -59,3 +59,15 @@ def found_late(store: Store, run_query: RunQuery, rule: Rule, state: RuleState, 
     after, transitions = raise_late(rule, state, outcomes, resolved)
     failed = any(isinstance(outcome, QueryFailure) for _, outcome in outcomes)
     return Found(after, transitions, {} if failed else done)
+
+
+def marked_late(transitions: Sequence[Transition], slot: datetime, *, late: bool) -> list[Transition]:
+    """Mark what people hear of when it is past; an alert that late rows show, with its end at once, too.
+
+    Args:
+        transitions: What the evaluation of a slot came to, with what late rows show.
+        slot: That slot.
+        late: Whether the slot itself is evaluated late.
+    """
+    shown = {each.instance.fingerprint for each in transitions if each.slot < slot}
+    return [replace(each, late=late or each.instance.fingerprint in shown) for each in transitions]
