@@ -332,7 +332,8 @@ def test_retry_after_holds_for_the_whole_target(store: Store) -> None:
         deliverer.wake("hook")
         outbox.wait_for(a="sent", b="sent")
         told = [re.findall(rb"Idempotency-Key: (\w)", request) for request in busy.inbox.items]
-        assert told == [[b"a"], [b"a"], [b"b"]]
+        # b may be looked at in the moment in which the clock moves, and a just before.
+        assert (told[0], sorted(told[1:])) == ([b"a"], [[b"a"], [b"b"]])
 
 
 def test_a_rate_spaces_messages_out(store: Store) -> None:
