@@ -24,7 +24,7 @@ demo: .venv/demo.ok ## Replay ten months of real flights through Lapwing and sho
 	$(BIN)/lapwing demo --once
 
 test: .venv/dev.ok ## Run all tests
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 lint: .venv/dev.ok ## Check style
 	$(BIN)/ruff check .

@@ -75,7 +75,8 @@ def test_nothing_heavy_is_required(metadata: Distribution) -> None:
     }
     assert extras.issuperset(HEAVY)
     brought = closure(requirements(metadata))
-    assert extras.intersection(brought) == {"protobuf"}, "OpenTelemetry needs protobuf, and nothing else"
+    of_opentelemetry = {"protobuf", "requests"}
+    assert extras.intersection(brought) == of_opentelemetry, "OpenTelemetry needs these, and nothing else"
     assert [name for name in brought if name.startswith(HEAVY)] == []
 
 

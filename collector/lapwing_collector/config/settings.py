@@ -90,8 +90,8 @@ class HttpSettings(_Section):
     max_in_flight_bytes: int = Field(
         48 << 20,
         gt=0,
-        description="bodies of all requests in hand, of gRPC once read; beyond, clients wait a little, "
-        "and a larger one takes it all",
+        description="bodies of all requests in hand, of gRPC once read; beyond, clients wait a little; "
+        "one counts as three quarters of it at most",
     )
     max_connections: int = Field(
         4096,

@@ -10,12 +10,13 @@ class Budget:
     """A number of bytes shared by all requests of one event loop, given out in the order of asking.
 
     Attributes:
-        total_bytes: Those there are.
+        most_bytes: What one request may hold: what is larger is counted as this, so that others that are slow
+            and hold a little never keep it out.
     """
 
     def __init__(self, total_bytes: int) -> None:
         """Start with all of `total_bytes` free."""
-        self.total_bytes = total_bytes
+        self.most_bytes = total_bytes * 3 // 4
         self._free = total_bytes
         self._line: deque[tuple[int, asyncio.Future[None], float]] = deque()
 
@@ -72,12 +73,12 @@ class Claim:
         self._is_waiting = False
 
     async def cover(self, size: int) -> None:
-        """Hold at least `size` bytes, or all that there are.
+        """Hold at least `size` bytes, or the most that one request may.
 
         Raises:
             UnavailableError: They did not become free in time.
         """
-        size = min(size, self._budget.total_bytes)
+        size = min(size, self._budget.most_bytes)
         if size <= self._held:
             return
         loop = asyncio.get_running_loop()

@@ -13,7 +13,8 @@ class Limits:
         body_bytes: The size of a request's body, as sent and also after decompression; beyond it is 413.
             OTLP asks for 64 MiB.
         in_flight_bytes: What the bodies of all requests in hand may hold, as far as they have arrived;
-            a request that finds no room waits, and its client with it. One that is larger takes it all.
+            a request that finds no room waits, and its client with it. One counts as three quarters of that
+            at most.
         room_wait_s: How long a request waits for room among those before it is answered 503.
         answer_s: How long the collector's own work on a request, waiting for room included, may take before
             it is answered 503; stock clients give up after 10 seconds, and try again until then.

@@ -87,7 +87,7 @@ def test_a_route_has_what_is_above_it(policy: Policy) -> None:
 
 
 def test_groups_are_named_by_their_labels(policy: Policy) -> None:
-    """Alerts share a group if they share the labels that the route groups by; `...` takes all of them."""
+    """Alerts share a group if they share the labels that the route groups by, which may be all of them."""
     labels = {"alertname": "Drift", "model": "churn", "feature": "age"}
     assert policy.root.group_labels(labels) == {"alertname": "Drift", "model": "churn"}
     assert policy.root.group_key(labels) == policy.root.group_key(labels | {"feature": "plan"})

@@ -70,18 +70,20 @@ def test_a_cancelled_wait_takes_nothing() -> None:
 
 
 def test_a_claim_grows_and_is_given_back_whole() -> None:
-    """A claim takes only what it lacks, never more than there is, and gives back everything at once."""
+    """A claim takes only what it lacks, three quarters of all at most, and gives everything back at once."""
 
     async def scenario() -> None:
         budget = Budget(10)
         claim = Claim(budget, patience_s=0)
-        for size in (4, 3, 10, 11):
+        for size in (4, 3, 7, 11):
             await claim.cover(size)
+        await budget.take(3, within_s=0)
         with pytest.raises(UnavailableError):
             await budget.take(1, within_s=0)
+        budget.give_back(3)
         claim.release()
         claim.release()
-        await Claim(budget, patience_s=0).cover(10)
+        await budget.take(10, within_s=0)
 
     asyncio.run(scenario())
 
