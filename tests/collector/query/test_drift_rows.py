@@ -37,6 +37,8 @@ def sides() -> dict[str, tuple[list[Any], list[Any]]]:
         ),
         "yes": ((draw.random(904) < 0.2).tolist(), (draw.random(604) < 0.3).tolist()),
         "constant": ([1.5] * 904, [1.5] * 604),
+        "gone": (["a", "b"] * 452, [None] * 604),
+        "come": ([None] * 904, ["a", "b"] * 302),
     }
 
 
@@ -142,6 +144,21 @@ def test_tests_of_categories(measured: Measured) -> None:
         bare = measured.row(CALL.format(metric, "inputs.plan", ", nulls := false"), **SPANS)
         expected = stats.chi2_contingency(counted("plan", nulls=False), correction=False, lambda_=by)
         assert bare["value"] == pytest.approx(expected.pvalue)
+
+
+@pytest.mark.parametrize("field", ["gone", "come"])
+def test_a_category_that_goes_missing_drifts(measured: Measured, field: str) -> None:
+    """Null is a value like others even where there is no other, unless nulls are left out."""
+    seen, now = SIDES[field]
+    table = [[side.count(value) for value in ("a", "b", None)] for side in (seen, now)]
+    found = measured.row(CALL.format("chi2_rows", f"inputs.{field}", ""), **SPANS)
+    assert found["statistic"] == pytest.approx(stats.chi2_contingency(table, correction=False).statistic)
+    assert (found["sample_count"], found["reference_count"]) == (604, 904)
+    found = measured.row(CALL.format("js_distance_rows", f"inputs.{field}", ""), **SPANS)
+    assert found["value"] == pytest.approx(math.sqrt(math.log(2)))
+    bare = measured.row(CALL.format("chi2_rows", f"inputs.{field}", ", nulls := false"), **SPANS)
+    assert bare["value"] is None
+    assert bare["reason"] is not None
 
 
 def test_total_variation_by_permutation(measured: Measured) -> None:

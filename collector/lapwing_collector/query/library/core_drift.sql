@@ -343,6 +343,7 @@ WITH current AS (
         lapwing_window_start(every, time, since) AS start,
         CASE WHEN lapwing_is_number(kind, typeof(field)) THEN lapwing_measure(field) END AS x,
         CASE WHEN NOT lapwing_is_number(kind, typeof(field)) THEN lapwing_word(field) END AS word,
+        NOT lapwing_is_number(kind, typeof(field)) AS is_word,
         prediction_id AS id
     FROM lapwing_predictions(model, since, until, as_of, stage)
 ),
@@ -362,7 +363,7 @@ before AS (
     FROM lapwing_referenced(model, reference, reference_since)
 ),
 current_side AS (
-    SELECT c.labels, c.start, lapwing_side(c.x, c.word, c.id, samples) AS side
+    SELECT c.labels, c.start, lapwing_side(c.x, c.word, c.id, samples) AS side, bool_or(c.is_word) AS is_category
     FROM current AS c
     GROUP BY c.labels, c.start
 ),
@@ -372,7 +373,7 @@ reference_side AS (
     GROUP BY b.labels
 )
 SELECT
-    c.labels, c.start, c.side AS now, r.side AS seen,
+    c.labels, c.start, c.is_category, c.side AS now, r.side AS seen,
     (SELECT k.reference_name FROM lapwing_kept_reference(model, reference, reference_since) AS k) AS reference_name
 FROM current_side AS c
 LEFT JOIN reference_side AS r ON c.labels IS NOT DISTINCT FROM r.labels;
@@ -401,11 +402,16 @@ CREATE TEMP MACRO lapwing_compared_rows(
 WITH aligned AS (
     SELECT
         s.labels, s.start, s.now, s.seen, s.reference_name,
-        list_sort(list_distinct(map_keys(s.now.words) || map_keys(s.seen.words))) AS names,
-        s.now.row_count - CASE WHEN nulls AND s.now.words IS NOT NULL THEN 0 ELSE s.now.null_count END
+        CASE
+            WHEN s.is_category  -- where all are missing there are no words
+                THEN list_sort(list_distinct(
+                    coalesce(map_keys(s.now.words), []) || coalesce(map_keys(s.seen.words), [])
+                ))
+        END AS names,
+        s.now.row_count - CASE WHEN nulls AND s.is_category THEN 0 ELSE s.now.null_count END
             AS sample_count,
         coalesce(
-            s.seen.row_count - CASE WHEN nulls AND s.now.words IS NOT NULL THEN 0 ELSE s.seen.null_count END, 0
+            s.seen.row_count - CASE WHEN nulls AND s.is_category THEN 0 ELSE s.seen.null_count END, 0
         ) AS reference_count
     FROM lapwing_sides(
         kind, model, since, until, field, reference, reference_since, reference_until, segments, every, as_of,
