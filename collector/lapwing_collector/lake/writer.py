@@ -5,7 +5,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -328,6 +328,7 @@ class Lake:
             there = known.pop(key, None)
             shape = {} if there is None else there.shape
             own = {path for path, _ in leaves((), shape)}
+            batches = _as_spelled(batches, own)
             fractional = _fractional(batches)
             declared = {
                 path: kind
@@ -561,6 +562,25 @@ def _count_erased_references(catalog: Catalog) -> None:
         return
     if "reference_rows" not in catalog.schema("erasures").names:
         catalog.rows("ALTER TABLE erasures ADD COLUMN reference_rows BIGINT")
+
+
+def _as_spelled(batches: Sequence[Batch], own: Collection[FieldPath]) -> list[Batch]:
+    """Fields by the names that their columns have, which know no difference between `Age` and `age`."""
+    spelled = {_lowered(path): path for path in own}
+    found = []
+    for batch in batches:
+        there = {each.path for each in batch.fields}
+        columns = {path: spelled.get(_lowered(path), path) for path in there}
+        fields = [
+            each if columns[each.path] in there else replace(each, path=columns[each.path])
+            for each in batch.fields
+        ]
+        found.append(replace(batch, fields=tuple(fields)))
+    return found
+
+
+def _lowered(path: FieldPath) -> FieldPath:
+    return tuple(part.lower() for part in path)
 
 
 def _fractional(batches: Sequence[Batch]) -> frozenset[FieldPath]:

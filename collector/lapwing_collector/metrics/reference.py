@@ -34,7 +34,7 @@ def field_names(columns: Collection[str], known: Collection[str]) -> dict[str, s
 
     A column is named by the field (`inputs.age`), or by its last part: then it is the field of the inputs, or
     of the output, that the model has; else a new one of the inputs. Columns that predictions have beside
-    their fields (`time`, `prediction_id`, …) are about none.
+    their fields (`time`, `prediction_id`, …) are about none. `Age` is `age`, unless there are both.
 
     Args:
         columns: Of the file.
@@ -43,14 +43,23 @@ def field_names(columns: Collection[str], known: Collection[str]) -> dict[str, s
     Returns:
         Fields by column; columns that are about none are left out.
     """
+    spelled = {name.lower(): name for name in known}
     found = {}
     for column in columns:
         if column in _PLAIN or column.partition(".")[0] in _ROOTS:
-            found[column] = column
+            places = [column]
         elif column not in {*PREDICTION_ROWS.names, ORDER}:
-            places = (f"{root}.{column}" for root in ("inputs", "output"))
-            found[column] = next((place for place in places if place in known), f"inputs.{column}")
-    return found
+            places = [f"{root}.{column}" for root in ("inputs", "output")]
+        else:
+            continue
+        exact = next((place for place in places if place in known), None)
+        alike = next((spelled[place.lower()] for place in places if place.lower() in spelled), places[0])
+        found[column] = alike if exact is None else exact
+    taken = {field for column, field in found.items() if field.endswith(column)}
+    return {
+        column: field if field.endswith(column) or field not in taken else f"{field[: -len(column)]}{column}"
+        for column, field in found.items()
+    }
 
 
 def kept_rows(count: int, order: pa.Array | None = None) -> npt.NDArray[np.int64]:

@@ -343,6 +343,24 @@ def test_types_that_differ_are_brought_together(tmp_path: Path) -> None:
     assert (found["reference_count"], found["value"]) == (0, None)
 
 
+def test_columns_are_spelled_as_ever(tmp_path: Path) -> None:
+    """`PLAN` is `plan`, for counts and for values, and one odd spelling is in no other reference's way."""
+    frame = {"x": FRAME["x"], "plan": FRAME["plan"], "text": FRAME["text"]}
+    shouted = pa.table({name.upper(): column for name, column in frame.items()})
+    keep(tmp_path, "first", rows=shouted)  # before any prediction
+    filled(tmp_path)
+    for name, rows in (("shouted", shouted), ("spelled", pa.table(frame))):
+        assert keep(tmp_path, name, rows=rows)["warnings"] == []
+    for name in ("first", "shouted", "spelled"):
+        for metric, field in (("ks_test", "x"), ("chi2_rows", "plan"), ("chi2_rows", "text")):
+            call = f"FROM {metric}('m', $b, $c, inputs.{field}, reference := '{name}')"
+            (found,) = ask(tmp_path, call, **SPAN)
+            wanted = ask(tmp_path, call.replace(name, "spelled"), **SPAN)[0]["value"]
+            assert found["value"] == wanted is not None
+    counted = "SELECT count(value) AS n FROM drift('m', $b, $c, reference := '{}', fields := 'inputs.x')"
+    assert [ask(tmp_path, counted.format(name), **SPAN)[0]["n"] for name in ("shouted", "spelled")] == [1, 1]
+
+
 def test_fractions_are_compared_with_whole_numbers(tmp_path: Path) -> None:
     """Neither dropped nor rounded where predictions brought whole numbers only; as categories 1.0 is 1."""
     draw = np.random.default_rng(3)
