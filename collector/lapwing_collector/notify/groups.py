@@ -503,7 +503,8 @@ class _Looking:
             if key not in missed:
                 del self._members[key]
         for target in first:
-            self._note(target, "over before it was time to tell", missed)
+            unknown = {key for key in missed if self._unknown_to(key, [target])}
+            self._note(target, "over before it was time to tell", unknown)
         for key in missed:
             del self._members[key]
 

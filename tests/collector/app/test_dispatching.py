@@ -251,6 +251,7 @@ def test_alerts_follow_other_routes(tmp_path: Path) -> None:
         "300 chat resolved -b",
         "310 chat resolved -c",
     ]
+    assert desk.unsaid() == []  # who knew is not said to have missed it
 
 
 def test_what_fired_before_there_was_a_file_is_told(tmp_path: Path) -> None:
