@@ -487,7 +487,7 @@ def unavailable(wire: Wire) -> None:
 
 def test_overload_asks_to_come_back_soon(tmp_path: Any) -> None:
     """5a-19: where there is no room, the answer is 503 or UNAVAILABLE, with a delay of 1 to 3 seconds."""
-    limits = {"http.max_request_bytes": 9000, "http.max_in_flight_bytes": 200}
+    limits = {"http.max_request_bytes": 9000, "http.max_in_flight_bytes": 12}
     with running(project(tmp_path, **limits)) as collector:
         wire = Wire(collector)
         host, _, port = collector.address.rpartition(":")
