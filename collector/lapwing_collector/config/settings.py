@@ -88,7 +88,7 @@ class HttpSettings(_Section):
         64 << 20, gt=0, description="largest request, before and after decompression; holds for gRPC, too"
     )
     max_in_flight_bytes: int = Field(
-        48 << 20,
+        40 << 20,
         gt=0,
         description="bodies of all requests in hand, of gRPC once read; beyond, clients wait a little; "
         "one counts as three quarters of it at most",

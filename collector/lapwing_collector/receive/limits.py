@@ -29,7 +29,7 @@ class Limits:
     """
 
     body_bytes: int = 64 * _MIB
-    in_flight_bytes: int = 48 * _MIB
+    in_flight_bytes: int = 40 * _MIB
     room_wait_s: float = 1.0
     turn_wait_s: float = 2.0
     answer_s: float = 3.0
