@@ -135,5 +135,6 @@ def test_restarts_change_nothing(script: list[tuple[Any, ...]]) -> None:
                 if restarts:
                     at.restart()
             at.go_to(at.seconds + 10_000)
-            said.append([(row.created_at, replace(row.message)) for row in at.store.outbox_rows(limit=None)])
+            told = at.store.outbox_rows(limit=None)  # keys follow from when a group was looked at, too
+            said.append([(row.created_at, replace(row.message, key="")) for row in told])
     assert said[0] == said[1]
