@@ -125,10 +125,8 @@ def test_no_group_is_told_of_twice_in_an_interval(script: list[tuple[Any, ...]])
 @settings(max_examples=6, deadline=None)
 @given(st.lists(steps.filter(lambda step: step[0] not in {"restart", "reroute"}), max_size=12))
 def test_restarts_change_nothing(script: list[tuple[Any, ...]]) -> None:
-    """A collector that stops and starts after every step tells what one tells that never stopped.
-
-    Of alerts of one kind: those of two routes to one receiver may share a group, whose times are of either.
-    """
+    """A collector that stops and starts after every step tells what one tells that never stopped."""
+    # Alerts of one route: those of two routes to one receiver may share a group, whose times are of either.
     script = [("fire", step[1], "page") if step[0] == "fire" else step for step in script]
     said = []
     for restarts in (False, True):
