@@ -189,43 +189,22 @@ by_request AS (
     FROM (SELECT request_id, list(told) AS told FROM each_told WHERE prediction_id IS NULL GROUP BY ALL)
 )
 SELECT
-    p.*,
-    CASE
-        WHEN i.held IS NULL AND r.held IS NULL THEN t.held.label
-        ELSE greatest(
-            CASE WHEN t.held IS NOT NULL THEN {'time': t.held.time, 'digest': md5(t.held.label::VARCHAR), 'held': t.held} END,
-            CASE WHEN i.held IS NOT NULL THEN {'time': i.held.time, 'digest': md5(i.held.label::VARCHAR), 'held': i.held} END,
-            CASE WHEN r.held IS NOT NULL THEN {'time': r.held.time, 'digest': md5(r.held.label::VARCHAR), 'held': r.held} END
-        ).held.label
-    END AS label,
-    CASE
-        WHEN i.held IS NULL AND r.held IS NULL THEN t.held.time
-        ELSE greatest(
-            CASE WHEN t.held IS NOT NULL THEN {'time': t.held.time, 'digest': md5(t.held.label::VARCHAR), 'held': t.held} END,
-            CASE WHEN i.held IS NOT NULL THEN {'time': i.held.time, 'digest': md5(i.held.label::VARCHAR), 'held': i.held} END,
-            CASE WHEN r.held IS NOT NULL THEN {'time': r.held.time, 'digest': md5(r.held.label::VARCHAR), 'held': r.held} END
-        ).held.time
-    END AS label_time,
-    CASE
-        WHEN i.held IS NULL AND r.held IS NULL THEN t.held.received_at
-        ELSE greatest(
-            CASE WHEN t.held IS NOT NULL THEN {'time': t.held.time, 'digest': md5(t.held.label::VARCHAR), 'held': t.held} END,
-            CASE WHEN i.held IS NOT NULL THEN {'time': i.held.time, 'digest': md5(i.held.label::VARCHAR), 'held': i.held} END,
-            CASE WHEN r.held IS NOT NULL THEN {'time': r.held.time, 'digest': md5(r.held.label::VARCHAR), 'held': r.held} END
-        ).held.received_at
-    END AS label_received_at,
-    CASE
-        WHEN i.held IS NULL AND r.held IS NULL THEN t.held.source
-        ELSE greatest(
-            CASE WHEN t.held IS NOT NULL THEN {'time': t.held.time, 'digest': md5(t.held.label::VARCHAR), 'held': t.held} END,
-            CASE WHEN i.held IS NOT NULL THEN {'time': i.held.time, 'digest': md5(i.held.label::VARCHAR), 'held': i.held} END,
-            CASE WHEN r.held IS NOT NULL THEN {'time': r.held.time, 'digest': md5(r.held.label::VARCHAR), 'held': r.held} END
-        ).held.source
-    END AS label_source
-FROM predictions.$table AS p
-LEFT JOIN by_time AS t ON p.time = t.prediction_time AND p.prediction_id = t.prediction_id
-LEFT JOIN by_id AS i ON p.prediction_id = i.prediction_id
-LEFT JOIN by_request AS r ON p.request_id = r.request_id;
+    * EXCLUDE (held),
+    held.label AS label,
+    held.time AS label_time,
+    held.received_at AS label_received_at,
+    held.source AS label_source
+FROM (
+    SELECT p.*, CASE WHEN i.held IS NULL AND r.held IS NULL THEN t.held ELSE greatest(
+        CASE WHEN t.held IS NOT NULL THEN {'time': t.held.time, 'digest': md5(t.held.label::VARCHAR), 'held': t.held} END,
+        CASE WHEN i.held IS NOT NULL THEN {'time': i.held.time, 'digest': md5(i.held.label::VARCHAR), 'held': i.held} END,
+        CASE WHEN r.held IS NOT NULL THEN {'time': r.held.time, 'digest': md5(r.held.label::VARCHAR), 'held': r.held} END
+    ).held END AS held
+    FROM predictions.$table AS p
+    LEFT JOIN by_time AS t ON p.time = t.prediction_time AND p.prediction_id = t.prediction_id
+    LEFT JOIN by_id AS i ON p.prediction_id = i.prediction_id
+    LEFT JOIN by_request AS r ON p.request_id = r.request_id
+);
 
 -- name: commit_progress
 -- What the newest commit that carried data covers. The catalog's own tables answer in constant time.
