@@ -83,6 +83,11 @@ def _read(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _in_path(name: str) -> dict[str, Any]:
+    """A text that is part of an address."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
 DOCUMENT: Final[dict[str, Any]] = {
     "openapi": "3.1.0",
     "info": {"title": "Lapwing", "version": "1"},
@@ -126,9 +131,7 @@ DOCUMENT: Final[dict[str, Any]] = {
             "get": {
                 "operationId": "describeModel",
                 "summary": "What is known of a model, where each value comes from, and its fields",
-                "parameters": [
-                    {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
-                ],
+                "parameters": [_in_path("model")],
                 "responses": _read("The model", {"type": "object"}) | {"404": _PROBLEM},
             }
         },
@@ -143,9 +146,7 @@ DOCUMENT: Final[dict[str, Any]] = {
             "get": {
                 "operationId": "describeMetric",
                 "summary": "What a metric is, what it takes, and the SQL behind it",
-                "parameters": [
-                    {"name": "metric", "in": "path", "required": True, "schema": {"type": "string"}}
-                ],
+                "parameters": [_in_path("metric")],
                 "responses": _read("The metric", {"type": "object"}) | {"404": _PROBLEM},
             }
         },
@@ -160,9 +161,7 @@ DOCUMENT: Final[dict[str, Any]] = {
             "get": {
                 "operationId": "explainAlert",
                 "summary": "What became of an alert on its way to people, and why",
-                "parameters": [
-                    {"name": "fingerprint", "in": "path", "required": True, "schema": {"type": "string"}}
-                ],
+                "parameters": [_in_path("fingerprint")],
                 "responses": _read("The alert", {"type": "object"}) | {"404": _PROBLEM},
             }
         },
@@ -184,9 +183,7 @@ DOCUMENT: Final[dict[str, Any]] = {
             "get": {
                 "operationId": "testRoutesFor",
                 "summary": "Where an alert with labels such as severity=page,model=churn arrives",
-                "parameters": [
-                    {"name": "labels", "in": "path", "required": True, "schema": {"type": "string"}}
-                ],
+                "parameters": [_in_path("labels")],
                 "responses": _read("The routes", {"type": "array", "items": {"type": "object"}})
                 | {"400": _PROBLEM},
             }
@@ -202,9 +199,7 @@ DOCUMENT: Final[dict[str, Any]] = {
             "get": {
                 "operationId": "listDeadOfTarget",
                 "summary": "Those of one target",
-                "parameters": [
-                    {"name": "target", "in": "path", "required": True, "schema": {"type": "string"}}
-                ],
+                "parameters": [_in_path("target")],
                 "responses": _read("The messages", {"type": "array", "items": {"type": "object"}}),
             }
         },
@@ -268,9 +263,7 @@ DOCUMENT: Final[dict[str, Any]] = {
             "post": {
                 "operationId": "callDuty",
                 "summary": "Have the owner of the lake do something",
-                "parameters": [
-                    {"name": "duty", "in": "path", "required": True, "schema": {"type": "string"}}
-                ],
+                "parameters": [_in_path("duty")],
                 "requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}},
                 "responses": {
                     "200": {"description": "The outcome", "content": {"application/json": {"schema": {}}}},
