@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final
 from helpers.notify_alerts import NOON, RULE, Wall, instance, transition
 from lapwing_collector.app.dispatching import Dispatcher
 from lapwing_collector.model.alerts import AlertState, RuleState, Status, Transition
-from lapwing_collector.model.groups import Ack, Silence
+from lapwing_collector.model.groups import Ack, GroupChange, Silence
 from lapwing_collector.notify import Policy, read_notify_file
 from lapwing_collector.state import Delivery, OutboxRow, Store
 
@@ -76,8 +76,12 @@ class Desk:
 
     def fire(self, names: str, kind: str = "", *, late: bool = False) -> None:
         """Let alerts begin to fire in one slot."""
+        self.commit(self.begun(names, kind, late=late))
+
+    def begun(self, names: str, kind: str = "", *, late: bool = False) -> list[Transition]:
+        """Alerts that begin to fire, before that is committed."""
         self._kinds |= dict.fromkeys(names, kind)
-        self.commit([self._transition(name, Status.FIRING, late=late) for name in names])
+        return [self._transition(name, Status.FIRING, late=late) for name in names]
 
     def resolve(self, names: str, *, late: bool = False) -> None:
         """Let alerts resolve in one slot."""
@@ -97,8 +101,14 @@ class Desk:
         """Let them resolve in one slot."""
         self.commit([self._transition(name, Status.RESOLVED, late=False) for name in names])
 
-    def commit(self, transitions: list[Transition], *, look: bool = True) -> None:
-        """Commit a slot, and tell at once what is due."""
+    def commit(
+        self,
+        transitions: list[Transition],
+        changes: Sequence[GroupChange] | None = None,
+        *,
+        look: bool = True,
+    ) -> None:
+        """Commit a slot, and tell at once what is due; `changes` are what the routes say if not given."""
         self._slots += 1
         state = RuleState(
             "d",
@@ -109,7 +119,8 @@ class Desk:
                 if each.status is Status.FIRING
             },
         )
-        changes = self.dispatcher.changes(transitions, "value < 0.7")
+        if changes is None:
+            changes = self.dispatcher.changes(transitions, "value < 0.7")
         self.store.commit(RULE, state, transitions, changes, [], self.wall.now)
         if look:
             self.dispatcher.look()
@@ -127,6 +138,11 @@ class Desk:
         self.store.close()
         self.file = file or self.file
         self.store, self.dispatcher = self._open()
+
+    def use(self, file: str) -> None:
+        """Go on with another notify file."""
+        self.file = file
+        self.dispatcher.use(self.policy)
 
     def silence(self, matchers: str, seconds: int | None, starts: int = 0) -> None:
         """Silence alerts for a while, or until they resolve."""

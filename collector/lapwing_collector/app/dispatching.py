@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from lapwing_collector.model.alerts import RuleId, Transition
+from lapwing_collector.model.alerts import Alert, RuleId, Transition
 from lapwing_collector.model.groups import Group, GroupChange, Looked, Silence, Told
 from lapwing_collector.notify import (
     Policy,
@@ -31,6 +31,8 @@ _AT_ONCE: Final = 200
 _LONGEST_WAIT_S: Final = 5.0
 """Looks for groups that are due at least this often: commands change groups, too, and clocks jump."""
 _AFTER_FAILURE: Final = timedelta(minutes=1)
+_SETTLING: Final = timedelta(minutes=1)
+"""What rules decided by the routes of before is committed by then."""
 
 
 class Dispatcher:
@@ -63,6 +65,7 @@ class Dispatcher:
         self._now = now
         self._caught_up = caught_up
         self._held_since: datetime | None = now()
+        self._settles_until: datetime | None = None
         self._looked_at = now()
         self._looking = threading.Lock()
         self._changed = threading.Event()
@@ -84,8 +87,18 @@ class Dispatcher:
             conditions: What rules are judged by.
         """
         strays = [alert_of(each, conditions.get(each.rule)) for each in self._store.strays()]
-        regroupings, changes = regroup(self._policy, self._store.groups(), strays)
-        self._store.regroup(regroupings, changes, self._now())
+        with self._looking:
+            self._regroup(strays)
+            self._store.look_again(self._now())
+
+    def use(self, policy: Policy) -> None:
+        """Go on with what another notify file says; alerts that fire come into the groups that it wants."""
+        with self._looking:
+            self._policy = policy
+            self._settles_until = self._now() + _SETTLING
+            self._regroup()
+            self._store.look_again(self._now())
+        self.look()
 
     def look(self) -> None:
         """Tell at once what is due. It is in the outbox then; what fails is tried again before long."""
@@ -123,8 +136,15 @@ class Dispatcher:
                 self._store.look_again(now)
             self._held_since = None if caught_up else self._held_since
             self._looked_at = now
+            if self._settles_until is not None:
+                self._regroup()
+                self._settles_until = self._settles_until if now < self._settles_until else None
             while groups := self._store.due_groups(self._now(), _AT_ONCE):
                 self._look_at(groups)
+
+    def _regroup(self, strays: Iterable[Alert] = ()) -> None:
+        policy = self._policy
+        self._store.regroup(lambda groups: regroup(policy, groups, strays), self._now())
 
     def _until_next_s(self) -> float:
         at = self._store.next_look()
@@ -152,8 +172,7 @@ class Dispatcher:
         """Look at one group; one that fails holds up no other."""
         try:
             policy = self._policy
-            route = policy.route_at(group.route)
-            look = look_at(group, route, policy.listeners(route, group.heard), standing)
+            look = look_at(group, policy, standing)
             return Looked(group, look.group, told_of(look.tellings, policy.targets), look.next_at)
         except Exception:
             logger.exception("group %s waits", group.key, extra={"action": "group_failed"})

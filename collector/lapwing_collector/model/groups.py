@@ -14,9 +14,11 @@ class Joining:
     Attributes:
         group: Its identity.
         receiver: Who hears.
-        route: The route's place in the notify file.
+        route: The identity of the route that leads there.
         labels: What the alerts of the group share.
-        skip: Targets that need not be told of the alert here.
+        skip: Targets that need not be told of the alert here, since they are told in another group.
+        changed_at: When it began to fire, where it was in another group before; None for now.
+        told_at: When somebody was first told in another group that it fires; None for never.
     """
 
     group: str
@@ -24,6 +26,8 @@ class Joining:
     route: str
     labels: Mapping[str, str]
     skip: frozenset[str] = frozenset()
+    changed_at: datetime | None = None
+    told_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class GroupChange:
 
     Attributes:
         alert: As it stands now.
-        joins: Where it fires; empty for one that resolved, which does so in every group that it is in.
+        joins: Where it is told; empty for one that resolved, which does so in every group that it is in.
     """
 
     alert: Alert
@@ -49,7 +53,7 @@ class Member:
         told_at: When somebody was first told that it fires; None before.
         hushed: Why nobody was told when it was time to; empty if nobody was kept from it.
         skip: Targets that are not told of it here.
-        leaving: No route leads it here any more; who heard of it hears that it is over.
+        leaving: No route leads it here any more; who heard of it hears here what becomes of it.
     """
 
     alert: Alert
@@ -82,7 +86,7 @@ class Group:
     Attributes:
         key: Its identity.
         receiver: Who hears.
-        route: The route's place in the notify file.
+        route: The identity of the route that leads there.
         labels: What its alerts share.
         version: Grows with every change.
         members: By fingerprint.
@@ -130,21 +134,6 @@ class Looked:
     after: Group | None
     told: tuple[Told, ...]
     look_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Regrouping:
-    """What other routes mean to a group that there is.
-
-    Attributes:
-        group: Its identity.
-        route: Where its times are now.
-        leaving: Fingerprints of its alerts that no route leads here any more.
-    """
-
-    group: str
-    route: str
-    leaving: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The notify file: who is told. Alertmanager's words, with Apprise addresses as the one kind of receiver."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from lapwing_collector.notify.matchers import Matcher, parse_matchers
 from lapwing_collector.notify.pace import Rate
 from lapwing_collector.notify.policy import (
     BY_ALL_LABELS,
+    FIRST_ROUTE,
     STALLED_INGEST,
     Escalation,
     InhibitRule,
@@ -183,10 +185,11 @@ class RouteConfig(Document):
             raise ValueError(f"names {twice} twice")
         return group_by
 
-    def route(self, path: str, above: Route) -> Route:
+    def route(self, path: str, identity: str, above: Route) -> Route:
         """The node that it says, at `path`, with what it has from the node above it."""
         node = Route(
             path=path,
+            id=identity,
             receiver=self.receiver or above.receiver,
             matchers=_flat(self.matchers),
             goes_on=self.continue_,
@@ -198,8 +201,17 @@ class RouteConfig(Document):
             active_in=tuple(self.active_time_intervals),
             escalate=tuple(Escalation(step.after, step.receiver) for step in self.escalate),
         )
-        inner = (each.route(f"{path}.routes[{number}]", node) for number, each in enumerate(self.routes))
+        named = _told_apart(each.name() for each in self.routes)
+        inner = (
+            each.route(f"{path}.routes[{number}]", f"{identity}/{name}", node)
+            for number, (each, name) in enumerate(zip(self.routes, named, strict=True))
+        )
         return replace(node, routes=tuple(inner))
+
+    def name(self) -> str:
+        """What it is called among those beside it: its matchers, and the receiver that it names."""
+        matchers = ", ".join(sorted(map(str, _flat(self.matchers))))
+        return f"{{{matchers}}}" + ("" if self.receiver is None else f" {json.dumps(self.receiver)}")
 
 
 class InhibitConfig(Document):
@@ -309,7 +321,7 @@ class NotifyFile(Document):
             repeat_interval=_REPEAT_INTERVAL,
         )
         return Policy(
-            root=self.route.route("route", defaults),
+            root=self.route.route("route", FIRST_ROUTE, defaults),
             receivers={
                 each.name: Receiver(
                     each.name, tuple(config.name for config in each.apprise_configs), each.fallback
@@ -350,6 +362,14 @@ def _flat(entries: Iterable[tuple[Matcher, ...]]) -> tuple[Matcher, ...]:
 
 def _repeated(names: Iterable[str]) -> str:
     return ", ".join(name for name, count in Counter(names).items() if count > 1)
+
+
+def _told_apart(names: Iterable[str]) -> Iterator[str]:
+    """The names, each but the first of equal ones with its number."""
+    seen: Counter[str] = Counter()
+    for name in names:
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name} #{seen[name]}"
 
 
 def _names(raw: Mapping[Any, Any], section: str) -> list[str]:

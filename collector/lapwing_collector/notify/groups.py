@@ -20,7 +20,6 @@ from lapwing_collector.model.groups import (
     Heard,
     Joining,
     Member,
-    Regrouping,
     Silence,
 )
 from lapwing_collector.notify.matchers import match_all, parse_matchers
@@ -111,7 +110,7 @@ def changes_for(policy: Policy, alerts: Iterable[Alert]) -> list[GroupChange]:
 def joinings(policy: Policy, labels: Mapping[str, str]) -> tuple[Joining, ...]:
     """The groups of an alert with `labels`."""
     return tuple(
-        Joining(route.group_key(labels), route.receiver, route.path, route.group_labels(labels))
+        Joining(route.group_key(labels), route.receiver, route.id, route.group_labels(labels))
         for route in policy.routes(labels)
     )
 
@@ -153,55 +152,72 @@ def digests(policy: Policy, alerts: Sequence[Alert]) -> list[Telling]:
 
 
 def regroup(
-    policy: Policy, groups: Sequence[Group], strays: Iterable[Alert]
-) -> tuple[list[Regrouping], list[GroupChange]]:
-    """What other routes mean to alerts that fire: which groups they leave, and into which they come.
+    policy: Policy, groups: Sequence[Group], strays: Iterable[Alert] = ()
+) -> tuple[dict[str, frozenset[str]], list[GroupChange]]:
+    """What other routes mean to alerts: which of them leave each group, and into which they come.
 
-    Nobody hears of an alert anew because it moved: who heard of it in one group hears there that it is over.
+    Nobody hears of an alert anew because it moved: who heard of it in one group hears there what becomes of
+    it. What nobody has heard of yet takes its time with it.
 
     Args:
         policy: The routes that hold now.
         groups: As they were left.
         strays: Alerts that fire and are in no group.
     """
-    wanted: dict[str, dict[str, Joining]] = {}
-    alerts = {alert.fingerprint: alert for alert in strays}
-    regroupings = []
+    places: dict[str, list[_Place]] = {}
     for group in groups:
-        leaving, route = set(), ""
         for key, member in group.members.items():
-            if member.alert.status is not Status.FIRING:
-                continue
-            if key not in wanted:
-                wanted[key] = {each.group: each for each in joinings(policy, member.alert.labels)}
-                alerts[key] = member.alert
-            if (joined := wanted[key].get(group.key)) is None:
-                leaving.add(key)
-            else:
-                route = joined.route
-        regroupings.append(Regrouping(group.key, route or group.route, frozenset(leaving)))
-    for key, alert in alerts.items():
-        wanted.setdefault(key, {each.group: each for each in joinings(policy, alert.labels)})
-    return regroupings, [
-        GroupChange(alert, joins)
-        for key, alert in alerts.items()
-        if (joins := tuple(_new_joinings(key, wanted[key], groups)))
-    ]
+            heard = frozenset(name for name, each in group.heard.items() if key in each.firing)
+            places.setdefault(key, []).append(_Place(group.key, member, heard))
+    leaving: dict[str, set[str]] = {}
+    changes = [GroupChange(alert, joinings(policy, alert.labels)) for alert in strays]
+    for key, found in places.items():
+        for together, taken in _movable(found):
+            alert = together[0].member.alert
+            wanted = joinings(policy, alert.labels)
+            stays = {place.group for place in together if not place.member.leaving}
+            for left in stays - {joining.group for joining in wanted}:
+                leaving.setdefault(left, set()).add(key)
+            joins = [_moved(each, together) for each in wanted if each.group not in stays | taken]
+            if joins:
+                changes.append(GroupChange(alert, tuple(joins)))
+    return {group: frozenset(keys) for group, keys in leaving.items()}, changes
 
 
-def _new_joinings(key: str, wanted: Mapping[str, Joining], groups: Sequence[Group]) -> Iterator[Joining]:
-    """The groups that an alert comes into; who heard of it in another one is not told there."""
-    for joining in wanted.values():
-        member = next((group.members.get(key) for group in groups if group.key == joining.group), None)
-        if member is None or member.leaving or member.alert.status is Status.RESOLVED:
-            told = {
-                target
-                for group in groups
-                if group.key != joining.group
-                for target, heard in group.heard.items()
-                if key in heard.firing
-            }
-            yield replace(joining, skip=frozenset(told))
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An alert in a group, and who knows of it there."""
+
+    group: str
+    member: Member
+    heard: frozenset[str]
+
+    @property
+    def fires(self) -> bool:
+        return self.member.alert.status is Status.FIRING
+
+
+def _movable(places: Sequence[_Place]) -> Iterator[tuple[list[_Place], set[str]]]:
+    """Which places of an alert another one may be found for, and which groups that cannot be.
+
+    Where it is over, and somebody is to hear that, it stays; where nobody knows of it, it may move.
+    """
+    if firing := [place for place in places if place.fires]:
+        yield firing, set()
+    for place in places:
+        if not (place.fires or place.heard or place.member.leaving):
+            yield [place], {other.group for other in places}
+
+
+def _moved(joining: Joining, places: Sequence[_Place]) -> Joining:
+    """What an alert takes along from where it is: who knows of it is not told in the new group."""
+    others = [place for place in places if place.group != joining.group]
+    return replace(
+        joining,
+        skip=frozenset[str]().union(*(place.heard for place in others)),
+        changed_at=min(place.member.changed_at for place in places),
+        told_at=min((at for place in others if (at := place.member.told_at) is not None), default=None),
+    )
 
 
 def hush_by(
@@ -220,13 +236,13 @@ def hush_by(
     """
     inhibitors = [_Inhibitor(rule, firing) for rule in policy.inhibit]
     active = [(silence, parse_matchers(silence.matchers)) for silence in silences if is_active(silence, now)]
-    muted = {route.path: policy.muted(route, now) for route in policy.root.all()}
+    muted = {route.id: policy.muted(route, now) for route in policy.root.all()}
 
     def hush(alert: Alert, route: Route) -> Hush | None:
         for inhibitor in inhibitors:
             if (source := inhibitor.source_of(alert)) is not None:
                 return Hush(f"inhibited by {firing[source].get('alertname', 'an alert')} ({source})")
-        if (mute := muted.get(route.path)) is not None:
+        if (mute := muted.get(route.id)) is not None:
             return Hush(mute)
         for silence, matchers in active:
             if match_all(matchers, alert.labels):
@@ -263,24 +279,29 @@ class _Inhibitor:
         return next((key for key in sources if key != alert.fingerprint), None)
 
 
-def look_at(group: Group, route: Route, listeners: Sequence[Listener], standing: Standing) -> Look:
+def look_at(group: Group, policy: Policy, standing: Standing) -> Look:
     """Decide what is told about `group` now.
 
     Args:
         group: As it was left.
-        route: Whose times hold for it.
-        listeners: Who hears. What others heard before is forgotten.
+        policy: Who hears, and when. Targets that it has no more hear nothing.
         standing: What else is to be known.
     """
-    return _Looking(group, route, standing).look(listeners)
+    return _Looking(group, policy, standing).look()
 
 
 class _Looking:
     """One look at one group."""
 
-    def __init__(self, group: Group, route: Route, standing: Standing) -> None:
+    def __init__(self, group: Group, policy: Policy, standing: Standing) -> None:
         self._group = group
+        self._policy = policy
+        found = policy.route_of(group.route)
+        # Where no route leads any more, the times are those of one that leads its alerts elsewhere.
+        newest = next((member.alert for _, member in sorted(group.members.items())), None)
+        route = found or (policy.root if newest is None else policy.routes(newest.labels)[0])
         self._route = route
+        self._listeners = {each.name: each for each in policy.listeners(found, group.heard)}
         self._now = standing.now
         self._acks = standing.acks
         # What was known at the last stop may be over by now: rules have their say first, or the wait passes.
@@ -293,20 +314,26 @@ class _Looking:
             for name, heard in group.heard.items()
         }
         self._fires = {key for key, member in group.members.items() if member.alert.status is Status.FIRING}
+        self._hush = standing.hush
         self._hushes = {
             key: hush
             for key, member in group.members.items()
             if (hush := standing.hush(member.alert, route)) is not None
         }
+        self._elsewhere = {
+            key: policy.routes(member.alert.labels)
+            for key, member in group.members.items()
+            if member.leaving and key in self._fires
+        }
+        self._names: dict[str, frozenset[str]] = {}
         self._tellings: list[Telling] = []
         self._next: list[datetime] = []
 
-    def look(self, listeners: Sequence[Listener]) -> Look:
-        names = {listener.name for listener in listeners}
-        self._heard = {name: heard for name, heard in self._heard.items() if name in names}
-        for listener in listeners:
+    def look(self) -> Look:
+        self._forget_targets()
+        for listener in self._listeners.values():
             self._tell(listener)
-        first = [listener.name for listener in listeners if listener.after == timedelta(0)]
+        first = [name for name, listener in self._listeners.items() if listener.after == timedelta(0)]
         self._note_hushed(first)
         self._let_go(first)
         if not self._members:
@@ -335,15 +362,22 @@ class _Looking:
                 self._wake_at(due)
                 return
             self._say(listener, self._reason(listener, known, news), news)
-        elif heard and (again := self._repeatable(known)):
-            due = max(self._repeat_at(heard), self._not_before)
+        elif heard and (again := self._repeatable(listener, known)):
+            due = max(self._repeat_at(heard, again), self._not_before)
             if due > self._now:
                 self._wake_at(due)
                 return
-            self._say(listener, Reason.REPEAT, _News(), leading=again)
+            self._say(listener, Reason.REPEAT, _News(), leading=frozenset(again))
         heard = self._heard.get(listener.name)
-        if heard and self._repeatable(heard.firing):
-            self._wake_at(self._repeat_at(heard))
+        if heard and (again := self._repeatable(listener, heard.firing)):
+            self._wake_at(self._repeat_at(heard, again))
+
+    def _forget_targets(self) -> None:
+        """Keep what targets heard that the file has no more while it holds: they may come back."""
+        for name in self._heard.keys() - self._listeners.keys():
+            heard = self._heard.pop(name)
+            if firing := heard.firing & self._fires:
+                self._heard[name] = heard if firing == heard.firing else replace(heard, firing=firing)
 
     def _forget_unwanted(self, listener: Listener) -> None:
         """Take it that a target knows of resolves that it does not want to hear of."""
@@ -395,16 +429,34 @@ class _Looking:
             return member.told_at + listener.after
         return member.changed_at + self._route.group_wait
 
-    def _repeatable(self, known: frozenset[str]) -> frozenset[str]:
-        """What of that which a target knows to fire is worth telling again."""
-        return frozenset(
-            key
-            for key in known & self._fires
-            if key not in self._acks and key not in self._hushes and not self._members[key].leaving
-        )
+    def _repeatable(self, listener: Listener, known: frozenset[str]) -> dict[str, Route]:
+        """What of that which a target knows to fire is worth telling again, and by which route."""
+        found = {}
+        for key in known & self._fires:
+            open_routes = [route for route, hush in self._ways(key, listener) if hush is None]
+            if open_routes and key not in self._acks:
+                found[key] = open_routes[0]
+        return found
 
-    def _repeat_at(self, heard: Heard) -> datetime:
-        return heard.told_at + max(self._route.repeat_interval, self._route.group_interval)
+    def _ways(self, key: str, listener: Listener) -> list[tuple[Route, Hush | None]]:
+        """The routes by which an alert that fires comes to a target now, and what keeps it back there."""
+        if key in self._elsewhere:
+            alert = self._members[key].alert
+            return [
+                (route, self._hush(alert, route))
+                for route in self._elsewhere[key]
+                if listener.name in self._names_at(route)
+            ]
+        return [] if listener.after is None else [(self._route, self._hushes.get(key))]
+
+    def _names_at(self, route: Route) -> frozenset[str]:
+        if route.id not in self._names:
+            self._names[route.id] = frozenset(each.name for each in self._policy.listeners(route, ()))
+        return self._names[route.id]
+
+    def _repeat_at(self, heard: Heard, again: Mapping[str, Route]) -> datetime:
+        routes = {route.id: route for route in again.values()}
+        return heard.told_at + min(max(each.repeat_interval, each.group_interval) for each in routes.values())
 
     def _reason(self, listener: Listener, known: frozenset[str], news: "_News") -> Reason:
         if not news.fired and not news.over:
@@ -461,11 +513,13 @@ class _Looking:
         reasons: dict[str, set[str]] = {}
         for key in self._fires:
             member, hush, ack = self._members[key], self._hushes.get(key), self._acks.get(key)
-            if member.leaving or not (hush or ack):
+            if member.leaving:
+                self._wait_elsewhere(key)
+                continue
+            if not (hush or ack):
                 continue
             if hush and not ack:  # whatever somebody is to hear: that it fires, that it still does
-                again = self._now + max(self._route.group_interval, _LOOK_AGAIN)
-                self._wake_at(again if hush.until is None else min(again, max(hush.until, self._now)))
+                self._wait_out(hush, self._route)
             if not self._unknown_to(key, first):
                 continue
             ripe = max(member.changed_at + self._route.group_wait, self._not_before)
@@ -479,6 +533,18 @@ class _Looking:
         for reason, keys in reasons.items():
             for target in first:
                 self._note(target, reason, {key for key in keys if self._unknown_to(key, [target])})
+
+    def _wait_elsewhere(self, key: str) -> None:
+        """Look again when those who know of an alert that is led elsewhere may hear of it again."""
+        for name, heard in self._heard.items():
+            if key in heard.firing and key not in self._acks and name in self._listeners:
+                for route, hush in self._ways(key, self._listeners[name]):
+                    if hush is not None:
+                        self._wait_out(hush, route)
+
+    def _wait_out(self, hush: Hush, route: Route) -> None:
+        again = self._now + max(route.group_interval, _LOOK_AGAIN)
+        self._wake_at(again if hush.until is None else min(again, max(hush.until, self._now)))
 
     def _unknown_to(self, key: str, targets: Iterable[str]) -> bool:
         """Whether one of `targets` is to hear of an alert here, and has not."""

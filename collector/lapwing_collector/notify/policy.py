@@ -14,6 +14,9 @@ from lapwing_collector.notify.target import Target
 BY_ALL_LABELS: Final = "..."
 """In `group_by`: every alert is a group of its own."""
 
+FIRST_ROUTE: Final = "{}"
+"""The identity of the route that every alert comes to."""
+
 _STALLED: Final = "IngestStalled"
 _BUILT_IN: Final = (_STALLED, "RuleError", "RuleLimitExceeded", "Watchdog")
 _KEY_CHARS: Final = 32
@@ -76,6 +79,8 @@ class Route:
         active_in: Names of intervals outside of which nothing is told; always if there are none.
         escalate: Who else hears, and when.
         routes: The nodes below.
+        id: What tells it from the others whatever stands before it in the file: the matchers on the way to
+            it, and the receivers that are named there.
     """
 
     path: str
@@ -90,6 +95,7 @@ class Route:
     active_in: tuple[str, ...] = ()
     escalate: tuple[Escalation, ...] = ()
     routes: tuple["Route", ...] = ()
+    id: str = FIRST_ROUTE
 
     def group_labels(self, labels: Mapping[str, str]) -> dict[str, str]:
         """The labels that name the group of an alert which comes here."""
@@ -98,8 +104,8 @@ class Route:
         return {name: labels[name] for name in self.group_by if name in labels}
 
     def group_key(self, labels: Mapping[str, str]) -> str:
-        """Identity of the group of an alert which comes here: its receiver and labels, whatever the times."""
-        identity = [self.receiver, sorted(self.group_labels(labels).items())]
+        """Identity of the group of an alert which comes here, whatever the times and who hears."""
+        identity = [self.id, sorted(self.group_labels(labels).items())]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:_KEY_CHARS]
 
     def leads(self, labels: Mapping[str, str]) -> Iterator["Route"]:
@@ -169,26 +175,24 @@ class Policy:
     intervals: Mapping[str, Sequence[TimeInterval]] = field(default_factory=dict)
 
     def routes(self, labels: Mapping[str, str]) -> list[Route]:
-        """Where an alert with `labels` arrives; of two routes into the same group, the first."""
-        found: dict[str, Route] = {}
-        for route in self.root.leads(labels):
-            found.setdefault(route.group_key(labels), route)
-        return list(found.values())
+        """Where an alert with `labels` arrives."""
+        return list(self.root.leads(labels))
 
-    def route_at(self, path: str) -> Route:
-        """The route at a place of the file; the first where there is none any more."""
-        return next((route for route in self.root.all() if route.path == path), self.root)
+    def route_of(self, identity: str) -> Route | None:
+        """The route of an identity, None where the file has none any more."""
+        return next((route for route in self.root.all() if route.id == identity), None)
 
-    def listeners(self, route: Route, heard: Iterable[str]) -> list[Listener]:
+    def listeners(self, route: Route | None, heard: Iterable[str]) -> list[Listener]:
         """Who hears of what arrives at `route`, each once, as early as it may.
 
         Args:
-            route: The route.
+            route: The route; None if the file has none any more.
             heard: Names of targets that know of alerts, which others of them hear nothing new of.
         """
         found: dict[str, Listener] = {}
         known = {target.name: target for target in self.targets}
-        steps = [(timedelta(0), route.receiver), *((step.after, step.receiver) for step in route.escalate)]
+        steps = [] if route is None else [(timedelta(0), route.receiver)]
+        steps += [] if route is None else [(step.after, step.receiver) for step in route.escalate]
         waits: list[tuple[timedelta | None, str]] = [
             (after, name)
             for after, receiver in sorted(steps, key=lambda step: step[0])

@@ -1,7 +1,7 @@
 """Groups of alerts: who is in them, and what each target heard last."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
@@ -11,13 +11,15 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, func, or_, sel
 from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
 
 from lapwing_collector.model.alerts import Alert, Status
-from lapwing_collector.model.groups import Group, GroupChange, Heard, Joining, Looked, Member, Regrouping
+from lapwing_collector.model.groups import Group, GroupChange, Heard, Joining, Looked, Member
 from lapwing_collector.state.database import Database
 from lapwing_collector.state.outbox import enqueue_told
 from lapwing_collector.state.schema import acks, group_alerts, group_targets, groups
 
 _ALERT: Final = TypeAdapter(Alert)
 _NAMED_AT_ONCE: Final = 500
+
+Regroup = Callable[[Sequence[Group]], tuple[Mapping[str, Collection[str]], Sequence[GroupChange]]]
 
 
 class Groups:
@@ -94,19 +96,24 @@ class Groups:
         with self._database.write() as connection:
             look_again(connection, now)
 
-    def regroup(
-        self, regroupings: Iterable[Regrouping], changes: Sequence[GroupChange], now: datetime
-    ) -> None:
-        """Follow other routes: alerts that fire come into new groups and leave others; each is looked at."""
+    def regroup(self, decide: Regroup, now: datetime) -> None:
+        """Follow other routes: alerts come into new groups and leave others, which are looked at.
+
+        Args:
+            decide: Told what groups there are, says which alerts leave each, and where alerts come.
+            now: Wall-clock time.
+        """
         with self._database.write() as connection:
-            for each in regroupings:
+            known = _load(connection, connection.execute(select(groups)).mappings().all())
+            leaving, changes = decide(known)
+            for group, fingerprints in leaving.items():
                 group_id = connection.execute(
                     update(groups)
-                    .where(groups.c.key == each.group)
-                    .values(route=each.route, version=groups.c.version + 1, look_at=now)
+                    .where(groups.c.key == group)
+                    .values(version=groups.c.version + 1, look_at=now)
                     .returning(groups.c.id)
                 ).scalar_one()
-                for some in _in_parts(sorted(each.leaving)):
+                for some in _in_parts(sorted(fingerprints)):
                     connection.execute(
                         update(group_alerts)
                         .where(group_alerts.c.group_id == group_id, group_alerts.c.fingerprint.in_(some))
@@ -119,7 +126,7 @@ def change_groups(connection: Connection, changes: Sequence[GroupChange], now: d
     """Let alerts come into groups, or resolve in those that they are in; these are looked at at once."""
     for part in _each_alert_once(changes):
         _join_groups(connection, part, now)
-        over = [each.alert for each in part if each.alert.status is Status.RESOLVED]
+        over = [each.alert for each in part if each.alert.status is Status.RESOLVED and not each.joins]
         _resolve_in_groups(connection, over, now)
 
 
@@ -142,9 +149,9 @@ def _join_groups(connection: Connection, changes: Sequence[GroupChange], now: da
             if joining.group not in joined:
                 joined[joining.group] = _touched(connection, joining, now)
             rows.append(
-                {"group_id": joined[joining.group], "told_at": None, "hushed": "", "leaving": False}
-                | _alert_columns(change.alert, now)
-                | {"skip": sorted(joining.skip)}
+                {"group_id": joined[joining.group], "hushed": "", "leaving": False}
+                | _alert_columns(change.alert, joining.changed_at or now)
+                | {"skip": sorted(joining.skip), "told_at": joining.told_at}
             )
     if rows:
         connection.execute(_JOIN, rows)
@@ -176,7 +183,9 @@ def _join() -> Any:
     kept = ("status", "labels", "alert", "skip", "leaving")
     return statement.on_conflict_do_update(
         index_elements=["group_id", "fingerprint"],
-        set_={name: new[name] for name in kept} | {"changed_at": new.changed_at, "hushed": ""},
+        set_={name: new[name] for name in kept}
+        | {"changed_at": new.changed_at, "hushed": ""}
+        | {"told_at": func.coalesce(group_alerts.c.told_at, new.told_at)},
         where=or_(group_alerts.c.status == Status.RESOLVED, group_alerts.c.leaving),
     )
 

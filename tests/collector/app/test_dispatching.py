@@ -171,6 +171,10 @@ TIMELINES = {
         f"0 fire a ticket; {HOUR + 60} end",
         [f"{HOUR + 10} chat first +a"],
     ),
+    "routes to one receiver tell by their own hours": (
+        f"0 fire a; 0 fire b ticket; 100 resolve a; {HOUR + 60} end",
+        ["10 chat first +a", "110 chat resolved -a", f"{HOUR + 10} chat first +b"],
+    ),
     "a digest tells what came and went while rules caught up": (
         "0 replay ab; 1 replayed a; 20 end",
         ["10 chat first +b -a"],
@@ -233,25 +237,136 @@ def test_a_storm_is_one_message_for_each_group_and_interval(tmp_path: Path) -> N
     assert [len(spoken[row.message.key]) for row in rows] == [5000, 5000]
 
 
-def test_alerts_follow_other_routes(tmp_path: Path) -> None:
+OTHER_GROUPS = FILE.replace("group_by: [alertname]", "group_by: [kind]")
+WIDER = FILE.replace("kind=page]", "kind=~page|call]")
+MUTED = WIDER.replace("group_wait: 0s, escalate", "mute_time_intervals: [afternoon], escalate")
+
+
+@pytest.mark.parametrize("restarts", [True, False])
+def test_alerts_follow_other_routes(tmp_path: Path, restarts: bool) -> None:
     """After a change of the file an alert is in its new group: who knows of it hears nothing, others do."""
     desk = Desk(tmp_path)
     desk.play("0 fire ab page; 5 fire c; 20 end")
     said = desk.said()
-    other = FILE.replace("group_by: [alertname]", "group_by: [kind]")
-    desk.restart(other.replace("receiver: oncall", "receiver: team"))
+    other = OTHER_GROUPS.replace("receiver: oncall", "receiver: team")
+    if restarts:
+        desk.restart(other)
+    else:
+        desk.use(other)
     desk.play("100 resolve a; 300 resolve bc; 500 end")
-    assert desk.said()[len(said) :] == [
-        "20 chat first +ab",
+    assert sorted(desk.said()[len(said) :]) == [
+        "100 chat changed +b -a",
         "100 pager changed +b -a",
         "100 screen changed +b -a",
-        "100 chat changed +b -a",
+        "20 chat first +ab",
+        "300 chat resolved -b",
         "300 pager resolved -b",
         "300 screen resolved -b",
-        "300 chat resolved -b",
         "310 chat resolved -c",
     ]
     assert desk.unsaid() == []  # who knew is not said to have missed it
+
+
+def test_routes_that_come_before_move_nothing(tmp_path: Path) -> None:
+    """A route that is put before others, or other times, leave the groups of alerts as they are."""
+    desk = Desk(tmp_path)
+    desk.play("0 fire a page; 0 fire b ticket; 0 fire c; 20 end")
+    before = {group.key: group.heard for group in desk.store.groups()}
+    assert len(before) == 3
+    more = FILE.replace("routes:\n", "routes:\n    - {matchers: [kind=none], receiver: lead}\n")
+    desk.restart(more.replace("group_interval: 1m", "group_interval: 2m").replace("15m", "20m"))
+    desk.dispatcher.look()
+    assert {group.key: group.heard for group in desk.store.groups()} == before
+
+
+@pytest.mark.parametrize("file", [WIDER, OTHER_GROUPS])
+def test_alerts_that_move_are_repeated_and_escalated(tmp_path: Path, file: str) -> None:
+    """Who knows of an alert that other routes lead elsewhere is reminded of it, as if it had not moved."""
+    told = {}
+    for name, other in (("stays", FILE), ("moves", file)):
+        (tmp_path / name).mkdir()
+        desk = Desk(tmp_path / name)
+        desk.play("0 fire a page; 20 end")
+        desk.restart(other)
+        desk.play(f"{HOUR + 1000} ack a; {2 * HOUR} unack a; {2 * HOUR + 10} resolve a; {3 * HOUR} end")
+        told[name] = sorted(desk.said())
+    assert told["moves"] == told["stays"]
+    assert sum("repeat" in each for each in told["moves"]) == 7
+
+
+def test_what_moved_is_repeated_when_its_new_route_may(tmp_path: Path) -> None:
+    """Hours in which nothing is told are those of the route that leads an alert now."""
+    desk = Desk(tmp_path)
+    desk.play("0 fire a page; 1800 end")
+    said = desk.said()
+    desk.restart(MUTED.replace("13:00", "14:00"))
+    desk.play(f"{2 * HOUR + 100} end")
+    assert sorted(desk.said()[len(said) :]) == [
+        f"{2 * HOUR} {name} repeat +a" for name in ("mail", "pager", "phone", "screen")
+    ]
+
+
+def test_who_is_no_receiver_any_more_hears_the_end_alone(tmp_path: Path) -> None:
+    """A target that the route does not tell any more is not reminded of what it knows."""
+    desk = Desk(tmp_path)
+    desk.play("0 fire a; 20 end")
+    moved = '{name: chat, url: "json://127.0.0.1/"}'
+    spare = '{name: spare, url: "json://127.0.0.1/"}'
+    old = f"  - {{name: old, apprise_configs: [{moved}]}}\n"
+    desk.restart(FILE.replace(moved, spare).replace("inhibit_rules", f"{old}inhibit_rules"))
+    desk.play(f"{2 * HOUR} resolve a; {3 * HOUR} end")
+    assert desk.said()[1:] == [
+        "20 spare first +a",
+        f"{HOUR + 20} spare repeat +a",
+        f"{2 * HOUR + 10} spare resolved -a",
+        f"{2 * HOUR + 10} chat resolved -a",
+    ]
+
+
+def test_a_target_that_comes_back_hears_the_end(tmp_path: Path) -> None:
+    """Who was taken out of the file, and put back, hears the end of what it heard begin."""
+    desk = Desk(tmp_path)
+    desk.play("0 fire a; 20 fire b; 100 end")
+    desk.restart(FILE.replace("name: chat", "name: other"))
+    desk.play("200 resolve b; 300 end")
+    desk.restart(FILE)
+    desk.play("400 resolve a; 600 end")
+    assert [each for each in desk.said() if "chat" in each] == [
+        "10 chat first +a",
+        "70 chat changed +ba",
+        "410 chat resolved -a",
+    ]
+
+
+def test_files_that_change_often_delay_nothing(tmp_path: Path) -> None:
+    """What waits for its group to gather goes on waiting in another one."""
+    desk = Desk(tmp_path)
+    desk.fire("a")
+    for second in range(4, 12, 4):
+        desk.go_to(second)
+        desk.use(OTHER_GROUPS if second % 8 else FILE)
+    desk.go_to(60)
+    assert desk.said() == ["10 chat first +a"]
+
+
+def test_what_came_and_went_is_told_by_other_routes(tmp_path: Path) -> None:
+    """A digest that nobody had heard yet is told where the new file leads."""
+    desk = Desk(tmp_path)
+    desk.play("0 replay b; 1 replayed b; 2 end")
+    desk.use(OTHER_GROUPS.replace("receiver: team", "receiver: lead"))
+    desk.go_to(60)
+    assert desk.said() == ["11 phone digest -b"]
+
+
+def test_what_was_decided_by_the_old_file_follows_the_new(tmp_path: Path) -> None:
+    """An alert that is committed just after the file changed comes where the new one leads."""
+    desk = Desk(tmp_path)
+    begun = desk.begun("a", "page")
+    changes = desk.dispatcher.changes(begun, None)
+    desk.use(WIDER.replace("receiver: oncall", "receiver: lead"))
+    desk.commit(begun, changes)
+    desk.go_to(2000)
+    assert desk.said() == ["0 phone first +a"]
 
 
 def test_what_fired_before_there_was_a_file_is_told(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_why_tells_the_way_of_an_alert(desk: Desk) -> None:
     assert told["verdict"] == "it fires, and mail, pager, screen were told"
     assert [message["target"] for message in told["messages"]] == ["screen", "mail", "pager"]
     (group,) = told["groups"]
-    assert (group["receiver"], group["route"], group["alerts"]) == ("oncall", "route.routes[0]", 2)
+    assert (group["receiver"], group["route"], group["alerts"]) == ("oncall", '{}/{kind="page"} "oncall"', 2)
     assert [transition["status"] for transition in told["transitions"]] == ["firing"]
     shown = text(desk, "why", "a")
     assert "pager believes that it fires" in shown

@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from helpers.notify_alerts import NOON, alert
-from lapwing_collector.notify import NOBODY, Policy, hush_by, read_notify_file
+from lapwing_collector.notify import NOBODY, Policy, Route, hush_by, read_notify_file
 
 FILE = """
 route:
@@ -71,9 +71,14 @@ def test_alerts_arrive_where_alertmanager_leads_them(
     assert [route.path for route in policy.routes(labels)] == places
 
 
+def at(policy: Policy, path: str) -> Route:
+    """The route at a place of the file."""
+    return next(route for route in policy.root.all() if route.path == path)
+
+
 def test_a_route_has_what_is_above_it(policy: Policy) -> None:
     """Receiver, grouping and times come from above where a route says nothing; matchers and steps do not."""
-    late = policy.route_at("route.routes[1].routes[0]")
+    late = at(policy, "route.routes[1].routes[0]")
     assert (late.receiver, late.group_by, late.group_wait, late.group_interval, late.repeat_interval) == (
         "boss",
         ("team",),
@@ -81,25 +86,45 @@ def test_a_route_has_what_is_above_it(policy: Policy) -> None:
         timedelta(minutes=1),
         timedelta(days=1),
     )
-    assert policy.route_at("route.routes[0]").group_wait == timedelta(0)
-    assert policy.route_at("route.routes[1]").escalate == ()
-    assert policy.route_at("route.routes[7]") is policy.root
+    assert at(policy, "route.routes[0]").group_wait == timedelta(0)
+    assert at(policy, "route.routes[1]").escalate == ()
 
 
-def test_groups_are_named_by_their_labels(policy: Policy) -> None:
-    """Alerts share a group if they share the labels that the route groups by, which may be all of them."""
+def test_routes_are_known_by_their_matchers(tmp_path: Path, policy: Policy) -> None:
+    """A route keeps its identity when others come before it, and no two have the same."""
+    late = at(policy, "route.routes[1].routes[0]")
+    assert late.id == '{}/{team=~"risk|fraud"}/{kind="late"} "boss"'
+    assert policy.route_of(late.id) is late
+    assert policy.route_of('{}/{team="none"}') is None
+    ids = [route.id for route in policy.root.all()]
+    more = FILE.replace("routes:\n    -", "routes:\n    - {matchers: [a=b], receiver: lead}\n    -", 1)
+    path = tmp_path / "notify.yaml"
+    path.write_text(dedent(more))
+    others = [route.id for route in read_notify_file(path).root.all()]
+    assert [each for each in others if each != '{}/{a="b"} "lead"'] == ids
+    alike = FILE.replace('severity="ticket"', 'severity="page"')
+    path.write_text(
+        dedent(alike.replace("receiver: lead\n      group_by", "receiver: oncall\n      group_by"))
+    )
+    first, *_, again = (route.id for route in read_notify_file(path).root.routes)
+    assert again == f"{first} #2"
+
+
+def test_groups_are_named_by_their_route_and_labels(policy: Policy) -> None:
+    """Alerts share a group if they come by one route and share the labels that it groups by, or all."""
     labels = {"alertname": "Drift", "model": "churn", "feature": "age"}
     assert policy.root.group_labels(labels) == {"alertname": "Drift", "model": "churn"}
     assert policy.root.group_key(labels) == policy.root.group_key(labels | {"feature": "plan"})
     assert policy.root.group_key(labels) != policy.root.group_key(labels | {"model": "fraud"})
-    every = policy.route_at("route.routes[2]")
+    assert policy.root.group_key(labels) != at(policy, "route.routes[0]").group_key(labels)
+    every = at(policy, "route.routes[2]")
     assert every.group_labels(labels) == labels
     assert every.group_key(labels) != every.group_key(labels | {"feature": "plan"})
 
 
 def test_who_hears_at_a_route(policy: Policy) -> None:
     """Targets of the receiver at once, those of escalations later, those who only heard nothing new."""
-    heard = policy.listeners(policy.route_at("route.routes[0]"), ["chat", "phone", "gone"])
+    heard = policy.listeners(at(policy, "route.routes[0]"), ["chat", "phone", "gone"])
     assert [(each.name, each.after, each.send_resolved, each.resolve_silenced) for each in heard] == [
         ("pager", timedelta(0), True, True),
         ("mail", timedelta(0), False, False),
@@ -107,6 +132,7 @@ def test_who_hears_at_a_route(policy: Policy) -> None:
         ("letter", timedelta(hours=1), True, True),
         ("chat", None, True, True),
     ]
+    assert [(each.name, each.after) for each in policy.listeners(None, ["chat"])] == [("chat", None)]
 
 
 def test_who_is_told_what_others_do_not_accept(policy: Policy) -> None:
