@@ -241,28 +241,31 @@ def commit(root: Path) -> None:
     store = Store.open(root / "commit.sqlite")
     rule = RuleId("g", "many")
     start = datetime(2026, 1, 1)  # noqa: DTZ001  # naive UTC
+    before = None
     for name, firing in (("values", False), ("all fire", True)):
         spent = []
         for number in range(40):
             slot = start + timedelta(minutes=len(spent) + 100 * firing)
-            instances = {f"{n:032x}": instance(n, slot, number) for n in range(INSTANCES)}
+            since = slot if firing else start
+            instances = {f"{n:032x}": instance(n, since, slot, number) for n in range(INSTANCES)}
             told = [
                 Transition(rule, Status.FIRING, "", each, slot, slot, slot) for each in instances.values()
             ]
             state = RuleState("d", slot, slot, instances=instances)
             began_s = time.perf_counter()
-            store.commit(rule, state, told if firing else (), (), (), slot)
+            store.commit(rule, state, told if firing else (), (), (), slot, before=before)
             spent.append(time.perf_counter() - began_s)
+            before = state
         print(f"commit {name:8} {quantiles(spent)} of {INSTANCES} instances", flush=True)
     store.close()
 
 
-def instance(number: int, slot: datetime, value: int) -> Instance:
+def instance(number: int, since: datetime, slot: datetime, value: int) -> Instance:
     """An alert instance that fires."""
     labels = {"alertname": "Many", "segment": f"segment {number}", "severity": "page"}
     texts = {"summary": f"segment {number} is at {value}"}
     return Instance(
-        f"{number:032x}", labels, texts, AlertState.FIRING, value=value, active_at=slot, last_seen_at=slot
+        f"{number:032x}", labels, texts, AlertState.FIRING, value=value, active_at=since, last_seen_at=slot
     )
 
 

@@ -470,6 +470,7 @@ class Alerting:
             self._dispatcher.changes(transitions, rule.condition),
             evaluation.metrics,
             self._now(),
+            before=before,
             as_of=as_of,
         )
         self._states[rule.id] = evaluation.state

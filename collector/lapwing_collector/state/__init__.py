@@ -3,6 +3,7 @@
 from lapwing_collector.state.late import LateBacklog, LateSlot
 from lapwing_collector.state.outbox import OutboxRow
 from lapwing_collector.state.schema import Delivery
-from lapwing_collector.state.store import SlotCommittedError, Store
+from lapwing_collector.state.states import SlotCommittedError
+from lapwing_collector.state.store import Store
 
 __all__ = ["Delivery", "LateBacklog", "LateSlot", "OutboxRow", "SlotCommittedError", "Store"]

@@ -11,6 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
 from lapwing_collector.errors import DataDirectoryError
+from lapwing_collector.state.documents import as_json, of_json
 from lapwing_collector.state.schema import migrate
 
 _LOCK_WAIT_S: Final = 30.0
@@ -67,6 +68,8 @@ def _sqlite_engine(path: Path) -> Engine:
         # isolation_level None: transactions begin where `_begin` says, not where the driver guesses.
         connect_args={"timeout": _LOCK_WAIT_S, "isolation_level": None},
         max_overflow=-1,
+        json_serializer=as_json,
+        json_deserializer=of_json,
     )
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)

@@ -1,17 +1,14 @@
 """The store of alerting: what one slot of a rule decided is kept in one transaction, or not at all."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Self
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, func, or_, select, union
+from sqlalchemy import Connection, RowMapping, delete, func, select, union
 from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
-from sqlalchemy.sql.dml import ReturningInsert
 
-from lapwing_collector.errors import LapwingError
 from lapwing_collector.model.alerts import (
     AlertState,
     Instance,
@@ -22,12 +19,12 @@ from lapwing_collector.model.alerts import (
     Transition,
 )
 from lapwing_collector.model.groups import GroupChange, Told
-from lapwing_collector.state.bulk import BulkInsert
 from lapwing_collector.state.database import Database
 from lapwing_collector.state.groups import Groups, change_groups
 from lapwing_collector.state.hushes import Hushes
 from lapwing_collector.state.late import LateSlots, forget_late, queue_metrics
 from lapwing_collector.state.outbox import Outbox, enqueue_told
+from lapwing_collector.state.prepared import Prepared
 from lapwing_collector.state.schema import (
     advance,
     group_alerts,
@@ -36,39 +33,16 @@ from lapwing_collector.state.schema import (
     rules,
     watermarks,
 )
+from lapwing_collector.state.states import INSTANCE_FIELDS, STATE_FIELDS, place_rule, save_state
 
-_INSTANCE_FIELDS: Final = tuple(field.name for field in fields(Instance))
-_STATE_FIELDS: Final = tuple(field.name for field in fields(RuleState) if field.name != "instances")
 _TRANSITION_FIELDS: Final = ("status", "reason", "slot", "window_start", "window_end")
+_HISTORY: Final = ("rule_group", "rule_name", "recorded_at", "sample")
 
-
-_VALUES: Final = attrgetter(*_INSTANCE_FIELDS)
-_INSERT: Final = BulkInsert(instances, ("rule_id", *_INSTANCE_FIELDS))
+_VALUES: Final = attrgetter(*INSTANCE_FIELDS)
 _TOLD: Final = attrgetter(*_TRANSITION_FIELDS)
-_INSERT_HISTORY: Final = BulkInsert(
-    history,
-    ("rule_group", "rule_name", "recorded_at", "sample", *_TRANSITION_FIELDS, *_INSTANCE_FIELDS),
-)
-_DELETE: Final = delete(instances).where(instances.c.rule_id == bindparam("of"))
 
 
-def _advance() -> ReturningInsert[Any]:
-    statement = insert(rules)
-    new = statement.excluded
-    statement = statement.on_conflict_do_update(
-        index_elements=["rule_group", "rule_name"],
-        set_={field: new[field] for field in _STATE_FIELDS},
-        where=or_(rules.c.slot.is_(None), new.slot > rules.c.slot),
-    )
-    return statement.returning(rules.c.id)
-
-
-_ADVANCE: Final = _advance()
-"""Made once, like the others: to make a statement takes longer than to run it."""
-
-
-class SlotCommittedError(LapwingError):
-    """A slot of a rule was committed before; what this evaluation found is dropped."""
+_RECORD: Final = Prepared(insert(history), (*_HISTORY, *_TRANSITION_FIELDS, *INSTANCE_FIELDS))
 
 
 class Store(Outbox, LateSlots, Groups, Hushes):
@@ -99,7 +73,7 @@ class Store(Outbox, LateSlots, Groups, Hushes):
                 instances_of.setdefault(row["rule_id"], {})[row["fingerprint"]] = _instance(row)
             return {
                 RuleId(row["rule_group"], row["rule_name"]): RuleState(
-                    **{field: row[field] for field in _STATE_FIELDS},
+                    **{field: row[field] for field in STATE_FIELDS},
                     instances=instances_of.get(row["id"], {}),
                 )
                 for row in connection.execute(select(rules)).mappings()
@@ -114,6 +88,7 @@ class Store(Outbox, LateSlots, Groups, Hushes):
         metrics: Sequence[MetricRow],
         now: datetime,
         *,
+        before: RuleState | None = None,
         as_of: datetime | None = None,
     ) -> None:
         """Keep what the evaluation of `state.slot` decided: all of it or nothing.
@@ -127,15 +102,16 @@ class Store(Outbox, LateSlots, Groups, Hushes):
             changes: For groups of alerts, of which people are told.
             metrics: For the queue to the lake.
             now: Wall-clock time, UTC.
+            before: What was remembered so far, where one knows, as it was loaded or committed: then nothing
+                but what changed is written.
             as_of: All that was received up to then was looked at; `now` if None.
 
         Raises:
-            SlotCommittedError: The slot, or a later one, was committed before. Nothing is changed.
+            SlotCommittedError: The slot, or a later one, was committed before; or what was remembered is
+                something else than `before`. Nothing is changed.
         """
         with self._database.write() as connection:
-            rule_id = _advance_cursor(connection, rule, state)
-            connection.execute(_DELETE, {"of": rule_id})
-            _INSERT(connection, [(rule_id, *_VALUES(each)) for each in state.instances.values()])
+            save_state(connection, rule, before, state)
             _record(connection, transitions, now)
             change_groups(connection, changes, now)
             queue_metrics(connection, metrics, as_of or now)
@@ -145,7 +121,7 @@ class Store(Outbox, LateSlots, Groups, Hushes):
         if states:
             with self._database.write() as connection:
                 for rule, state in states.items():
-                    _advance_cursor(connection, rule, state)
+                    place_rule(connection, rule, state)
 
     def forget_rule(
         self, rule: RuleId, transitions: Sequence[Transition], changes: Sequence[GroupChange], now: datetime
@@ -256,20 +232,8 @@ def _is(rule: RuleId) -> Any:
     return (rules.c.rule_group == rule.group) & (rules.c.rule_name == rule.name)
 
 
-def _advance_cursor(connection: Connection, rule: RuleId, state: RuleState) -> int:
-    """Write the rule's own row and return its id; refuses a slot that is not later than the newest."""
-    row = {field: getattr(state, field) for field in _STATE_FIELDS}
-    row |= {"rule_group": rule.group, "rule_name": rule.name}
-    rule_id: int | None = connection.execute(_ADVANCE, row).scalar_one_or_none()
-    if rule_id is None:
-        raise SlotCommittedError(
-            f"rule {rule}: slot {state.slot} was committed before; this evaluation is dropped"
-        )
-    return rule_id
-
-
 def _record(connection: Connection, transitions: Sequence[Transition], now: datetime) -> None:
-    _INSERT_HISTORY(
+    _RECORD.many(
         connection,
         [
             (each.rule.group, each.rule.name, now, each.sample, *_TOLD(each), *_VALUES(each.instance))
@@ -279,7 +243,7 @@ def _record(connection: Connection, transitions: Sequence[Transition], now: date
 
 
 def _instance(row: RowMapping) -> Instance:
-    return Instance(**{field: row[field] for field in _INSTANCE_FIELDS})
+    return Instance(**{field: row[field] for field in INSTANCE_FIELDS})
 
 
 def _transition(row: RowMapping) -> Transition:

@@ -118,6 +118,63 @@ def test_rule_states_come_back_as_they_were(store: Store, group: str, name: str,
     assert store.load_rules()[rule] == state
 
 
+def moved(state: RuleState, slot: datetime) -> RuleState:
+    """The state with its newest slot elsewhere."""
+    return replace(state, slot=slot)
+
+
+@shared_store
+@given(
+    before=rule_states,
+    after=rule_states,
+    kept=st.dictionaries(st.text(min_size=1), st.tuples(*[instances_with(st.just(""))] * 2), max_size=4),
+)
+def test_what_differs_from_before_is_enough(
+    store: Store, before: RuleState, after: RuleState, kept: dict[str, tuple[Instance, Instance]]
+) -> None:
+    """Who says what was remembered writes what changed of it, and all is as if all had been written."""
+    first, then = {**before.instances}, {**after.instances}
+    for key, (one, other) in kept.items():
+        first[key] = replace(one, fingerprint=key)
+        # What evaluations leave alone, they leave alone.
+        then[key] = replace(
+            first[key],
+            annotations=other.annotations,
+            value=other.value,
+            peak=other.peak,
+            sample_count=other.sample_count,
+            last_seen_at=other.last_seen_at,
+        )
+    before = replace(before, slot=NOON, instances=first)
+    after = replace(after, slot=NOON + MINUTE, instances=then)
+    store.forget_rule(RULE, (), (), NOON)
+    store.commit(RULE, before, (), (), (), NOON)
+    store.commit(RULE, after, (), (), (), NOON, before=before)
+    assert store.load_rules()[RULE] == after
+
+
+def test_what_was_remembered_is_not_guessed(store: Store) -> None:
+    """A slot that follows something else than what is remembered is refused, and nothing of it is kept."""
+    known = RuleState("d", NOON, instances={"f": instance(fingerprint="f")})
+    store.commit(RULE, known, (), (), (), NOON)
+    after = moved(replace(known, instances={"f": instance(fingerprint="f", value=7.0)}), NOON + 2 * MINUTE)
+    guesses = [
+        moved(known, NOON - MINUTE),
+        moved(known, NOON + MINUTE),
+        replace(known, instances={"g": instance(fingerprint="g")}),
+    ]
+    for guess in guesses:
+        then = replace(after, instances={**after.instances, **guess.instances})
+        then = replace(then, instances={key: replace(i, value=8.0) for key, i in then.instances.items()})
+        with pytest.raises(SlotCommittedError):
+            store.commit(RULE, then, (), (), (), NOON, before=guess)
+        assert store.load_rules()[RULE] == known
+    with pytest.raises(SlotCommittedError):
+        store.commit(RULE, known, (), (), (), NOON, before=known)
+    store.commit(RULE, after, (), (), (), NOON, before=known)
+    assert store.load_rules()[RULE] == after
+
+
 @shared_store
 @given(
     status=st.sampled_from(Status),
