@@ -40,7 +40,7 @@ def outcome_of(run_query: RunQuery, rule: Rule, slot: datetime, as_of: datetime)
     query = evaluation_query(rule, slot, as_of)
     try:
         answer = run_query(query.sql, query.parameters, rule.timeout.total_seconds())
-        rows = [tuple(row.values()) for row in answer.to_pylist()]
+        rows = list(zip(*(column.to_pylist() for column in answer.columns), strict=True))
     except NotSeenYetError:
         return NO_ROWS
     except (QueryError, ValueError, OverflowError) as error:  # or values that Python has no type for

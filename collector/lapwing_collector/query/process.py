@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import select
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from lapwing_collector.errors import (
 )
 from lapwing_collector.model.queries import Answer, Ask
 from lapwing_collector.query.limits import Limits
-from lapwing_collector.query.serve import PIECE_BYTES, Opening, Task
+from lapwing_collector.query.serve import HEAD_BYTES, PIECE_BYTES, Opening, Task
 
 _START_S: Final = 30.0
 _PIECE_S: Final = 10.0
@@ -92,11 +93,13 @@ class QueryProcess:
         )
         theirs.close()
         self._connection = Connection(ours.detach())
+        self._came = select.poll()
+        self._came.register(self._connection, select.POLLIN)
         self._killed_because: str | None = None
         self._asked = False
         try:
             self._connection.send_bytes(pickle.dumps(Opening(limits, snapshot)))
-            head = self._head(_START_S, "the query process did not start in time")
+            head, _ = self._head(_START_S, "the query process did not start in time")
         except BaseException:
             self.kill("")
             self.close()
@@ -115,11 +118,14 @@ class QueryProcess:
             self._connection.send_bytes(pickle.dumps(Task(ask, timeout_s)))
         except OSError as error:
             raise self._died() from error
-        head = self._head(
+        head, body = self._head(
             timeout_s,
             f"the query took longer than {timeout_s:g} s and was stopped: read less, "
             "for example a shorter time, or raise query.timeout in the settings",
         )
+        if head.get("whole"):
+            self._asked = False
+            return Answer(head["rows"], head["truncated"], iter((body,)), lambda: None)
         return Answer(head["rows"], head["truncated"], self._pieces(), lambda: None)
 
     @property
@@ -144,25 +150,32 @@ class QueryProcess:
         self._process.wait()
         self._connection.close()
 
-    def _head(self, timeout_s: float, late: str) -> dict[str, Any]:
+    def _head(self, timeout_s: float, late: str) -> tuple[dict[str, Any], bytes]:
+        """What comes next, and all of a short answer behind it."""
         try:
-            if not self._connection.poll(timeout_s):
+            if not self._comes(timeout_s):
                 self.kill(late)
                 raise QueryLimitError(late)
-            head: dict[str, Any] = json.loads(self._connection.recv_bytes(_LONGEST_HEAD_BYTES))
+            message = self._connection.recv_bytes(_LONGEST_HEAD_BYTES)
         except (EOFError, OSError) as error:
             raise self._died() from error
+        end = HEAD_BYTES + int.from_bytes(message[:HEAD_BYTES])
+        head: dict[str, Any] = json.loads(message[HEAD_BYTES:end])
         if "error" in head:
             self._asked = False
             if head.get("last"):
                 self.kill("the query process is dead")
             raise _error(head)
-        return head
+        return head, message[end:]
+
+    def _comes(self, timeout_s: float) -> bool:
+        """Wait until there is something to read, or nothing will come any more."""
+        return bool(self._came.poll(timeout_s * 1000))
 
     def _pieces(self) -> Iterator[bytes]:
         while True:
             try:
-                if not self._connection.poll(_PIECE_S):
+                if not self._comes(_PIECE_S):
                     self.kill("the query process is stuck")
                 piece = self._connection.recv_bytes(PIECE_BYTES)
             except (EOFError, OSError) as error:

@@ -1,7 +1,7 @@
 """The query process itself: answers queries until the other end of its pipe closes.
 
-What it sends is data and never code: a head of JSON, then the pieces of the answer, then an empty piece.
-Whoever reads it need not trust a process that ran a stranger's SQL.
+What it sends is data and never code: a head of JSON, with all of a short answer behind it; of a longer one
+come pieces, then an empty one. Whoever reads it need not trust a process that ran a stranger's SQL.
 """
 
 import json
@@ -25,6 +25,8 @@ from lapwing_collector.query.session import Session
 Sent = TypeVar("Sent")
 
 PIECE_BYTES: Final = 256 * 1024
+HEAD_BYTES: Final = 4
+"""What a message with a head begins with: how long the head is."""
 
 _SPOILS: Final = (duckdb.OutOfMemoryException, duckdb.InternalException, duckdb.FatalException, MemoryError)
 """What leaves DuckDB in a state that the next query had better not meet."""
@@ -110,7 +112,11 @@ def _answer(connection: Connection, session: Session, ask: Ask) -> bool:
         unforeseen = f"this query cannot be answered: {type(error).__name__}: {error}"
         _send_head(connection, _told(QueryError(unforeseen)) | {"last": True})
         return False
-    _send_head(connection, {"rows": rendered.rows, "truncated": rendered.truncated})
+    head = {"rows": rendered.rows, "truncated": rendered.truncated}
+    if sum(map(len, rendered.data)) <= PIECE_BYTES:
+        _send_head(connection, head | {"whole": True}, b"".join(rendered.data))
+        return True
+    _send_head(connection, head)
     for piece in _pieces(rendered):
         connection.send_bytes(piece)
     connection.send_bytes(b"")
@@ -132,8 +138,9 @@ def _told(error: LapwingError) -> dict[str, Any]:
     return told
 
 
-def _send_head(connection: Connection, head: dict[str, Any]) -> None:
-    connection.send_bytes(json.dumps(head).encode())
+def _send_head(connection: Connection, head: dict[str, Any], body: bytes = b"") -> None:
+    text = json.dumps(head).encode()
+    connection.send_bytes(b"".join((len(text).to_bytes(HEAD_BYTES), text, body)))
 
 
 def _be_silent() -> None:

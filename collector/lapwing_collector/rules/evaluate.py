@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from lapwing_collector.model.alerts import (
@@ -34,6 +35,9 @@ MISSING: Final = "missing"
 NO_DATA: Final = "no_data"
 RULE_CHANGED: Final = "rule_changed"
 RULE_DELETED: Final = "rule_deleted"
+
+_REMEMBERED: Final = 16_384
+"""Identities of alerts, each of which is asked for at every slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,12 @@ def rule_deleted(rule: RuleId, state: RuleState) -> tuple[Transition, ...]:
 
 def fingerprint(rule: RuleId, identity: Mapping[str, str | None]) -> str:
     """Give the identity of an alert instance: the same for the same rule and labels, whatever the value."""
-    text = json.dumps([rule.group, rule.name, sorted(identity.items())])
+    return _fingerprint(rule.group, rule.name, tuple(sorted(identity.items())))
+
+
+@lru_cache(_REMEMBERED)
+def _fingerprint(group: str, name: str, identity: tuple[tuple[str, str | None], ...]) -> str:
+    text = json.dumps([group, name, identity])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -388,7 +397,7 @@ def _after(check: _Check, finding: _Finding) -> Instance:
     if finding.evidence is Evidence.ACTIVE and row.value is not None:
         after = replace(after, peak=_further(check.rule, after.peak, row.value))
     if after.state is AlertState.INACTIVE and not announced(before):
-        return replace(after, annotations={})
+        return replace(after, annotations={}) if after.annotations else after
     if not row.conclusive:
         return after
     return replace(after, annotations=_annotations(check, after, row))

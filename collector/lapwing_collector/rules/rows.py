@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from lapwing_collector.rules.query import ACTIVE, CLEAR
@@ -227,6 +228,7 @@ def _too_early(rule: Rule, label_coverage: float | None) -> bool:
     return least > 0 and not (label_coverage is not None and label_coverage >= least)
 
 
+@lru_cache(1024)
 def _kind(type_text: str) -> ColumnKind:
     matching = (kind for kind, form in _KINDS.items() if re.fullmatch(form, type_text, re.IGNORECASE))
     return next(matching, ColumnKind.OTHER)

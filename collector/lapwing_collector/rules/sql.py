@@ -62,6 +62,7 @@ def parameters_in(sql: str) -> frozenset[str]:
     return frozenset(match["parameter"] for match in _tokens(sql) if match["parameter"])
 
 
+@lru_cache(maxsize=4096)
 def names_in(sql: str) -> frozenset[str]:
     """Name, in lower case, every word and quoted identifier of `sql`: among them the columns it reads."""
     found = (match["word"] or (match["quoted"] or "").replace('""', '"') for match in _tokens(sql))

@@ -50,10 +50,7 @@ class Template:
 
     def render(self, values: Mapping[str, Any]) -> str:
         """Fill the holes; a failure becomes a note in the text's place, never an exception."""
-        try:
-            return _compiled(self.source).render(values)
-        except Exception as error:  # noqa: BLE001  # data decides what fails here, and the alert must go out
-            return f"<template {self.source!r} failed: {error}>"
+        return _rendered(self.source, values) if self.variables else _constant(self.source)
 
 
 def compile_template(source: str, allowed: Collection[str] = ANNOTATION_VARIABLES) -> Template:
@@ -101,6 +98,18 @@ def _variables(source: str) -> frozenset[str]:
 @lru_cache(_REMEMBERED)
 def _compiled(source: str) -> jinja2.Template:
     return _ENVIRONMENT.from_string(_plain(source))
+
+
+def _rendered(source: str, values: Mapping[str, Any]) -> str:
+    try:
+        return _compiled(source).render(values)
+    except Exception as error:  # noqa: BLE001  # data decides what fails here, and the alert must go out
+        return f"<template {source!r} failed: {error}>"
+
+
+@lru_cache(_REMEMBERED)
+def _constant(source: str) -> str:
+    return _rendered(source, {})
 
 
 def _plain(source: str) -> str:

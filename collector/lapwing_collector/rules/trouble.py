@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from lapwing_collector.model.alerts import Health, Instance, RuleId
 from lapwing_collector.rules.rule import Rule
@@ -38,6 +39,7 @@ class Said:
     summary: str | None = None
 
 
+@lru_cache(8192)  # asked for at every slot
 def trouble_fingerprint(rule: RuleId, trouble: Trouble) -> str:
     """Give the identity of the alert about a rule's trouble; no alert of a row has it."""
     return hashlib.blake2b(json.dumps([rule.group, rule.name, trouble]).encode(), digest_size=16).hexdigest()

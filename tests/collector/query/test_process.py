@@ -88,7 +88,7 @@ def test_processor_time_is_bounded_by_the_kernel_too(shared: Readers) -> None:
     """Where nobody watches the clock, the kernel ends what computes on and on."""
     process = QueryProcess(shared.folder, LIMITS)
     try:
-        process._connection.poll = lambda _timeout: True  # type: ignore[method-assign]  # nobody watches
+        process._comes = lambda _timeout: True  # type: ignore[method-assign]  # nobody watches
         with pytest.raises(QueryLimitError, match="died"):
             process.ask(Ask("SELECT count(*) FROM range(1000000000000)"), 0.1)
         assert process._process.wait(20) == -signal.SIGXCPU
