@@ -80,7 +80,7 @@ def running(configured: Project, clock: Clock | None = None) -> Iterator[Collect
     ready = threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
-    def on_ready(address: str) -> None:
+    def on_ready(address: str, _: str) -> None:
         collector.address = address
         ready.set()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.batches import labels, predictions
+from lapwing_collector.app.profiling import PROFILING
 from lapwing_collector.lake import CatalogKeeper, Lake, Progress
 from lapwing_collector.query import Limits, QueryPool, Spare
 
@@ -14,7 +15,7 @@ LIMITS = Limits(memory_bytes=256 << 20)
 
 def make_lake(folder: Path) -> Path:
     """A lake in `folder` with ten predictions of the model churn, one of them labelled."""
-    lake = Lake.open(folder)
+    lake = Lake.open(folder, profiling=PROFILING)
     rows = [
         {"prediction_id": str(i), "inputs.age": i, "output.late": i > 5, "tags": [("region", "=1+1")]}
         for i in range(10)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from lapwing_collector.config import Settings, load_settings
 from lapwing_collector.notify import NOBODY
 from lapwing_collector.query import QueryPool
 from lapwing_collector.state import Store
-from lapwing_collector.web import Authorize, Duty
+from lapwing_collector.web import Authorize, Duty, Live
+
+NOW = datetime(2026, 1, 1, 1)
+"""The time of pages: an hour after the predictions of `make_lake`."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Web:
     address: str
     pool: QueryPool
     settings: Settings
+    live: Live
 
     def get(self, path: str, **headers: str) -> Answer:
         """Ask for a path."""
@@ -77,11 +82,13 @@ def web_server(
     duties: Mapping[str, Duty] | None = None,
     authorize: Authorize | None = None,
     tls: TlsFiles | None = None,
+    now: Callable[[], datetime] = lambda: NOW,
     **flags: Any,
 ) -> Iterator[Web]:
     """Serve the lake of `shared` on a free port of loopback until the block ends."""
     settings = load_settings(None, flags={"web.listen": "127.0.0.1:0", **flags}, environment={})
     loop = asyncio.new_event_loop()
+    live = Live()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
@@ -99,10 +106,13 @@ def web_server(
                 authorize=authorize,
                 tls=tls,
                 address_file=folder / "web.address",
+                now=now,
+                endpoint=lambda: "http://127.0.0.1:4318",
+                live=live,
             )
             asyncio.run_coroutine_threadsafe(serving.start(), loop).result(20)
             try:
-                yield Web(serving.address, pool, settings)
+                yield Web(serving.address, pool, settings, live)
             finally:
                 pool.close()
                 asyncio.run_coroutine_threadsafe(serving.stop(), loop).result(20)

@@ -33,13 +33,14 @@ from lapwing_collector.app.redaction import redaction
 from lapwing_collector.app.serving import Serving
 from lapwing_collector.app.telemetry import Parts, Telemetry
 from lapwing_collector.app.undelivered import Wanted, dead_reads, requeue_in
-from lapwing_collector.app.writing import MetricQueue, Writer
+from lapwing_collector.app.writing import Flushed, MetricQueue, Writer
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.config import Settings
 from lapwing_collector.lake import CatalogKeeper, Lake
 from lapwing_collector.notify import Deliverer, Reach
 from lapwing_collector.query import QueryPool, Spare
 from lapwing_collector.state import Store
+from lapwing_collector.web import Live
 
 _BUSY_FROM: Final = 0.25
 """How full the queue of rows may be while maintenance goes on."""
@@ -53,7 +54,7 @@ async def run_collector(
     *,
     clock: Clock,
     stop: asyncio.Event,
-    on_ready: Callable[[str], None],
+    on_ready: Callable[[str, str], None],
     receiving: Receiving | None = None,
     listeners: Mapping[str, socket.socket] | None = None,
     holder: int | None = None,
@@ -64,7 +65,7 @@ async def run_collector(
         project: What to run.
         clock: The only one.
         stop: Set it to end.
-        on_ready: Told the address once requests are accepted.
+        on_ready: Told the address, and where people look as a URL, once requests are accepted.
         receiving: The receiver, if it runs already; it is stopped in the end.
         listeners: Sockets that listen already, by the settings' section that says where (`http`, `web`);
             for a section without one, a socket is opened here.
@@ -126,6 +127,7 @@ async def run_collector(
             wake=deliverer.wake,
             busy=lambda: pending.filled > _BUSY_FROM,
             clock=clock,
+            alerts_changed=partial((live := Live()).saw, "alerts"),
         )
         parts.callback(judging.close, _GRACE_S)
         writer = Writer(
@@ -136,7 +138,7 @@ async def run_collector(
             dead_letters=DeadLetters(directory.dead_letters),
             metrics=MetricQueue.of(store),
             interval_s=settings.write.flush_interval.total_seconds(),
-            on_flushed=judging.saw,
+            on_flushed=partial(_tell_of, judging, live),
         )
         asked = {
             "status": lambda _asked, _tell: _status(pending, writer, ingestion, receiving),
@@ -184,6 +186,9 @@ async def run_collector(
             authorize=None if receiving.access.open else receiving.access.judge,
             tls=receiving.access.tls,
             address_file=directory.web_address,
+            now=now if settings.clock == "wall" else partial(_time_of_data, store, now),
+            endpoint=lambda: receiving.url,
+            live=live,
         )
         parts.push_async_callback(serving.stop)
         parts.callback(queries.close)  # what runs for people ends before its server waits for it
@@ -198,13 +203,24 @@ async def run_collector(
             replaying=lambda: ingestion.recovery.replaying,
         )
         deliverer.start()
-        on_ready(receiving.address)
+        on_ready(receiving.address, serving.url)
         if await _unless_stopped(ingestion.recovery.replay, stop, pending.close):
             # Rules look at rows that were acknowledged long ago only when all of them are there.
             judging.start()
             describing.start()
             losses.start()
             await stop.wait()
+
+
+def _tell_of(judging: Judging, live: Live, flushed: Flushed) -> None:
+    """Let rules and browsers know what the lake has now."""
+    judging.saw(flushed)
+    live.saw(models=flushed.times.keys() | flushed.labelled)
+
+
+def _time_of_data(store: Store, now: Callable[[], datetime]) -> datetime:
+    """How far the data is in a replay; the clock's time while there is none."""
+    return max(store.load_watermarks().values(), default=now())
 
 
 def _query_pools(

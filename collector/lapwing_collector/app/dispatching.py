@@ -49,6 +49,7 @@ class Dispatcher:
         wake: Callable[[str], None],
         now: Callable[[], datetime],
         caught_up: Callable[[], bool],
+        looked: Callable[[], None] = lambda: None,
     ) -> None:
         """Join the parts.
 
@@ -58,12 +59,14 @@ class Dispatcher:
             wake: Tells that the outbox has something for a target.
             now: Wall-clock time, naive UTC.
             caught_up: Whether every rule that was due at the start has been evaluated since.
+            looked: Called after alerts changed and what is due was told.
         """
         self._policy = policy
         self._store = store
         self._wake = wake
         self._now = now
         self._caught_up = caught_up
+        self._told_of_look = looked
         self._held_since: datetime | None = now()
         self._settles_until: datetime | None = None
         self._looked_at = now()
@@ -107,6 +110,7 @@ class Dispatcher:
         except Exception:
             logger.exception("groups of alerts wait", extra={"action": "dispatch_failed"})
         self._changed.set()
+        self._told_of_look()
 
     def close(self, timeout_s: float) -> bool:
         """Stop; tells whether it did in time. What is not told yet is after the next start."""

@@ -56,6 +56,7 @@ class Judging:
         wake: Callable[[str], None],
         busy: Callable[[], bool],
         clock: Clock,
+        alerts_changed: Callable[[], None] = lambda: None,
     ) -> None:
         """Join the parts.
 
@@ -68,6 +69,7 @@ class Judging:
             wake: Tells that the outbox has something for a target.
             busy: Whether rows wait to be written, so that late slots had better wait.
             clock: The wall clock.
+            alerts_changed: Called after alerts changed, and what people said about them.
         """
         self._written = self._project = project
         self._store = store
@@ -89,6 +91,7 @@ class Judging:
             wake=wake,
             now=lambda: utc_datetime(clock.now_ns()),
             caught_up=lambda: self.alerting.caught_up,
+            looked=alerts_changed,
         )
         self.alerting = Alerting(
             rules=project.rules,

@@ -71,6 +71,7 @@ class Ready:
         version: Lapwing's.
         address: Where OTLP/HTTP is received, as a URL.
         grpc_address: Where OTLP/gRPC is received.
+        dashboard: Where people look, as a URL.
         data: The data directory.
         rules: How many there are.
         targets: How many are notified.
@@ -79,6 +80,7 @@ class Ready:
     version: str
     address: str
     grpc_address: str
+    dashboard: str
     data: Path
     rules: int
     targets: int

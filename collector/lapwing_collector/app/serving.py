@@ -4,11 +4,13 @@ import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 
+import lapwing
 from lapwing_collector.app.metrics import describe_metric, list_metrics
 from lapwing_collector.app.models import describe_model, jsonable, list_models
 from lapwing_collector.auth import TlsFiles, is_loopback
@@ -16,7 +18,7 @@ from lapwing_collector.config import Settings
 from lapwing_collector.model.queries import Ask, Cancellation
 from lapwing_collector.query import QueryPool
 from lapwing_collector.receive import Limits, Server
-from lapwing_collector.web import Authorize, Duty, Read, Threads, create_app
+from lapwing_collector.web import Authorize, Duty, Live, Read, RowsOf, Sources, Threads, create_app
 
 GRACE_S: Final = 1.0
 """For answers under way when it stops."""
@@ -24,14 +26,20 @@ GRACE_S: Final = 1.0
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def _reads(queries: QueryPool, settings: Settings) -> dict[str, Read]:
-    """Documents that are made of what queries answer."""
+def _rows_of(queries: QueryPool, settings: Settings) -> RowsOf:
+    """Answers queries with all their rows."""
     query = settings.query
 
     def rows_of(sql: str, **parameters: Any) -> pa.Table:
         ask = Ask(sql, parameters, max_rows=query.max_rows, max_bytes=query.max_bytes, whole=True)
         with queries.ask(ask, query.timeout.total_seconds(), Cancellation()) as answer:
             return answer.table()
+
+    return rows_of
+
+
+def _reads(rows_of: RowsOf) -> dict[str, Read]:
+    """Documents that are made of what queries answer."""
 
     def models(_: Mapping[str, str]) -> Any:
         return jsonable(list_models(rows_of))
@@ -59,6 +67,9 @@ class Serving:
         authorize: Authorize | None,
         tls: TlsFiles | None,
         address_file: Path,
+        now: Callable[[], datetime],
+        endpoint: Callable[[], str],
+        live: Live,
     ) -> None:
         """Prepare; nothing listens yet.
 
@@ -72,6 +83,9 @@ class Serving:
             authorize: Asked before anything is read; None lets everybody in.
             tls: The certificates for HTTPS; None for HTTP.
             address_file: Told where this listens while it does, for commands to find it.
+            now: The time that pages reach back from, naive UTC.
+            endpoint: Where predictions are sent to, as a URL.
+            live: Tells browsers what is new; it is closed with this.
         """
         query = settings.query
         self._threads = Threads(
@@ -80,12 +94,22 @@ class Serving:
             ThreadPoolExecutor(1, thread_name_prefix="lapwing-duty"),
         )
         self._address_file = address_file
+        self._scheme = "http" if tls is None else "https"
         host, _, port = settings.web.listen.rpartition(":")
         host = host.strip("[]")
         timeout_s = query.timeout.total_seconds()
         idle_s = settings.http.idle_timeout.total_seconds()
+        self._live = live
+        rows_of = _rows_of(queries, settings)
         app = create_app(
-            reads={**_reads(queries, settings), **reads},
+            sources=Sources(
+                rows=rows_of,
+                reads={**_reads(rows_of), **reads},
+                now=now,
+                endpoint=endpoint,
+                version=lapwing.__version__,
+            ),
+            live=live,
             ask=lambda ask, cancellation: queries.ask(ask, timeout_s, cancellation),
             max_rows=query.max_rows,
             max_bytes=query.max_bytes,
@@ -108,6 +132,11 @@ class Serving:
         """Where it listens, once it does."""
         return "{}:{}".format(*self._server.address)
 
+    @property
+    def url(self) -> str:
+        """The same as a URL."""
+        return f"{self._scheme}://{self.address}"
+
     async def start(self, listener: socket.socket | None = None) -> None:
         """Accept connections, from `listener` if there is one.
 
@@ -122,6 +151,7 @@ class Serving:
         """Accept no more, and finish what is in hand. Harmless twice."""
         with suppress(OSError):
             self._address_file.unlink()
+        self._live.close()
         await self._server.stop(GRACE_S)
         self._threads.queries.shutdown(wait=False, cancel_futures=True)
         self._threads.duties.shutdown(wait=False)

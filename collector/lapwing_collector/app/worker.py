@@ -98,7 +98,7 @@ class _Worker:
                     project,
                     clock=SystemClock(),
                     stop=self._stop,
-                    on_ready=lambda _: self._say(_ready(project, receiving)),
+                    on_ready=lambda _, dashboard: self._say(_ready(project, receiving, dashboard)),
                     receiving=receiving,
                     listeners=listeners,
                     holder=start.holder,
@@ -161,13 +161,14 @@ def _load(start: Start) -> "Project":
     return load_project(start.file, start.flags)
 
 
-def _ready(project: "Project", receiving: "Receiving") -> Ready:
+def _ready(project: "Project", receiving: "Receiving", dashboard: str) -> Ready:
     import lapwing
 
     return Ready(
         version=lapwing.__version__,
         address=receiving.url,
         grpc_address=receiving.grpc_address,
+        dashboard=dashboard,
         data=project.settings.data,
         rules=len(project.rules),
         targets=len(project.targets),

@@ -32,6 +32,7 @@ def announce(ready: Ready) -> None:
         f"{bold}Lapwing {ready.version}{plain} is ready",
         f"  send predictions to  {ready.address}",
         f"  or over gRPC to      {ready.grpc_address}",
+        f"  look at them on      {ready.dashboard}",
         f"  data directory       {ready.data.resolve()}",
         f"  rules                {ready.rules}, targets {ready.targets}",
         f'  ask                  lapwing sql "SELECT * FROM models"{where}',

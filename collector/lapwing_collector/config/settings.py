@@ -139,7 +139,7 @@ class WebSettings(_Section):
 
     listen: Address = Field(
         "127.0.0.1:4319",
-        description="host:port of SQL over HTTP, metrics and commands; port 0 picks a free one",
+        description="host:port of dashboard, SQL over HTTP, metrics, commands; port 0 picks a free one",
     )
     dashboard: Url | None = Field(
         None,

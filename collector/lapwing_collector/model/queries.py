@@ -18,6 +18,7 @@ class Format(StrEnum):
     """How rows are written."""
 
     JSON = "json"
+    COLUMNS = "columns"
     CSV = "csv"
     ARROW = "arrow"
     PARQUET = "parquet"

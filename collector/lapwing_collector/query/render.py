@@ -97,6 +97,8 @@ def _writer(fmt: Format, schema: pa.Schema) -> _Writer:
     match fmt:
         case Format.JSON:
             return _Json(schema)
+        case Format.COLUMNS:
+            return _Columns(schema)
         case Format.CSV:
             return _Csv(schema)
         case Format.ARROW:
@@ -130,6 +132,24 @@ class _Json:
 
     def end(self) -> bytes:
         return b"[]\n" if self._separator == "[\n" else b"\n]\n"
+
+
+class _Columns:
+    """One object: names and types of the columns, and the values of each as a list."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._head = {"names": _unique(schema.names), "types": [str(field.type) for field in schema]}
+        self._converters = [_converter(field.type) for field in schema]
+        self._columns: list[list[Any]] = [[] for _ in schema]
+
+    def write(self, batch: pa.RecordBatch) -> bytes:
+        for into, convert, column in zip(self._columns, self._converters, batch.columns, strict=True):
+            into.extend(convert(value) for value in _values(column))
+        return b""
+
+    def end(self) -> bytes:
+        text = json.dumps(self._head | {"columns": self._columns}, ensure_ascii=False, separators=(",", ":"))
+        return text.encode(errors="replace")
 
 
 class _Csv:

@@ -1,8 +1,11 @@
-"""What people, dashboards and scripts reach over HTTP: SQL, metrics, health, and the owner's duties."""
+"""What people, dashboards and scripts reach over HTTP: pages, SQL, metrics, health, duties."""
 
 from lapwing_collector.web.admin import Duty
-from lapwing_collector.web.app import Authorize, Threads, create_app
+from lapwing_collector.web.answering import AskLake
+from lapwing_collector.web.app import Threads, create_app
+from lapwing_collector.web.live import Live
 from lapwing_collector.web.reads import Read
-from lapwing_collector.web.sql import AskLake
+from lapwing_collector.web.sessions import Authorize
+from lapwing_collector.web.sources import RowsOf, Sources
 
-__all__ = ["AskLake", "Authorize", "Duty", "Read", "Threads", "create_app"]
+__all__ = ["AskLake", "Authorize", "Duty", "Live", "Read", "RowsOf", "Sources", "Threads", "create_app"]

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -15,17 +16,23 @@ from starlette.routing import Route
 
 from lapwing_collector.errors import DecodeError, LapwingError
 from lapwing_collector.web.admin import AdminEndpoint, Duty
+from lapwing_collector.web.answering import Answering, AskLake
+from lapwing_collector.web.dashboard import PACKED, Dashboard
+from lapwing_collector.web.live import Live
 from lapwing_collector.web.openapi import DOCUMENT
+from lapwing_collector.web.panels import PanelEndpoint
 from lapwing_collector.web.problems import problem, problem_of
-from lapwing_collector.web.reads import Read, ReadEndpoint
-from lapwing_collector.web.sql import AskLake, SqlEndpoint
+from lapwing_collector.web.reads import ReadEndpoint
+from lapwing_collector.web.sessions import Authorize, Sessions, is_own
+from lapwing_collector.web.sources import Sources
+from lapwing_collector.web.sql import SqlEndpoint
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-Authorize = Callable[[str | None, str], int]
-"""Judges the header `Authorization` for a scope (`query`, `admin`): 200 to go on, else 401 or 403."""
+_SAFE: Final = frozenset({"GET", "HEAD"})
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +48,10 @@ def create_app(
     ask: AskLake,
     max_rows: int,
     max_bytes: int,
-    readiness: Callable[[], tuple[bool, Mapping[str, Any]]],
+    readiness: Readiness,
     metrics: Callable[[], bytes],
-    reads: Mapping[str, Read],
+    sources: Sources,
+    live: Live,
     duties: Mapping[str, Duty],
     authorize: Authorize,
     threads: Threads,
@@ -58,7 +66,8 @@ def create_app(
         max_bytes: Bytes of an answer, as Arrow holds it.
         readiness: Whether requests are acknowledged, and what else /readyz tells.
         metrics: The metrics as text.
-        reads: Documents, by the pattern of their address under /api/v1: `models/{model:path}`.
+        sources: What pages are made of. Its documents are answered under /api/v1, too.
+        live: Tells browsers what is new.
         duties: What may be called under /api/v1/admin.
         authorize: Asked before anything is read.
         threads: Where work is done that blocks; the caller ends them.
@@ -66,34 +75,30 @@ def create_app(
             site whose name was made to point here could read answers.
         idle_s: How long a client may send nothing of a request.
     """
-    sql = SqlEndpoint(ask, threads.queries, max_rows=max_rows, max_bytes=max_bytes, idle_s=idle_s)
+    answering = Answering(ask, threads.queries)
+    sql = SqlEndpoint(answering, max_rows=max_rows, max_bytes=max_bytes, idle_s=idle_s)
+    gate = _Gate(Sessions(authorize), hosts)
+    dashboard = Dashboard(
+        sources=sources,
+        sessions=gate.sessions,
+        duties=duties,
+        threads=threads.queries,
+        duty_threads=threads.duties,
+        idle_s=idle_s,
+    )
+    panels = PanelEndpoint(
+        dashboard.panels, answering, dashboard.arguments, max_rows=max_rows, max_bytes=max_bytes
+    )
     admin = AdminEndpoint(duties, threads.duties, idle_s)
 
-    async def healthz(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+    async def nothing_there(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        if error.status_code == 404 and "text/html" in request.headers.get("accept", ""):
+            return dashboard.problem(request, 404, f"There is nothing at {request.url.path[:200]}.")
+        return _nothing_there(request, error)
 
-    async def readyz(_: Request) -> Response:
-        ready, told = readiness()
-        return JSONResponse({"status": "ready" if ready else "not ready", **told}, 200 if ready else 503)
-
-    async def exposition(_: Request) -> Response:
-        return Response(metrics(), media_type=CONTENT_TYPE_LATEST)
-
-    async def openapi(_: Request) -> Response:
-        return JSONResponse(DOCUMENT)
-
-    def guarded(endpoint: Endpoint, scope: str | None) -> Endpoint:
-        async def answer(request: Request) -> Response:
-            if hosts is not None and _host(request) not in hosts:
-                return problem(421, "wrong-host", f"this address is not served as {_host(request)!r}")
-            if scope is not None:
-                status = authorize(request.headers.get("authorization"), scope)
-                if status != 200:
-                    return _not_authorized(status, scope)
-            return await _told(endpoint, request)
-
-        return answer
-
+    guarded = gate.guarded
     app = Starlette(
         routes=[
             Route("/api/v1/sql", guarded(sql.answer, "query"), methods=["GET", "POST"]),
@@ -103,18 +108,71 @@ def create_app(
                     guarded(ReadEndpoint(read, threads.queries).answer, "query"),
                     methods=["GET"],
                 )
-                for address, read in reads.items()
+                for address, read in sources.reads.items()
             ),
+            Route(
+                "/api/v1/panels/{panel:path}",
+                guarded(panels.answer, "query"),
+                methods=["GET"],
+                middleware=PACKED,
+            ),
+            Route("/api/v1/events", guarded(live.answer, "query"), methods=["GET"]),
             Route("/api/v1/admin/{duty}", guarded(admin.call, "admin"), methods=["POST"]),
-            Route("/metrics", guarded(exposition, "query")),
-            Route("/healthz", guarded(healthz, None)),
-            Route("/readyz", guarded(readyz, None)),
-            Route("/openapi.json", guarded(openapi, None)),
+            Route("/metrics", guarded(_exposition(metrics), "query")),
+            Route("/healthz", guarded(_healthz, None)),
+            Route("/readyz", guarded(_readyz(readiness), None)),
+            Route("/openapi.json", guarded(_openapi, None)),
+            *dashboard.routes(partial(guarded, scope=None)),
         ],
-        exception_handlers={HTTPException: _nothing_there},
+        exception_handlers={HTTPException: nothing_there},
     )
     app.router.redirect_slashes = False
     return app
+
+
+class _Gate:
+    """Lets requests through that come under a name of this server, from who may, and from no other site."""
+
+    def __init__(self, sessions: Sessions, hosts: frozenset[str] | None) -> None:
+        self.sessions = sessions
+        self._hosts = hosts
+
+    def guarded(self, endpoint: Endpoint, scope: str | None) -> Endpoint:
+        async def answer(request: Request) -> Response:
+            if self._hosts is not None and _host(request) not in self._hosts:
+                return problem(421, "wrong-host", f"this address is not served as {_host(request)!r}")
+            if scope is not None:
+                status = self.sessions.judge(request, scope)
+                if status != 200:
+                    return _not_authorized(status, scope)
+            if request.method not in _SAFE and not is_own(request):
+                return problem(403, "not-allowed", "a page of another site may not send this")
+            return await _told(endpoint, request)
+
+        return answer
+
+
+async def _healthz(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _openapi(_: Request) -> Response:
+    return JSONResponse(DOCUMENT)
+
+
+def _readyz(readiness: Readiness) -> Endpoint:
+    async def readyz(_: Request) -> Response:
+        ready, told = readiness()
+        return JSONResponse({"status": "ready" if ready else "not ready", **told}, 200 if ready else 503)
+
+    return readyz
+
+
+def _exposition(metrics: Callable[[], bytes]) -> Endpoint:
+    async def exposition(_: Request) -> Response:
+        return Response(metrics(), media_type=CONTENT_TYPE_LATEST)
+
+    return exposition
 
 
 async def _told(endpoint: Endpoint, request: Request) -> Response:
@@ -150,9 +208,7 @@ def _not_authorized(status: int, scope: str) -> Response:
     return problem(403, "not-allowed", f"this token may not do this: it lacks the scope {scope!r}")
 
 
-async def _nothing_there(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
+def _nothing_there(request: Request, error: HTTPException) -> Response:
     if error.status_code == 405:
         return problem(
             405, "wrong-method", f"{request.url.path} does not take {request.method}", error.headers

@@ -9,6 +9,9 @@ _ROWS: Final = {
         "schema": {"type": "array", "items": {"type": "object", "additionalProperties": True}}
     },
     "text/csv": {"schema": {"type": "string"}},
+    "application/vnd.lapwing.columns+json": {
+        "schema": {"type": "object", "description": "names, types and columns, a list of values for each"}
+    },
     "application/vnd.apache.arrow.stream": {"schema": {"type": "string", "format": "binary"}},
     "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
 }
@@ -68,6 +71,16 @@ _ASK: Final[dict[str, Any]] = {
 }
 
 
+_OF_PANEL: Final = {
+    "model": "The model's name, where the panel is about one",
+    "version": "Only this version of it",
+    "last": "How far the range of time reaches back from now: 6h, 7d",
+    "from": "Its begin instead, as 2026-01-31T12:00:00Z",
+    "to": "Its end",
+    "format": "As for /api/v1/sql; `sql` gives the SQL itself",
+}
+
+
 def _in_address(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     asked: dict[str, Any] = {"name": name, "in": "query", "required": name == "sql"}
     if schema["type"] == "object":
@@ -119,6 +132,34 @@ DOCUMENT: Final[dict[str, Any]] = {
                 },
                 "responses": _QUERY_ANSWERS,
             },
+        },
+        "/api/v1/panels/{panel}": {
+            "get": {
+                "operationId": "readPanel",
+                "summary": "The rows behind a chart or table of the dashboard; pages link to these addresses",
+                "parameters": [
+                    _in_path("panel"),
+                    *(
+                        {"name": name, "in": "query", "description": told, "schema": {"type": "string"}}
+                        for name, told in _OF_PANEL.items()
+                    ),
+                ],
+                "responses": _QUERY_ANSWERS | {"404": _PROBLEM},
+            }
+        },
+        "/api/v1/events": {
+            "get": {
+                "operationId": "listen",
+                "summary": "What is new, as it comes: lists of `alerts` and `model:<table>`",
+                "responses": {
+                    "200": {
+                        "description": "Server-sent events",
+                        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                    },
+                    "401": _PROBLEM,
+                    "403": _PROBLEM,
+                },
+            }
         },
         "/api/v1/models": {
             "get": {

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from lapwing_collector.errors import (
     ConfigError,
     DamagedFileError,
+    DecodeError,
     LapwingError,
     NotSeenYetError,
     QueryError,
@@ -56,6 +57,13 @@ def problem(
     return JSONResponse(
         body, status, {"Cache-Control": "no-store", **(headers or {})}, "application/problem+json"
     )
+
+
+def status_of(error: LapwingError) -> int:
+    """The HTTP status that tells `error`."""
+    if isinstance(error, DecodeError):
+        return error.status_hint
+    return next(status for known, status, _ in _STATUS if isinstance(error, known))
 
 
 def problem_of(error: LapwingError) -> JSONResponse:

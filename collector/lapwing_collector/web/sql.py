@@ -1,53 +1,34 @@
 """`/api/v1/sql`: one SELECT in, its rows out as JSON, CSV, Arrow or Parquet."""
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Send
+from starlette.responses import Response
 
 from lapwing_collector.errors import DecodeError
-from lapwing_collector.model.queries import Answer, Ask, Cancellation, Format
+from lapwing_collector.model.queries import Ask, Format
+from lapwing_collector.web.answering import MEDIA_TYPES, Answering
 from lapwing_collector.web.bodies import media_type, read_body, read_object
 
-AskLake = Callable[[Ask, Cancellation], Answer]
-"""Answers a query; blocks until its rows begin to come."""
-
-MEDIA_TYPES: Final[Mapping[Format, str]] = {
-    Format.JSON: "application/json",
-    Format.CSV: "text/csv; charset=utf-8",
-    Format.ARROW: "application/vnd.apache.arrow.stream",
-    Format.PARQUET: "application/vnd.apache.parquet",
-}
-
 _KEYS: Final = frozenset({"sql", "parameters", "format", "limit", "overflow", "explain"})
-_LOGGER: Final = logging.getLogger(__name__)
 _LONGEST_LIMIT: Final = 18
 """Digits."""
-READING_S: Final = 60.0
-"""Who reads an answer slower than this holds a query process for nothing."""
 
 
 class SqlEndpoint:
-    """Answers queries, each in a thread of its own while it runs."""
+    """Answers queries."""
 
-    def __init__(
-        self, ask: AskLake, threads: Executor, *, max_rows: int, max_bytes: int, idle_s: float
-    ) -> None:
-        """Ask with `ask`, in `threads`; an answer has `max_rows` rows and `max_bytes` bytes at most.
+    def __init__(self, answering: Answering, *, max_rows: int, max_bytes: int, idle_s: float) -> None:
+        """Let `answering` run them; an answer has `max_rows` rows and `max_bytes` bytes at most.
 
         Of a request, nothing may come for `idle_s` seconds at a time.
         """
         self._idle_s = idle_s
-        self._ask = ask
-        self._threads = threads
+        self._answering = answering
         self._max_rows = max_rows
         self._max_bytes = max_bytes
 
@@ -60,32 +41,7 @@ class SqlEndpoint:
             UnavailableError: Too many others run.
         """
         ask = self._read(await _told(request, self._idle_s), request)
-        cancellation = Cancellation()
-        running: asyncio.Future[Answer] = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._ask, ask, cancellation
-        )
-        leaving: asyncio.Future[Any] = asyncio.ensure_future(_left(request))
-        try:
-            await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not running.done():
-                cancellation.cancel()
-            answer = await running
-        except asyncio.CancelledError:
-            cancellation.cancel()
-            running.add_done_callback(_let_go)
-            raise
-        finally:
-            leaving.cancel()
-        headers = {
-            "Lapwing-Rows": str(answer.rows),
-            "Lapwing-Truncated": str(answer.truncated).lower(),
-            "Lapwing-Incomplete": str(answer.incomplete).lower(),
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-        }
-        if ask.fmt in {Format.CSV, Format.PARQUET}:
-            headers["Content-Disposition"] = f'attachment; filename="query.{ask.fmt}"'
-        return _Rows(answer, self._threads, headers=headers, media_type=MEDIA_TYPES[ask.fmt])
+        return await self._answering.answer(ask, request, "query")
 
     def _read(self, told: Mapping[str, Any], request: Request) -> Ask:
         unknown = sorted(told.keys() - _KEYS)
@@ -97,36 +53,12 @@ class SqlEndpoint:
         return Ask(
             sql,
             _parameters(told.get("parameters")),
-            _format(told.get("format"), request.headers.get("accept", "")),
+            format_of(told.get("format"), request.headers.get("accept", "")),
             max_rows=min(_limit(told.get("limit")) or self._max_rows, self._max_rows),
             max_bytes=self._max_bytes,
             whole=_overflow(told.get("overflow")),
             explain=_explain(told.get("explain")),
         )
-
-
-class _Rows(StreamingResponse):
-    """An answer on its way to its reader, who loses it by leaving or by taking too long."""
-
-    def __init__(self, answer: Answer, threads: Executor, **more: Any) -> None:
-        super().__init__(self._pieces(), **more)
-        self._answer = answer
-        self._threads = threads
-
-    async def stream_response(self, send: Send) -> None:
-        try:
-            async with asyncio.timeout(READING_S):
-                await super().stream_response(send)
-        except TimeoutError:
-            _LOGGER.warning("an answer was not read to its end within %g s, and was dropped", READING_S)
-        finally:
-            self._threads.submit(self._answer.close)
-
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        loop = asyncio.get_running_loop()
-        pieces = iter(self._answer)
-        while (piece := await loop.run_in_executor(self._threads, next, pieces, None)) is not None:
-            yield piece
 
 
 async def _told(request: Request, idle_s: float) -> Mapping[str, Any]:
@@ -156,7 +88,12 @@ def _text(body: bytes) -> str:
         raise DecodeError("the body is no UTF-8") from error
 
 
-def _format(told: object, accept: str) -> Format:
+def format_of(told: object, accept: str) -> Format:
+    """The format that is asked for by name, else by what the client accepts.
+
+    Raises:
+        DecodeError: It is none.
+    """
     if told is None:
         wanted = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
         known = {text.partition(";")[0]: fmt for fmt, text in MEDIA_TYPES.items()}
@@ -214,14 +151,3 @@ def _parameter(name: str, value: Any) -> Any:
         f'parameter {name}: expected text, a number, a list, or {{"timestamp": "2026-01-31T12:00:00"}}, '
         f"not {value!r}"
     )
-
-
-async def _left(request: Request) -> None:
-    """Wait until the client is gone; its request was read already."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _let_go(running: "asyncio.Future[Answer]") -> None:
-    if not running.cancelled() and running.exception() is None:
-        running.result().close()

@@ -275,7 +275,7 @@ def test_signals_are_left_alone_in_this_process(tmp_path: Path) -> None:
     async def run() -> tuple[list[Any], list[Any]]:
         before, meanwhile, stop = handlers(), [], asyncio.Event()
 
-        def on_ready(_: str) -> None:
+        def on_ready(*_: str) -> None:
             meanwhile.extend(handlers())
             stop.set()
 

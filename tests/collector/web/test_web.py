@@ -150,7 +150,7 @@ def test_requests_that_are_none_are_told(web: Web) -> None:
     """Unknown keys, formats, types and sizes are refused in words."""
     for asked, words in (
         ({"forma": "csv"}, "'forma' is not known"),
-        ({"format": "xml"}, "use json, csv, arrow, parquet"),
+        ({"format": "xml"}, "use json, columns, csv, arrow, parquet"),
         ({"limit": "-1"}, "limit"),
         ({"limit": "9" * 5000}, "limit"),
         ({"limit": "²"}, "limit"),
@@ -200,7 +200,7 @@ def test_a_reader_that_stops_reading_frees_the_place(
     shared: Readers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that nobody takes is dropped after a while, and the query process with it."""
-    monkeypatch.setattr("lapwing_collector.web.sql.READING_S", 0.3)
+    monkeypatch.setattr("lapwing_collector.web.answering.READING_S", 0.3)
     big = urlencode({"sql": "SELECT repeat('x', 1000) FROM range(50000)", "format": "csv"})
     with web_server(shared, tmp_path, **{"query.workers": 1}) as web:
         host, _, port = web.address.rpartition(":")

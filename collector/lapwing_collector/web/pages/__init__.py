@@ -1,0 +1,18 @@
+"""The pages of the dashboard. A new one is a line in `PAGES`; docs/dashboard.md says how a page is made."""
+
+from typing import Final
+
+from lapwing_collector.web.pages import model, overview
+from lapwing_collector.web.pages.page import Page, View
+
+__all__ = ["NAVIGATION", "PAGES", "Page", "View"]
+
+PAGES: Final = (
+    overview.PAGE,
+    model.PAGE,
+)
+
+NAVIGATION: Final = {
+    "main": tuple(page for page in PAGES if page.nav and not page.of_model),
+    "model": tuple(page for page in PAGES if page.nav and page.of_model),
+}

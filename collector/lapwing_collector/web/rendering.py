@@ -1,0 +1,186 @@
+"""Templates, and how values are written in them."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+_FOLDER: Final = Path(__file__).parent / "templates"
+
+_UNSEEN: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters, what turns the direction of writing round, and halves of characters."""
+
+_NONE: Final = "\N{EN DASH}"
+_AGO: Final = ((86_400 * 365, "y"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_SCALES: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+class Renderer:
+    """Writes pages."""
+
+    def __init__(self, folder: Path = _FOLDER, **everywhere: Any) -> None:
+        """Use the templates of `folder`; `everywhere` are names that all of them know."""
+        self._environment = Environment(
+            loader=FileSystemLoader(folder),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            finalize=seen,
+            auto_reload=False,
+        )
+        self._environment.filters |= _FILTERS
+        self._environment.globals |= everywhere
+
+    def page(self, name: str, values: Mapping[str, Any]) -> str:
+        """The HTML of a template, by its name without the ending."""
+        return self._environment.get_template(f"{name}.html").render(values)
+
+
+def seen(value: Any) -> Any:
+    """What can be seen of a value: what would steer a terminal or a line of text is written out."""
+    if value is None:
+        return ""
+    return _UNSEEN.sub(_escape, value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number as people read it: `1,234,567`, `0.0312`, a dash where there is none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return _NONE if value is None else str(value)
+    if isinstance(value, int) or (value == int(value) and abs(value) < 1e15):
+        return f"{int(value):,}"
+    if abs(value) >= 1000:
+        return f"{value:,.1f}"
+    text = f"{value:.{digits}g}"
+    return text if "e" not in text or abs(value) < 1e-4 else f"{value:.{digits}f}"
+
+
+def compact(value: float | None) -> str:
+    """A number in few characters: `1.2M`."""
+    if value is None:
+        return _NONE
+    for scale, letter in _SCALES:
+        if abs(value) >= scale:
+            return f"{value / scale:.3g}{letter}"
+    return number(value, 3)
+
+
+def share(value: float | None, digits: int = 3) -> str:
+    """A share as per cent: `3.12 %`."""
+    if value is None:
+        return _NONE
+    percent = value * 100
+    return f"{percent:.0f} %" if percent in {0.0, 100.0} else f"{percent:#.{digits}g}".rstrip(".") + " %"
+
+
+def milliseconds(value: float | None) -> str:
+    """A duration that is told in milliseconds: `12.3 ms`, `4.56 s`."""
+    if value is None:
+        return _NONE
+    return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
+
+
+def size(value: float | None) -> str:
+    """A number of bytes: `1.5 MiB`."""
+    if value is None:
+        return _NONE
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024:
+            return f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.3g} TiB"
+
+
+def span_of(value: float | timedelta | None) -> str:
+    """How long something takes, in its largest units: `3 d`, `1 h 20 min`."""
+    if value is None:
+        return _NONE
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    whole = round(seconds)
+    parts = []
+    for length, unit in _AGO:
+        if whole >= length:
+            parts.append(f"{whole // length} {unit}")
+            whole %= length
+    return " ".join(parts[:2]) or "0 s"
+
+
+def moment(value: datetime | str | None, now: datetime | None = None) -> str | Markup:
+    """A time in UTC, as an element that tells it exactly; and how long ago that is, where `now` is given."""
+    at = _naive(value)
+    if at is None:
+        return _NONE
+    shown = f"{at:%Y-%m-%d %H:%M}"
+    element = Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        f"{at.isoformat()}Z", at.isoformat(sep=" "), shown
+    )
+    return element if now is None else element + Markup(' <span class="ago">{}</span>').format(ago(at, now))
+
+
+def ago(value: datetime | str | None, now: datetime) -> str:
+    """How long ago something was: `3 min ago`, `in 2 h`."""
+    at = _naive(value)
+    if at is None:
+        return _NONE
+    seconds = (now - at).total_seconds()
+    for length, unit in _AGO:
+        if abs(seconds) >= length:
+            told = f"{int(abs(seconds) // length)} {unit}"
+            return f"{told} ago" if seconds > 0 else f"in {told}"
+    return "now"
+
+
+def sparkline(values: list[float | None]) -> Mapping[str, Any]:
+    """What a template draws a small curve of: its lines in a box of 100 by 24, and the last value's place."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    low, high = (min(0.0, *known), max(known)) if known else (0.0, 0.0)
+    reach = (high - low) or 1.0
+    wide = 100 / max(1, len(values) - 1)
+    lines: list[list[str]] = [[]]
+    last = None
+    for place, value in enumerate(values):
+        if value is None or not math.isfinite(value):
+            lines.append([])
+            continue
+        last = round(place * wide, 1), round(22 - (value - low) / reach * 20, 1)
+        lines[-1].append(f"{last[0]},{last[1]}")
+    return {
+        "lines": [" ".join(line) for line in lines if len(line) > 1],
+        "last": last,
+        "low": min(known) if known else None,
+        "high": max(known) if known else None,
+    }
+
+
+def _naive(value: datetime | str | None) -> datetime | None:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if value is not None and value.tzinfo is not None:
+        value = value.astimezone(UTC).replace(tzinfo=None)
+    return value
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+_FILTERS: Final[dict[str, Callable[..., Any]]] = {
+    "number": number,
+    "compact": compact,
+    "share": share,
+    "ms": milliseconds,
+    "size": size,
+    "span": span_of,
+    "moment": moment,
+    "ago": ago,
+    "sparkline": sparkline,
+}

@@ -1,0 +1,446 @@
+// Curves over time, drawn by uPlot; bars, drawn as SVG. What is drawn is decided in Python (pages/charts.py).
+/* global uPlot */
+import { between, moment, number, seen, ticks } from "./format.js";
+
+const MOST_CURVES = 8;
+const HEIGHT = 200;
+const COMPLETE = 0.95; // so many labels are as good as all
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const element = (tag, className, text) => {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+};
+
+/** The columns of an answer by name; times as milliseconds. */
+export function columnsOf(data) {
+  const found = new Map();
+  data.names.forEach((name, place) => {
+    const values = data.columns[place];
+    found.set(name, data.types[place].startsWith("timestamp") || data.types[place].startsWith("date")
+      ? values.map((value) => (value === null ? null : Date.parse(value))) : values);
+  });
+  return found;
+}
+
+/** What a chart shows: times in seconds, and curves with their values at these. */
+export function curvesOf(data, spec, range) {
+  const columns = columnsOf(data);
+  const times = columns.get(spec.x) ?? [];
+  const told = spec.series.length ? spec.series
+    : data.names.filter((name) => name !== spec.x && name !== spec.by).map((name) => ({ column: name, label: name }));
+  const grid = gridOf(times, range);
+  const places = new Map(grid.map((ms, place) => [ms, place]));
+  const column = (name, rows, missing) => {
+    const values = new Array(grid.length).fill(missing);
+    const source = columns.get(name) ?? [];
+    for (const row of rows) {
+      const value = source[row];
+      if (value !== null) values[places.get(times[row])] = typeof value === "number" ? value : Number(value);
+    }
+    return values;
+  };
+  const missing = spec.kind === "area" ? 0 : null;
+  const all = times.map((_, row) => row);
+  let curves = [];
+  if (spec.by) {
+    const groups = new Map();
+    const by = columns.get(spec.by) ?? [];
+    for (const row of all) groups.set(by[row], [...(groups.get(by[row]) ?? []), row]);
+    for (const [value, rows] of groups) {
+      for (const each of told) {
+        const name = value === null || value === "" ? "none" : seen(value);
+        curves.push({ ...each, label: told.length > 1 ? `${name}: ${each.label || each.column}` : name, values: column(each.column, rows, missing) });
+      }
+    }
+    const weight = (curve) => curve.values.reduce((sum, value) => sum + Math.abs(value ?? 0), 0);
+    const first = groups.size > MOST_CURVES ? curves.sort((a, b) => weight(b) - weight(a)) : curves;
+    const rest = first.slice(MOST_CURVES);
+    curves = first.slice(0, MOST_CURVES);
+    if (rest.length && spec.kind === "area") {
+      curves[MOST_CURVES - 1] = { column: "", label: `${rest.length + 1} others`, muted: true,
+        values: grid.map((_, place) => [curves[MOST_CURVES - 1], ...rest].reduce((sum, each) => sum + each.values[place], 0)) };
+    }
+  } else {
+    curves = told.map((each) => ({
+      ...each, label: each.label || each.column, values: column(each.column, all, missing),
+      lows: each.low ? column(each.low, all, null) : null, highs: each.high ? column(each.high, all, null) : null,
+    }));
+  }
+  const coverage = spec.coverage ? column(spec.coverage, all, null) : null;
+  return { grid, curves, coverage };
+}
+
+/** Every step of the range, so that what is missing is seen to be missing. */
+function gridOf(times, range) {
+  const distinct = [...new Set(times)].filter((ms) => ms !== null).sort((a, b) => a - b);
+  if (!distinct.length || !range.step) return distinct;
+  const grid = new Set(distinct);
+  for (let ms = distinct[0]; ms >= range.start && grid.size < 2000; ms -= range.step) grid.add(ms);
+  for (let ms = distinct[0]; ms < range.until && grid.size < 2000; ms += range.step) grid.add(ms);
+  return [...grid].sort((a, b) => a - b);
+}
+
+/** Draws curves into `host`; gives back what ends them. `act` has zoom, reset and say. */
+export function drawCurves(host, data, spec, range, marks, act) {
+  const { grid, curves, coverage } = curvesOf(data, spec, range);
+  const colours = curves.map((curve, place) => (curve.muted ? colour("--s8") : colour(`--s${(place % 7) + 1}`)));
+  const half = spec.kind === "area" ? 0 : (range.step ?? 0) / 2000;
+  const xs = grid.map((ms) => ms / 1000 + half);
+  const steps = spec.kind === "area";
+  if (steps && xs.length) xs.push(xs[xs.length - 1] + (range.step ?? 60000) / 1000);
+  const closed = (values) => (steps && values.length ? [...values, values[values.length - 1]] : values);
+  const hidden = new Set();
+
+  const body = element("div", "plot");
+  body.tabIndex = 0;
+  body.setAttribute("role", "application");
+  body.setAttribute("aria-roledescription", "chart");
+  body.setAttribute("aria-label", `${spec.title}: ${summary(curves, spec)}. Arrow keys read points, t shows a table.`);
+  const tip = element("div", "tip");
+  tip.hidden = true;
+  host.replaceChildren(body);
+  let plot;
+
+  function build() {
+    plot?.destroy();
+    const shown = curves.map((curve, place) => ({ ...curve, place })).filter((curve) => !hidden.has(curve.place));
+    const series = [{}];
+    const bands = [];
+    const values = [xs];
+    if (steps) { // the sum of all is drawn first, each part over it
+      const sums = [];
+      let sum = grid.map(() => 0);
+      for (const curve of shown) {
+        sum = sum.map((value, place) => value + (curve.values[place] ?? 0));
+        sums.push(sum);
+      }
+      for (let place = shown.length - 1; place >= 0; place--) {
+        const hue = colours[shown[place].place];
+        values.push(closed(sums[place]));
+        series.push({ label: shown[place].label, stroke: hue, width: 1.25, fill: mixed(hue, 0.32), points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) });
+      }
+    } else {
+      for (const curve of shown) {
+        const hue = colours[curve.place];
+        if (curve.lows && curve.highs) {
+          values.push(curve.highs, curve.lows);
+          series.push({ stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } });
+          bands.push({ series: [series.length - 2, series.length - 1], fill: `${hue}26` });
+        }
+        values.push(curve.values);
+        series.push({ label: curve.label, stroke: hue, width: curve.muted ? 1.25 : 1.75, dash: curve.muted ? [4, 3] : undefined, spanGaps: false, points: { size: 4, fill: hue } });
+      }
+    }
+    plot = new uPlot({
+      width: Math.max(120, host.clientWidth), height: HEIGHT, ms: 1e-3, pxAlign: true, legend: { show: false }, padding: [10, 8, 0, 0],
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      cursor: {
+        y: false, sync: { key: "lapwing" }, drag: { x: true, y: false, setScale: false }, points: { size: 7 },
+        bind: { dblclick: () => () => { act.reset(); return null; } },
+      },
+      scales: { x: { time: true, range: () => [range.since / 1000, range.until / 1000] }, y: { range: (_, low, high) => reach(low, high, spec) } },
+      axes: [
+        { stroke: colour("--muted"), grid: { show: false }, ticks: { stroke: colour("--line"), size: 4 }, font: "11px system-ui", space: 64, size: 36,
+          values: (_, seconds, __, ___, increment) => ticks(seconds, increment) },
+        { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui", space: 36, gap: 6,
+          values: (_, numbers) => numbers.map((value) => number(value, spec.unit, true)),
+          size: (_, labels) => 14 + Math.max(24, ...(labels ?? []).map((label) => label.length * 6.4)) },
+      ],
+      series, bands,
+      hooks: {
+        drawClear: [(u) => drawUnder(u)],
+        draw: [(u) => drawOver(u)],
+        setCursor: [(u) => showTip(u)],
+        setSelect: [(u) => { if (u.select.width > 4) choose(u); }],
+      },
+    }, values, body);
+    plot.over.append(tip);
+    plot.over.addEventListener("mouseleave", () => { tip.hidden = true; });
+  }
+
+  function choose(u) {
+    const from = u.posToVal(u.select.left, "x");
+    const to = u.posToVal(u.select.left + u.select.width, "x");
+    act.zoom(from * 1000, to * 1000);
+  }
+
+  const at = (u, ms) => Math.round(u.valToPos(ms / 1000, "x", true));
+
+  function drawUnder(u) {
+    const { ctx } = u;
+    const { left, top, width, height } = u.bbox;
+    const right = left + width;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(left, top, width, height);
+    ctx.clip();
+    if (coverage) {
+      let first = grid.length;
+      while (first > 0 && (coverage[first - 1] === null || coverage[first - 1] < COMPLETE)) first--;
+      if (first < grid.length) {
+        const from = Math.max(left, at(u, grid[first]));
+        ctx.fillStyle = colour("--sunk");
+        ctx.fillRect(from, top, right - from, height);
+        ctx.fillStyle = colour("--muted");
+        ctx.font = `${11 * devicePixelRatio}px system-ui`;
+        ctx.textBaseline = "top";
+        if (right - from > 90 * devicePixelRatio) ctx.fillText("labels still to come", from + 5, top + 3);
+      }
+    }
+    for (const mark of marks) {
+      const from = at(u, Date.parse(mark.at));
+      if (mark.until) {
+        const until = at(u, Math.min(Date.parse(mark.until), range.until));
+        ctx.fillStyle = mixedAlpha(colour("--bad"), 0.09);
+        ctx.fillRect(from, top, Math.max(2, until - from), height);
+        ctx.fillStyle = colour("--bad");
+        ctx.fillRect(from, top, Math.max(2, until - from), 3 * devicePixelRatio);
+      } else {
+        line(ctx, from, top, from, top + height, colour(mark.kind === "alert" ? "--bad" : "--accent"), [2, 3]);
+      }
+    }
+    ctx.restore();
+  }
+
+  function drawOver(u) {
+    const { ctx } = u;
+    const { left, top, width, height } = u.bbox;
+    ctx.save();
+    if (range.moves && grid.length && range.step) { // the step that is not over yet
+      const last = grid[grid.length - 1];
+      if (last + range.step > range.until && last < range.until) {
+        ctx.fillStyle = mixedAlpha(colour("--bg"), 0.6);
+        ctx.fillRect(at(u, last), top, left + width - at(u, last), height);
+      }
+    }
+    ctx.font = `${11 * devicePixelRatio}px system-ui`;
+    for (const each of spec.thresholds) {
+      const y = Math.round(u.valToPos(each.value, "y", true));
+      const inside = y >= top - 1 && y <= top + height + 1;
+      if (inside) line(ctx, left, y, left + width, y, colour("--bad"), [5, 4]);
+      ctx.fillStyle = colour("--bad");
+      ctx.textBaseline = "bottom";
+      ctx.textAlign = "right";
+      ctx.fillText(inside ? each.label : `${each.label} ↑`, left + width - 3, inside ? Math.max(y - 2, top + 12) : top + 14);
+    }
+    ctx.restore();
+  }
+
+  function showTip(u) {
+    const place = u.cursor.idx;
+    if (place === null || place === undefined || u.cursor.left < 0) { tip.hidden = true; return; }
+    const index = Math.min(place, grid.length - 1);
+    const rows = element("div");
+    const words = [];
+    curves.forEach((curve, number_) => {
+      if (hidden.has(number_)) return;
+      const text = number(curve.values[index], spec.unit);
+      const swatch = element("i", `swatch c${curve.muted ? 8 : (number_ % 7) + 1}`);
+      rows.append(swatch, element("span", "", curve.label), element("span", "v", text));
+      words.push(`${curve.label} ${text}`);
+    });
+    const step = range.step ?? 60000;
+    const when = range.step ? between(grid[index], grid[index] + step, step / 1000) : moment(grid[index], 1);
+    tip.replaceChildren(element("b", "", when), rows);
+    if (coverage && coverage[index] !== null) tip.append(element("span", "note", `labels: ${number(coverage[index], "share")}`));
+    const near = 7;
+    for (const mark of marks) {
+      const from = u.valToPos(Date.parse(mark.at) / 1000, "x");
+      const until = mark.until ? u.valToPos(Date.parse(mark.until) / 1000, "x") : from;
+      if (u.cursor.left >= from - near && u.cursor.left <= until + near) tip.append(element("span", `mark ${mark.kind}`, seen(mark.label)));
+    }
+    tip.hidden = false;
+    const room = u.over.clientWidth - tip.offsetWidth;
+    tip.style.left = `${Math.max(0, Math.min(room, u.cursor.left + (u.cursor.left > u.over.clientWidth / 2 ? -tip.offsetWidth - 12 : 12)))}px`;
+    tip.style.top = "4px";
+    if (document.activeElement === body) act.say(`${when}: ${words.join(", ")}`);
+  }
+
+  let chosen = -1;
+  let anchor = null;
+  body.addEventListener("keydown", (event) => {
+    const move = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+    if (move !== undefined && grid.length) {
+      event.preventDefault();
+      const before = chosen < 0 ? (move < 0 ? grid.length : -1) : chosen;
+      chosen = Math.max(0, Math.min(grid.length - 1, before + move));
+      const left = plot.valToPos(xs[chosen], "x");
+      if (event.shiftKey) {
+        anchor ??= Math.max(0, Math.min(grid.length - 1, before));
+        const from = plot.valToPos(xs[Math.min(anchor, chosen)], "x");
+        plot.setSelect({ left: from, top: 0, width: plot.valToPos(xs[Math.max(anchor, chosen)], "x") - from, height: plot.over.clientHeight }, false);
+      } else if (anchor !== null) {
+        anchor = null;
+        plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+      }
+      plot.setCursor({ left, top: 10 });
+    } else if (event.key === "Enter" && anchor !== null) {
+      choose(plot);
+    } else if (event.key === "Escape") {
+      anchor = null;
+      chosen = -1;
+      plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+      plot.setCursor({ left: -10, top: -10 });
+    } else if (event.key === "t") {
+      event.stopPropagation();
+      act.table();
+    }
+  });
+
+  build();
+  if (curves.length > 1) {
+    const legend = element("div", "legend");
+    curves.forEach((curve, place) => {
+      const button = element("button", "", "");
+      button.type = "button";
+      button.setAttribute("aria-pressed", "true");
+      button.append(element("i", `swatch c${curve.muted ? 8 : (place % 7) + 1}`), element("span", "", curve.label));
+      button.addEventListener("click", () => {
+        if (!hidden.delete(place)) hidden.add(place);
+        button.setAttribute("aria-pressed", String(!hidden.has(place)));
+        build();
+      });
+      legend.append(button);
+    });
+    host.append(legend);
+  }
+  const observer = new ResizeObserver(() => {
+    const width = Math.max(120, host.clientWidth);
+    if (Math.abs(width - plot.width) > 1) plot.setSize({ width, height: HEIGHT });
+  });
+  observer.observe(host);
+  return () => { observer.disconnect(); plot.destroy(); };
+}
+
+function summary(curves, spec) {
+  return curves.map((curve) => {
+    const known = curve.values.filter((value) => value !== null);
+    if (!known.length) return `${curve.label} nothing`;
+    return `${curve.label} from ${number(Math.min(...known), spec.unit)} to ${number(Math.max(...known), spec.unit)}, last ${number(known[known.length - 1], spec.unit)}`;
+  }).join("; ");
+}
+
+/** How far the axis reaches: as far as the values, and a threshold that is not too far away. */
+function reach(low, high, spec) {
+  if (low === null || high === null) { low = 0; high = 1; }
+  for (const { value } of spec.thresholds) {
+    if (value <= Math.max(high * 4, low + (high - low) * 4)) { high = Math.max(high, value); low = Math.min(low, value); }
+  }
+  if (spec.from_zero && low > 0) low = 0;
+  if (low === high) high = low + (Math.abs(low) || 1);
+  const room = (high - low) * 0.08;
+  return [spec.from_zero && low === 0 ? 0 : low - room, spec.unit === "share" && high <= 1 ? Math.min(high + room, Math.max(1, high)) : high + room];
+}
+
+function line(ctx, x1, y1, x2, y2, stroke, dash) {
+  ctx.beginPath();
+  ctx.setLineDash(dash.map((part) => part * devicePixelRatio));
+  ctx.strokeStyle = stroke;
+  ctx.lineWidth = devicePixelRatio;
+  ctx.moveTo(x1, y1);
+  ctx.lineTo(x2, y2);
+  ctx.stroke();
+  ctx.setLineDash([]);
+}
+
+const parts = (hex) => [1, 3, 5].map((place) => parseInt(hex.slice(place, place + 2), 16));
+const full = (hex) => (hex.length === 4 ? `#${[...hex.slice(1)].map((digit) => digit + digit).join("")}` : hex);
+const mixedAlpha = (hex, alpha) => `rgb(${parts(full(hex)).join(" ")} / ${alpha})`;
+/** A colour as it looks when it is thin over the background, and hides what is behind. */
+function mixed(hex, alpha) {
+  const [over, under] = [parts(full(hex)), parts(full(colour("--bg")))];
+  return `rgb(${over.map((value, place) => Math.round(value * alpha + under[place] * (1 - alpha))).join(" ")})`;
+}
+
+/** Draws a bar for each row: filled what is, as a line what it is compared with. */
+export function drawBars(host, data, spec, act) {
+  const columns = columnsOf(data);
+  const labels = (columns.get(spec.x) ?? []).map((label) => (label === null ? "missing" : seen(label)));
+  const told = spec.series.map((each) => ({ ...each, label: each.label || each.column, values: columns.get(each.column) ?? [] }));
+  const most = Math.max(1e-12, ...told.flatMap((each) => each.values.map((value) => value ?? 0)));
+  const body = element("div", "plot");
+  body.tabIndex = 0;
+  body.setAttribute("role", "application");
+  body.setAttribute("aria-roledescription", "chart");
+  body.setAttribute("aria-label", `${spec.title}: ${labels.length} bars. Arrow keys read them, t shows a table.`);
+  const tip = element("div", "tip");
+  tip.hidden = true;
+  host.replaceChildren(body);
+  const svg = (tag, attributes, text) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    if (text !== undefined) made.textContent = text;
+    return made;
+  };
+  let geometry;
+  function build() {
+    const width = Math.max(120, host.clientWidth);
+    const [left, bottom, top] = [46, 34, 8];
+    const height = HEIGHT - bottom - top;
+    const each = (width - left) / Math.max(1, labels.length);
+    geometry = { left, each, width };
+    const picture = svg("svg", { class: "bars c1", width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, "aria-hidden": "true" });
+    for (const part of [0, 0.5, 1]) {
+      const y = top + height * (1 - part);
+      picture.append(svg("line", { class: "rule", x1: left, x2: width, y1: y, y2: y }), svg("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, number(most * part, spec.unit, true)));
+    }
+    const every = Math.ceil(labels.length / Math.max(1, Math.floor((width - left) / 74)));
+    labels.forEach((label, place) => {
+      const x = left + place * each;
+      for (const series of told) {
+        const tall = Math.max(0, ((series.values[place] ?? 0) / most) * height);
+        picture.append(svg("rect", series.muted
+          ? { class: "was", x: x + each * 0.04, y: top + height - tall, width: Math.max(1, each * 0.92), height: tall }
+          : { x: x + each * 0.12, y: top + height - tall, width: Math.max(1, each * 0.76), height: tall, opacity: 0.8 }));
+      }
+      if (place % every === 0) {
+        const fits = Math.max(3, Math.floor((each * every) / 6.2));
+        picture.append(svg("text", { x: x + each / 2, y: HEIGHT - bottom + 16, "text-anchor": "middle" }, label.length > fits ? `${label.slice(0, fits - 1)}…` : label));
+      }
+    });
+    body.replaceChildren(picture, tip);
+  }
+  function show(place) {
+    if (place < 0 || place >= labels.length) { tip.hidden = true; return; }
+    const rows = element("div");
+    const words = told.map((series) => {
+      const text = number(series.values[place], spec.unit);
+      rows.append(element("i", `swatch c${series.muted ? 8 : 1}`), element("span", "", series.label), element("span", "v", text));
+      return `${series.label} ${text}`;
+    });
+    tip.replaceChildren(element("b", "", labels[place]), rows);
+    tip.hidden = false;
+    const x = geometry.left + (place + 0.5) * geometry.each;
+    tip.style.left = `${Math.max(0, Math.min(geometry.width - tip.offsetWidth, x - tip.offsetWidth / 2))}px`;
+    tip.style.top = "0";
+    if (document.activeElement === body) act.say(`${labels[place]}: ${words.join(", ")}`);
+  }
+  let chosen = -1;
+  body.addEventListener("mousemove", (event) => show(Math.floor((event.clientX - body.getBoundingClientRect().left - geometry.left) / geometry.each)));
+  body.addEventListener("mouseleave", () => { tip.hidden = true; });
+  body.addEventListener("keydown", (event) => {
+    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (move) {
+      event.preventDefault();
+      chosen = Math.max(0, Math.min(labels.length - 1, chosen + move));
+      show(chosen);
+    } else if (event.key === "t") {
+      event.stopPropagation();
+      act.table();
+    }
+  });
+  build();
+  const legend = element("div", "legend");
+  for (const series of told) {
+    const entry = element("span");
+    entry.append(element("i", `swatch c${series.muted ? 8 : 1}`), element("span", "", series.label));
+    legend.append(entry);
+  }
+  if (told.length > 1) host.append(legend);
+  const observer = new ResizeObserver(() => { if (Math.abs(host.clientWidth - geometry.width) > 1) build(); });
+  observer.observe(host);
+  return () => observer.disconnect();
+}

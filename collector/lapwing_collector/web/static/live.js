@@ -1,0 +1,46 @@
+// What is new is told by one stream; a page asks again for what it shows, no more often than is worth it.
+import { refresh } from "./panels.js";
+import { sortable } from "./table.js";
+
+const RESTS_MS = 4000;
+
+/** Parts of the page that the server makes, marked by `data-swap`: the same page is asked for, and these are exchanged. */
+export async function swap() {
+  const parts = [...document.querySelectorAll("[data-swap][id]")];
+  if (!parts.length) return;
+  const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!response.ok || response.redirected) return;
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  document.title = fresh.title;
+  for (const part of parts) {
+    const other = fresh.getElementById(part.id);
+    if (!other || other.innerHTML === part.dataset.was || part.contains(document.activeElement)) continue;
+    part.dataset.was = other.innerHTML;
+    part.replaceChildren(...other.childNodes);
+    part.querySelectorAll("table[data-sorts]").forEach(sortable);
+  }
+}
+
+export function start() {
+  const { model, moves } = document.body.dataset;
+  const light = document.querySelector("[data-live]");
+  let due = null;
+  let last = 0;
+  const look = () => {
+    due = null;
+    if (document.hidden) { due = 0; return; }
+    last = Date.now();
+    if (moves === "yes") refresh();
+    swap();
+  };
+  const soon = () => { due ??= setTimeout(look, Math.max(300, last + RESTS_MS - Date.now())); };
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && due === 0) look(); });
+  const source = new EventSource("/api/v1/events");
+  source.onopen = () => { light.hidden = false; light.classList.remove("off"); light.title = "What is new is shown as it comes"; };
+  source.onerror = () => { light.classList.add("off"); light.title = "The collector does not answer; it is tried again"; };
+  source.onmessage = (event) => {
+    const news = JSON.parse(event.data);
+    if (news.some((topic) => topic === "alerts" || !model || topic === `model:${model}`)) soon();
+  };
+  addEventListener("pagehide", () => source.close());
+}

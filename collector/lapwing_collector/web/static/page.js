@@ -1,0 +1,127 @@
+// What every page has: the range of time, keys, the theme, SQL of panels, forms that send themselves.
+
+const announce = document.querySelector(".announce");
+/** Tells people who listen. */
+export const say = (text) => { announce.textContent = text; };
+
+function go(changes) {
+  const address = new URL(location.href);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null) address.searchParams.delete(name);
+    else address.searchParams.set(name, value);
+  }
+  sessionStorage.setItem("lapwing-scroll", `${location.pathname} ${scrollY}`);
+  location.assign(address);
+}
+
+/** Shows the range between two times, in milliseconds, on the whole page. */
+export function zoom(from, to) {
+  const whole = to - from < 600000 ? 1000 : 60000;
+  const iso = (ms) => new Date(ms).toISOString().replace(/\.\d+/, "");
+  go({ from: iso(Math.floor(from / whole) * whole), to: iso(Math.ceil(to / whole) * whole) });
+}
+
+/** Back to the range that moves with time. */
+export const reset = () => go({ from: null, to: null });
+
+function keepScroll() {
+  const [path, y] = (sessionStorage.getItem("lapwing-scroll") ?? "").split(" ");
+  sessionStorage.removeItem("lapwing-scroll");
+  if (path === location.pathname) scrollTo(0, Number(y));
+}
+
+function theme() {
+  const root = document.documentElement;
+  document.querySelector("[data-theme-toggle]")?.addEventListener("click", () => {
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    document.cookie = `lapwing_theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;
+    dispatchEvent(new Event("lapwing:theme"));
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("lapwing:theme")));
+}
+
+function forms() {
+  for (const form of document.querySelectorAll("form[data-submits]")) {
+    form.addEventListener("change", () => form.requestSubmit());
+  }
+  const range = document.querySelector("form[data-range]");
+  range?.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const told = new FormData(range);
+    go({ from: `${told.get("from")}Z`, to: `${told.get("to")}Z` });
+  });
+  document.addEventListener("click", (event) => {
+    for (const open of document.querySelectorAll("details:has(> .sheet)[open]")) if (!open.contains(event.target)) open.open = false;
+  });
+  for (const form of document.querySelectorAll("form[data-asks]")) {
+    form.addEventListener("submit", (event) => { if (!confirm(form.dataset.asks)) event.preventDefault(); });
+  }
+}
+
+function copy() {
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const text = document.getElementById(button.dataset.copy)?.textContent ?? "";
+    await navigator.clipboard.writeText(text);
+    const before = button.textContent;
+    button.textContent = "Copied";
+    say("Copied");
+    setTimeout(() => { button.textContent = before; }, 1500);
+  });
+}
+
+/** Shows the SQL of a panel beside where it can be tried and changed. */
+function sql() {
+  document.addEventListener("click", async (event) => {
+    const link = event.target.closest("a[data-sql]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const response = await fetch(link.href);
+    const text = await response.text();
+    const dialog = document.createElement("dialog");
+    dialog.className = "sql-shown";
+    dialog.innerHTML = '<h2>SQL</h2><pre id="sql-shown" tabindex="0"></pre><div><button type="button" data-copy="sql-shown">Copy</button><a class="button">Open in SQL</a><span class="spring"></span><form method="dialog"><button>Close</button></form></div>';
+    dialog.querySelector("pre").textContent = text;
+    dialog.querySelector("a").href = `/sql?${new URLSearchParams({ q: text })}`;
+    document.body.append(dialog);
+    dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
+    dialog.showModal();
+  });
+}
+
+function keys(refresh) {
+  const dialog = document.querySelector("dialog.keys");
+  const on = dialog.querySelector("[data-keys-on]");
+  on.checked = localStorage.getItem("lapwing-keys") !== "off";
+  on.addEventListener("change", () => localStorage.setItem("lapwing-keys", on.checked ? "on" : "off"));
+  const open = () => dialog.showModal();
+  document.querySelector("[data-keys]")?.addEventListener("click", open);
+  const follow = (key) => document.querySelector(`[data-key="${key}"]`)?.click();
+  let going = 0;
+  document.addEventListener("keydown", (event) => {
+    if (!on.checked || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (event.target.closest("input, textarea, select, dialog, [contenteditable]")) return;
+    if (going && Date.now() - going < 1500) {
+      going = 0;
+      for (const link of document.querySelectorAll(".top nav a")) {
+        if (link.textContent.trim().toLowerCase().startsWith(event.key)) { event.preventDefault(); link.click(); return; }
+      }
+    }
+    const actions = {
+      "[": () => follow("earlier"), "]": () => follow("later"), "-": () => follow("wider"), 0: reset, r: refresh, "?": open,
+      "/": () => document.querySelector("main input:not([type=hidden]), main textarea, .of-model select")?.focus(), g: () => { going = Date.now(); },
+    };
+    if (actions[event.key]) { event.preventDefault(); actions[event.key](); }
+  });
+}
+
+export function start(refresh) {
+  theme();
+  forms();
+  copy();
+  sql();
+  keys(refresh);
+  keepScroll();
+}

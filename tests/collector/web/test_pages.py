@@ -1,0 +1,266 @@
+"""Pages: what they show and to whom, panels in every format, forms, and what is new told as it comes."""
+
+import csv
+import io
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from html import unescape
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from helpers.query_lake import Readers, make_lake, readers
+from helpers.waiting import wait_until
+from helpers.web_server import Answer, Web, web_server
+from lapwing_collector.web.pages import PAGES
+from lapwing_collector.web.panels import load_panels
+
+TRAFFIC = "/api/v1/panels/model/traffic?model=churn&"
+DAY = "from=2026-01-01&to=2026-01-02"
+HTML = {"Accept": "text/html"}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Readers]:
+    with readers(make_lake(tmp_path_factory.mktemp("data") / "lake")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def web(shared: Readers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    with web_server(shared, tmp_path_factory.mktemp("web")) as running:
+        yield running
+
+
+def address_of(page: str) -> str:
+    """The address of a page, for the model churn where it is about one."""
+    return next(each.path + ("?name=churn" if each.of_model else "") for each in PAGES if each.name == page)
+
+
+@pytest.mark.parametrize("page", [page.name for page in PAGES])
+def test_every_page_is_whole_and_shut(web: Web, page: str) -> None:
+    """A page comes as HTML under a policy that lets nothing in from elsewhere, and no script stand in it."""
+    answer = web.get(address_of(page), **HTML)
+    html = answer.body.decode()
+    assert answer.status == 200, html
+    assert html.endswith("</html>")
+    assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+    assert "'unsafe" not in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    for script in re.findall(r"<script[^>]*>", html):
+        assert "src=" in script or "application/json" in script
+    for panel in re.findall(r'data-panel="([^"]+)"', html):
+        rows = web.get(unescape(panel))
+        assert rows.status == 200, rows.body
+
+
+def test_a_panel_in_every_format(web: Web) -> None:
+    """The rows of a panel come in each format, with the same numbers."""
+    address = TRAFFIC + DAY
+    expected = [{"time": "2026-01-01T00:00:00Z", "version": "", "predictions": 10}]
+    assert web.get(address).json == expected
+    columns = web.get(address + "&format=columns")
+    assert columns.json == {
+        "names": ["time", "version", "predictions"],
+        "types": ["timestamp[us]", "string", "int64"],
+        "columns": [["2026-01-01T00:00:00Z"], [""], [10]],
+    }
+    times = {"Step": "3600000", "From": "1767225600000", "To": "1767312000000", "Start": "1767225600000"}
+    assert {name: columns.headers[f"Lapwing-{name}"] for name in times} == times
+    text = web.get(address + "&format=csv")
+    assert text.headers["Content-Disposition"] == 'attachment; filename="model-traffic.csv"'
+    assert next(csv.DictReader(io.StringIO(text.body.decode())))["predictions"] == "10"
+    arrow = pa.ipc.open_stream(web.get(address + "&format=arrow").body).read_all()
+    parquet = pq.read_table(pa.BufferReader(web.get(address + "&format=parquet").body))
+    assert arrow.column("predictions").to_pylist() == parquet.column("predictions").to_pylist() == [10]
+
+
+def test_the_sql_of_a_panel_can_be_run_as_it_is(web: Web) -> None:
+    """The SQL that is told has its values in it, and gives the rows of the panel, by hours and minutes."""
+    for span in (DAY, "from=2026-01-01T00:00&to=2026-01-01T01:00"):
+        told = web.get(f"{TRAFFIC}{span}&version=it's&format=sql")
+        assert told.headers["Content-Type"].startswith("text/plain")
+        sql = told.body.decode()
+        assert "$" not in sql
+        assert "version = 'it''s'" in sql
+        assert web.sql(sql).json == web.get(f"{TRAFFIC}{span}&version=it's").json == []
+        assert web.sql(web.get(f"{TRAFFIC}{span}&format=sql").body.decode()).json[0]["predictions"] == 10
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "words"),
+    [
+        ("/api/v1/panels/model/nothing", 404, "there are"),
+        (TRAFFIC + "last=never", 400, "expected a time such as 6h"),
+        (TRAFFIC + "versoin=1", 400, "'versoin' is not known"),
+        (TRAFFIC + "format=xml", 400, "use json"),
+        ("/api/v1/panels/model/traffic", 400, "say which model"),
+        ("/api/v1/panels/model/traffic?model=nobody", 404, "there is no model 'nobody'"),
+    ],
+)
+def test_wrong_panels_are_told(web: Web, address: str, status: int, words: str) -> None:
+    """What is wrong with a panel's address is a problem document that says what to do."""
+    answer = web.get(address)
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert words in answer.json["detail"]
+
+
+def test_every_panel_file_says_what_it_shows() -> None:
+    """Each file of SQL has a title, and one beside it for short ranges brings the same columns."""
+    panels = load_panels()
+    assert panels
+    assert all(panel.title and panel.about for panel in panels.values())
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "words"),
+    [
+        ("/model?name=nobody", 404, "no model &#39;nobody&#39;"),
+        ("/model", 404, "say which model"),
+        ("/?from=x", 400, "expected a time such as"),
+        ("/nowhere", 404, "nothing at /nowhere"),
+        ("/%3Cscript%3Ealert(1)%3C/script%3E", 404, "&lt;script&gt;"),
+        ("/?last=%3Cimg%20src=x%3E", 400, "&lt;img"),
+    ],
+)
+def test_what_is_wrong_is_a_page(web: Web, address: str, status: int, words: str) -> None:
+    """People are told what is wrong on a page, with what they sent shown harmlessly."""
+    answer = web.get(address, **HTML)
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert words in answer.body.decode()
+    assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+
+
+def test_pages_keep_what_the_address_says(web: Web) -> None:
+    """Links to other pages keep the range of time, those on a page everything; the theme is in a cookie."""
+    html = web.get("/model?name=churn&last=7d&version=2", Cookie="lapwing_theme=dark").body.decode()
+    links = {unescape(each) for each in re.findall(r'href="(/[^"]*)"', html)}
+    assert "/?last=7d" in links
+    assert "/model?name=churn&last=30d&version=2" in links
+    assert 'data-theme="dark"' in html
+    assert '<html lang="en">' in web.get("/", Cookie="lapwing_theme=x onload=").body.decode()
+
+
+def judge(header: str | None, scope: str) -> int:
+    """Tokens of a file: `reader` may ask, `boss` may do everything."""
+    may = {"Bearer reader": {"query"}, "Bearer boss": {"query", "admin"}, "Bearer sender": {"write"}}
+    return 401 if header not in may else 200 if scope in may[header] else 403
+
+
+@pytest.fixture(scope="module")
+def closed(shared: Readers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Web, list[Any]]]:
+    """A server that asks for tokens, and what its duties were told."""
+    done: list[Mapping[str, Any]] = []
+    folder = tmp_path_factory.mktemp("closed")
+    with web_server(shared, folder, authorize=judge, duties={"ack": done.append}) as running:
+        yield running, done
+
+
+def form(web: Web, path: str, fields: Mapping[str, str], **headers: str) -> Answer:
+    return web.post(path, urlencode(fields), "application/x-www-form-urlencoded", **headers)
+
+
+def logged_in(web: Web, token: str) -> str:
+    """The cookie of who logs in with a token."""
+    answer = form(web, "/login", {"token": token, "next": "/model?name=churn"})
+    assert (answer.status, answer.headers["Location"]) == (303, "/model?name=churn")
+    cookie = answer.headers["Set-Cookie"]
+    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= {part.strip() for part in cookie.split(";")}
+    return cookie.partition(";")[0]
+
+
+def test_logging_in(closed: tuple[Web, list[Any]]) -> None:
+    """A page asks for a token once; with its cookie pages, panels and the API answer, until who logs out."""
+    web, _ = closed
+    first = web.get("/model?name=churn&last=7d", **HTML)
+    assert first.status == 303
+    assert first.headers["Location"] == "/login?next=%2Fmodel%3Fname%3Dchurn%26last%3D7d"
+    assert web.get(TRAFFIC).status == 401
+    assert b'value="/model?name=churn&amp;last=7d"' in web.get(first.headers["Location"]).body
+    wrong = form(web, "/login", {"token": "nonsense"})
+    assert (wrong.status, b"not known here" in wrong.body) == (403, True)
+    assert form(web, "/login", {"token": "sender"}).status == 403
+    cookie = logged_in(web, "reader")
+    assert web.get("/model?name=churn", Cookie=cookie).status == 200
+    assert web.get(TRAFFIC, Cookie=cookie).status == 200
+    assert web.get("/api/v1/models", Cookie=cookie).status == 200
+    assert form(web, "/logout", {}, Cookie=cookie).status == 303
+    assert web.get(TRAFFIC, Cookie=cookie).status == 401
+
+
+@pytest.mark.parametrize("elsewhere", ["https://evil.example", "//evil.example", "/\\evil.example", "x:y"])
+def test_logging_in_leads_nowhere_else(closed: tuple[Web, list[Any]], elsewhere: str) -> None:
+    """A link to the login page cannot send people to another site."""
+    answer = form(closed[0], "/login", {"token": "reader", "next": elsewhere})
+    assert (answer.status, answer.headers["Location"]) == (303, "/")
+
+
+def test_a_link_from_a_message_arrives(closed: tuple[Web, list[Any]]) -> None:
+    """Who comes from another site has no cookie with them: the page asks itself again, and that brings it."""
+    answer = closed[0].get("/model?name=churn", **HTML, **{"Sec-Fetch-Site": "cross-site"})
+    assert answer.status == 200
+    assert b'http-equiv="refresh" content="0; url=/model?name=churn"' in answer.body
+
+
+def test_forms(closed: tuple[Web, list[Any]]) -> None:
+    """A form does what its duty does for who may, with the fields it has, and goes back to its page."""
+    web, done = closed
+    boss, reader = logged_in(web, "boss"), logged_in(web, "reader")
+    fields = {"alert": " abc ", "comment": "", "other": "x", "back": "/alerts?last=7d"}
+    answer = form(web, "/do/ack", fields, Cookie=boss)
+    assert (answer.status, answer.headers["Location"]) == (303, "/alerts?last=7d")
+    assert done == [{"alert": "abc"}]
+    assert form(web, "/do/ack", fields, Cookie=reader).status == 403
+    assert form(web, "/do/ack", fields).status == 303  # to the login
+    assert form(web, "/do/ack", fields, Cookie=boss, Origin="https://evil.example").status == 403
+    assert form(web, "/do/ack", fields, Cookie=boss, **{"Sec-Fetch-Site": "same-site"}).status == 403
+    assert form(web, "/do/silence", fields, Cookie=boss).status == 404  # no such duty here
+    assert form(web, "/do/else", fields, Cookie=boss).status == 404
+    proxied = {"Origin": "https://lapwing.example.org", "Sec-Fetch-Site": "same-origin"}
+    assert form(web, "/do/ack", fields, Cookie=boss, **proxied).status == 303
+    assert len(done) == 2
+
+
+def test_what_is_new_is_told_as_it_comes(web: Web) -> None:
+    """A stream tells which models have news and that alerts changed; it ends when the server does."""
+    connection = HTTPConnection(web.address, timeout=30)
+    connection.request("GET", "/api/v1/events")
+    stream = connection.getresponse()
+    assert stream.headers["Content-Type"].startswith("text/event-stream")
+    assert stream.readline() == b"retry: 3000\n"
+    told: list[str] = []
+    thread = threading.Thread(target=_read_events, args=(stream, told))
+    thread.start()
+    web.live.saw(models=["churn"])
+    web.live.saw("alerts")
+    wait_until(lambda: sorted(told) == ["alerts", "model:churn"])
+    sock = connection.sock
+    assert sock is not None
+    sock.shutdown(socket.SHUT_RDWR)
+    thread.join(30)
+    connection.close()
+
+
+def _read_events(stream: HTTPResponse, told: list[str]) -> None:
+    for line in stream:
+        if line.startswith(b"data: "):
+            told.extend(json.loads(line.removeprefix(b"data: ")))
+
+
+def test_a_stream_ends_with_its_server(shared: Readers, tmp_path: Path) -> None:
+    """Who listens holds no server up that is to stop."""
+    with web_server(shared, tmp_path) as web:
+        connection = HTTPConnection(web.address, timeout=30)
+        connection.request("GET", "/api/v1/events")
+        stream = connection.getresponse()
+        stream.readline()
+    assert stream.read().startswith(b"\n")
+    connection.close()
