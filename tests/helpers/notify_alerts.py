@@ -167,11 +167,26 @@ class WatchedOutbox:
             assert self._changed.wait_for(reached, WAIT_S), self._outbox.outbox_rows()
 
 
+def no_letters(_firing: int, _over: int) -> tuple[Message, ...]:
+    """Nobody is told of a message that was given up."""
+    return ()
+
+
 class Wall:
     """A wall clock that moves when told to."""
 
     def __init__(self, now: datetime = NOON) -> None:
         self.now = now
+        self._gaps_s = 0.0
+
+    def leap(self, span: timedelta) -> None:
+        """Be set forward: the time between does not pass."""
+        self.now += span
+        self._gaps_s += span.total_seconds()
+
+    def monotonic_s(self) -> float:
+        """Seconds that passed."""
+        return (self.now - NOON).total_seconds() - self._gaps_s
 
     def __call__(self) -> datetime:
         """The time."""

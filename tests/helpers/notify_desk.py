@@ -230,12 +230,16 @@ class Desk:
     def _rows(self) -> list[tuple[int, Delivery, str, str]]:
         rows = []
         for row in reversed(self.store.outbox_rows(limit=10_000)):
+            at = int((row.created_at - NOON).total_seconds())
+            if row.message.origin:  # a letter
+                shown = f"{row.message.target} {row.message.title.split(']')[0]}]"
+                rows.append((at, row.delivery, shown, row.last_error or ""))
+                continue
             told = json.loads(row.message.payload)
             fires, over = (
                 "".join(alert["fingerprint"] for alert in told["alerts"] if alert["status"] == status)
                 for status in Status
             )
-            at = int((row.created_at - NOON).total_seconds())
             shown = [row.message.target, *([] if row.delivery is Delivery.SUPPRESSED else [told["reason"]])]
             shown += ([f"+{fires}"] if fires else []) + ([f"-{over}"] if over else [])
             rows.append((at, row.delivery, " ".join(shown), row.last_error or ""))

@@ -33,6 +33,15 @@ class Status(StrEnum):
     RESOLVED = "resolved"
 
 
+class Spoken(StrEnum):
+    """How a message speaks of an alert."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+    PAST = "past"
+    """It came and went before anybody could be told."""
+
+
 class Reason(StrEnum):
     """Why a notification is sent now."""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from lapwing_collector.model.alerts import Alert, Message
+from lapwing_collector.model.alerts import Alert, Message, Spoken
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,12 @@ class Told:
 
     Attributes:
         message: For whom, and what.
-        alerts: Fingerprints of the alerts that it speaks of.
+        alerts: How it speaks of each alert, by fingerprint.
         suppressed: Why it is kept there and not sent; empty where it is sent.
     """
 
     message: Message
-    alerts: frozenset[str]
+    alerts: Mapping[str, Spoken]
     suppressed: str = ""
 
 

@@ -10,8 +10,9 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
-from lapwing_collector.model.alerts import Message
+from lapwing_collector.model.alerts import Message, Spoken
 from lapwing_collector.notify.letters import dead_letters
+from lapwing_collector.notify.lived import Lived
 from lapwing_collector.notify.pace import Pace
 from lapwing_collector.notify.reach import ANYWHERE, Reach
 from lapwing_collector.notify.retry import GIVE_UP_AFTER, asked_for, next_attempt
@@ -90,8 +91,13 @@ class Outbox(Protocol):
         """Queue the message again for `next_at`."""
         ...
 
-    def mark_dead(self, key: str, error: str, letters: Sequence[Message], now: datetime) -> None:
-        """Give the message up, and put in what tells of it."""
+    def mark_dead(
+        self, key: str, error: str, letters: Callable[[int, int], Sequence[Message]], now: datetime
+    ) -> Sequence[Message]:
+        """Give the message up, and put in what tells of it, which is returned.
+
+        `letters` gives that for how many of the alerts that it says fire may still, and how many are over.
+        """
         ...
 
     def hasten(self, target: str, now: datetime) -> None:
@@ -102,8 +108,8 @@ class Outbox(Protocol):
         """Messages of the same group to the same target that wait behind a message, oldest first."""
         ...
 
-    def alerts_of(self, keys: Sequence[str]) -> Mapping[str, frozenset[str]]:
-        """The alerts that messages speak of, by key."""
+    def alerts_of(self, keys: Sequence[str]) -> Mapping[str, Mapping[str, Spoken]]:
+        """How messages speak of alerts, by key and fingerprint."""
         ...
 
     def heard(self, key: str) -> bool:
@@ -133,6 +139,7 @@ class Deliverer:
         reach: Reach = ANYWHERE,
         fallbacks: Mapping[str, Sequence[str]] | None = None,
         stuck_after_s: float = STUCK_AFTER_S,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare a thread for each of `targets`.
 
@@ -144,6 +151,7 @@ class Deliverer:
             reach: Where connections may go.
             fallbacks: Targets that are told what another one did not accept, by its name.
             stuck_after_s: When an attempt that does not end is left behind.
+            monotonic_s: Seconds that pass whatever is done to the wall clock.
         """
         self._outbox = outbox
         self._now = now
@@ -157,6 +165,7 @@ class Deliverer:
                 fallbacks=tuple((fallbacks or {}).get(target.name, ())),
                 wake=self.wake,
                 stuck_after_s=stuck_after_s,
+                monotonic_s=monotonic_s,
             )
             for target in targets
         }
@@ -222,11 +231,14 @@ class _Worker:
         fallbacks: tuple[str, ...],
         wake: Callable[[str], None],
         stuck_after_s: float,
+        monotonic_s: Callable[[], float],
     ) -> None:
         self.counts: Counter[Verdict] = Counter()
         self._outbox = outbox
         self._target = target
-        self._now = now
+        self._clock = now
+        self._monotonic_s = monotonic_s
+        self._lived = Lived()
         self._jitter = jitter
         self._reach = reach
         self._fallbacks = fallbacks
@@ -321,9 +333,13 @@ class _Worker:
         return bool(dropped)
 
     def _is_over(self, queued: QueuedMessage, now: datetime) -> bool:
-        """Whether its time is over and it had its chance, or gets none while the target is down."""
-        too_old = now - queued.queued_at > self._target.max_age
-        return too_old and (queued.attempts > 0 or self._pace.open)
+        """Whether its time is over, and it gets no chance because the target is down."""
+        return self._pace.open and self._lived.since(queued.queued_at, now) > self._target.max_age
+
+    def _now(self) -> datetime:
+        now = self._clock()
+        self._lived.look(now, self._monotonic_s())
+        return now
 
     def _give_up(self, queued: QueuedMessage, now: datetime) -> None:
         """Give up a message without another attempt."""
@@ -394,8 +410,9 @@ class _Worker:
         self._pace.failed(now, outcome.error, self._jitter())
         if asked is not None:
             self._pace.hold(asked)
+        queued_at = now - self._lived.since(queued.queued_at, now)
         retry_at = next_attempt(
-            queued.attempts + 1, queued.queued_at, now, self._jitter(), self._target.max_age, asked
+            queued.attempts + 1, queued_at, now, self._jitter(), self._target.max_age, asked
         )
         if retry_at is None:
             return self._dead(queued, outcome.error, now)
@@ -421,11 +438,10 @@ class _Worker:
             error,
             extra={"action": "message_dead"},
         )
-        letters = dead_letters(queued.message, error, self._fallbacks)
+        letters = partial(dead_letters, queued.message, error, self._fallbacks)
 
         def give_up() -> None:
-            self._outbox.mark_dead(queued.message.key, error, letters, now)
-            for letter in letters:
+            for letter in self._outbox.mark_dead(queued.message.key, error, letters, now):
                 self._wake_other(letter.target)
 
         return give_up

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from lapwing_collector.model.alerts import Alert, Notification, Reason, Status
+from lapwing_collector.model.alerts import Alert, Notification, Reason, Spoken, Status
 from lapwing_collector.notify.groups import Hush, Telling
 from lapwing_collector.notify.policy import Policy, Route
 
@@ -57,7 +57,7 @@ def _telling(route: Route, alert: Alert, target: str, suppressed: str) -> Tellin
         _hash([notification.group, target, alert.status]),
         target,
         notification,
-        notification.changed,
+        {alert.fingerprint: Spoken(alert.status)},
         suppressed,
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from lapwing_collector.model.alerts import Alert, Notification, Reason, Status
+from lapwing_collector.model.alerts import Alert, Notification, Reason, Spoken, Status
 from lapwing_collector.model.groups import (
     Ack,
     Group,
@@ -31,6 +31,7 @@ MOST_ALERTS: Final = 100
 _LOOK_AGAIN: Final = timedelta(minutes=1)
 """What is hushed is looked at again at least so often, or every `group_interval` if that is longer."""
 
+_TOO_EARLY: Final = "over before it was time to tell"
 _KEY_CHARS: Final = 32
 
 
@@ -73,14 +74,14 @@ class Telling:
         key: Its idempotency key.
         target: Who is told.
         notification: What.
-        alerts: Fingerprints of the alerts that it is about, those that it leaves out, too.
+        alerts: How it speaks of each alert, by fingerprint, those that it leaves out, too.
         suppressed: Why they are not; empty where they are.
     """
 
     key: str
     target: str
     notification: Notification
-    alerts: frozenset[str]
+    alerts: Mapping[str, Spoken]
     suppressed: str = ""
 
 
@@ -145,7 +146,7 @@ def digests(policy: Policy, alerts: Sequence[Alert]) -> list[Telling]:
         )
         told = [[alert.fingerprint, alert.status, alert.slot.isoformat()] for alert in gathered]
         tellings += [
-            Telling(_hash([key, name, told]), name, notification, frozenset(newest))
+            Telling(_hash([key, name, told]), name, notification, dict.fromkeys(newest, Spoken.PAST))
             for name in policy.receivers[route.receiver].targets
         ]
     return tellings
@@ -477,7 +478,8 @@ class _Looking:
         gone = self._sorted(news.over | news.digest)
         key = self._key(listener.name, heard, reason, [*shown, *gone])
         notification = self._notification(reason, shown, gone, set(news))
-        self._tellings.append(Telling(key, listener.name, notification, frozenset((*shown, *gone))))
+        spoken = self._spoken((*shown, *gone)) | dict.fromkeys(news.digest, Spoken.PAST)
+        self._tellings.append(Telling(key, listener.name, notification, spoken))
         self._heard[listener.name] = Heard(firing, self._now, key)
         for each in news.fired:
             told_at = self._members[each].told_at or self._now
@@ -557,21 +559,22 @@ class _Looking:
     def _let_go(self, first: Sequence[str]) -> None:
         """Forget alerts of which nobody is to hear anything more here."""
         known = frozenset[str]().union(*(heard.firing for heard in self._heard.values()))
-        missed = set()
-        for key, member in list(self._members.items()):
+        gone, missed = set(), dict[str, set[str]]()
+        for key, member in self._members.items():
             if key in known or (key in self._fires and not member.leaving):
                 continue
             if key not in self._fires and member.told_at is None and not member.leaving:
-                if member.alert.late and key not in self._hushes and self._unknown_to(key, first):
+                hush = self._hushes.get(key)
+                if member.alert.late and hush is None and self._unknown_to(key, first):
                     continue
-                if not member.alert.late and not member.hushed:
-                    missed.add(key)
-            if key not in missed:
-                del self._members[key]
-        for target in first:
-            unknown = {key for key in missed if self._unknown_to(key, [target])}
-            self._note(target, "over before it was time to tell", unknown)
-        for key in missed:
+                if not member.hushed and (hush or not member.alert.late):
+                    late = member.alert.late and hush
+                    missed.setdefault(late.reason if late else _TOO_EARLY, set()).add(key)
+            gone.add(key)
+        for reason, keys in missed.items():
+            for target in first:
+                self._note(target, reason, {key for key in keys if self._unknown_to(key, [target])})
+        for key in gone:
             del self._members[key]
 
     def _by_reason(self, keys: Iterable[str]) -> dict[str, set[str]]:
@@ -586,7 +589,10 @@ class _Looking:
             firing, over = self._sorted(keys & self._fires), self._sorted(keys - self._fires)
             notification = self._notification(Reason.CHANGED, firing, over, keys)
             key = self._key(target, self._heard.get(target), reason, [*firing, *over])
-            self._tellings.append(Telling(key, target, notification, frozenset(keys), reason))
+            self._tellings.append(Telling(key, target, notification, self._spoken(keys), reason))
+
+    def _spoken(self, keys: Iterable[str]) -> dict[str, Spoken]:
+        return {key: Spoken.FIRING if key in self._fires else Spoken.RESOLVED for key in keys}
 
     def _sorted(self, keys: Iterable[str]) -> list[str]:
         """Alerts as people look for them: by their labels."""

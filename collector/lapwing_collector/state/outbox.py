@@ -1,6 +1,6 @@
 """Messages on their way to their targets."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -19,15 +19,21 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
 
-from lapwing_collector.model.alerts import Message, Status
+from lapwing_collector.model.alerts import Message, Spoken, Status
 from lapwing_collector.model.groups import Told
 from lapwing_collector.state.database import Database
+from lapwing_collector.state.hearsay import hear, still_known
 from lapwing_collector.state.schema import Delivery, message_alerts, outbox
 
 _MESSAGE_FIELDS: Final = tuple(field.name for field in fields(Message))
 _UNSENT: Final = (Delivery.QUEUED, Delivery.SENDING)
 _LONGER_THAN_ANY_WAIT: Final = timedelta(hours=2)
 """What is tried again is so sooner."""
+
+
+Letters = Callable[[int, int], Sequence[Message]]
+"""What tells of a message that was given up: of the alerts that it says fire, so many may still, and so many
+are over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +65,30 @@ def enqueue(connection: Connection, messages: Sequence[Message], now: datetime) 
         connection.execute(_NEW_KEY, [_new(message, now) for message in messages])
 
 
-def enqueue_told(connection: Connection, told: Sequence[Told], now: datetime) -> None:
+def enqueue_told(connection: Connection, told: Sequence[Told], now: datetime) -> int:
     """Put messages about groups into the outbox, due at once or with the reason why they are not sent.
 
     One whose key is known already is left as it is.
+
+    Returns:
+        How many were not.
     """
+    new = 0
     for each in told:
         row = _new(each.message, now)
         if each.suppressed:
             row |= {"delivery": Delivery.SUPPRESSED, "last_error": each.suppressed}
         message_id = connection.execute(_NEW_KEY.values(row).returning(outbox.c.id)).scalar_one_or_none()
+        new += message_id is not None
         if message_id is not None and each.alerts:
             connection.execute(
                 insert(message_alerts),
-                [{"message_id": message_id, "fingerprint": alert} for alert in sorted(each.alerts)],
+                [
+                    {"message_id": message_id, "fingerprint": alert, "spoken": spoken}
+                    for alert, spoken in sorted(each.alerts.items())
+                ],
             )
+    return new
 
 
 _NEW_KEY: Final = insert(outbox).on_conflict_do_nothing(index_elements=["key"])
@@ -167,12 +182,24 @@ class Outbox:
         """Queue the message again for `next_at`, after an attempt that failed with `error`."""
         self._mark(key, Delivery.SENDING, delivery=Delivery.QUEUED, next_at=next_at, last_error=error)
 
-    def mark_dead(self, key: str, error: str, letters: Sequence[Message], now: datetime) -> None:
-        """Give the message up, after an attempt that failed with `error`, and put in what tells of it."""
+    def mark_dead(self, key: str, error: str, letters: Letters, now: datetime) -> Sequence[Message]:
+        """Give the message up, after an attempt that failed with `error`, and put in what tells of it.
+
+        Who learns by that of alerts hears of their end.
+
+        Returns:
+            What was put in.
+        """
         with self._database.write() as connection:
-            given_up = _marked(connection, key, Delivery.SENDING, delivery=Delivery.DEAD, last_error=error)
-            if given_up:
-                enqueue(connection, letters, now)
+            if not _marked(connection, key, Delivery.SENDING, delivery=Delivery.DEAD, last_error=error):
+                return ()
+            told = _alerts_of(connection, [key]).get(key, {})
+            firing = {alert for alert, spoken in told.items() if spoken is Spoken.FIRING}
+            known = still_known(connection, key, firing)
+            written = letters(len(known), len(firing) - len(known))
+            new = [letter for letter in written if enqueue_told(connection, [Told(letter, told)], now)]
+            hear(connection, key, {letter.target: letter.key for letter in new}, known, now)
+            return new
 
     def drop(self, reasons: Mapping[str, str]) -> None:
         """Let messages that wait go unsent, each for its reason, by key: all of them or none."""
@@ -201,14 +228,10 @@ class Outbox:
         with self._database.read() as connection:
             return [_row(row).message for row in connection.execute(query)]
 
-    def alerts_of(self, keys: Sequence[str]) -> dict[str, frozenset[str]]:
-        """The fingerprints of the alerts that messages speak of, by key, where that is known."""
-        query = select(outbox.c.key, message_alerts.c.fingerprint).join(message_alerts)
-        found: dict[str, set[str]] = {}
+    def alerts_of(self, keys: Sequence[str]) -> dict[str, dict[str, Spoken]]:
+        """How messages speak of alerts, by key and fingerprint, where that is known."""
         with self._database.read() as connection:
-            for key, fingerprint in connection.execute(query.where(outbox.c.key.in_(keys))):
-                found.setdefault(key, set()).add(fingerprint)
-        return {key: frozenset(alerts) for key, alerts in found.items()}
+            return _alerts_of(connection, keys)
 
     def heard(self, key: str) -> bool:
         """Whether its target was told before that the group fires, or may have been, and not that it is over.
@@ -311,6 +334,14 @@ class Outbox:
 def _marked(connection: Connection, key: str, expected: Delivery, **values: Any) -> bool:
     statement = update(outbox).where(outbox.c.key == key, outbox.c.delivery == expected).values(**values)
     return connection.execute(statement).rowcount == 1
+
+
+def _alerts_of(connection: Connection, keys: Sequence[str]) -> dict[str, dict[str, Spoken]]:
+    query = select(outbox.c.key, message_alerts.c.fingerprint, message_alerts.c.spoken).join(message_alerts)
+    found: dict[str, dict[str, Spoken]] = {}
+    for key, fingerprint, spoken in connection.execute(query.where(outbox.c.key.in_(keys))):
+        found.setdefault(key, {})[fingerprint] = spoken
+    return found
 
 
 def _same_group(one: FromClause, other: FromClause) -> ColumnElement[bool]:

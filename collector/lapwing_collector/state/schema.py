@@ -35,7 +35,7 @@ from sqlalchemy import DateTime as _AnyDateTime
 from sqlalchemy.dialects import sqlite
 
 from lapwing_collector.errors import DataDirectoryError
-from lapwing_collector.model.alerts import AlertState, Health, Status
+from lapwing_collector.model.alerts import AlertState, Health, Spoken, Status
 
 
 class Delivery(StrEnum):
@@ -159,12 +159,13 @@ outbox = Table(
 Index("outbox_by_delivery", outbox.c.target, outbox.c.delivery, outbox.c.next_at)
 Index("outbox_by_group", outbox.c.target, outbox.c.group)
 
-# The alerts that a message speaks of.
+# The alerts that a message speaks of, and how.
 message_alerts = Table(
     "message_alerts",
     metadata,
     Column("message_id", ForeignKey("outbox.id", ondelete="CASCADE"), primary_key=True),
     Column("fingerprint", Text, primary_key=True),
+    Column("spoken", _words(Spoken), nullable=False),
     sqlite_with_rowid=False,
 )
 Index("message_alerts_by_alert", message_alerts.c.fingerprint)
@@ -339,12 +340,21 @@ def _add_groups(connection: Connection) -> None:
         table.create(connection)
 
 
+def _tell_apart_how_messages_speak(connection: Connection) -> None:
+    """Messages of before tell, for all that is known, that their alerts fire."""
+    if "spoken" not in {column["name"] for column in inspect(connection).get_columns(message_alerts.name)}:
+        connection.execute(
+            text("ALTER TABLE message_alerts ADD COLUMN spoken VARCHAR(16) NOT NULL DEFAULT 'firing'")
+        )
+
+
 STEPS: Final[tuple[Step, ...]] = (
     _add_late_slots,
     _speak_of_groups,
     _add_samples,
     _let_messages_be_queued_again,
     _add_groups,
+    _tell_apart_how_messages_speak,
 )
 """What lifts a database from schema 1 to 2, 2 to 3, and so on; a step that was released never changes."""
 

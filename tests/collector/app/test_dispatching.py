@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from helpers.notify_alerts import NOON
 from helpers.notify_desk import FILE, Desk
 from lapwing_collector.model.groups import Ack, Looked
+from lapwing_collector.notify.letters import dead_letters
 
 HOUR = 3600
 
@@ -204,6 +206,8 @@ def test_timelines(tmp_path: Path, steps: str, expected: list[str]) -> None:
         (f"0 fire a ticket; {HOUR} end", ["10 chat +a: muted by the time interval afternoon"]),
         ("0 fire a; 5 ack a; 300 end", ["10 chat +a: acknowledged by ann"]),
         ("0 fire a; 5 resolve a; 300 end", ["5 chat -a: over before it was time to tell"]),
+        ("0 silence name=a 99; 1 replay a; 2 replayed a; 300 end", ["2 chat -a: silenced by ann (s0)"]),
+        ("0 silence name=a 99; 1 replay a; 20 replayed a; 300 end", ["11 chat +a: silenced by ann (s0)"]),
         (
             "0 fire a page; 10 silence name=a 1000; 100 resolve a; 200 end",
             ["100 screen -a: silenced by ann (s10); it wants no resolves of such alerts"],
@@ -356,6 +360,51 @@ def test_what_came_and_went_is_told_by_other_routes(tmp_path: Path) -> None:
     desk.use(OTHER_GROUPS.replace("receiver: team", "receiver: lead"))
     desk.go_to(60)
     assert desk.said() == ["11 phone digest -b"]
+
+
+FALLBACK = FILE.replace("name: oncall\n", "name: oncall\n    fallback: team\n")
+
+
+def refuse(desk: Desk, *targets: str) -> None:
+    """Give up what waits for targets, as it is when these refuse it."""
+    for target in targets:
+        for row in desk.store.due_messages(target, desk.wall.now, 100):
+            assert desk.store.mark_sending(row.message.key)
+            letters = partial(dead_letters, row.message, "error=404", desk.policy.fallbacks().get(target, ()))
+            desk.store.mark_dead(row.message.key, "error=404", letters, desk.wall.now)
+    desk.dispatcher.look()
+
+
+def test_who_heard_for_another_hears_the_end(tmp_path: Path) -> None:
+    """A fallback that was told of a firing is told when it is over, once, and not reminded before."""
+    desk = Desk(tmp_path, FALLBACK)
+    desk.play("0 fire ab page; 5 end")
+    refuse(desk, "pager", "mail")
+    desk.play(f"100 resolve a; {2 * HOUR} resolve b; {3 * HOUR} end")
+    assert [each for each in desk.said() if "chat" in each] == [
+        "5 chat [UNDELIVERED to pager]",
+        "5 chat [UNDELIVERED to mail]",
+        "100 chat changed +b -a",
+        f"{2 * HOUR} chat resolved -b",
+    ]
+    assert {row.message.group for row in desk.store.messages_about("a")} == {
+        row.message.group for row in desk.store.messages_about("b")
+    }
+    assert desk.store.groups() == []
+
+
+def test_a_letter_says_what_is_over(tmp_path: Path) -> None:
+    """Of alerts that are over when their firing is given up, the letter itself says so."""
+    desk = Desk(tmp_path, FALLBACK)
+    desk.play("0 fire a page; 0 fire b page; 100 resolve a; 170 end")
+    refuse(desk, "pager")  # the message about a
+    refuse(desk, "pager")  # that about b, which names a, too
+    desk.play("300 resolve b; 400 end")
+    letters = [row.message for row in reversed(desk.store.outbox_rows()) if row.message.origin]
+    assert [letter.status for letter in letters] == ["resolved", "firing"]
+    assert "error=404\nIt is over.\n\n" in letters[0].body
+    assert "error=404\n1 of the 2 alerts that it says fire are over.\n\n" in letters[1].body
+    assert desk.said()[-3:] == ["300 pager resolved -b", "300 screen resolved -b", "300 chat resolved -b"]
 
 
 def test_what_was_decided_by_the_old_file_follows_the_new(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.collector import project, running
-from helpers.notify_alerts import NOON, message
+from helpers.notify_alerts import NOON, message, no_letters
 from helpers.notify_hostile import answer, http_receiver
 from helpers.waiting import wait_until
 from lapwing_collector.app.directory import DataDirectory
@@ -108,7 +108,7 @@ def test_keys_may_be_short_but_not_ambiguous(tmp_path: Path) -> None:
     store.enqueue([message("aa1"), message("aa2")], NOON)
     for key in ("aa1", "aa2"):
         store.mark_sending(key)
-        store.mark_dead(key, "error=404", (), NOON)
+        store.mark_dead(key, "error=404", no_letters, NOON)
     refused = CliRunner().invoke(app, ["requeue", "aa", "--data", str(tmp_path)])
     assert "2 dead messages have keys that begin with 'aa'" in str(refused.exception)
     for arguments in (["requeue"], ["requeue", "aa1", "--all"], ["requeue", "--all", "--target", "x"]):

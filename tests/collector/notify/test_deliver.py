@@ -17,7 +17,7 @@ import pytest
 from helpers.notify_alerts import NOON, Wall, WatchedOutbox, message, put
 from helpers.notify_hostile import answer, http_receiver, stall
 from helpers.notify_receivers import mail_server, webhook
-from lapwing_collector.model.alerts import Message, Status
+from lapwing_collector.model.alerts import Message, Spoken, Status
 from lapwing_collector.model.groups import Told
 from lapwing_collector.notify import Deliverer, Outcome, Rate, Reach, Target, Verdict
 from lapwing_collector.notify.letters import dead_letters
@@ -38,7 +38,8 @@ def delivering(
     outbox: Any, *targets: Target, wall: Wall | None = None, jitter: float = 0.0, **options: Any
 ) -> Iterator[Deliverer]:
     """Deliver `outbox` to `targets` for the length of the block."""
-    deliverer = Deliverer(outbox, targets, wall or Wall(), lambda: jitter, **options)
+    wall = wall or Wall()
+    deliverer = Deliverer(outbox, targets, wall, lambda: jitter, monotonic_s=wall.monotonic_s, **options)
     deliverer.start()
     try:
         yield deliverer
@@ -48,7 +49,7 @@ def delivering(
 
 def told(key: str, alerts: str) -> Told:
     """A message of one group that speaks of the alerts named by the letters."""
-    return Told(message(key, group="g"), frozenset(alerts))
+    return Told(message(key, group="g"), dict.fromkeys(alerts, Spoken.FIRING))
 
 
 def keys(requests: list[Any]) -> list[str]:
@@ -387,6 +388,35 @@ def test_messages_to_a_dead_target_are_given_up_in_time(store: Store) -> None:
             outbox.wait_for(**dict.fromkeys("abcdefgh", "dead"))
         assert len(hook.inbox.items) == 5
     assert {row.last_error and "error=503" in row.last_error for row in store.outbox_rows()} == {True}
+
+
+def test_a_clock_that_is_set_forward_gives_up_nothing(store: Store) -> None:
+    """Days that the clock leaves out count for nothing, neither for what was tried nor for what waits."""
+    outbox, wall = WatchedOutbox(store), Wall()
+    put(store, *(message(name) for name in "abcdefgh"))
+    with (
+        webhook(*[503] * 6) as hook,
+        delivering(outbox, Target("hook", hook.url()), wall=wall, jitter=1.0) as deliverer,
+    ):
+        outbox.wait_for_retry("e", NOON + timedelta(seconds=1))
+        wall.leap(timedelta(days=2))
+        deliverer.wake("hook")
+        outbox.wait_for_retry("a", wall.now + timedelta(seconds=2))
+        wall.now += timedelta(seconds=32)
+        deliverer.wake("hook")
+        outbox.wait_for(**dict.fromkeys("abcdefgh", "sent"))
+
+
+def test_what_was_tried_before_a_long_stop_is_tried_again(store: Store) -> None:
+    """A message that grew too old while nobody ran has one more chance."""
+    outbox = WatchedOutbox(store)
+    put(store, message("a"))
+    store.mark_sending("a")
+    store.mark_retry("a", NOON, "error=503")
+    late = Wall(NOON + timedelta(days=2))
+    with webhook() as hook, delivering(outbox, Target("hook", hook.url()), wall=late):
+        outbox.wait_for(a="sent")
+    assert keys(hook.inbox.items) == ["a"]
 
 
 def test_what_a_target_does_not_accept_is_told_elsewhere(store: Store) -> None:

@@ -1,15 +1,19 @@
 """Which messages need not be sent any more."""
 
 from helpers.notify_alerts import message
-from lapwing_collector.model.alerts import Message, Status
+from lapwing_collector.model.alerts import Message, Spoken, Status
 from lapwing_collector.notify.superseding import superseded
 
-SPOKEN: dict[str, frozenset[str]] = {}
+SPOKEN: dict[str, dict[str, Spoken]] = {}
 
 
-def told(key: str, firing: str = "", resolved: str = "") -> Message:
+def told(key: str, firing: str = "", resolved: str = "", past: str = "") -> Message:
     """A message of one group that speaks of the alerts named by the letters."""
-    SPOKEN[key] = frozenset(firing + resolved)
+    SPOKEN[key] = (
+        dict.fromkeys(firing, Spoken.FIRING)
+        | dict.fromkeys(resolved, Spoken.RESOLVED)
+        | dict.fromkeys(past, Spoken.PAST)
+    )
     return message(key, group="g", status=Status.FIRING if firing else Status.RESOLVED)
 
 
@@ -47,6 +51,14 @@ def test_a_message_with_an_alert_that_the_newest_leaves_out_is_sent() -> None:
 def test_a_message_between_that_is_not_covered_keeps_its_resolve() -> None:
     """Where one between must be sent, people hear of the group, and so of its end."""
     assert dropped(told("1", "a"), told("2", "ab"), told("3", resolved="a")) == ["1"]
+
+
+def test_what_came_and_went_is_told_whatever_follows() -> None:
+    """A digest tells what no later message tells again; it still stands for what waits before it."""
+    assert dropped(told("1", past="a"), told("2", past="a")) == []
+    assert dropped(told("1", "b", past="a"), told("2", "ab"), tried=True) == []
+    assert dropped(told("1", "b"), told("2", past="a", resolved="b")) == ["1"]
+    assert dropped(told("1", "b"), told("2", past="b"), told("3", "b")) == ["1"]
 
 
 def test_messages_that_name_no_alert_speak_of_their_group() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.notify_alerts import NOON, message, put
+from helpers.notify_alerts import NOON, message, no_letters, put
 from lapwing_collector.model.alerts import Message, Status
 from lapwing_collector.state import Delivery, OutboxRow, Store
 
@@ -81,7 +81,7 @@ def test_a_message_is_begun_by_one(store: Store) -> None:
     put(store, message("a"))
     assert store.mark_sending("a")
     assert not store.mark_sending("a")
-    store.mark_dead("a", "error=404", (), NOON)
+    store.mark_dead("a", "error=404", no_letters, NOON)
     assert not store.mark_sending("a")
     assert not store.mark_sending("unknown")
     (row,) = store.outbox_rows()
@@ -113,7 +113,7 @@ def test_a_resolve_is_due_once_its_firing_is_over(store: Store, end: str) -> Non
     if end == "sent":
         store.mark_sent("fire", NOON)
     else:
-        store.mark_dead("fire", "error=404", (), NOON)
+        store.mark_dead("fire", "error=404", no_letters, NOON)
     assert due(store) == ["resolve"]
 
 
@@ -137,7 +137,7 @@ def test_rows_are_listed_and_counted(store: Store) -> None:
     put(store, message("a"), message("b"), message("c", "mail"))
     store.mark_sending("b")
     assert store.unsent() == 3
-    store.mark_dead("b", "error=410", (), NOON)
+    store.mark_dead("b", "error=410", no_letters, NOON)
     assert store.unsent() == 2
     assert [row.message.key for row in store.outbox_rows()] == ["c", "b", "a"]
     assert [row.message.key for row in store.outbox_rows(limit=1)] == ["c"]
@@ -153,7 +153,7 @@ def kill(store: Store, *keys: str, letters: tuple[Message, ...] = ()) -> None:
     """Give messages up."""
     for key in keys:
         assert store.mark_sending(key)
-        store.mark_dead(key, "error=404", letters, NOON)
+        store.mark_dead(key, "error=404", lambda *_: letters, NOON)
 
 
 def deliveries(store: Store) -> dict[str, Delivery]:
@@ -165,7 +165,7 @@ def test_a_death_and_what_tells_of_it_are_one(store: Store) -> None:
     """Letters are put in with the death, once: not for a message that was not being sent."""
     put(store, message("a"))
     letter = message("l", "mail", origin="a")
-    store.mark_dead("a", "too early", [letter], NOON)
+    store.mark_dead("a", "too early", lambda *_: [letter], NOON)
     assert deliveries(store) == {"a": Delivery.QUEUED}
     kill(store, "a", letters=(letter,))
     assert deliveries(store) == {"a": Delivery.DEAD, "l": Delivery.QUEUED}
@@ -238,7 +238,7 @@ def test_what_a_target_may_have_heard_is_known(store: Store) -> None:
     store.drop({"b": "dropped", "c": "dropped"})
     assert store.heard("d")
     store.mark_sending("d")
-    store.mark_dead("d", "error=500", (), NOON)
+    store.mark_dead("d", "error=500", no_letters, NOON)
     assert store.heard("e")
     store.requeue(["d"], NOON)
     store.mark_sending("d")

@@ -117,10 +117,10 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
     Store.open(path).close()
     database = sqlite3.connect(path)
     with database:
-        database.execute("UPDATE schema_version SET version = 7")
+        database.execute("UPDATE schema_version SET version = 99")
     database.close()
     with pytest.raises(
-        DataDirectoryError, match=r"state\.db: was written by a newer version.*schema 7.*Upgrade"
+        DataDirectoryError, match=r"state\.db: was written by a newer version.*schema 99.*Upgrade"
     ):
         Store.open(path)
 
