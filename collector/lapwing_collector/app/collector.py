@@ -23,11 +23,10 @@ from lapwing_collector.app.losses import Losses
 from lapwing_collector.app.maintenance import Maintenance, tell_nobody
 from lapwing_collector.app.mending import Mending
 from lapwing_collector.app.owner_socket import Order, OwnerSocket
-from lapwing_collector.app.ownership import Ownership
+from lapwing_collector.app.owning import OwnedData
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.poison import DeadLetters
-from lapwing_collector.app.profiling import PROFILING
-from lapwing_collector.app.project import Project, declared_types, described_texts, with_builtin_rules
+from lapwing_collector.app.project import Project, described_texts, with_builtin_rules
 from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.redaction import redaction
 from lapwing_collector.app.serving import Serving
@@ -36,7 +35,7 @@ from lapwing_collector.app.undelivered import Wanted, dead_reads, requeue_in
 from lapwing_collector.app.writing import Flushed, MetricQueue, Writer
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.config import Settings
-from lapwing_collector.lake import CatalogKeeper, Lake
+from lapwing_collector.lake import Lake
 from lapwing_collector.notify import Deliverer, Reach
 from lapwing_collector.query import QueryPool, Spare
 from lapwing_collector.state import Store
@@ -57,7 +56,7 @@ async def run_collector(
     on_ready: Callable[[str, str], None],
     receiving: Receiving | None = None,
     listeners: Mapping[str, socket.socket] | None = None,
-    holder: int | None = None,
+    owned: OwnedData | None = None,
 ) -> None:
     """Run until `stop` is set; what was acknowledged is then written, or in the log for the next start.
 
@@ -69,7 +68,7 @@ async def run_collector(
         receiving: The receiver, if it runs already; it is stopped in the end.
         listeners: Sockets that listen already, by the settings' section that says where (`http`, `web`);
             for a section without one, a socket is opened here.
-        holder: The process that others who want the data directory are told to stop; this one if None.
+        owned: The data directory, if it is owned already; it is let go of in the end.
 
     Raises:
         LapwingError: It cannot start: the data directory or the port is taken, or cannot be used.
@@ -85,11 +84,9 @@ async def run_collector(
             receiving = Receiving(settings)
             await receiving.start(listeners)
         parts.push_async_callback(receiving.stop)
-        directory = DataDirectory(settings.data)
-        parts.callback(Ownership.take(directory.root, holder).release)
-        lake = Lake.open(directory.lake, declared_types(project), profiling=PROFILING)
-        parts.callback(lake.close)
-        parts.callback(CatalogKeeper.start(directory.lake).close)
+        owned = owned or OwnedData.take(project)
+        parts.callback(owned.close)
+        directory, lake = owned.directory, owned.lake
         accounts = receiving.accounts
         pending = Pending(settings.write.max_pending_bytes)
         prepare = redaction(project.policy)
@@ -192,6 +189,7 @@ async def run_collector(
         )
         parts.push_async_callback(serving.stop)
         parts.callback(queries.close)  # what runs for people ends before its server waits for it
+        owned.keeper.wait()  # nobody can ask anything before
         await serving.start(listeners.get("web"))
         await asyncio.to_thread(ingestion.recovery.learn)
         writer.start()

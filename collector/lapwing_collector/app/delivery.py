@@ -15,19 +15,16 @@ from lapwing._config import resolve
 from lapwing._deliver import Accepted, Refused, Unavailable
 from lapwing._http import HttpTransport
 from lapwing_collector.app.accounts import Accounts
-from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.ingestion import Ingestion
-from lapwing_collector.app.ownership import Ownership
+from lapwing_collector.app.owning import OwnedData
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.poison import DeadLetters
-from lapwing_collector.app.profiling import PROFILING
-from lapwing_collector.app.project import Project, declared_types, described_texts
+from lapwing_collector.app.project import Project, described_texts
 from lapwing_collector.app.recovery import Recovery
 from lapwing_collector.app.redaction import redaction
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import SystemClock
 from lapwing_collector.errors import ConfigError, DataDirectoryError, UnavailableError
-from lapwing_collector.lake import CatalogKeeper, Lake
 from lapwing_collector.state import Store
 
 _ATTEMPT_S: Final = 30.0
@@ -146,13 +143,11 @@ def owned(project: Project) -> Iterator[Owned]:
         DataDirectoryError: Somebody owns it, or it cannot be used, or the lake does not take the rows.
     """
     settings = project.settings
-    directory = DataDirectory(settings.data)
     clock = SystemClock()
     with ExitStack() as parts:
-        parts.callback(Ownership.take(directory.root).release)
-        lake = Lake.open(directory.lake, declared_types(project), profiling=PROFILING)
-        parts.callback(lake.close)
-        parts.callback(CatalogKeeper.start(directory.lake).close)
+        data = OwnedData.take(project)
+        parts.callback(data.close)
+        directory, lake = data.directory, data.lake
         accounts, pending = Accounts(), Pending(settings.write.max_pending_bytes)
         prepare = redaction(project.policy)
         ingestion = Ingestion.open(

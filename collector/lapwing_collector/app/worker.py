@@ -6,6 +6,7 @@ too, have no use for it.
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import os
 import resource
@@ -39,6 +40,7 @@ def main(descriptor: int) -> int:
     os.set_inheritable(descriptor, False)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     faulthandler.enable()
+    gc.disable()
     allow_open_files()
     leave_out_pandas()
     return uvloop.run(_Worker(Connection(descriptor)).run())
@@ -90,7 +92,12 @@ class _Worker:
         try:
             if project is None:
                 project = await asyncio.to_thread(_load, start)
+            importing = asyncio.ensure_future(asyncio.to_thread(_import_the_rest))
             if await self._may_own():
+                from lapwing_collector.app.owning import OwnedData
+
+                owned = await asyncio.to_thread(OwnedData.take, project, start.holder)
+                await importing
                 from lapwing_collector.app.collector import run_collector
                 from lapwing_collector.clock import SystemClock
 
@@ -101,7 +108,7 @@ class _Worker:
                     on_ready=lambda _, dashboard: self._say(_ready(project, receiving, dashboard)),
                     receiving=receiving,
                     listeners=listeners,
-                    holder=start.holder,
+                    owned=owned,
                 )
         finally:
             await receiving.stop()
@@ -154,11 +161,22 @@ def _end_with_thread(failed: threading.ExceptHookArgs) -> None:
 
 
 def _load(start: Start) -> "Project":
-    """Import what is heavy, and read what the person configured."""
-    import lapwing_collector.app.collector  # noqa: F401  # used later, imported while others can work
+    """Read what the person configured, and import what that takes."""
     from lapwing_collector.app.project import load_project
 
     return load_project(start.file, start.flags)
+
+
+def _import_the_rest() -> None:
+    """Import the collector, while DuckDB opens the lake or the worker before leaves.
+
+    Hundred thousands of objects come of a start, and stay. Nobody looks for garbage among them while they are
+    made, which would take a tenth of the time, nor later, when each look would stop all requests for 40 ms.
+    """
+    import lapwing_collector.app.collector  # noqa: F401  # used later
+
+    gc.freeze()
+    gc.enable()
 
 
 def _ready(project: "Project", receiving: "Receiving", dashboard: str) -> Ready:

@@ -93,7 +93,7 @@ def up(  # noqa: PLR0917  # each is an option
     ] = False,
 ) -> None:
     """Start the collector: receive predictions, keep them, evaluate rules, notify."""
-    from lapwing_collector.cli.up import become_supervisor
+    from lapwing_collector.cli.becoming import become_supervisor
 
     flags = {
         "data": data,

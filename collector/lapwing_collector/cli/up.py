@@ -1,27 +1,12 @@
 """What `lapwing up` becomes: the supervisor, in a process that has nothing of the command line any more."""
 
 import json
-import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
 
 from lapwing_collector.app.orders import Ready
 from lapwing_collector.app.supervisor import Supervisor
 from lapwing_collector.errors import LapwingError
-
-
-def become_supervisor(file: Path | None, flags: Mapping[str, Any]) -> NoReturn:
-    """Run the supervisor in the place of this process, a third of its size.
-
-    Args:
-        file: The settings file, if any.
-        flags: Settings given on the command line, by dotted name.
-    """
-    told = json.dumps([file, flags], default=str)
-    # -P: a module of the folder that a person happens to be in is none of ours.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, told])  # noqa: S606  # our own
 
 
 def announce(ready: Ready) -> None:

@@ -56,7 +56,7 @@ class PlacedError(ValueError):
 class Document(BaseModel):
     """Base for schemas of what people write: unknown keys are mistakes, and no value is bent to fit."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     planned_keys: ClassVar[frozenset[str]] = frozenset()
     """Keys that will have a meaning one day; they are refused in these words."""

@@ -30,26 +30,44 @@ class CatalogKeeper:
     """A small process that holds the catalog open until closed.
 
     Attributes:
-        snapshot: The newest one when it began; None where there was none.
+        snapshot: The newest one when it began, known once it holds the catalog; None where there was none.
     """
 
-    def __init__(self, process: "subprocess.Popen[bytes]", snapshot: int | None) -> None:
-        """Use `start` instead."""
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        """Use `start` or `begin` instead."""
         self._process = process
-        self.snapshot = snapshot
+        self.snapshot: int | None = None
 
     @classmethod
     def start(cls, lake: Path) -> Self:
         """Hold the catalog of the lake in folder `lake` open from now on, if there is one that can be."""
+        keeper = cls.begin(lake)
+        keeper.wait()
+        return keeper
+
+    @classmethod
+    def begin(cls, lake: Path) -> Self:
+        """Be about to hold it, while its owner has other things to do; `wait` returns when it is held."""
         command = [sys.executable, "-I", "-c", _SCRIPT, str(lake / "catalog.sqlite")]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  # our own script
-        assert process.stdout is not None  # noqa: S101  # it was started with a pipe
-        with process.stdout as said:
-            newest = said.readline().strip()
-        return cls(process, int(newest) if newest else None)
+        process = subprocess.Popen(  # noqa: S603  # our own script
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,  # a terminal tells its owner alone, also while it does not ignore signals yet
+        )
+        return cls(process)
+
+    def wait(self) -> None:
+        """Wait until the catalog is held, or cannot be; waiting twice is harmless."""
+        assert self._process.stdout is not None  # noqa: S101  # it was started with a pipe
+        if not self._process.stdout.closed:
+            with self._process.stdout as said:
+                newest = said.readline().strip()
+            self.snapshot = int(newest) if newest else None
 
     def close(self) -> None:
         """Let go; closing twice is harmless."""
         assert self._process.stdin is not None  # noqa: S101  # it was started with a pipe
+        self.wait()
         self._process.stdin.close()
         self._process.wait()

@@ -46,7 +46,7 @@ Constant = str | int | float | bool | None
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class RuleEntry(_Section):

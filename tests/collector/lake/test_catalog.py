@@ -1,5 +1,6 @@
 """The catalog's one connection, shared by whoever commits."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import duckdb
 import pytest
 
 from lapwing_collector import engine
+from lapwing_collector.lake import CatalogKeeper
 from lapwing_collector.lake.catalog import Catalog
 
 
@@ -54,6 +56,20 @@ def test_folders_of_tables_are_known(catalog: Catalog) -> None:
     assert folder is not None
     assert folder.is_relative_to(catalog.folder)
     assert catalog.table_folder("main", "letters") is None
+
+
+def test_a_keeper_keeps_the_log_of_the_catalog(catalog: Catalog) -> None:
+    """Once waited for it knows the newest snapshot, and the catalog's log stays until it lets go."""
+    file = catalog.folder / "catalog.sqlite-wal"
+    keeper = CatalogKeeper.begin(catalog.folder)
+    keeper.wait()
+    assert [(keeper.snapshot,)] == catalog.rows("SELECT max(snapshot_id) FROM ducklake_snapshots('lake')")
+    assert os.getpgid(keeper._process.pid) != os.getpgrp()  # Ctrl-C is not for it
+    catalog.close()
+    assert file.exists()
+    keeper.close()
+    keeper.close()
+    assert not file.exists()
 
 
 def test_no_other_extension_is_loaded_without_a_signature(

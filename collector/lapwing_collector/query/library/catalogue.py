@@ -9,7 +9,7 @@ A metric is a table macro under a header of comments:
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from types import MappingProxyType
@@ -103,10 +103,10 @@ def _read() -> _Library:
     pieces: dict[str, str] = {}
     sources = [file for file in files(__package__).iterdir() if file.name.endswith(".sql")]
     for file in sorted(sources, key=lambda each: (not each.name.startswith(_CORE), each.name)):
-        text = file.read_text(encoding="utf-8")
-        pieces |= {name: part for name, part in _parts(text) if name.startswith("lapwing_")}
+        parts = list(_parts(file.read_text(encoding="utf-8")))
+        pieces |= {name: part for name, part in parts if name.startswith("lapwing_")}
         if not file.name.startswith(_CORE):
-            metrics |= {metric.name: metric for metric in metrics_in(text, file.name.removesuffix(".sql"))}
+            metrics |= {metric.name: metric for metric in _metrics(parts, file.name.removesuffix(".sql"))}
     return _Library(MappingProxyType(metrics), MappingProxyType(pieces))
 
 
@@ -117,15 +117,13 @@ def _parts(text: str) -> Iterator[tuple[str, str]]:
         yield name, part.strip()
 
 
-def metrics_in(text: str, group: str) -> Iterator[Metric]:
+def _metrics(parts: Iterable[tuple[str, str]], group: str) -> Iterator[Metric]:
     """The metrics of one file, in its order.
 
     Raises:
         ValueError: A header is not as it has to be.
     """
-    for name, part in _parts(text):
-        if not name.startswith("lapwing_"):
-            yield _metric(part, group)
+    return (_metric(part, group) for name, part in parts if not name.startswith("lapwing_"))
 
 
 _KEYS: Final = ("name", "group", "needs", "summary", "formula", "source", "example")
@@ -183,6 +181,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 _HEAD: Final = r"CREATE TEMP MACRO {name}\s*\("
+_MARKS: Final = re.compile(r"'[^']*'|[(\[{)\]},]")
+"""What ends an argument or hides its end: brackets, commas, and texts, which may have either in them."""
 
 
 def _parameters(name: str, statement: str, meanings: Mapping[str, str]) -> Iterator[Parameter]:
@@ -196,20 +196,16 @@ def _parameters(name: str, statement: str, meanings: Mapping[str, str]) -> Itera
 
 def _arguments(text: str) -> Iterator[str]:
     """What stands between commas, up to the bracket that closes."""
-    depth, start, quoted = 0, 0, False
-    for at, character in enumerate(text):
-        if character == "'":
-            quoted = not quoted
-        elif quoted:
-            continue
-        elif character in "([{":
+    depth, start = 0, 0
+    for mark in _MARKS.finditer(text):
+        if mark[0] in "([{":
             depth += 1
-        elif character in ")]}" and depth:
+        elif mark[0] in ")]}" and depth:
             depth -= 1
-        elif character in ",)" and not depth:
-            yield text[start:at]
-            start = at + 1
-            if character == ")":
+        elif mark[0] in ",)" and not depth:
+            yield text[start : mark.start()]
+            start = mark.end()
+            if mark[0] == ")":
                 return
 
 
