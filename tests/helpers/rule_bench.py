@@ -11,11 +11,12 @@ import duckdb
 import pyarrow as pa
 
 from lapwing_collector.app.alerting import Alerting
+from lapwing_collector.app.briefing import Brief
 from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.dispatching import Dispatcher
 from lapwing_collector.clock import SteppingClock, epoch_ns, utc_datetime
 from lapwing_collector.metrics import WALL_CLOCK
-from lapwing_collector.notify import NOBODY
+from lapwing_collector.notify import NOBODY, Policy
 from lapwing_collector.rules import Rule, load_rules
 from lapwing_collector.state import Store
 
@@ -47,7 +48,16 @@ class RuleBench:
         before_query: Called with a rule's name before its SQL is answered.
     """
 
-    def __init__(self, folder: Path, text: str, start: datetime, spacing_s: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        text: str,
+        start: datetime,
+        *,
+        spacing_s: float,
+        policy: Policy,
+        brief: Brief | None,
+    ) -> None:
         """Begin, or go on, at `start`."""
         self.clock = SteppingClock(epoch_ns(start))
         self.evaluated: list[tuple[str, datetime]] = []
@@ -60,21 +70,23 @@ class RuleBench:
         self.completeness = Completeness(
             store=self.store, policy=WALL_CLOCK, clock=self.clock, oldest_waiting=lambda: None
         )
+        self.dispatcher = Dispatcher(
+            policy=policy,
+            store=self.store,
+            wake=lambda _: None,
+            now=lambda: self.now,
+            caught_up=lambda: self.alerting.caught_up,
+        )
         self.alerting = Alerting(
             rules=rules,
             tables=_no_tables(rules),
             store=self.store,
             completeness=self.completeness,
             run_query=self._run,
-            dispatcher=Dispatcher(
-                policy=NOBODY,
-                store=self.store,
-                wake=lambda _: None,
-                now=lambda: self.now,
-                caught_up=lambda: self.alerting.caught_up,
-            ),
+            dispatcher=self.dispatcher,
             clock=self.clock,
             workers=2,
+            brief=brief,
             spacing_s=spacing_s,
             monotonic_s=lambda: self._passed_s,
         )
@@ -127,9 +139,17 @@ def _no_tables(rules: tuple[Rule, ...]) -> dict[Any, frozenset[str]]:
 
 
 @contextmanager
-def rule_bench(folder: Path, text: str, start: datetime, *, spacing_s: float = 0) -> Iterator[RuleBench]:
+def rule_bench(
+    folder: Path,
+    text: str,
+    start: datetime,
+    *,
+    spacing_s: float = 0,
+    policy: Policy = NOBODY,
+    brief: Brief | None = None,
+) -> Iterator[RuleBench]:
     """A bench in `folder`; opened again, it goes on where it was. New rules begin with the present."""
-    bench = RuleBench(folder, text, start, spacing_s)
+    bench = RuleBench(folder, text, start, spacing_s=spacing_s, policy=policy, brief=brief)
     try:
         bench.alerting.prepare()
         yield bench

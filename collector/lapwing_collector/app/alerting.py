@@ -13,13 +13,13 @@ from typing import Final, Self
 from lapwing_collector.app.briefing import Brief
 from lapwing_collector.app.completeness import Completeness
 from lapwing_collector.app.dispatching import Dispatcher
-from lapwing_collector.app.evaluating import RunQuery, is_complete, outcome_of, sampled
+from lapwing_collector.app.evaluating import RunQuery, is_complete, outcome_of
 from lapwing_collector.app.lateness import found_late, marked_late
 from lapwing_collector.app.turns import Turns
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.engine import identifier
 from lapwing_collector.errors import NotSeenYetError, QueryError
-from lapwing_collector.model.alerts import RuleId, RuleState
+from lapwing_collector.model.alerts import RuleId, RuleState, Transition
 from lapwing_collector.rules import (
     NO_ROWS,
     Outcome,
@@ -118,6 +118,23 @@ class Punctuality:
     missed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """A slot that is committed.
+
+    Attributes:
+        transitions: What it led to.
+        outcome: What the rule's SQL gave.
+        as_of: All that was received up to then was looked at.
+        committed: Where the state has the transitions.
+    """
+
+    transitions: Sequence[Transition]
+    outcome: Outcome
+    as_of: datetime
+    committed: int
+
+
 class Alerting:
     """Evaluates rules when their slots are due: of each rule one slot at a time, some rules at a time."""
 
@@ -132,7 +149,7 @@ class Alerting:
         dispatcher: Dispatcher,
         clock: Clock,
         workers: int,
-        brief: Brief = lambda _rule, _tables, transitions, _outcome, _as_of: transitions,
+        brief: Brief | None = None,
         spacing_s: float = SPACING_S,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -147,7 +164,7 @@ class Alerting:
             dispatcher: Tells people of transitions.
             clock: The wall clock.
             workers: How many rules are evaluated at a time; one rule's slots always come one after another.
-            brief: Gives transitions what people are told beside them.
+            brief: Gives transitions what people are told beside them; nothing if None.
             spacing_s: From the start of one rule to that of the next where slots of both are due at the same
                 moment, lest all queue behind each other.
             monotonic_s: Seconds that pass whatever is done to the wall clock.
@@ -419,20 +436,38 @@ class Alerting:
                 self._punctuality.started += 1
                 self._punctuality.delay_s += late_s
         try:
-            done = self._evaluate(rule, slot, late=rule.slots.after(slot) <= due)
+            decided = self._evaluate(rule, slot, late=rule.slots.after(slot) <= due)
         except SlotCommittedError:
             self._states[rule.id] = self._store.load_rules()[rule.id]
             return False
         except Exception:
             logger.exception("rule %s: slot %s could not be evaluated", rule.id, slot)
             return False
+        if decided is None:
+            return False
         following = rule.slots.after(slot)
-        if done and not self._completeness.replaying and due < following <= self._now():
+        if not self._completeness.replaying and due < following <= self._now():
             with self._counting:
                 self._punctuality.overruns += 1
-        return done
+        if decided.transitions:
+            self._tell(rule, decided)
+        return True
 
-    def _evaluate(self, rule: Rule, slot: datetime, *, late: bool) -> bool:
+    def _tell(self, rule: Rule, decided: _Decided) -> None:
+        """Let people be told of transitions that are committed, with what can be found out beside them."""
+        if self._brief is not None:
+            if rule.sample is not None:
+                self._dispatcher.wait()  # for what may take longer than people are to wait
+            try:
+                tables = self._set.tables.get(rule.id, ())
+                briefed = self._brief(rule, tables, decided.transitions, decided.outcome, decided.as_of)
+                self._dispatcher.know_more(decided.committed, briefed, rule.condition)
+            except Exception:
+                logger.exception("alerts of rule %s are told as they are", rule.id)
+        self._dispatcher.look()
+
+    def _evaluate(self, rule: Rule, slot: datetime, *, late: bool) -> _Decided | None:
+        """Evaluate and commit a slot; None where it has to wait."""
         begun_before = self._begun.get(rule.id)
         self._begun[rule.id] = slot  # before anything is looked at: what comes after may be missed
         as_of = self._completeness.as_of()
@@ -445,7 +480,7 @@ class Alerting:
                     del self._begun[rule.id]
                 else:
                     self._begun[rule.id] = begun_before
-                return False
+                return None
             case Readiness.SKIP:
                 outcome = Skipped()
             case Readiness.NO_DATA:
@@ -453,21 +488,17 @@ class Alerting:
             case Readiness.EVALUATE:
                 outcome = outcome_of(self._run_query, rule, slot, as_of)
         if self._stop.is_set():
-            return False  # the query may have been cut off
+            return None  # the query may have been cut off
         before = self._states.get(rule.id, RuleState(rule.definition))
         incomplete = rule.wait_for is not None and not complete
         found = found_late(self._store, self._run_query, rule, before, as_of)
         evaluation = evaluate(rule, outcome, found.state, slot, incomplete=incomplete)
-        evaluation = sampled(self._run_query, rule, outcome, evaluation, slot, as_of)
-        evaluation = replace(evaluation, transitions=(*found.transitions, *evaluation.transitions))
-        tables = self._set.tables.get(rule.id, ())
-        briefed = self._brief(rule, tables, evaluation.transitions, outcome, as_of)
-        transitions = marked_late(briefed, slot, late=late)
-        self._store.commit(
+        transitions = marked_late((*found.transitions, *evaluation.transitions), slot, late=late)
+        committed = self._store.commit(
             rule.id,
             evaluation.state,
             transitions,
-            self._dispatcher.changes(transitions, rule.condition),
+            self._dispatcher.changes(transitions, rule.condition, awaits_context=self._brief is not None),
             evaluation.metrics,
             self._now(),
             before=before,
@@ -482,9 +513,7 @@ class Alerting:
             self._punctuality.missed += missed
         if evaluation.state.error is not None and evaluation.state.error != before.error:
             logger.warning("rule %s fails since slot %s: %s", rule.id, slot, evaluation.state.error)
-        if evaluation.transitions:
-            self._dispatcher.look()
-        return True
+        return _Decided(transitions, outcome, as_of, committed)
 
     def _missed(self, rule: Rule, before: datetime | None, slot: datetime) -> int:
         """How many slots were passed over from one to the other."""

@@ -1,7 +1,8 @@
 """What people are told beside an alert: how its value came about, which rows are to blame, where to see them.
 
-It is looked up once, as an alert begins to fire or resolves, before that is committed: it may take a share of
-the time and no more, and what cannot be found out is left out. Nothing of it decides anything.
+It is looked up once, as an alert begins to fire or resolves: after that is committed, before it is told. It
+may take a share of the time and no more, and what cannot be found out is left out. Nothing of it decides
+anything, and a process that dies over it has lost nothing else.
 """
 
 import logging
@@ -21,21 +22,36 @@ from lapwing_collector.errors import QueryError
 from lapwing_collector.model.alerts import Context, SegmentValue, Status, Transition
 from lapwing_collector.model.description import ModelDescription, parts
 from lapwing_collector.query import SEGMENT, example_ids, segment_values, within_segment
-from lapwing_collector.rules import Outcome, Row, Rule, evaluation_query, readings, rows_from, window_of
+from lapwing_collector.rules import (
+    Outcome,
+    Row,
+    Rule,
+    evaluation_query,
+    readings,
+    rows_from,
+    sample_rows,
+    wanted_samples,
+    window_of,
+    with_samples,
+)
 
 logger = logging.getLogger(__name__)
 
 Brief = Callable[[Rule, Collection[str], Sequence[Transition], Outcome, datetime], Sequence[Transition]]
-"""Gives the transitions of an evaluation their context: `Briefing.brief`."""
+"""Gives transitions that are committed what was looked up beside them: `Briefing.brief`."""
 
 RECENT: Final = 12
 """Windows of a trend, the alert's own among them."""
+_SHOWN: Final = 100
+"""Alerts of one evaluation that get a context: no message shows more."""
 _BRIEFED: Final = 3
 """Alerts of one evaluation whose segments are looked at: in a storm, the first ones stand for all."""
 _FIELDS: Final = 3
 _VALUES: Final = 8
 _TOLD: Final = 3
 _SHORTEST_S: Final = 0.05
+_LONGEST_S: Final = 1.0
+"""How long is looked at most beside one evaluation, but for its samples: people wait for it."""
 _SHARE: Final = 0.1
 _MOST_S: Final = 2.0
 _PLAIN: Final = frozenset({"version", "environment", "service", "variant", "stage"})
@@ -157,7 +173,7 @@ class Briefing:
         outcome: Outcome,
         as_of: datetime,
     ) -> list[Transition]:
-        """Give each transition its context.
+        """Look up the rows behind alerts that begin to fire, and the context of all.
 
         Args:
             rule: Whose transitions.
@@ -165,12 +181,16 @@ class Briefing:
             transitions: Of one evaluation.
             outcome: What its SQL gave.
             as_of: All that was received up to then was looked at.
+
+        Returns:
+            Those of which something is known now.
         """
         if not transitions:
             return []
+        told = self._sampled(rule, transitions[:_SHOWN], outcome, as_of)
         try:
             with self._purse.spending():
-                return self._briefed(rule, tables, transitions, readings(rule, outcome) or {}, as_of)
+                return self._briefed(rule, tables, told, readings(rule, outcome) or {}, as_of)
         except Exception as error:  # noqa: BLE001  # whatever it is, people must hear of the alert
             logger.warning(
                 "rule %s: its alerts are told without their context: %s",
@@ -178,7 +198,29 @@ class Briefing:
                 error,
                 extra={"action": "briefing_failed"},
             )
-            return list(transitions)
+            return list(told)
+
+    def _sampled(
+        self, rule: Rule, transitions: Sequence[Transition], outcome: Outcome, as_of: datetime
+    ) -> Sequence[Transition]:
+        """Put the rows behind the alerts that begin to fire beside them.
+
+        They get the time of one query; one that fails goes without.
+        """
+        limit = _Limit(self._monotonic_s, self._monotonic_s() + rule.timeout.total_seconds())
+        samples = {}
+        for key, query in wanted_samples(rule, outcome, transitions, as_of).items():
+            left_s = limit.left_s()
+            if left_s is None:
+                break
+            try:
+                answer = self._run_query(query.sql, query.parameters, left_s)
+                rows = [tuple(row.values()) for row in answer.to_pylist(maps_as_pydicts="lossy")]
+            except (QueryError, ValueError, OverflowError) as error:  # or values that Python has no type for
+                logger.warning("rule %s: no sample: %s", rule.id, error, extra={"action": "sample_failed"})
+                break  # the others would fail, or take as long, too
+            samples[key] = sample_rows(rule, answer.column_names, rows)
+        return with_samples(transitions, samples)
 
     def _briefed(
         self,
@@ -191,7 +233,7 @@ class Briefing:
         firing = [
             each for each in transitions if each.status is Status.FIRING and each.instance.fingerprint in rows
         ]
-        begun_s, left_s = self._monotonic_s(), self._purse.left_s()
+        begun_s, left_s = self._monotonic_s(), min(self._purse.left_s(), _LONGEST_S)
         limit = _Limit(self._monotonic_s, begun_s + left_s)
         # Half of the time at most, so that there is some for the segments.
         recent = self._recent(rule, firing, as_of, _Limit(self._monotonic_s, begun_s + left_s / 2))

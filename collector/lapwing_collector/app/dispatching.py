@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -75,9 +76,26 @@ class Dispatcher:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lapwing-dispatch", daemon=True)
 
-    def changes(self, transitions: Iterable[Transition], condition: str | None) -> Sequence[GroupChange]:
-        """What transitions of a rule that is judged by `condition` mean to groups."""
-        return changes_for(self._policy, [alert_of(transition, condition) for transition in transitions])
+    def changes(
+        self, transitions: Iterable[Transition], condition: str | None, *, awaits_context: bool = False
+    ) -> Sequence[GroupChange]:
+        """What transitions mean to groups.
+
+        Args:
+            transitions: What happened to alerts of one rule.
+            condition: What it is judged by.
+            awaits_context: What helps to judge them is looked up next; people are told with it, or soon.
+        """
+        alerts = [
+            replace(alert_of(transition, condition), awaits_context=awaits_context)
+            for transition in transitions
+        ]
+        return changes_for(self._policy, alerts)
+
+    def know_more(self, committed: int, transitions: Sequence[Transition], condition: str | None) -> None:
+        """Tell people of transitions that awaited it with what was looked up, as soon as it is time to."""
+        alerts = [alert_of(transition, condition) for transition in transitions]
+        self._store.know_more(committed, transitions, alerts, self._now())
 
     def start(self) -> None:
         """Begin."""
@@ -111,6 +129,10 @@ class Dispatcher:
             logger.exception("groups of alerts wait", extra={"action": "dispatch_failed"})
         self._changed.set()
         self._told_of_look()
+
+    def wait(self) -> None:
+        """Know that there is something to tell later, or sooner than it was."""
+        self._changed.set()
 
     def close(self, timeout_s: float) -> bool:
         """Stop; tells whether it did in time. What is not told yet is after the next start."""

@@ -1,6 +1,5 @@
 """What the SQL of a rule gives at a slot, live or again."""
 
-import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -10,19 +9,13 @@ import pyarrow as pa
 from lapwing_collector.errors import NotSeenYetError, QueryError
 from lapwing_collector.rules import (
     NO_ROWS,
-    Evaluation,
     Outcome,
     QueryFailure,
     Rule,
     evaluation_query,
     rows_from,
-    sample_rows,
     wait_query,
-    wanted_samples,
-    with_samples,
 )
-
-logger = logging.getLogger(__name__)
 
 RunQuery = Callable[[str, Mapping[str, Any], float], pa.Table]
 """Runs SQL with parameters, within seconds."""
@@ -58,19 +51,3 @@ def is_complete(run_query: RunQuery, rule: Rule, slot: datetime, as_of: datetime
     except QueryError:
         return None
     return answer.column(0)[0].as_py() if answer.num_rows else None
-
-
-def sampled(  # noqa: PLR0917  # an evaluation and all that it was made of
-    run_query: RunQuery, rule: Rule, outcome: Outcome, evaluation: Evaluation, slot: datetime, as_of: datetime
-) -> Evaluation:
-    """Put the rows behind the alerts that began to fire beside them; one whose query fails goes without."""
-    samples = {}
-    for key, query in wanted_samples(rule, outcome, evaluation, slot, as_of).items():
-        try:
-            answer = run_query(query.sql, query.parameters, rule.timeout.total_seconds())
-            rows = [tuple(row.values()) for row in answer.to_pylist(maps_as_pydicts="lossy")]
-        except (QueryError, ValueError, OverflowError) as error:  # or values that Python has no type for
-            logger.warning("rule %s: no sample: %s", rule.id, error, extra={"action": "sample_failed"})
-            break  # the others would fail, or take as long, too
-        samples[key] = sample_rows(rule, answer.column_names, rows)
-    return with_samples(evaluation, samples) if samples else evaluation

@@ -244,6 +244,7 @@ class Alert:
         sample: Rows behind it, redacted, as JSON values.
         context: What helps to judge it.
         late: It was decided long after its slot, while the rule caught up with the present.
+        awaits_context: What helps to judge it is being looked up.
     """
 
     rule: RuleId
@@ -266,6 +267,7 @@ class Alert:
     sample: tuple[Mapping[str, Any], ...] = ()
     context: Context = field(default_factory=Context)
     late: bool = False
+    awaits_context: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ from lapwing_collector.notify.policy import InhibitRule, Listener, Policy, Route
 MOST_ALERTS: Final = 100
 """Alerts that fire, and alerts that resolved, of one notification; the rest is counted."""
 
+AWAITED_FOR: Final = timedelta(seconds=1.5)
+"""For so long a message waits for what is looked up beside an alert; then it goes without."""
+
 _LOOK_AGAIN: Final = timedelta(minutes=1)
 """What is hushed is looked at again at least so often, or every `group_interval` if that is longer."""
 
@@ -428,7 +431,8 @@ class _Looking:
         member = self._members[key]
         if key in self._fires and listener.after and member.told_at:
             return member.told_at + listener.after
-        return member.changed_at + self._route.group_wait
+        awaited = AWAITED_FOR if member.alert.awaits_context else timedelta(0)
+        return member.changed_at + max(self._route.group_wait, awaited)
 
     def _repeatable(self, listener: Listener, known: frozenset[str]) -> dict[str, Route]:
         """What of that which a target knows to fire is worth telling again, and by which route."""

@@ -8,8 +8,8 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from lapwing_collector.model.alerts import Status
-from lapwing_collector.rules.evaluate import Evaluation, Outcome, fingerprint
+from lapwing_collector.model.alerts import Status, Transition
+from lapwing_collector.rules.evaluate import Outcome, fingerprint
 from lapwing_collector.rules.query import ALL_KNOWN, Query, sample_query
 from lapwing_collector.rules.rows import Rows, read_rows
 from lapwing_collector.rules.rule import Rule
@@ -27,27 +27,28 @@ Sample = tuple[Mapping[str, Any], ...]
 
 
 def wanted_samples(
-    rule: Rule, outcome: Outcome, evaluation: Evaluation, slot: datetime, as_of: datetime = ALL_KNOWN
+    rule: Rule, outcome: Outcome, transitions: Iterable[Transition], as_of: datetime = ALL_KNOWN
 ) -> dict[str, Query]:
     """Give the queries for the rows behind the alerts that began to fire, by fingerprint.
 
     Args:
         rule: Whose alerts.
         outcome: What was evaluated.
-        evaluation: What came of it.
-        slot: The slot.
+        transitions: What came of it.
         as_of: All that was received up to then is in the lake.
     """
-    fired = {t.instance.fingerprint for t in evaluation.transitions if t.status is Status.FIRING}
-    fired.difference_update(trouble_fingerprint(rule.id, trouble) for trouble in Trouble)
+    fired = {t.instance.fingerprint: t.slot for t in transitions if t.status is Status.FIRING}
+    for trouble in Trouble:
+        fired.pop(trouble_fingerprint(rule.id, trouble), None)
     if rule.sample is None or not fired or not isinstance(outcome, Rows) or not outcome.tuples:
         return {}
     wanted: dict[str, Query] = {}
     for row in read_rows(rule, outcome):
         key = fingerprint(rule.id, row.identity)
-        query = sample_query(rule, slot, {**row.labels, **row.identity}, as_of)
-        if key in fired and query is not None and len(wanted) < MOST_SAMPLED:
-            wanted[key] = query
+        if key in fired and len(wanted) < MOST_SAMPLED:
+            query = sample_query(rule, fired[key], {**row.labels, **row.identity}, as_of)
+            if query is not None:
+                wanted[key] = query
     return wanted
 
 
@@ -65,16 +66,13 @@ def sample_rows(rule: Rule, columns: Sequence[str], tuples: Iterable[Sequence[An
     return tuple(_shown(dict(zip(columns, row, strict=True)), secret) for row in tuples)
 
 
-def with_samples(evaluation: Evaluation, samples: Mapping[str, Sample]) -> Evaluation:
+def with_samples(transitions: Iterable[Transition], samples: Mapping[str, Sample]) -> tuple[Transition, ...]:
     """Put samples, by fingerprint, to the alerts that began to fire."""
-    return replace(
-        evaluation,
-        transitions=tuple(
-            replace(transition, sample=samples.get(transition.instance.fingerprint, ()))
-            if transition.status is Status.FIRING
-            else transition
-            for transition in evaluation.transitions
-        ),
+    return tuple(
+        replace(transition, sample=samples[key])
+        if transition.status is Status.FIRING and (key := transition.instance.fingerprint) in samples
+        else transition
+        for transition in transitions
     )
 
 

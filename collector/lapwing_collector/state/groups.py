@@ -130,6 +130,24 @@ def change_groups(connection: Connection, changes: Sequence[GroupChange], now: d
         _resolve_in_groups(connection, over, now)
 
 
+def know_more(connection: Connection, alerts: Sequence[Alert], now: datetime) -> None:
+    """Put alerts in the place of what is known of them in their groups, which are looked at at once.
+
+    An alert that has fired or resolved since is left as it is.
+    """
+    if not alerts:
+        return
+    connection.execute(
+        _KNOW_MORE,
+        [
+            {f"its_{name}": row[name] for name in ("fingerprint", "status", "alert")}
+            for row in (_alert_columns(alert, now) for alert in alerts)
+        ],
+    )
+    for some in _in_parts(alert.fingerprint for alert in alerts):
+        _touch_groups_of(connection, some, now)
+
+
 def _each_alert_once(changes: Sequence[GroupChange]) -> Iterator[list[GroupChange]]:
     """Parts in which no alert changes twice: one that ends and begins anew in a slot does so in order."""
     part: dict[str, GroupChange] = {}
@@ -197,6 +215,15 @@ _RESOLVE: Final = (
     .values(
         status=bindparam("its_status"), alert=bindparam("its_alert"), changed_at=bindparam("its_changed_at")
     )
+)
+
+_KNOW_MORE: Final = (
+    update(group_alerts)
+    .where(
+        group_alerts.c.fingerprint == bindparam("its_fingerprint"),
+        group_alerts.c.status == bindparam("its_status"),
+    )
+    .values(alert=bindparam("its_alert"))
 )
 
 

@@ -6,10 +6,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Self
 
-from sqlalchemy import Connection, RowMapping, delete, func, select, union
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, union, update
 from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
 
 from lapwing_collector.model.alerts import (
+    Alert,
     AlertState,
     Instance,
     MetricRow,
@@ -20,7 +21,7 @@ from lapwing_collector.model.alerts import (
 )
 from lapwing_collector.model.groups import GroupChange, Told
 from lapwing_collector.state.database import Database
-from lapwing_collector.state.groups import Groups, change_groups
+from lapwing_collector.state.groups import Groups, change_groups, know_more
 from lapwing_collector.state.hushes import Hushes
 from lapwing_collector.state.late import LateSlots, forget_late, queue_metrics
 from lapwing_collector.state.outbox import Outbox, enqueue_told
@@ -43,6 +44,18 @@ _TOLD: Final = attrgetter(*_TRANSITION_FIELDS)
 
 
 _RECORD: Final = Prepared(insert(history), (*_HISTORY, *_TRANSITION_FIELDS, *INSTANCE_FIELDS))
+_NEWEST_TOLD: Final = select(func.max(history.c.id))
+_SHOW: Final = (
+    update(history)
+    .where(
+        history.c.id > bindparam("after"),
+        history.c.fingerprint == bindparam("its_fingerprint"),
+        history.c.slot == bindparam("its_slot"),
+        history.c.status == bindparam("its_status"),
+    )
+    .values(sample=bindparam("its_sample"))
+)
+"""The history has no index of alerts: what was committed a moment ago is at its end."""
 
 
 class Store(Outbox, LateSlots, Groups, Hushes):
@@ -90,7 +103,7 @@ class Store(Outbox, LateSlots, Groups, Hushes):
         *,
         before: RuleState | None = None,
         as_of: datetime | None = None,
-    ) -> None:
+    ) -> int:
         """Keep what the evaluation of `state.slot` decided: all of it or nothing.
 
         A slot commits at most once: `state.slot` must be later than the rule's newest committed slot.
@@ -106,15 +119,47 @@ class Store(Outbox, LateSlots, Groups, Hushes):
                 but what changed is written.
             as_of: All that was received up to then was looked at; `now` if None.
 
+        Returns:
+            What `know_more` is told, to find the transitions.
+
         Raises:
             SlotCommittedError: The slot, or a later one, was committed before; or what was remembered is
                 something else than `before`. Nothing is changed.
         """
         with self._database.write() as connection:
             save_state(connection, rule, before, state)
+            newest = _newest_told(connection) if transitions else 0
             _record(connection, transitions, now)
             change_groups(connection, changes, now)
             queue_metrics(connection, metrics, as_of or now)
+        return newest
+
+    def know_more(
+        self, committed: int, transitions: Sequence[Transition], alerts: Sequence[Alert], now: datetime
+    ) -> None:
+        """Keep what was looked up beside transitions once these were committed.
+
+        Args:
+            committed: What `commit` gave.
+            transitions: With the rows behind them, for the history.
+            alerts: As their groups are to know them from now on; these are looked at at once.
+            now: Wall-clock time, UTC.
+        """
+        samples = [
+            {
+                "after": committed,
+                "its_fingerprint": each.instance.fingerprint,
+                "its_slot": each.slot,
+                "its_status": each.status,
+                "its_sample": each.sample,
+            }
+            for each in transitions
+            if each.sample
+        ]
+        with self._database.write() as connection:
+            if samples:
+                connection.execute(_SHOW, samples)
+            know_more(connection, alerts, now)
 
     def place(self, states: Mapping[RuleId, RuleState]) -> None:
         """Keep where new rules begin."""
@@ -230,6 +275,11 @@ class Store(Outbox, LateSlots, Groups, Hushes):
 
 def _is(rule: RuleId) -> Any:
     return (rules.c.rule_group == rule.group) & (rules.c.rule_name == rule.name)
+
+
+def _newest_told(connection: Connection) -> int:
+    newest: int | None = connection.execute(_NEWEST_TOLD).scalar_one()
+    return newest or 0
 
 
 def _record(connection: Connection, transitions: Sequence[Transition], now: datetime) -> None:

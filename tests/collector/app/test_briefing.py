@@ -200,27 +200,29 @@ def test_looking_costs_a_share_of_the_time_at_most(lake: Lake) -> None:
     """Queries that take their time are cut off: an alert comes with less, and at once where none is left."""
     clock = [0.0]
 
-    def half_a_second() -> None:
-        clock[0] += 0.5
+    def a_while() -> None:
+        clock[0] += 0.25
 
     briefing = Briefing(run_query=lake.run, dashboard=None, monotonic_s=lambda: clock[0])
     rule = errors()
     outcome = outcome_of(lake.run, rule, SLOT, ALL_KNOWN)
     transitions = evaluate(rule, outcome, RuleState(rule.definition), SLOT).transitions
-    lake.cost = half_a_second
+    lake.cost = a_while
     lake.asked.clear()
     (first, _) = briefing.brief(rule, {"flights"}, transitions, outcome, ALL_KNOWN)
-    assert len(lake.asked) == 4  # half of the time for the trend
+    assert len(lake.asked) == 4  # within a second, half of it for the trend
     assert len(first.context.recent) == 3
     briefing.brief(rule, {"flights"}, transitions, outcome, ALL_KNOWN)
-    assert len(lake.asked) == 5  # in two seconds a tenth of that has come back
+    assert len(lake.asked) == 8
+    briefing.brief(rule, {"flights"}, transitions, outcome, ALL_KNOWN)
+    assert len(lake.asked) == 9  # in two seconds a tenth of that has come back
     (bare, _) = briefing.brief(rule, {"flights"}, transitions, outcome, ALL_KNOWN)
-    assert len(lake.asked) == 5
+    assert len(lake.asked) == 9
     assert bare.context.recent == ()
     assert bare.context.values
     clock[0] += 10
     briefing.brief(rule, {"flights"}, transitions, outcome, ALL_KNOWN)
-    assert len(lake.asked) == 7
+    assert len(lake.asked) == 13
     briefing.close()
 
 

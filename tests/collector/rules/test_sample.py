@@ -1,6 +1,7 @@
 """The rows behind an alert."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -52,11 +53,11 @@ def sampled(connection: duckdb.DuckDBPyConnection, rule: Rule) -> Evaluation:
     rows = outcome(connection, rule)
     evaluation = evaluate(rule, rows, RuleState(rule.definition), START)
     samples = {}
-    for key, query in wanted_samples(rule, rows, evaluation, START).items():
+    for key, query in wanted_samples(rule, rows, evaluation.transitions).items():
         answer = connection.execute(query.sql, query.parameters)
         names = [name for name, *_ in answer.description]
         samples[key] = sample_rows(rule, names, answer.fetchall())
-    return with_samples(evaluation, samples)
+    return replace(evaluation, transitions=with_samples(evaluation.transitions, samples))
 
 
 def test_an_alert_shows_the_newest_rows_of_its_labels_and_window(orders: duckdb.DuckDBPyConnection) -> None:
@@ -145,13 +146,13 @@ def test_only_what_begins_to_fire_is_asked_for_and_no_more_than_ten() -> None:
     ]
     storm = rows_from(columns, [(f"n{n:02}", 20.0, True, False) for n in range(12)])
     first = evaluate(rule, storm, RuleState(rule.definition), START)
-    assert len(wanted_samples(rule, storm, first, START)) == 10
+    assert len(wanted_samples(rule, storm, first.transitions)) == 10
     again = evaluate(rule, storm, first.state, START + rule.slots.grid)
-    assert wanted_samples(rule, storm, again, START + rule.slots.grid) == {}
+    assert wanted_samples(rule, storm, again.transitions) == {}
     calm = rows_from(columns, [(f"n{n:02}", 1.0, False, True) for n in range(12)])
     over = evaluate(rule, calm, first.state, START + rule.slots.grid)
     assert {t.status for t in over.transitions} == {Status.RESOLVED}
-    assert wanted_samples(rule, calm, over, START + rule.slots.grid) == {}
+    assert wanted_samples(rule, calm, over.transitions) == {}
 
 
 @pytest.mark.parametrize(
@@ -169,4 +170,4 @@ def test_a_rule_that_fails_has_no_rows_to_show(given: Outcome) -> None:
     rule = rule_of(sample={"expr": "SELECT 1"}, error_for="0s")
     evaluation = evaluate(rule, given, RuleState(rule.definition), START)
     assert [t.instance.labels["alertname"] for t in evaluation.transitions] == ["RuleError"]
-    assert wanted_samples(rule, given, evaluation, START) == {}
+    assert wanted_samples(rule, given, evaluation.transitions) == {}
