@@ -12,7 +12,7 @@ from lapwing_collector.app.project import notify_policy, settings_for
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.config import parse_duration
 from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError
-from lapwing_collector.model.alerts import AlertState, Instance, RuleId
+from lapwing_collector.model.alerts import Alert, AlertState, Instance, RuleId
 from lapwing_collector.model.groups import Ack, Group, Silence
 from lapwing_collector.notify import Matcher, Policy, is_active, match_all, parse_matchers
 from lapwing_collector.state import OutboxRow, Store
@@ -50,12 +50,15 @@ def list_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
     """Alerts that are pending, firing or recovering, with what people said about them, as JSON."""
     acks, silences = store.acks(), store.silences(now)
     knowing: dict[str, list[str]] = {}
+    told: dict[str, Alert] = {}
     for group in store.groups():
+        told |= {key: member.alert for key, member in group.members.items()}
         for target, heard in group.heard.items():
             for key in heard.firing:
                 knowing.setdefault(key, []).append(target)
     return [
         _alert(rule, instance)
+        | _judged(told.get(instance.fingerprint))
         | {
             "acknowledged_by": ack.author if (ack := acks.get(instance.fingerprint)) else None,
             "silences": _matching(silences, instance.labels, now),
@@ -83,22 +86,50 @@ def why(store: Store, alert: str, now: datetime) -> dict[str, Any]:
     rule, instance = found or (transitions[0].rule, transitions[0].instance)
     groups = store.groups_of(key)
     ack = store.acks().get(key)
-    return _alert(rule, instance) | {
-        "acknowledged": None if ack is None else _ack(ack),
-        "silences": _matching(store.silences(now), instance.labels, now),
-        "groups": [_group(group, key) for group in groups],
-        "verdict": _verdict(instance, groups, key),
-        "messages": [_message(row) for row in store.messages_about(key, _SHOWN)],
-        "transitions": [
-            {
-                "slot": _time(each.slot),
-                "status": str(each.status),
-                "reason": each.reason,
-                "value": each.instance.value,
-            }
-            for each in transitions
-        ],
-    }
+    return (
+        _alert(rule, instance)
+        | _judged(next((group.members[key].alert for group in groups), None))
+        | {
+            "acknowledged": None if ack is None else _ack(ack),
+            "silences": _matching(store.silences(now), instance.labels, now),
+            "groups": [_group(group, key) for group in groups],
+            "verdict": _verdict(instance, groups, key),
+            "messages": [_message(row) for row in store.messages_about(key, _SHOWN)],
+            "transitions": [
+                {
+                    "slot": _time(each.slot),
+                    "status": str(each.status),
+                    "reason": each.reason,
+                    "value": each.instance.value,
+                }
+                for each in transitions
+            ],
+        }
+    )
+
+
+def episodes(store: Store, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """When which alert fired between two times: from when, until when, how far at worst, as JSON.
+
+    Alerts that fire still come first, then those that resolved, newest first.
+    """
+    firing = (AlertState.FIRING, AlertState.RECOVERING)
+    begun = [
+        (rule, each) for rule, each in store.alerts(firing) if each.fired_at is None or each.fired_at < until
+    ]
+    ended = [(each.rule, each.instance, each.slot, each.reason) for each in store.ended(since, until)]
+    return [
+        {
+            "fingerprint": instance.fingerprint,
+            "rule": str(rule),
+            "labels": dict(instance.labels),
+            "fired_at": _time(instance.fired_at),
+            "resolved_at": _time(resolved_at),
+            "reason": reason or None,
+            "peak": instance.peak,
+        }
+        for rule, instance, resolved_at, reason in [*((rule, each, None, "") for rule, each in begun), *ended]
+    ]
 
 
 def silence(store: Store, asked: Mapping[str, Any], now: datetime) -> dict[str, Any]:
@@ -229,6 +260,7 @@ def alert_reads(store: Store, policy: Policy) -> dict[str, Callable[[Mapping[str
     return {
         "alerts": lambda _: list_alerts(store, wall_clock()),
         "alerts/{fingerprint}": lambda parts: why(store, parts["fingerprint"], wall_clock()),
+        "episodes": lambda asked: episodes(store, _needed(asked, "from"), _needed(asked, "to")),
         "silences": lambda _: silences(store, wall_clock()),
         "routes": lambda _: where_told(policy, "", wall_clock()),
         "routes/{labels:path}": lambda parts: where_told(policy, parts["labels"], wall_clock()),
@@ -294,6 +326,13 @@ def _moment(asked: Mapping[str, Any], key: str) -> datetime | None:
     return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
+def _needed(asked: Mapping[str, Any], key: str) -> datetime:
+    moment = _moment(asked, key)
+    if moment is None:
+        raise ConfigError(f"{key}: expected a time such as 2026-01-31T12:00, and there is none")
+    return moment
+
+
 def _text(asked: Mapping[str, Any], key: str) -> str | None:
     value = asked.get(key)
     if value is not None and not isinstance(value, str):
@@ -323,9 +362,31 @@ def _alert(rule: RuleId, instance: Instance) -> dict[str, Any]:
         "state": str(instance.state),
         "health": str(instance.health),
         "value": instance.value,
+        "peak": instance.peak,
         "active_at": _time(instance.active_at),
         "fired_at": _time(instance.fired_at),
         "resolved_at": _time(instance.resolved_at),
+    }
+
+
+def _judged(alert: Alert | None) -> dict[str, Any]:
+    """What an alert was judged by when it last began to fire or resolved, and what helps to judge it."""
+    if alert is None:
+        return {}
+    context = alert.context
+    return {
+        "condition": alert.condition,
+        "sample_count": alert.sample_count,
+        "window_start": _time(alert.window_start),
+        "window_end": _time(alert.window_end),
+        "recent": list(context.recent),
+        "segments": [
+            {"segment": each.segment, "value": each.value, "sample_count": each.sample_count}
+            for each in context.segments
+        ],
+        "examples": list(context.examples),
+        "rows_url": context.rows_url or None,
+        "sample": [dict(row) for row in alert.sample],
     }
 
 

@@ -272,6 +272,18 @@ class Store(Outbox, LateSlots, Groups, Hushes):
         with self._database.read() as connection:
             return [_transition(row) for row in connection.execute(query).mappings()]
 
+    def ended(self, since: datetime, until: datetime, limit: int = 1000) -> list[Transition]:
+        """How alerts resolved from the slot `since` on that had begun to fire before `until`, newest first.
+
+        With those that fire still, that is every alert that fired at some time between the two.
+        """
+        query = select(history).where(
+            history.c.status == Status.RESOLVED, history.c.slot >= since, history.c.fired_at < until
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(history.c.id.desc()).limit(limit))
+            return [_transition(row) for row in rows.mappings()]
+
 
 def _is(rule: RuleId) -> Any:
     return (rules.c.rule_group == rule.group) & (rules.c.rule_name == rule.name)

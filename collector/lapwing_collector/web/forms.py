@@ -13,11 +13,13 @@ class Form:
         duty: What is called.
         fields: Texts that it may tell; empty ones are left out.
         flags: What is said or not said, as by a checkbox.
+        lists: Texts that the duty takes as lists.
     """
 
     duty: str
     fields: tuple[str, ...]
     flags: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
 
 
 FORMS: Final[Mapping[str, Form]] = {
@@ -28,6 +30,7 @@ FORMS: Final[Mapping[str, Form]] = {
         ("until_resolved",),
     ),
     "end-silence": Form("end-silence", ("key",)),
+    "requeue": Form("requeue", (), lists=("keys",)),
 }
 
 
@@ -35,4 +38,5 @@ def told_by(form: Form, fields: Mapping[str, str]) -> dict[str, Any]:
     """What a duty is told by the fields of a form that was filled in."""
     texts = {name: fields.get(name, "").strip() for name in form.fields}
     flags = {name: True for name in form.flags if fields.get(name)}
-    return {name: text for name, text in texts.items() if text} | flags
+    lists = {name: [text] for name in form.lists if (text := fields.get(name, "").strip())}
+    return {name: text for name, text in texts.items() if text} | flags | lists

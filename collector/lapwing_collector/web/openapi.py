@@ -101,6 +101,16 @@ def _in_path(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
+def _moment_in_query(name: str) -> dict[str, Any]:
+    """A time that the address has to tell."""
+    return {
+        "name": name,
+        "in": "query",
+        "required": True,
+        "schema": {"type": "string", "format": "date-time"},
+    }
+
+
 DOCUMENT: Final[dict[str, Any]] = {
     "openapi": "3.1.0",
     "info": {"title": "Lapwing", "version": "1"},
@@ -204,6 +214,15 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "summary": "What became of an alert on its way to people, and why",
                 "parameters": [_in_path("fingerprint")],
                 "responses": _read("The alert", {"type": "object"}) | {"404": _PROBLEM},
+            }
+        },
+        "/api/v1/episodes": {
+            "get": {
+                "operationId": "listEpisodes",
+                "summary": "When alerts fired between two times: those that fire still, then the newest",
+                "parameters": [_moment_in_query("from"), _moment_in_query("to")],
+                "responses": _read("The episodes", {"type": "array", "items": {"type": "object"}})
+                | {"400": _PROBLEM},
             }
         },
         "/api/v1/silences": {

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 Read = Callable[[Mapping[str, str]], Any]
-"""Gives a document, as JSON, for the parts of its address; may block. LapwingErrors are told."""
+"""Gives a document, as JSON, for parts and parameters of its address; may block. LapwingErrors are told."""
 
 
 class ReadEndpoint:
@@ -27,5 +27,6 @@ class ReadEndpoint:
             LapwingError: There is none, or it cannot be read.
         """
         loop = asyncio.get_running_loop()
-        document = await loop.run_in_executor(self._threads, self._read, request.path_params)
+        asked = dict(request.query_params) | request.path_params
+        document = await loop.run_in_executor(self._threads, self._read, asked)
         return JSONResponse(document, headers={"Cache-Control": "no-store"})

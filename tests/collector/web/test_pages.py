@@ -45,7 +45,7 @@ def address_of(page: str) -> str:
     return next(each.path + ("?name=churn" if each.of_model else "") for each in PAGES if each.name == page)
 
 
-@pytest.mark.parametrize("page", [page.name for page in PAGES])
+@pytest.mark.parametrize("page", [page.name for page in PAGES if page.nav])
 def test_every_page_is_whole_and_shut(web: Web, page: str) -> None:
     """A page comes as HTML under a policy that lets nothing in from elsewhere, and no script stand in it."""
     answer = web.get(address_of(page), **HTML)

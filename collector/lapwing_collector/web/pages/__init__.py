@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from lapwing_collector.web.pages import model, overview
+from lapwing_collector.web.pages import alert, alerts, model, overview
 from lapwing_collector.web.pages.page import Page, View
 
 __all__ = ["NAVIGATION", "PAGES", "Page", "View"]
@@ -10,6 +10,8 @@ __all__ = ["NAVIGATION", "PAGES", "Page", "View"]
 PAGES: Final = (
     overview.PAGE,
     model.PAGE,
+    alerts.PAGE,
+    alert.PAGE,
 )
 
 NAVIGATION: Final = {

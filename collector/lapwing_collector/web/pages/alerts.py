@@ -1,0 +1,118 @@
+"""Alerts: which fire, when each one fired, what keeps them quiet, and messages that did not arrive."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from lapwing_collector.web.pages.page import Page, View
+from lapwing_collector.web.span import Span
+
+_OPEN: Final = ("firing", "recovering", "pending")
+_URGENT: Final = ("page", "critical")
+_MOST_STRIPS: Final = 60
+_COMMON: Final = frozenset({"alertname", "severity", "model"})
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """When the alerts of one rule fired, as bars along the range of time.
+
+    Attributes:
+        rule: Whose.
+        bars: Each with `left` and `width`, both of 1000, and what its title says.
+        count: How often it fired.
+        share: For how much of the range at least one did.
+    """
+
+    rule: str
+    bars: Sequence[Mapping[str, Any]]
+    count: int
+    share: float
+
+
+def show(view: View) -> Mapping[str, Any]:
+    """What fires, the most urgent first; then the past, silences and messages that were given up."""
+    known = [with_path(each) for each in view.read("alerts")]
+    known.sort(key=lambda each: (_OPEN.index(each["state"]), not urgent(each), each["fired_at"] or ""))
+    since, until = view.span.since.isoformat(), view.span.until.isoformat()
+    past = view.read("episodes", **{"from": since, "to": until})
+    return {
+        "alerts": known,
+        "strips": strips(past, view.span, view.now),
+        "episodes": past[:200],
+        "silences": view.read("silences"),
+        "dead": view.read("dead")[:200],
+        "told_by": distinguishing,
+    }
+
+
+def with_path(alert: Mapping[str, Any]) -> dict[str, Any]:
+    """An alert with the address of its rows on this server, whatever address people elsewhere use."""
+    parts = urlsplit(alert.get("rows_url") or "")
+    return dict(alert) | {"rows": f"{parts.path}?{parts.query}" if parts.path else None}
+
+
+def urgent(alert: Mapping[str, Any]) -> bool:
+    """Whether somebody is to be woken for it."""
+    return alert["labels"].get("severity") in _URGENT
+
+
+def distinguishing(labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels that tell an alert from others of its rule."""
+    return {name: value for name, value in labels.items() if name not in _COMMON}
+
+
+def strips(episodes: Iterable[Mapping[str, Any]], span: Span, now: datetime) -> list[Strip]:
+    """For each rule, when its alerts fired; those that fired most first."""
+    by_rule = defaultdict(list)
+    for each in episodes:
+        by_rule[each["rule"]].append(each)
+    made = [_strip(rule, found, span, now) for rule, found in by_rule.items()]
+    return sorted(made, key=lambda strip: -strip.share)[:_MOST_STRIPS]
+
+
+def _strip(rule: str, episodes: Sequence[Mapping[str, Any]], span: Span, now: datetime) -> Strip:
+    length = span.length.total_seconds()
+    bars = []
+    covered: list[tuple[float, float]] = []
+    for each in episodes:
+        begun = _moment(each["fired_at"]) or span.since
+        ended = _moment(each["resolved_at"])
+        left = max(0.0, (begun - span.since).total_seconds() / length)
+        right = min(1.0, ((ended or min(now, span.until)) - span.since).total_seconds() / length)
+        covered.append((left, max(left, right)))
+        bars.append(
+            {
+                "left": round(left * 1000, 2),
+                "width": round(max(2.0, (right - left) * 1000), 2),
+                "fires": ended is None,
+                "fingerprint": each["fingerprint"],
+                "title": _title(each),
+            }
+        )
+    return Strip(rule, bars, len(bars), _union(covered))
+
+
+def _title(episode: Mapping[str, Any]) -> str:
+    labels = ", ".join(f"{name}={value}" for name, value in distinguishing(episode["labels"]).items())
+    until = episode["resolved_at"] or "now"
+    return f"{episode['fired_at']} to {until}" + (f": {labels}" if labels else "")
+
+
+def _union(covered: Iterable[tuple[float, float]]) -> float:
+    """How much of the range the intervals cover together."""
+    total = reached = 0.0
+    for left, right in sorted(covered):
+        total += max(0.0, right - max(left, reached))
+        reached = max(reached, right)
+    return total
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
+
+
+PAGE: Final = Page(path="/alerts", name="alerts", title="Alerts", nav="Alerts", show=show)
