@@ -32,6 +32,7 @@ from lapwing_collector.rules import (
     reached,
     readiness,
     rule_deleted,
+    rule_disabled,
 )
 from lapwing_collector.state import SlotCommittedError, Store
 
@@ -207,7 +208,7 @@ class Alerting:
 
     def prepare(self) -> None:
         """Resolve what deleted rules had announced, and give new ones their first slot."""
-        self._forget_deleted_rules()
+        self._end_rules()
         if not self._completeness.replaying:
             self.place_new_rules()
 
@@ -299,7 +300,7 @@ class Alerting:
             spread: Let rules that are due at the same moment start one after another.
         """
         self._catch_up_with_lake()
-        self._forget_deleted_rules()
+        self._end_rules()
         self._completeness.advance()
         patience_s = _TICK_S
         now = self._now()
@@ -542,16 +543,23 @@ class Alerting:
         self._store.place(new)
         self._states |= new
 
-    def _forget_deleted_rules(self) -> None:
+    def _end_rules(self) -> None:
+        """Let rules that are deleted or switched off say what is over."""
         rules = self._set
-        for rule_id in list(self._states) if rules.complete else ():
+        for rule_id, state in list(self._states.items()) if rules.complete else ():
             # What it decides at the moment is not to come after its last words.
-            if rule_id in rules.known or self._turns.busy(rule_id):
+            if rule_id in rules.rules or self._turns.busy(rule_id):
                 continue
-            transitions = rule_deleted(rule_id, self._states[rule_id])
-            changes = self._dispatcher.changes(transitions, None)
-            self._store.forget_rule(rule_id, transitions, changes, self._now())
-            del self._states[rule_id]
+            if rule_id not in rules.known:
+                transitions = rule_deleted(rule_id, state)
+                changes = self._dispatcher.changes(transitions, None)
+                self._store.forget_rule(rule_id, transitions, changes, self._now())
+                del self._states[rule_id]
+            elif state.instances:
+                transitions = rule_disabled(rule_id, state)
+                changes = self._dispatcher.changes(transitions, None)
+                self._store.forget_alerts(rule_id, transitions, changes, self._now())
+                self._states[rule_id] = replace(state, instances={})
 
     def _catch_up_with_lake(self) -> None:
         """Learn the newest rows of tables of which nothing told this process yet."""

@@ -174,7 +174,8 @@ class Transition:
     Attributes:
         rule: Whose instance.
         status: Firing or resolved.
-        reason: Why it resolved: `condition`, `missing`, `no_data`, `rule_changed` or `rule_deleted`.
+        reason: Why it resolved: `condition`, `missing`, `no_data`, `rule_changed`, `rule_deleted` or
+            `rule_disabled`.
         instance: As it stands after the transition.
         slot: The evaluation that decided.
         window_start: Start of the window that was judged, inclusive.

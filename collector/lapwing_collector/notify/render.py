@@ -35,6 +35,7 @@ _RESOLVED: Final = {
     "no_data": "no data arrives any more",
     "rule_changed": "the rule was changed",
     "rule_deleted": "the rule was deleted",
+    "rule_disabled": "the rule was switched off",
 }
 _HEALTH: Final = {
     Health.NO_DATA: "no data arrives",

@@ -23,6 +23,7 @@ from lapwing_collector.rules.evaluate import (
     evaluate,
     fingerprint,
     rule_deleted,
+    rule_disabled,
 )
 from lapwing_collector.rules.file import ModelGroup, Place, RuleFile, load_rule_file, load_rules, merge_rules
 from lapwing_collector.rules.generate import ReferenceField, rules_from
@@ -96,6 +97,7 @@ __all__ = [
     "repeated",
     "rows_from",
     "rule_deleted",
+    "rule_disabled",
     "rules_from",
     "sample_rows",
     "shape_query",

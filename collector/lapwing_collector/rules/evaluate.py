@@ -35,6 +35,7 @@ MISSING: Final = "missing"
 NO_DATA: Final = "no_data"
 RULE_CHANGED: Final = "rule_changed"
 RULE_DELETED: Final = "rule_deleted"
+RULE_DISABLED: Final = "rule_disabled"
 
 _REMEMBERED: Final = 16_384
 """Identities of alerts, each of which is asked for at every slot."""
@@ -141,9 +142,18 @@ def evaluate(
 
 def rule_deleted(rule: RuleId, state: RuleState) -> tuple[Transition, ...]:
     """Resolve what a rule that no longer exists had announced, as of its newest evaluated slot."""
+    return _ended(rule, state, RULE_DELETED)
+
+
+def rule_disabled(rule: RuleId, state: RuleState) -> tuple[Transition, ...]:
+    """Resolve what a rule that was switched off had announced, as of its newest evaluated slot."""
+    return _ended(rule, state, RULE_DISABLED)
+
+
+def _ended(rule: RuleId, state: RuleState, reason: str) -> tuple[Transition, ...]:
     if state.slot is None:
         return ()
-    return _resolve_all(rule, state, state.slot, Window(state.slot, state.slot), RULE_DELETED)
+    return _resolve_all(rule, state, state.slot, Window(state.slot, state.slot), reason)
 
 
 def fingerprint(rule: RuleId, identity: Mapping[str, str | None]) -> str:

@@ -178,6 +178,16 @@ class Store(Outbox, LateSlots, Groups, Hushes):
             _record(connection, transitions, now)
             change_groups(connection, changes, now)
 
+    def forget_alerts(
+        self, rule: RuleId, transitions: Sequence[Transition], changes: Sequence[GroupChange], now: datetime
+    ) -> None:
+        """Drop the alerts of a rule that is switched off, with its last words; how far it has come stays."""
+        with self._database.write() as connection:
+            its_id = select(rules.c.id).where(_is(rule)).scalar_subquery()
+            connection.execute(delete(instances).where(instances.c.rule_id == its_id))
+            _record(connection, transitions, now)
+            change_groups(connection, changes, now)
+
     def announce(self, transitions: Sequence[Transition], told: Sequence[Told], now: datetime) -> None:
         """Keep what is told beside what slots decide; messages whose key is known already are dropped."""
         with self._database.write() as connection:

@@ -213,6 +213,29 @@ def test_other_files_keep_the_state_of_rules_that_stay(tmp_path: Path) -> None:
         assert bench.slots_of("comes") == minutes(2, 2)
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_rule_that_is_switched_off_ends_what_it_announced(tmp_path: Path, restarts: bool) -> None:
+    """What fires resolves, once; switched on again the rule goes on behind the slots that it had."""
+    off = group(alert("a", keys="        enabled: false\n"))
+    with rule_bench(tmp_path, group(alert("a")), START) as bench:
+        bench.let_pass(60)
+        bench.alerting.work()
+        if not restarts:
+            bench.use(off)
+            bench.alerting.work()
+            bench.alerting.work()
+    with rule_bench(tmp_path, off, START + timedelta(minutes=1)) as bench:
+        bench.alerting.prepare()
+        bench.alerting.work()
+        assert bench.told() == [("a", "firing", ""), ("a", "resolved", "rule_disabled")]
+        assert bench.store.alerts() == []
+        bench.use(group(alert("a")))
+        bench.let_pass(60)
+        bench.alerting.work()
+        assert bench.told()[2:] == [("a", "firing", "")]
+        assert bench.slots_of("a") == minutes(2, 2)
+
+
 def test_a_rule_with_another_interval_wakes_in_time(tmp_path: Path) -> None:
     """What was to be looked at tomorrow is due in a minute; what it was evaluated at counts on."""
     with rule_bench(tmp_path, group(alert("a"), keys="    interval: 1d\n"), START) as bench:

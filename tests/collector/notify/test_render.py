@@ -137,6 +137,7 @@ def test_what_is_not_known_is_left_out() -> None:
         ("no_data", "no data arrives any more"),
         ("rule_changed", "the rule was changed"),
         ("rule_deleted", "the rule was deleted"),
+        ("rule_disabled", "the rule was switched off"),
         ("something new", "something new"),
     ],
 )
