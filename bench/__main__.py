@@ -28,7 +28,7 @@ NAMES = (
 def main() -> None:
     """Say on what machine, then run the benchmarks asked for."""
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    for name in sys.argv[1:] or NAMES:
+    for name in sys.argv[1:] or NAMES:  # `models` takes minutes, and runs when it is named
         print(f"\n# {name}")
         importlib.import_module(f"bench.{name}").main()
 

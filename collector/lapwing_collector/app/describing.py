@@ -98,7 +98,7 @@ class _Known:
         said: What a process said of it.
         kept: What of that makes sense and is in the lake.
         facts: What its values showed.
-        shapes: The shapes of its tables that the description was made of.
+        shapes: What tells the shapes of its tables that the description was made of from others.
         stale: Whether it has to be made anew, whatever the shapes are.
     """
 
@@ -106,7 +106,7 @@ class _Known:
     said: _Said | None = None
     kept: ModelDescription = field(default_factory=ModelDescription)
     facts: Facts | None = None
-    shapes: tuple[object, ...] = ()
+    shapes: tuple[int, ...] = ()
     stale: bool = True
 
 
@@ -263,16 +263,16 @@ class Describing:
             if model in tables
         }
         shapes = self._lake.shapes([key for pair in keys.values() for key in pair])
-        made: list[tuple[_Known, str, Facts | None, tuple[object, ...]]] = []
+        made: list[tuple[_Known, str, Facts | None, tuple[int, ...]]] = []
         rows = []
         for model in models:
             known = self._known.setdefault(model, _Known())
             own = keys.get(model, [])  # none of a model that a process only spoke of
             mine = [shapes.get(key, {}) for key in own]
-            if not (known.stale or self._is_due(known, own) or _differ(known.shapes, mine)):
+            if not (known.stale or self._is_due(known, own) or known.shapes != _digests(mine)):
                 continue
             text, facts = self._description(model, known, own, mine)
-            made.append((known, text, facts, tuple(mine)))
+            made.append((known, text, facts, _digests(mine)))
             # What a file overrides today counts once the file is gone, and is not said again.
             if text != known.description or _meant(known.said) != known.kept:
                 rows.append(
@@ -350,8 +350,9 @@ def _meant(spoken: _Said | None) -> ModelDescription:
     return ModelDescription() if spoken is None else said(spoken.body)
 
 
-def _differ(before: tuple[object, ...], now: list[Mapping[str, pa.DataType]]) -> bool:
-    return len(before) != len(now) or any(one is not other for one, other in zip(before, now, strict=True))
+def _digests(shapes: Iterable[Mapping[str, pa.DataType]]) -> tuple[int, ...]:
+    """What tells shapes apart: they themselves would take kilobytes a model."""
+    return tuple(hash(tuple(shape.items())) for shape in shapes)
 
 
 def _fields(shape: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:

@@ -115,7 +115,8 @@ class MemoryLake:
         table = identifier(name)
         if (name,) not in self._tables(_EVERY_STAGE):  # labels came first, as they may
             self._put_of_model(PREDICTIONS, name, pa.table({"time": pa.array([], pa.timestamp("us"))}))
-        self._connection.execute(statement("production_view", table=table))
+        production = statement("production_view", table=table)
+        self._connection.execute(f"CREATE OR REPLACE VIEW predictions.{table} AS {production}")
         if (name,) in self._tables(LABELED):
             return
         columns = []
@@ -126,7 +127,9 @@ class MemoryLake:
                 .schema.names
             )
         labeled = "labeled_view" if "label" in columns else "unlabeled_view"
-        self._connection.execute(statement(labeled, table=table))
+        self._connection.execute(
+            f"CREATE OR REPLACE VIEW labeled.{table} AS {statement(labeled, table=table)}"
+        )
 
     def _put_of_model(self, schema: str, name: str, rows: pa.Table) -> None:
         table = identifier(name)

@@ -11,13 +11,17 @@ import pyarrow as pa
 
 from lapwing_collector import engine
 from lapwing_collector.engine import literal
+from lapwing_collector.engine.lens import Lens
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.folders import make_folder
 from lapwing_collector.lake.statements import statement
 
 _THREADS: Final = 2
 _MEMORY_LIMIT: Final = "256MB"
-"""Commits need next to none; this is for merging, and for what DuckLake remembers of tables."""
+"""Commits need next to none."""
+
+_SHOWN: Final = "shown"
+"""What the lake's own tables (schema `main`) are attached as, without those of models."""
 
 
 class Catalog:
@@ -26,6 +30,10 @@ class Catalog:
     A SQLite catalog refuses two writers at once, whatever the busy timeout. So whoever commits, flushes and
     maintenance alike, goes through this object, whose lock is held for the length of a transaction. Every
     method may be called from any thread.
+
+    SQL sees the lake's own tables by their names, and the tables of the catalog in
+    `__ducklake_metadata_lake`. Tables of models are not there, since DuckLake would have all in memory, anew
+    for each change of any: `look` reads some of one.
     """
 
     def __init__(self, folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
@@ -62,7 +70,7 @@ class Catalog:
         folder = folder.resolve()
         try:
             connection = engine.connect(threads=1)
-            engine.attach(connection, folder, read_only=True)
+            engine.attach(connection, folder, read_only=True, use=False)
         except duckdb.Error as error:
             raise DataDirectoryError(f"{folder}: the lake cannot be read: {error}") from error
         return cls(folder, connection)
@@ -72,12 +80,26 @@ class Catalog:
         """Where the lake is: the catalog and its data folder; absolute."""
         return self._folder
 
-    def forget_shapes(self) -> None:
-        """Give back the memory in which DuckLake keeps all tables' columns as of each change of any."""
+    def redefine(self, statements: Sequence[str]) -> None:
+        """Have DuckLake itself change tables, in one transaction: it reads all there are for it.
+
+        Raises:
+            duckdb.Error: It refuses.
+        """
         with self._lock:
-            fresh = _connect(self._folder)
             self._connection.close()
-            self._connection = fresh
+            try:
+                with engine.connect(threads=_THREADS) as connection:
+                    engine.attach(connection, self._folder, read_only=False)
+                    connection.execute(";".join(("BEGIN", *statements, "COMMIT")))
+            finally:
+                self._connection = _connect(self._folder)
+
+    def look(self, table: str, sql: str) -> list[tuple[Any, ...]]:
+        """Ask something about the table of a model with this name."""
+        with engine.connect(threads=1, memory_limit=_MEMORY_LIMIT) as connection:
+            Lens(connection, self._folder).show_tables([table])
+            return connection.execute(sql).fetchall()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -149,7 +171,7 @@ class Catalog:
                 self._connection.unregister("rows")
 
     def schema(self, table: str) -> pa.Schema:
-        """The columns of a table or view, named as SQL does."""
+        """The columns of one of the lake's own tables or views."""
         with self._lock:
             return self._connection.execute(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema
 
@@ -177,5 +199,8 @@ class Catalog:
 
 def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
     connection = engine.connect(threads=_THREADS, memory_limit=_MEMORY_LIMIT)
-    engine.attach(connection, folder, read_only=False)
+    engine.attach(connection, folder, read_only=False, use=False)
+    connection.execute(statement("indexes"))
+    origin = f"__ducklake_metadata_{engine.LAKE}"
+    Lens(connection, folder, name=_SHOWN, origin=origin, follow=False)
     return connection

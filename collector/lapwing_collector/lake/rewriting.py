@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from lapwing_collector import engine
 from lapwing_collector.crashpoints import reach
 from lapwing_collector.engine import literal
+from lapwing_collector.engine.lens import Lens
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.files import StoredFile, TableName, delete_files
 from lapwing_collector.lake.parquet import ROW_GROUP_ROWS, write_parquet_parts
@@ -29,9 +30,6 @@ from lapwing_collector.lake.tables import Table, Tables
 from lapwing_collector.model.records import UNTYPED
 
 _MEMORY_LIMIT: Final = "256MB"
-
-_QUERIES: Final = 1000
-"""After so many the connection starts afresh: DuckLake remembers the shape of every table for each change."""
 
 MOST_ROWS: Final = 500_000
 """What one file may hold, and so what merging reads at a time."""
@@ -74,7 +72,7 @@ class Rewriter:
         """Open the second connection when it is first needed."""
         self._catalog = catalog
         self._reader: duckdb.DuckDBPyConnection | None = None
-        self._queries = 0
+        self._lens: Lens | None = None
 
     def rewrite(
         self,
@@ -175,17 +173,14 @@ class Rewriter:
         Raises:
             duckdb.Error: It fails.
         """
-        self._queries += 1
-        if self._queries > _QUERIES:
-            self.close()
-        return self._connection().execute(sql, dict(parameters or {})).to_arrow_table()
+        return self._connection(sql).execute(sql, dict(parameters or {})).to_arrow_table()
 
     def batches(self, sql: str, pause: Pause = no_pause) -> Iterator[pa.Table]:
         """Answer a query as `read` does, part by part, with a pause after each.
 
         Nothing else may be asked before the last part was taken.
         """
-        reader = self._connection().execute(sql).to_arrow_reader(ROW_GROUP_ROWS)
+        reader = self._connection(sql).execute(sql).to_arrow_reader(ROW_GROUP_ROWS)
         yield from _paced((pa.Table.from_batches([batch]) for batch in reader), pause)
 
     def deleted_rows(self, files: Sequence[StoredFile]) -> int:
@@ -196,16 +191,18 @@ class Rewriter:
         """Let go of the second connection; it opens again when it is needed."""
         if self._reader is not None:
             self._reader.close()
-            self._reader = None
-        self._queries = 0
+            self._reader = self._lens = None
 
-    def _connection(self) -> duckdb.DuckDBPyConnection:
-        if self._reader is None:
+    def _connection(self, sql: str) -> duckdb.DuckDBPyConnection:
+        """The second connection, which sees the tables that a query names."""
+        if self._lens is not None and self._lens.worn:
+            self.close()
+        if self._reader is None or self._lens is None:
             reader = engine.connect(threads=1, memory_limit=_MEMORY_LIMIT)
             # Each file is read once: what is kept of it would take up the whole limit by and by.
             reader.execute("SET enable_external_file_cache = false")
-            engine.attach(reader, self._catalog.folder, read_only=True)
-            self._reader = reader
+            self._reader, self._lens = reader, Lens(reader, self._catalog.folder)
+        self._lens.show(sql)
         return self._reader
 
     def rows_of(
@@ -220,7 +217,7 @@ class Rewriter:
         Raises:
             duckdb.Error: A file cannot be read.
         """
-        connection = self._connection()
+        connection = self._connection(table.sql)
         untyped = {
             name
             for name, kind, *_ in connection.execute(f"DESCRIBE {table.sql}").fetchall()

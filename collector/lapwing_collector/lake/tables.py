@@ -1,5 +1,6 @@
 """The lake's tables as the catalog has them: where their files go, their columns' types and numbers."""
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,10 @@ Key = tuple[str, str]
 
 ROOTS: Final = ("inputs", "output", "descriptors", "label")
 """Columns that users' fields make up, and what is told of their texts, in the tables of models."""
+
+
+_KEPT: Final = 2_000
+"""Tables that are kept in mind, some 15 kB each; all that were asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,11 @@ class Table:
 
 
 class Tables:
-    """Knows each table once it was asked for; whoever changes one says so by `forget`."""
+    """Knows tables that were asked for, the last ones; whoever changes one says so by `forget`."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._known: dict[Key, Table] = {}
+        self._known: OrderedDict[Key, Table] = OrderedDict()
 
     def __getitem__(self, key: Key) -> Table:
         """The table, which must be there."""
@@ -68,7 +73,12 @@ class Tables:
         unknown = [key for key in keys if key not in self._known]
         if unknown:
             self._known.update(self._read(unknown))
-        return {key: self._known[key] for key in keys if key in self._known}
+        found = {key: self._known[key] for key in keys if key in self._known}
+        for key in found:
+            self._known.move_to_end(key)
+        while len(self._known) > max(_KEPT, len(found)):
+            self._known.popitem(last=False)
+        return found
 
     def known(self, key: Key) -> Table | None:
         """The table, if it was asked for before."""

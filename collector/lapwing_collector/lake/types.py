@@ -98,7 +98,11 @@ def arrow_type(name: str, inner: Mapping[str, pa.DataType]) -> pa.DataType:
 
 
 def catalog_name(kind: pa.DataType) -> str:
-    """How DuckLake's catalog names a type that people may declare."""
+    """How DuckLake's catalog names a type that the lake stores; what is inside is told apart from it."""
+    if pa.types.is_struct(kind):
+        return "struct"
+    if pa.types.is_map(kind):
+        return "map"
     if pa.types.is_list(kind):
         return "list"
     return next(name for name, known in _CATALOG_NAMES.items() if known == kind)

@@ -22,6 +22,7 @@ from lapwing_collector.lake.rewriting import (
     no_pause,
 )
 from lapwing_collector.lake.rollup import rolled_up
+from lapwing_collector.lake.statements import statement
 
 
 @dataclass(slots=True)
@@ -186,13 +187,7 @@ class Upkeep:
             return None  # the next plan has it again
 
     def _tables(self) -> list[TableName]:
-        return [
-            TableName(schema, name)
-            for schema, name in self._catalog.rows(
-                "SELECT schema_name, table_name FROM duckdb_tables() "
-                "WHERE database_name = 'lake' ORDER BY schema_name, table_name"
-            )
-        ]
+        return [TableName(schema, name) for schema, name in self._catalog.native(statement("tables_by_name"))]
 
 
 def _together(removals: Sequence[Removal]) -> list[Removal]:

@@ -1,6 +1,7 @@
 """The lake's single writer: rows become Parquet files, and one catalog transaction makes them all visible."""
 
 import json
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from lapwing_collector import crashpoints
 from lapwing_collector.engine import identifier, literal
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.lake.catalog import Catalog
+from lapwing_collector.lake.definitions import Changes, define
 from lapwing_collector.lake.names import TableNames
 from lapwing_collector.lake.parquet import write_parquet, write_parquet_parts
 from lapwing_collector.lake.profiles import Profiles
@@ -26,7 +28,6 @@ from lapwing_collector.lake.shapes import Path as FieldPath
 from lapwing_collector.lake.snapshots import DataFile, add_files
 from lapwing_collector.lake.statements import statement
 from lapwing_collector.lake.tables import Key, Table, Tables
-from lapwing_collector.lake.types import sql_type
 from lapwing_collector.model.alerts import MetricRow
 from lapwing_collector.model.profiles import BINNING_ROWS, DURATIONS, Profiling
 from lapwing_collector.model.records import LOG_ROWS, Batch, Kind
@@ -39,8 +40,9 @@ REFERENCE_SCHEMA: Final = "reference_rows"
 _FILES_AT_ONCE: Final = 4
 """More than cores, since writers wait for the disk."""
 
-_SHAPES_KEPT: Final = 4_000
-"""Models times changes of tables after which the connection starts afresh: DuckLake keeps 30 kB of each."""
+_OWN: Final = ("schemas", "system_tables", "system_views")
+_MADE: Final = re.compile(r"^CREATE (?:SCHEMA|TABLE|VIEW) IF NOT EXISTS (\w+)", re.MULTILINE)
+"""What the lake has before any model."""
 
 _STRINGS: Final = pa.map_(pa.string(), pa.string())
 _TIME: Final = pa.timestamp("us")
@@ -133,7 +135,6 @@ class Lake:
         self._inexact: set[tuple[int, FieldPath]] = set()
         self._versions: set[tuple[str, str | None]] = set()
         self._progress = Progress()
-        self._shapes_kept = 0
         self._in_doubt = False
         self._changes = 0
         self._profiled = False
@@ -157,10 +158,8 @@ class Lake:
         try:
             _set_old_references_aside(catalog)
             _count_erased_references(catalog)
-            with catalog.transaction():  # one is three times as quick as one for each table
-                catalog.rows(statement("schemas"))
-                catalog.rows(statement("system_tables"))
-                catalog.rows(statement("system_views"))
+            if _lacks_any(catalog):  # one transaction is three times as quick as one for each table
+                catalog.redefine([statement(name) for name in _OWN])
             lake = cls(catalog, declared or {}, profiling)
             lake._load()
             lake._know_durations()
@@ -217,10 +216,7 @@ class Lake:
             self._changes += 1
 
     def shapes(self, keys: Collection[Key]) -> dict[Key, Mapping[str, pa.DataType]]:
-        """Types of the root columns that users' fields make up, for those of the tables that there are.
-
-        They are the very same objects until a table changes, for as long as it receives rows.
-        """
+        """Types of the root columns that users' fields make up, for those of the tables that there are."""
         with self._catalog.exclusive():
             received = {key: table for key in keys if (table := self._tables.known(key)) is not None}
             others = Tables(self._catalog).find([key for key in keys if key not in received])
@@ -457,42 +453,34 @@ class Lake:
         reshaped = [each for each in staged if each.key in tables and each.shape != tables[each.key].shape]
         if not missing and not reshaped:
             return
-        new_columns = []
+        new_columns = [
+            each for each in reshaped if any(root not in tables[each.key].shape for root in each.shape)
+        ]
+        changes = Changes(
+            made={each.key: each.rows.schema for each in missing},
+            reshaped=[(tables[each.key], each.shape) for each in reshaped],
+            views=self._views_of([*missing, *new_columns]),
+        )
         try:
             with self._catalog.transaction():
-                for each in missing:
-                    self._catalog.rows(f"CREATE TABLE {_sql_name(each.key)} ({_columns(each.rows.schema)})")
-                for each in reshaped:
-                    known = tables[each.key].shape
-                    new_columns += [each for root in each.shape if root not in known]
-                    for root, kind in each.shape.items():
-                        if root not in known:
-                            change = f"ADD COLUMN {root} {sql_type(kind)}"
-                        elif kind != known[root]:
-                            change = f"ALTER {root} SET DATA TYPE {sql_type(kind)}"
-                        else:
-                            continue
-                        self._catalog.rows(f"ALTER TABLE {_sql_name(each.key)} {change}")
-                self._replace_views([*missing, *new_columns])
+                define(self._catalog, changes)
         finally:  # a commit that seems to fail may have taken place
             self._tables.forget(each.key for each in reshaped)
-        self._shapes_kept += len(self._names)
-        if self._shapes_kept > _SHAPES_KEPT:
-            self._catalog.forget_shapes()
-            self._shapes_kept = 0
 
-    def _replace_views(self, changed: Iterable[_Rows]) -> None:
-        """Make the views of models whose tables are new or have a new column."""
+    def _views_of(self, changed: Iterable[_Rows]) -> dict[Key, str]:
+        """The views of models whose tables are new or have a new column."""
         shapes = {each.key: each.shape for each in changed}
         names = {name for schema, name in shapes if schema in _MODEL_SCHEMAS}
         known = self._tables.find([(schema, name) for name in names for schema in _MODEL_SCHEMAS])
         shapes = {key: table.shape for key, table in known.items()} | shapes
+        views: dict[Key, str] = {}
         for name in names:
             if ("predictions_all", name) not in shapes:
                 continue  # labels came first
             labeled = "labeled_view" if "label" in shapes.get(("labels", name), ()) else "unlabeled_view"
-            self._catalog.rows(statement("production_view", table=identifier(name)))
-            self._catalog.rows(statement(labeled, table=identifier(name)))
+            views["predictions", name] = statement("production_view", table=identifier(name))
+            views["labeled", name] = statement(labeled, table=identifier(name))
+        return views
 
     def _integers_exact(self, table: Table, path: FieldPath) -> bool:
         """Whether a DOUBLE could hold all of a field's integers; once it could not, nobody looks again."""
@@ -500,9 +488,10 @@ class Lake:
             return False
         column = ".".join(identifier(part) for part in path)
         column = f"unnest({column})" if pa.types.is_list(_type_at(table.shape, path)) else column
-        [(inexact,)] = self._catalog.rows(
+        [(inexact,)] = self._catalog.look(
+            table.name,
             f"SELECT count(*) FROM (SELECT {column} AS n FROM {table.sql_name}) "
-            f"WHERE n NOT BETWEEN -{EXACT_INTEGER} AND {EXACT_INTEGER}"
+            f"WHERE n NOT BETWEEN -{EXACT_INTEGER} AND {EXACT_INTEGER}",
         )
         if inexact:
             self._inexact.add((table.number, path))
@@ -546,14 +535,20 @@ class Lake:
         return [write.result() for write in writes]
 
 
+def _lacks_any(catalog: Catalog) -> bool:
+    """Whether something is missing that the lake has before any model."""
+    there = {name for (name,) in catalog.native(statement("own_names"))}
+    return not there.issuperset(name for each in _OWN for name in _MADE.findall(statement(each)))
+
+
 def _set_old_references_aside(catalog: Catalog) -> None:
     """References of lakes before profiles had bins of their own, and so cannot be compared with them."""
     if catalog.table_folder("main", "reference_bins") is None:
         return
     if "bin" in catalog.schema("reference_bins").names:
-        with catalog.transaction():
-            for name in ("reference_sets", "reference_bins"):
-                catalog.rows(f"ALTER TABLE {name} RENAME TO {name}_0_1")
+        catalog.redefine(
+            [f"ALTER TABLE {name} RENAME TO {name}_0_1" for name in ("reference_sets", "reference_bins")]
+        )
 
 
 def _count_erased_references(catalog: Catalog) -> None:
@@ -561,7 +556,7 @@ def _count_erased_references(catalog: Catalog) -> None:
     if catalog.table_folder("main", "erasures") is None:
         return
     if "reference_rows" not in catalog.schema("erasures").names:
-        catalog.rows("ALTER TABLE erasures ADD COLUMN reference_rows BIGINT")
+        catalog.redefine(["ALTER TABLE erasures ADD COLUMN reference_rows BIGINT"])
 
 
 def _as_spelled(batches: Sequence[Batch], own: Collection[FieldPath]) -> list[Batch]:
@@ -603,14 +598,6 @@ def _by_destination(batches: Sequence[Batch]) -> dict[Destination, list[Batch]]:
     for batch in batches:
         found[batch.kind, batch.model].append(batch)
     return found
-
-
-def _sql_name(key: Key) -> str:
-    return ".".join(map(identifier, key))
-
-
-def _columns(schema: pa.Schema) -> str:
-    return ", ".join(f"{identifier(field.name)} {sql_type(field.type)}" for field in schema)
 
 
 def _fitted(table: Table, rows: pa.Table) -> pa.Table:

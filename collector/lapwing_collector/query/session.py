@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from lapwing_collector import engine
 from lapwing_collector.engine import literal
+from lapwing_collector.engine.lens import Lens, is_large
 from lapwing_collector.errors import DataDirectoryError, QueryError
 from lapwing_collector.query.arguments import check_parameters
 from lapwing_collector.query.calls import Call, calls_in
@@ -23,6 +24,12 @@ from lapwing_collector.query.replica import attach_snapshot
 from lapwing_collector.query.subjects import prepare, views_of
 
 _ROWS_AT_ONCE: Final = 8192
+_CATALOG: Final = f"__ducklake_metadata_{engine.LAKE}"
+"""What DuckLake attaches its own catalog as."""
+
+_GROWN_EVERY: Final = 100
+"""Queries after which somebody looks whether there are too many tables by now to know them all."""
+
 _REMEMBERED: Final = 256
 _SHORT: Final = 16 * 1024
 """How many checked queries are remembered, and up to which length."""
@@ -33,9 +40,20 @@ Taken = TypeVar("Taken")
 class Session:
     """A read-only connection to the lake in one folder. Not for use by several threads at once."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, files: str, *, fixed: bool = False) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        files: str,
+        *,
+        fixed: bool = False,
+        lens: Lens | None = None,
+        reopen: Callable[[], tuple[duckdb.DuckDBPyConnection, Lens | None]] | None = None,
+    ) -> None:
         """Use `open` or `over` instead."""
         self._fixed = fixed
+        self._lens = lens
+        self._reopen = reopen
+        self._asked = 0
         self._in_transaction = False
         self._prepared: Sequence[Call] | None = None
         self._connection = connection
@@ -60,23 +78,10 @@ class Session:
         limits = limits or Limits()
         if not (lake / "catalog.sqlite").exists():
             raise DataDirectoryError(f"{lake.parent}: there is no lake here yet; `lapwing up` makes one")
-        connection = engine.connect(threads=limits.threads, memory_limit=f"{limits.memory_bytes >> 20}MiB")
-        try:
-            if snapshot is None:
-                engine.attach(connection, lake, read_only=True)
-            else:
-                attach_snapshot(connection, lake, snapshot, limits.memory_bytes // 4)
-        except duckdb.Error as error:
-            raise DataDirectoryError(f"{lake}: the lake cannot be read: {error}") from error
-        connection.execute("SET python_enable_replacements = false")
-        connection.execute("SET errors_as_json = true")
-        # The system keeps files in memory already; what a process keeps stays damaged once they are mended.
-        connection.execute("SET enable_external_file_cache = false")
-        files = f"{engine.data_folder(lake)}/"
-        connection.execute(f"SET allowed_directories = [{literal(files)}]")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-        return cls(connection, files, fixed=snapshot is not None)
+        opened = partial(_opened, lake, limits, snapshot)
+        connection, lens = opened()
+        fixed = snapshot is not None
+        return cls(connection, _files(lake), fixed=fixed, lens=lens, reopen=None if fixed else opened)
 
     @classmethod
     def over(cls, connection: duckdb.DuckDBPyConnection) -> Self:
@@ -107,6 +112,7 @@ class Session:
             NotSeenYetError: It names a table or field that no record has brought yet.
             DamagedFileError: A file of the lake that it needs cannot be read.
         """
+        self._show(sql, parameters)
         calls = self._check_once(sql) if len(sql) <= _SHORT else self._check(sql)
         check_parameters([name for call in calls for name in call.moments], parameters)
         try:
@@ -124,6 +130,7 @@ class Session:
         Raises:
             QueryError: It is refused, or a metric that it calls cannot be called so.
         """
+        self._show(sql, {})
         calls = self._check(sql)
         parts = explain((call.metric for call in calls), views_of(self._connection, calls))
         return pa.table(
@@ -137,6 +144,22 @@ class Session:
     def close(self) -> None:
         """Let go of the lake."""
         self._connection.close()
+
+    def _show(self, sql: str, parameters: Mapping[str, Any]) -> None:
+        """See to it that the tables are there that a query names, where not all can be."""
+        if self._reopen is None:
+            return
+        self._asked += 1
+        if self._lens is None:
+            again = self._asked % _GROWN_EVERY == 0 and is_large(self._connection, _CATALOG)
+        else:
+            again = self._lens.worn
+        if again:
+            self._connection.close()
+            self._connection, self._lens = self._reopen()
+            self._loaded.clear()
+        if self._lens is not None:
+            self._lens.show(sql, parameters)
 
     def _check(self, sql: str) -> Sequence[Call]:
         """Let `sql` pass if it may run; the metrics that it calls."""
@@ -205,3 +228,40 @@ class Session:
             bool(self._files) and self._files in str(error) and "error" in functions_in(self._connection, sql)
         )
         return query_error(error, sql, self._files, raises=raises)
+
+
+def _files(lake: Path) -> str:
+    return f"{engine.data_folder(lake)}/"
+
+
+def _opened(
+    lake: Path, limits: Limits, snapshot: int | None
+) -> tuple[duckdb.DuckDBPyConnection, Lens | None]:
+    """A connection that reads a lake and cannot do anything else; with a lens where it has many tables.
+
+    Raises:
+        DataDirectoryError: It cannot be read.
+    """
+    connection = engine.connect(threads=limits.threads, memory_limit=f"{limits.memory_bytes >> 20}MiB")
+    lens = None
+    try:
+        if snapshot is not None:
+            attach_snapshot(connection, lake, snapshot, limits.memory_bytes // 4)
+        else:
+            engine.attach(connection, lake, read_only=True, use=False)
+            if is_large(connection, _CATALOG):
+                connection.execute(f"DETACH {engine.LAKE}")
+                lens = Lens(connection, lake)
+            else:
+                connection.execute(f"USE {engine.LAKE}")
+    except duckdb.Error as error:
+        connection.close()
+        raise DataDirectoryError(f"{lake}: the lake cannot be read: {error}") from error
+    connection.execute("SET python_enable_replacements = false")
+    connection.execute("SET errors_as_json = true")
+    # The system keeps files in memory already; what a process keeps stays damaged once they are mended.
+    connection.execute("SET enable_external_file_cache = false")
+    connection.execute(f"SET allowed_directories = [{literal(_files(lake))}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection, lens

@@ -16,7 +16,8 @@ from lapwing_collector.lake.catalog import Catalog
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
     opened = Catalog.open(tmp_path / "lake")
-    opened.rows("CREATE TABLE numbers (n BIGINT)")
+    opened.redefine(["CREATE TABLE numbers (n BIGINT)"])
+    opened.rows("CREATE TABLE __ducklake_metadata_lake.main.numbers (n BIGINT)")
     yield opened
     opened.close()
 
@@ -28,9 +29,9 @@ def test_threads_commit_one_after_the_other(catalog: Catalog) -> None:
     def add_two() -> None:
         for _ in range(5):
             with catalog.transaction():
-                catalog.rows("INSERT INTO numbers VALUES (1)")
-                counts.extend(catalog.rows("SELECT count(*) FROM numbers"))
-                catalog.rows("INSERT INTO numbers VALUES (1)")
+                catalog.rows("INSERT INTO __ducklake_metadata_lake.numbers VALUES (1)")
+                counts.extend(catalog.rows("SELECT count(*) FROM __ducklake_metadata_lake.numbers"))
+                catalog.rows("INSERT INTO __ducklake_metadata_lake.numbers VALUES (1)")
 
     threads = [threading.Thread(target=add_two) for _ in range(3)]
     for thread in threads:
@@ -38,16 +39,22 @@ def test_threads_commit_one_after_the_other(catalog: Catalog) -> None:
     for thread in threads:
         thread.join()
     assert counts == [(n,) for n in range(1, 30, 2)]
-    assert catalog.rows("SELECT count(*) FROM numbers") == [(30,)]
+    assert catalog.rows("SELECT count(*) FROM __ducklake_metadata_lake.numbers") == [(30,)]
 
 
 def test_what_raises_is_rolled_back(catalog: Catalog) -> None:
     """A transaction that fails leaves nothing, and the next one works."""
-    with pytest.raises(duckdb.ConversionException), catalog.transaction():
-        catalog.rows("INSERT INTO numbers VALUES (1); INSERT INTO numbers VALUES ('one')")
+
+    def add_one_and_fail() -> None:
+        with catalog.transaction():
+            catalog.rows("INSERT INTO __ducklake_metadata_lake.numbers VALUES (1)")
+            catalog.rows("INSERT INTO __ducklake_metadata_lake.numbers VALUES ('one')")
+
+    with pytest.raises(duckdb.ConversionException):
+        add_one_and_fail()
     with catalog.transaction():
-        catalog.rows("INSERT INTO numbers VALUES (2)")
-    assert catalog.rows("SELECT n FROM numbers") == [(2,)]
+        catalog.rows("INSERT INTO __ducklake_metadata_lake.numbers VALUES (2)")
+    assert catalog.rows("SELECT n FROM __ducklake_metadata_lake.numbers") == [(2,)]
 
 
 def test_folders_of_tables_are_known(catalog: Catalog) -> None:

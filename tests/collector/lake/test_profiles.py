@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from helpers.batches import START, predictions
+from helpers.ducklake import ducklake, ducklake_table
 from helpers.flaky import make_flaky
 from lapwing_collector.app.poison import find_refused
 from lapwing_collector.app.profiling import PROFILING
@@ -104,11 +105,9 @@ def summed(rows: pa.Table) -> dict[tuple[Any, ...], dict[str, Any]]:
 def check(lake: Lake, table: str = "m") -> set[str]:
     """Compare the profile with all stored rows, counted anew; the fields that it has."""
     assert lake.profiles is not None
-    catalog = lake.catalog
 
     def read(sql: str) -> pa.Table:
-        catalog.rows("SELECT 1")
-        return catalog._connection.execute(sql).to_arrow_table()
+        return ducklake_table(lake.catalog, sql)
 
     binnings = lake.profiles.binnings(table)
     segments = [*lake.profiles.segments(table).values()]
@@ -137,7 +136,7 @@ def test_latency_is_counted_from_the_first_row(lake: Lake) -> None:
     """Its bins are the same for all models; other fields wait for theirs."""
     Traffic(lake).flush(10)
     assert check(lake) == {"duration_ms"}
-    [(n,)] = lake.catalog.rows("SELECT sum(n) FROM profile_bins WHERE kind = 'range'")
+    [(n,)] = ducklake(lake.catalog, "SELECT sum(n) FROM profile_bins WHERE kind = 'range'")
     assert n == 10
 
 
@@ -154,10 +153,13 @@ def test_fields_get_bins_from_the_first_rows_and_every_row_is_counted(lake: Lake
     traffic.flush(300)
     assert not upkeep.freeze_next(NOW)
     assert check(lake) == FIELDS
-    found = lake.catalog.rows(
-        "SELECT category, sum(n) FROM profile_bins WHERE field = 'inputs.plan' GROUP BY ALL ORDER BY ALL"
+    found = ducklake(
+        lake.catalog,
+        "SELECT category, sum(n) FROM profile_bins WHERE field = 'inputs.plan' GROUP BY ALL ORDER BY ALL",
     )
-    raw = lake.catalog.rows("SELECT inputs.plan, count(*) FROM predictions_all.m GROUP BY ALL ORDER BY ALL")
+    raw = ducklake(
+        lake.catalog, "SELECT inputs.plan, count(*) FROM predictions_all.m GROUP BY ALL ORDER BY ALL"
+    )
     assert [(name, n) for name, n in found if n] == raw
 
 
@@ -195,7 +197,7 @@ def test_rows_that_come_while_bins_are_made_are_counted_once(
             traffic.flush(count)
 
     assert upkeep.freeze_next(NOW, meanwhile)
-    assert lake.catalog.rows("SELECT count(*) FROM predictions_all.m") == [(1_330,)]
+    assert ducklake(lake.catalog, "SELECT count(*) FROM predictions_all.m") == [(1_330,)]
     assert check(lake) == FIELDS
 
 
@@ -213,8 +215,8 @@ def test_a_new_field_gets_bins_later_and_is_null_before(lake: Lake, upkeep: Upke
     while upkeep.freeze_next(NOW):
         pass
     assert check(lake) == {*FIELDS, "inputs.income"}
-    [(nulls,)] = lake.catalog.rows(
-        "SELECT sum(n) FROM profile_bins WHERE field = 'inputs.income' AND kind = 'null'"
+    [(nulls,)] = ducklake(
+        lake.catalog, "SELECT sum(n) FROM profile_bins WHERE field = 'inputs.income' AND kind = 'null'"
     )
     assert nulls == 1_100
     kinds = dict(lake.catalog.rows("SELECT field, count(*) FROM binnings GROUP BY field"))
@@ -430,7 +432,7 @@ def test_rows_that_the_lake_refuses_are_not_counted(lake: Lake, upkeep: Upkeep) 
     assert [each.rows.num_rows for each, _ in refused] == [1]
     lake.flush(fine, [], Progress(50, 0))
     assert check(lake) == FIELDS
-    assert lake.catalog.rows("SELECT count(*) FROM predictions_all.m") == [(1_007,)]
+    assert ducklake(lake.catalog, "SELECT count(*) FROM predictions_all.m") == [(1_007,)]
 
 
 def test_a_model_that_has_no_table_yet_has_nothing_to_count(lake: Lake) -> None:
@@ -505,7 +507,7 @@ def test_profiles_outlive_the_rows_that_they_count(lake: Lake, upkeep: Upkeep) -
     plan = upkeep.plan_retention(old, NOW)
     while plan:
         del plan[: upkeep.remove(plan)]
-    assert lake.catalog.rows("SELECT count(*) FROM predictions_all.m") == [(0,)]
+    assert ducklake(lake.catalog, "SELECT count(*) FROM predictions_all.m") == [(0,)]
     assert lake.catalog.rows("SELECT sum(list_sum(counts)) FROM profiles") == [(100,)]
     cut = Retention(profiles=Keep(age=timedelta(hours=5)))
     plan = upkeep.plan_retention(cut, START + timedelta(hours=10))
@@ -632,9 +634,9 @@ def test_dying_while_bins_are_made_counts_nothing_twice(folder: Path, moment: st
 def test_references_of_older_lakes_are_set_aside(folder: Path) -> None:
     """What an older version froze stays readable under another name."""
     lake = Lake.open(folder)
-    lake.catalog.rows("DROP TABLE reference_bins; DROP TABLE reference_sets")
-    lake.catalog.rows("CREATE TABLE reference_sets (model VARCHAR, reference VARCHAR)")
-    lake.catalog.rows("CREATE TABLE reference_bins (model VARCHAR, bin INTEGER)")
+    ducklake(lake.catalog, "DROP TABLE reference_bins; DROP TABLE reference_sets")
+    ducklake(lake.catalog, "CREATE TABLE reference_sets (model VARCHAR, reference VARCHAR)")
+    ducklake(lake.catalog, "CREATE TABLE reference_bins (model VARCHAR, bin INTEGER)")
     lake.close()
     lake = Lake.open(folder, profiling=PROFILING)
     assert lake.catalog.rows("SELECT count(*) FROM reference_bins_0_1") == [(0,)]

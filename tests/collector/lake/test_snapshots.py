@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from helpers.batches import START, labels, predictions
+from helpers.ducklake import ducklake
 from lapwing_collector.lake import Lake, Progress
 
 
@@ -36,7 +37,9 @@ def test_the_catalog_tells_the_truth_about_files(lake: Lake) -> None:
         content = files[name].read_bytes()
         assert pq.read_metadata(files[name]).num_rows == rows
         assert (len(content), int.from_bytes(content[-8:-4], "little")) == (size_bytes, footer_bytes)
-    assert lake.catalog.rows("SELECT rowid FROM predictions_all.m ORDER BY 1") == [(n,) for n in range(6)]
+    assert ducklake(lake.catalog, "SELECT rowid FROM predictions_all.m ORDER BY 1") == [
+        (n,) for n in range(6)
+    ]
     totals = lake.catalog.rows(
         "SELECT file_size_bytes FROM ducklake_table_info('lake') WHERE table_name = 'm' ORDER BY 1"
     )
@@ -53,12 +56,14 @@ def test_no_filter_loses_a_row(lake: Lake) -> None:
         lake.flush([predictions("m", [row])], [], Progress(number + 1, 0))
     for number, text in enumerate(odd):
         for column in ("prediction_id", "version", "error_type"):
-            found = lake.catalog.rows(
-                f"SELECT inputs.x FROM predictions.m WHERE {column} IS NOT DISTINCT FROM ?", [text]
+            found = ducklake(
+                lake.catalog,
+                f"SELECT inputs.x FROM predictions.m WHERE {column} IS NOT DISTINCT FROM ?",
+                [text],
             )
             assert found == [(number,)]
     for least in ("", "a", "x", "~"):
-        above = lake.catalog.rows("SELECT count(*) FROM predictions.m WHERE prediction_id > ?", [least])
+        above = ducklake(lake.catalog, "SELECT count(*) FROM predictions.m WHERE prediction_id > ?", [least])
         assert above == [(sum(text is not None and text > least for text in odd),)]
 
 
@@ -79,27 +84,28 @@ def test_files_that_cannot_match_are_not_read(lake: Lake) -> None:
         "version = 'v3'",
         "error_type = 'ValueError'",
     ):
-        [(_, plan)] = lake.catalog.rows(
-            f"EXPLAIN ANALYZE SELECT inputs.x FROM predictions_all.m WHERE {condition}"
+        [(_, plan)] = ducklake(
+            lake.catalog, f"EXPLAIN ANALYZE SELECT inputs.x FROM predictions_all.m WHERE {condition}"
         )
         assert "Total Files Read: 1" in plan, condition
-        assert lake.catalog.rows(f"SELECT inputs.x FROM predictions.m WHERE {condition}") == [(3,)]
+        assert ducklake(lake.catalog, f"SELECT inputs.x FROM predictions.m WHERE {condition}") == [(3,)]
 
 
 def test_tables_written_before_by_other_means_go_on(lake: Lake) -> None:
     """Rows that DuckLake inserted and rows of flushes are one table; old bounds do not hide new rows."""
     lake.flush([predictions("m", [{"inputs.x": 1}])], [], Progress(1, 0))
-    lake.catalog.rows(
-        "INSERT INTO predictions_all.m SELECT * REPLACE ({'x': 2} AS inputs) FROM predictions_all.m"
+    ducklake(
+        lake.catalog,
+        "INSERT INTO predictions_all.m SELECT * REPLACE ({'x': 2} AS inputs) FROM predictions_all.m",
     )
     later = predictions("m", [{"inputs.x": 3, "time": START.replace(year=2030), "prediction_id": "z"}])
     lake.flush([later], [], Progress(2, 0))
-    assert lake.catalog.rows("SELECT rowid, inputs.x FROM predictions_all.m ORDER BY 1") == [
+    assert ducklake(lake.catalog, "SELECT rowid, inputs.x FROM predictions_all.m ORDER BY 1") == [
         (0, 1),
         (1, 2),
         (2, 3),
     ]
-    assert lake.catalog.rows("SELECT inputs.x FROM predictions.m WHERE time > TIMESTAMP '2029-01-01'") == [
-        (3,)
-    ]
-    assert lake.catalog.rows("SELECT max(time) FROM predictions.m") == [(datetime(2030, 1, 1),)]
+    assert ducklake(
+        lake.catalog, "SELECT inputs.x FROM predictions.m WHERE time > TIMESTAMP '2029-01-01'"
+    ) == [(3,)]
+    assert ducklake(lake.catalog, "SELECT max(time) FROM predictions.m") == [(datetime(2030, 1, 1),)]

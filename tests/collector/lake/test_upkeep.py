@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.batches import START, labels, logs, predictions
+from helpers.ducklake import ducklake
 from lapwing_collector import engine
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.lake import Lake, Progress
@@ -211,7 +212,7 @@ def test_rows_removed_meanwhile_do_not_come_back(lake: Lake, folder: Path) -> No
     rewriter = Rewriter(lake.catalog)
 
     def remove(_worked_s: float) -> None:
-        lake.catalog.rows("DELETE FROM predictions_all.m WHERE prediction_id = 'p1'")
+        ducklake(lake.catalog, "DELETE FROM predictions_all.m WHERE prediction_id = 'p1'")
 
     with pytest.raises(ConflictError):
         rewriter.rewrite(M, table_files(lake.catalog, M), pause=remove)
@@ -236,7 +237,7 @@ def test_a_file_that_is_replaced_keeps_its_deletions(lake: Lake, folder: Path) -
     """Rows that were deleted do not come back with what can be read of a file; a conflict leaves no file."""
     row = [{"prediction_id": f"p{number}", "inputs.x": number} for number in range(6)]
     lake.flush([predictions("m", row)], [], Progress(1, 0))
-    lake.catalog.rows("DELETE FROM predictions_all.m WHERE inputs.x IN (1, 4)")
+    ducklake(lake.catalog, "DELETE FROM predictions_all.m WHERE inputs.x IN (1, 4)")
     [file] = table_files(lake.catalog, M)
     rows = pq.read_table(file.path)
     rewriter = Rewriter(lake.catalog)
@@ -244,7 +245,7 @@ def test_a_file_that_is_replaced_keeps_its_deletions(lake: Lake, folder: Path) -
 
     def conflicting() -> Iterator[tuple[int, pa.Table]]:
         yield 3, rows.slice(3)
-        lake.catalog.rows("DELETE FROM predictions_all.m WHERE inputs.x = 5")
+        ducklake(lake.catalog, "DELETE FROM predictions_all.m WHERE inputs.x = 5")
 
     with pytest.raises(ConflictError):
         rewriter.replace(M, file, conflicting())

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.batches import predictions
+from helpers.ducklake import ducklake, ducklake_table
 from lapwing_collector.engine import identifier
 from lapwing_collector.lake import Lake, Progress
 
@@ -46,10 +47,13 @@ def test_sql_reads_what_was_logged(lake: Lake, flushes: list[list[dict[str, Any]
         named = [{**row, "prediction_id": f"{len(logged) + n}"} for n, row in enumerate(flush)]
         logged |= {row["prediction_id"]: row for row in named}
         lake.flush([predictions(model, named)], [], Progress(lake.progress.log + 1))
-    columns = lake.catalog.schema(f"predictions_all.{identifier(model)}").names
+    columns = ducklake_table(
+        lake.catalog, f"SELECT * FROM predictions_all.{identifier(model)} LIMIT 0"
+    ).column_names
     roots = [root if root in columns else f"NULL AS {root}" for root in ("inputs", "output")]
-    stored = lake.catalog.rows(
-        f"SELECT prediction_id, extra, {', '.join(roots)} FROM predictions_all.{identifier(model)}"
+    stored = ducklake(
+        lake.catalog,
+        f"SELECT prediction_id, extra, {', '.join(roots)} FROM predictions_all.{identifier(model)}",
     )
     assert len(stored) == len(logged)
     for name, extra, inputs, output in stored:
@@ -75,8 +79,8 @@ def test_numbers_of_columns_survive_a_restart(tmp_path: Path) -> None:
     for number, row in enumerate((first, second)):
         lake = Lake.open(tmp_path / "lake")
         lake.flush([predictions("m", [row])], [], Progress(number + 1))
-        stored = lake.catalog.rows(
-            "SELECT inputs.a, inputs.g.c, inputs.l, output.value FROM predictions.m ORDER BY 1"
+        stored = ducklake(
+            lake.catalog, "SELECT inputs.a, inputs.g.c, inputs.l, output.value FROM predictions.m ORDER BY 1"
         )
         lake.close()
     assert stored == [(1.0, "x", [1.5], True), (2.5, "y", [2.5, 3.5], False)]

@@ -143,12 +143,10 @@ SELECT description FROM model_descriptions WHERE table_name = $table ORDER BY de
 SELECT DISTINCT table_name, field FROM profile_segments WHERE table_name IN ($tables) ORDER BY ALL;
 
 -- name: production_view
-CREATE OR REPLACE VIEW predictions.$table AS
 SELECT * FROM predictions_all.$table WHERE stage = 'production';
 
 -- name: unlabeled_view
 -- Before the first label arrives nobody knows its type.
-CREATE OR REPLACE VIEW labeled.$table AS
 SELECT
     *,
     NULL AS label,
@@ -162,7 +160,6 @@ FROM predictions.$table;
 -- The current label is the one with the greatest (time, digest of its content), so the order of arrival never
 -- matters; structs are compared field by field. Nearly all predictions have one label, which needs no digest: digests
 -- are made where lists have several. Groups keep their keys, so that files are skipped by the time that is asked for.
-CREATE OR REPLACE VIEW labeled.$table AS
 WITH each_told AS NOT MATERIALIZED (
     SELECT
         prediction_id, prediction_time, request_id,
@@ -233,6 +230,13 @@ FROM ducklake_column
 WHERE end_snapshot IS NULL AND table_id IN ($tables)
 ORDER BY column_order;
 
+-- name: tables_by_name
+SELECT s.schema_name, t.table_name
+FROM ducklake_table AS t
+JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+WHERE t.end_snapshot IS NULL
+ORDER BY s.schema_name, t.table_name;
+
 -- name: table_totals
 SELECT table_id, record_count, next_row_id, file_size_bytes FROM ducklake_table_stats
 WHERE table_id IN ($tables);
@@ -248,6 +252,16 @@ WHERE t.end_snapshot IS NULL AND s.schema_name = 'predictions_all' AND n.record_
 -- name: has_column_totals
 SELECT 1 FROM ducklake_table_column_stats WHERE table_id IN ($tables) LIMIT 1;
 
+-- name: indexes
+-- DuckLake makes none of them; with thousands of models, whoever asks for one would read all.
+CREATE INDEX IF NOT EXISTS lapwing_tables ON __ducklake_metadata_lake.main.ducklake_table (table_name);
+CREATE INDEX IF NOT EXISTS lapwing_views ON __ducklake_metadata_lake.main.ducklake_view (view_name);
+CREATE INDEX IF NOT EXISTS lapwing_columns ON __ducklake_metadata_lake.main.ducklake_column (table_id);
+CREATE INDEX IF NOT EXISTS lapwing_files ON __ducklake_metadata_lake.main.ducklake_data_file (table_id);
+CREATE INDEX IF NOT EXISTS lapwing_statistics ON __ducklake_metadata_lake.main.ducklake_file_column_stats (table_id);
+CREATE INDEX IF NOT EXISTS lapwing_totals ON __ducklake_metadata_lake.main.ducklake_table_stats (table_id);
+CREATE INDEX IF NOT EXISTS lapwing_versions ON __ducklake_metadata_lake.main.ducklake_schema_versions (table_id);
+
 -- name: newest_snapshot
 -- Its number, and the number that the next file gets.
 SELECT snapshot_id, next_file_id FROM __ducklake_metadata_lake.ducklake_snapshot
@@ -259,6 +273,69 @@ INSERT INTO __ducklake_metadata_lake.ducklake_snapshot
 SELECT $$1, now(), schema_version, next_catalog_id, next_file_id + $$2
 FROM __ducklake_metadata_lake.ducklake_snapshot
 WHERE snapshot_id = $$1 - 1;
+
+-- name: newest_definitions
+-- The number of the newest snapshot, and the number that the next table or view gets.
+SELECT snapshot_id, next_catalog_id FROM __ducklake_metadata_lake.ducklake_snapshot
+ORDER BY snapshot_id DESC
+LIMIT 1;
+
+-- name: own_names
+-- Schemas, and tables and views of the first of them. For SQLite itself, as the next ones.
+SELECT schema_name FROM ducklake_schema WHERE end_snapshot IS NULL
+UNION ALL
+SELECT table_name FROM ducklake_table WHERE end_snapshot IS NULL AND schema_id = 0
+UNION ALL
+SELECT view_name FROM ducklake_view WHERE end_snapshot IS NULL AND schema_id = 0;
+
+-- name: schema_numbers
+SELECT schema_id, schema_name FROM ducklake_schema WHERE end_snapshot IS NULL;
+
+-- name: views
+SELECT v.view_id, s.schema_name, v.view_name
+FROM ducklake_view AS v
+JOIN ducklake_schema AS s ON s.schema_id = v.schema_id AND s.end_snapshot IS NULL
+WHERE v.end_snapshot IS NULL AND v.view_name IN ($names);
+
+-- name: add_definitions_snapshot
+INSERT INTO __ducklake_metadata_lake.ducklake_snapshot
+SELECT $$1, now(), schema_version + 1, next_catalog_id + $$2, next_file_id
+FROM __ducklake_metadata_lake.ducklake_snapshot
+WHERE snapshot_id = $$1 - 1;
+
+-- name: add_definitions_changes
+INSERT INTO __ducklake_metadata_lake.ducklake_snapshot_changes VALUES ($$1, $$2, NULL, NULL, NULL);
+
+-- name: add_tables
+INSERT INTO __ducklake_metadata_lake.ducklake_table
+SELECT table_id, table_uuid, $snapshot, NULL, schema_id, name, path, true FROM rows;
+
+-- name: add_columns
+INSERT INTO __ducklake_metadata_lake.ducklake_column
+SELECT
+    column_id, $snapshot, NULL, table_id, column_order, name, kind, NULL, 'NULL', true, parent,
+    CASE WHEN kind IN ('struct', 'list', 'map') THEN '' ELSE 'literal' END, 'duckdb'
+FROM rows;
+
+-- name: end_column
+UPDATE __ducklake_metadata_lake.ducklake_column
+SET end_snapshot = $$1
+WHERE table_id = $$2 AND column_id = $$3 AND end_snapshot IS NULL;
+
+-- name: add_views
+INSERT INTO __ducklake_metadata_lake.ducklake_view
+SELECT view_id, view_uuid, $snapshot, NULL, schema_id, name, 'duckdb', query, '' FROM rows;
+
+-- name: end_views
+UPDATE __ducklake_metadata_lake.ducklake_view
+SET end_snapshot = $$1
+WHERE view_id IN ($views) AND end_snapshot IS NULL;
+
+-- name: add_schema_versions
+INSERT INTO __ducklake_metadata_lake.ducklake_schema_versions
+SELECT $snapshot, s.schema_version, rows.table_id
+FROM rows, __ducklake_metadata_lake.ducklake_snapshot AS s
+WHERE s.snapshot_id = $snapshot;
 
 -- name: add_changes
 INSERT INTO __ducklake_metadata_lake.ducklake_snapshot_changes VALUES ($$1, $$2, 'lapwing', 'flush', $$3);

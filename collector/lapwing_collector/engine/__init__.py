@@ -54,6 +54,7 @@ def attach(
     read_only: bool,
     name: str = LAKE,
     snapshot: int | None = None,
+    use: bool = True,
 ) -> None:
     """Attach the DuckLake in folder `lake` (an absolute path) and make it the default.
 
@@ -63,6 +64,7 @@ def attach(
         read_only: Whether nothing can be written.
         name: What it is called there.
         snapshot: The one to read whatever comes later; each query reads the newest if None.
+        use: Whether it becomes the default, for which DuckLake reads what all tables are.
 
     Raises:
         duckdb.Error: There is no lake to read, or it cannot be opened.
@@ -82,7 +84,8 @@ def attach(
     connection.execute(
         f"ATTACH {catalog} AS {name} ({access}, DATA_PATH {data_path}, OVERRIDE_DATA_PATH true)"
     )
-    connection.execute(f"USE {name}")
+    if use:
+        connection.execute(f"USE {name}")
 
 
 def data_folder(lake: Path) -> Path:
