@@ -66,7 +66,7 @@ def comparable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_they_send_is_stored_field_by_field(victim: Victim) -> None:
-    """Over HTTP and gRPC, protobuf and JSON, compressed: each attribute and field arrives as it was."""
+    """5a-32: over HTTP and gRPC, protobuf and JSON, compressed: all arrives as it was."""
     victim.start()
     for client, (send, kind) in CLIENTS.items():
         send(kind, victim, samples(client, 3))
@@ -78,7 +78,7 @@ def test_what_they_send_is_stored_field_by_field(victim: Victim) -> None:
 
 @pytest.mark.parametrize("script", [("busy", "busy"), ("cut",)], ids="_".join)
 def test_what_they_send_again_is_stored_once(script: tuple[str, ...], victim: Victim) -> None:
-    """503 twice, and a connection that ends after the request was taken: all is there, and nothing twice."""
+    """5a-33: 503 twice, and a connection that ends once the request was taken: all is there once."""
     victim.start()
     with detour(victim, *script) as way:
         for client in OVER_HTTP[:2]:
@@ -93,7 +93,7 @@ def test_what_they_send_again_is_stored_once(script: tuple[str, ...], victim: Vi
 
 
 def test_a_port_that_is_closed_for_a_while_costs_nothing(victim: Victim) -> None:
-    """Clients that find nobody listening for 4.5 s deliver then; each record is stored once."""
+    """5a-33: clients that find nobody listening for 4.5 s deliver then; each record is stored once."""
     port = free_port()
     victim.start()
     threads = [

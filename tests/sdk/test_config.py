@@ -20,7 +20,7 @@ def read(environ: dict[str, str] | None = None, **arguments: Any) -> tuple[Setti
 
 
 def test_the_defaults_are_those_of_opentelemetry() -> None:
-    """With nothing set, endpoint, timeout, queue and batches are OpenTelemetry's defaults."""
+    """5a-34: with nothing set, endpoint, timeout, queue and batches are OpenTelemetry's defaults."""
     settings, mistakes = read()
     assert mistakes == []
     assert settings == Settings(
@@ -80,7 +80,7 @@ def test_the_defaults_are_those_of_opentelemetry() -> None:
     ],
 )
 def test_variables_are_read(variable: str, text: str, name: str, value: object) -> None:
-    """Each of OpenTelemetry's variables sets its setting."""
+    """5a-34: each of OpenTelemetry's variables sets its setting."""
     settings, mistakes = read({variable: text})
     assert (getattr(settings, name), mistakes) == (value, [])
 

@@ -65,7 +65,7 @@ def test_refusals_are_final() -> None:
 
 
 def test_waiting_grows_with_jitter_and_ends() -> None:
-    """Delays double from a quarter second to five, less up to half, and the last attempt is at the end."""
+    """5a-34: delays double from 0.25 s to 5, less up to half, and the last attempt is at the end."""
     transport, clock, told = Script(BUSY), Clock(), []
     assert send(transport, clock, told.append) == BUSY
     assert clock.now() == pytest.approx(60)

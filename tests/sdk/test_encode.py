@@ -244,7 +244,7 @@ def test_what_is_too_deep_becomes_text() -> None:
 
 
 def test_a_wide_map_is_encoded_whole() -> None:
-    """200 features of one prediction are all there."""
+    """5a-34: 200 features of one prediction are all there."""
     features = {f"feature_{number}": number / 7 for number in range(200)}
     assert encode_fields(features) == oracle(features).kvlist_value.SerializeToString()
 

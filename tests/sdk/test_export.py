@@ -130,7 +130,7 @@ def test_a_request_without_a_yes_is_sent_again(first: Answer) -> None:
 
 @pytest.mark.parametrize("status", [307, 400, 413, 500])
 def test_a_refused_request_is_dropped_counted_and_told(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """A refusal is not sent again; its records are counted as rejected, and flush and the log say so once."""
+    """5a-34: a refusal is not sent again; its records are counted as rejected, and flush and the log say so once."""
     with receiver(*[Answer(status, headers={"Location": "/other"})] * 2) as running:
         lapwing.init(endpoint=running.endpoint)
         predict(1, 2)
@@ -155,7 +155,7 @@ def test_partial_success_is_counted_and_not_repeated(caplog: pytest.LogCaptureFi
 
 
 def test_an_endless_answer_is_no_answer() -> None:
-    """A reply beyond 4 MiB is not read on, and its request is not acknowledged."""
+    """5a-34: a reply beyond 4 MiB is not read on, and its request is not acknowledged."""
     with receiver(Answer(body=bytes(4 * 1024 * 1024 + 1))) as running:
         lapwing.init(endpoint=running.endpoint)
         predict(1)
@@ -184,7 +184,7 @@ def test_what_cannot_be_delivered_is_given_up(caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_full_queue_drops_without_blocking(caplog: pytest.LogCaptureFixture) -> None:
-    """While the receiver hangs, calls go on; what does not fit is dropped, counted, and told once."""
+    """5a-34: while the receiver hangs, calls go on; what does not fit is dropped, counted, and told once."""
     hanging = threading.Event()
     with receiver(Answer(before=lambda: hanging.wait(10))) as running:
         lapwing.init(endpoint=running.endpoint, queue_size=8, batch_size=4)

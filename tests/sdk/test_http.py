@@ -174,7 +174,7 @@ def test_other_statuses_are_final(status: int) -> None:
     ],
 )
 def test_retry_after_is_seconds_or_a_date(retry_after: str, seconds: float | None) -> None:
-    """Seconds and dates in `Retry-After` are read, and what says nothing does not count."""
+    """5a-34: seconds and dates in `Retry-After` are read, and what says nothing does not count."""
     fate = judge(Reply(503, retry_after=retry_after), NOW.timestamp())
     assert fate == Unavailable("status 503", seconds)
 

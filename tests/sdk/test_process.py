@@ -96,7 +96,7 @@ sys.exit(0 if lapwing.flush() else 1)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_at_a_bad_moment_is_safe() -> None:
-    """A child forked inside a watched call, while a thread holds every lock, records and delivers."""
+    """5a-34: a child forked inside a watched call, while a thread holds every lock, records and delivers."""
     script = """
 import lapwing, os, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from helpers.batches import START, labels, logs, predictions
+from helpers.ducklake import ducklake
 from helpers.flaky import make_flaky
 from lapwing_collector.app.describing import Describing
 from lapwing_collector.lake import Lake, Progress
@@ -164,7 +165,7 @@ def test_what_a_process_said_outlives_restarts_and_its_log_records(described: De
     described.flush(spoken("m", {"threshold": 0.7}))
     described.work()
     assert described.rows() == [("m", None, described.newest("m"))]
-    described.lake.catalog.rows("DELETE FROM logs")
+    ducklake(described.lake.catalog, "DELETE FROM logs")
     described.restart()
     described.flush(calls("m"))
     described.work()

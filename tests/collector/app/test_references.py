@@ -15,6 +15,7 @@ import pytest
 import lapwing
 from helpers.batches import START, labels, predictions
 from helpers.collector import prediction, project, request, running
+from helpers.ducklake import ducklake
 from helpers.waiting import wait_until
 from lapwing_collector.app import references
 from lapwing_collector.app.keeping import remove_reference, set_reference
@@ -182,12 +183,12 @@ def test_references_are_removed_by_version_or_whole(tmp_path: Path, frame: pd.Da
     remove_reference(None, {"data": tmp_path}, tell_nobody, model="churn", name="train", version=1)
     lake = Lake.open(tmp_path / "lake")
     left = "SELECT DISTINCT reference, version FROM reference_bins ORDER BY ALL"
-    assert lake.catalog.rows(left) == [("other", 1), ("train", 2)]
+    assert ducklake(lake.catalog, left) == [("other", 1), ("train", 2)]
     lake.close()
     done = remove_reference(None, {"data": tmp_path}, tell_nobody, model="churn", name="train", version=None)
     assert done == {"versions": [2]}
     lake = Lake.open(tmp_path / "lake")
-    assert lake.catalog.rows(left) == [("other", 1)]
+    assert ducklake(lake.catalog, left) == [("other", 1)]
     assert lake.catalog.rows("SELECT count(*) FROM reference_sets") == [(1,)]
     assert lake.catalog.rows("SELECT count(*) FROM binnings WHERE field = 'inputs.age'") == [(1,)]
     lake.close()

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from helpers.batches import START, labels, predictions
+from helpers.ducklake import ducklake
 from helpers.flaky import make_flaky
 from helpers.waiting import wait_until
 from lapwing_collector.app import writing
@@ -50,7 +51,7 @@ class Bench:
         wait_until(lambda: position in self.settled)
 
     def stored(self, sql: str) -> list[tuple[Any, ...]]:
-        return self.lake.catalog.rows(sql)
+        return ducklake(self.lake.catalog, sql)
 
     def close(self) -> None:
         self.writer.close(10)
