@@ -130,7 +130,7 @@ def test_a_request_without_a_yes_is_sent_again(first: Answer) -> None:
 
 @pytest.mark.parametrize("status", [307, 400, 413, 500])
 def test_a_refused_request_is_dropped_counted_and_told(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """5a-34: a refusal is not sent again; its records are counted as rejected, and flush and the log say so once."""
+    """5a-34: a refusal is not sent again; its records count as rejected; flush and the log say so."""
     with receiver(*[Answer(status, headers={"Location": "/other"})] * 2) as running:
         lapwing.init(endpoint=running.endpoint)
         predict(1, 2)

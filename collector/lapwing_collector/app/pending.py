@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from lapwing_collector.model.records import Batch
+from lapwing_collector.model.records import Batch, Kind
 
 _ENTRY_BYTES: Final = 1024
 """What an entry costs beside its rows."""
+
+_TABLES_AT_ONCE: Final = 300
+"""So many are written in a second or two, and take some 50 MB meanwhile, however few rows they get."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +104,17 @@ class Pending:
             self._changed.wait_for(lambda: self._closed or self._size_bytes >= enough_bytes, timeout_s)
 
     def peek(self, limit_bytes: int) -> list[LogEntry]:
-        """The oldest entries, at least one and about `limit_bytes` of them; they stay until `drop`."""
+        """The oldest entries, at least one and about `limit_bytes` of them; they stay until `drop`.
+
+        Those of very many models are fewer: what is written of each takes time and memory of its own.
+        """
         with self._changed:
             taken: list[LogEntry] = []
+            tables: set[tuple[Kind, str]] = set()
             size_bytes = 0
             for entry in self._entries:
-                if taken and size_bytes + entry.size_bytes > limit_bytes:
+                tables.update((batch.kind, batch.model) for batch in entry.batches)
+                if taken and (size_bytes + entry.size_bytes > limit_bytes or len(tables) > _TABLES_AT_ONCE):
                     break
                 taken.append(entry)
                 size_bytes += entry.size_bytes

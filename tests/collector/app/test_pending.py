@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from helpers.batches import START, predictions
+from lapwing_collector.app import pending as pending_rows
 from lapwing_collector.app.pending import LogEntry, Pending
 
 
@@ -47,3 +50,19 @@ def test_what_is_dropped_is_given_back() -> None:
     assert pending.peek(1) == entries[:1]
     pending.drop(entries)
     assert (pending.size_bytes, pending.full_with(0), pending.oldest_received_at) == (0, False, None)
+
+
+def test_rows_of_very_many_models_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One flush writes so many tables at most; but a request that has more is taken whole."""
+    monkeypatch.setattr(pending_rows, "_TABLES_AT_ONCE", 3)
+    pending = Pending(capacity_bytes=1 << 30)
+    row = [{"inputs.x": 1}]
+    models = ["ab", "bc", "cd", "efghi", "a"]
+    entries = [LogEntry(n, START, tuple(predictions(m, row) for m in each)) for n, each in enumerate(models)]
+    for entry in entries:
+        pending.put(entry)
+    taken = []
+    while entries_at_once := pending.peek(1 << 30):
+        taken.append([entry.position for entry in entries_at_once])
+        pending.drop(entries_at_once)
+    assert taken == [[0, 1], [2], [3], [4]]
