@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -218,6 +219,7 @@ class References:
             binnings = self._freezing.binnings(table)
             origin = f"{table}@{wanted.name}@{at.isoformat()}"
             known, categories = self._types(table), self._freezing.categories(table)
+            _check_columns(wanted, file.schema_arrow, known)
             made, bins = self._described(file, known, binnings, origin, categories)
             if not bins:
                 raise ConfigError(f"{wanted.source}: no column holds numbers, texts or booleans of a field")
@@ -349,6 +351,25 @@ def _set_row(
     }
 
 
+def _check_columns(wanted: Wanted, columns: pa.Schema, known: Mapping[str, pa.DataType]) -> None:
+    """Let no two columns of a file be one field.
+
+    Raises:
+        ConfigError: Two are.
+    """
+    twice = sorted(name for name, count in Counter(columns.names).items() if count > 1)
+    if twice:
+        raise ConfigError(f"{wanted.source}: has two columns {_some(twice)}: rename one, or leave it out")
+    same: dict[str, list[str]] = {}
+    for column, field in field_names(file_places(columns), known).items():
+        same.setdefault(field, []).append(column)
+    for field, named in same.items():
+        if len(named) > 1:
+            raise ConfigError(
+                f"{wanted.source}: the columns {' and '.join(named)} are both {field}: leave one out"
+            )
+
+
 def _odd_columns(columns: pa.Schema, known: Mapping[str, pa.DataType]) -> list[str]:
     """What of a file the model never sent, or sends as something else; nothing before it sent anything."""
     if not known:
@@ -373,7 +394,10 @@ def _odd_columns(columns: pa.Schema, known: Mapping[str, pa.DataType]) -> list[s
             "leave such columns out, or name them as the model does"
         )
     if other:
-        told.append(f"predictions bring another type of {_some(other)}")
+        told.append(
+            f"predictions bring another type of {_some(other)}: values that do not fit are kept in `extra`, "
+            "where no method compares them"
+        )
     return told
 
 

@@ -1,5 +1,6 @@
 """Rows of references: production is compared with their values, and they can be forgotten."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +22,7 @@ from lapwing_collector.app.keeping import (
 )
 from lapwing_collector.app.maintenance import tell_nobody
 from lapwing_collector.app.profiling import PROFILING
-from lapwing_collector.errors import QueryError
+from lapwing_collector.errors import ConfigError, QueryError
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.metrics import reference
 from lapwing_collector.query import Session
@@ -401,3 +402,18 @@ def test_odd_columns_are_told(tmp_path: Path) -> None:
     assert verdicts["inputs.tied"]["reference"] == "train"
     whole = "FROM dataset_drift('m', $b, $c, min_rows := 1)"
     assert ask(tmp_path / "known", whole, **SPAN)[0]["field_count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "mistake"),
+    [
+        (["x", "y", "x"], "has two columns x: rename one, or leave it out"),
+        (["x", "inputs.x"], "the columns x and inputs.x are both inputs.x: leave one out"),
+    ],
+)
+def test_no_two_columns_are_one_field(tmp_path: Path, columns: list[str], mistake: str) -> None:
+    """A file with a column twice, or with two spellings of one field, is refused with what to do."""
+    filled(tmp_path)
+    rows = pa.Table.from_arrays([pa.array([1.0, 2.0])] * len(columns), names=columns)
+    with pytest.raises(ConfigError, match=re.escape(mistake)):
+        keep(tmp_path, "train", rows=rows)
