@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from lapwing_collector.web.pages import alert, alerts, model, overview
+from lapwing_collector.web.pages import alert, alerts, model, overview, sql
 from lapwing_collector.web.pages.page import Page, View
 
 __all__ = ["NAVIGATION", "PAGES", "Page", "View"]
@@ -12,6 +12,7 @@ PAGES: Final = (
     model.PAGE,
     alerts.PAGE,
     alert.PAGE,
+    sql.PAGE,
 )
 
 NAVIGATION: Final = {
