@@ -24,7 +24,7 @@ from lapwing_collector.demo.process import COMMAND, CollectorProcess
 MODELS = int(os.environ.get("LAPWING_BENCH_MODELS", "10000"))
 TRICKLE_S = float(os.environ.get("LAPWING_BENCH_TRICKLE_SECONDS", "120"))
 PER_REQUEST = 250
-ROWS_A_MINUTE = 4
+ROWS_A_MINUTE = 1
 """That each model receives in the trickle."""
 RULES = """groups:
   - name: one

@@ -28,7 +28,7 @@ CAMPAIGNS = 50 if LONG else 1
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("campaign", range(CAMPAIGNS))
 def test_killed_while_alerts_come_and_go(campaign: int, victim: Victim, tmp_path: Path) -> None:
-    """Every alert that had to fire and resolve did, was told, and twice only with the same key."""
+    """Fault 25: every alert that had to fire and resolve did, was told, and twice only with one key."""
     dice = random.Random(f"{SEED} {campaign}")
     victim.settings = {"alerts": {"ingest_stalled": False}}
     rules = tmp_path / "rules" / "kills.yaml"

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not LIBRARIES, reason="needs faketime: apt-get i
 
 @long_only
 def test_a_clock_that_jumps_loses_nothing(victim: Victim, claims: Claims, tmp_path: Path) -> None:
-    """Ten years ahead, two hours back: everything is stored once, with the time the clock had."""
+    """Fault 14: ten years ahead, two hours back: everything is stored once, with the time the clock had."""
     offset = tmp_path / "offset"
     fake = {
         "LD_PRELOAD": str(LIBRARIES[0]),

@@ -68,7 +68,7 @@ def test_every_step_of_a_write_has_a_moment() -> None:
 def test_dies_at_each_moment_of_a_room(
     room: str, turn: int, victim: Victim, claims: Claims, tmp_path: Path
 ) -> None:
-    """Dying at one moment after the other, over the same data, loses nothing and doubles nothing."""
+    """Fault 1: dying at one moment after the other, over the same data, loses and doubles nothing."""
     dice = random.Random(f"{SEED} {room} {turn}")
     points = dice.sample(ROOMS[room], len(ROOMS[room]))
     points.sort(key=lambda point: [*MAINTENANCE].index(point) if point in MAINTENANCE else -1)

@@ -118,7 +118,7 @@ def test_a_missing_checkpoint_costs_no_row(victim: Victim, claims: Claims) -> No
 @long_only
 @pytest.mark.parametrize("harm", ["cut", "emptied", "flipped"])
 def test_a_damaged_parquet_file_costs_its_own_rows(harm: str, victim: Victim, claims: Claims) -> None:
-    """A scrub finds it and sets it aside; queries answer from the rest, and nothing else is lost."""
+    """Fault 9: a scrub finds it and sets it aside; queries answer from the rest, and nothing else is lost."""
     victim.start()
     promise(victim, claims)
     probe(victim, claims)
@@ -149,7 +149,7 @@ def test_a_damaged_parquet_file_costs_its_own_rows(harm: str, victim: Victim, cl
 
 @long_only
 def test_a_catalog_that_is_none_is_told_and_brought_back(victim: Victim, claims: Claims) -> None:
-    """It is told in one line; the last copy and the log bring rows back, none of them twice."""
+    """Faults 10 and 11: it is told in one line; the last copy and the log bring rows back, none twice."""
     victim.settings = {"write": {"flush_interval": "50ms"}, "maintenance": {"copy_interval": "1s"}}
     victim.start()
     promise(victim, claims)

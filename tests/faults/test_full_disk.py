@@ -28,7 +28,7 @@ def fill(ballast: Path, leave_bytes: int) -> None:
 
 @pytest.mark.parametrize("left", [0, MB // 4, 3 * MB // 4] if LONG else [3 * MB // 4])
 def test_a_disk_that_fills_up_is_survived(left: int, claims: Claims, tmp_path: Path) -> None:
-    """The log refuses before the last reserve is gone, queries go on, and with room everything goes on."""
+    """Fault 5: the log refuses before the last reserve is gone, queries go on; with room everything does."""
     with small_disk(tmp_path / "disk", 24) as disk:
         (disk / "data").mkdir()
         victim = Victim(disk / "data")

@@ -47,7 +47,7 @@ def slowest_answer_s(victim: Victim, claims: Claims, requests: int) -> float:
 
 @pytest.mark.timeout(300)
 def test_good_clients_are_served_beside_those_that_hold_on(victim: Victim, claims: Claims) -> None:
-    """Idle connections, headers and bodies that never end, bombs: none keeps a good client waiting."""
+    """Faults 17 and 18: idle connections, endless headers and bodies, bombs: no good client waits."""
     victim.start()
     with (
         connections(victim, MANY, b""),
@@ -66,7 +66,7 @@ def test_good_clients_are_served_beside_those_that_hold_on(victim: Victim, claim
 @long_only
 @pytest.mark.timeout(300)
 def test_running_out_of_descriptors_is_survived(victim: Victim, claims: Claims) -> None:
-    """When no more connections can be accepted, it waits for some to end and goes on."""
+    """Fault 18: when no more connections can be accepted, it waits for some to end and goes on."""
     victim.start(["prlimit", "--nofile=200:200"])
     with connections(victim, 300, HEAD):
         victim.run_for(1)

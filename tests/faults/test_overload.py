@@ -83,7 +83,7 @@ class Sender(threading.Thread):
 
 @pytest.mark.timeout(SECONDS * 3 + 200)
 def test_overload_is_bounded_and_told(victim: Victim) -> None:
-    """Refusals come in time and are counted, memory stays flat, and each yes is stored once, as a whole."""
+    """Fault 19: refusals come in time and are counted, memory stays flat, each yes is stored once, whole."""
     if not LONG:  # a short overload needs less room to fill
         victim.settings = {"write": {"flush_interval": "50ms", "max_pending_bytes": 200_000}}
     victim.start()

@@ -21,7 +21,7 @@ pytestmark = [as_root, pytest.mark.skipif(missing() is not None, reason=str(miss
 
 @pytest.mark.parametrize("turn", range(20 if LONG else 1))
 def test_what_was_promised_survives_a_power_cut(turn: int, tmp_path: Path, claims: Claims) -> None:
-    """Whatever it was doing, what it acknowledged had been synced before, and what refers to that after."""
+    """Fault 2: whatever it was doing, what it acknowledged had been synced before, references after."""
     dice = random.Random(f"{SEED} {turn}")
     with mounted(tmp_path) as disk:
         victim = Victim(disk.data)

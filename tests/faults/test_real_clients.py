@@ -78,7 +78,7 @@ def test_what_they_send_is_stored_field_by_field(victim: Victim) -> None:
 
 @pytest.mark.parametrize("script", [("busy", "busy"), ("cut",)], ids="_".join)
 def test_what_they_send_again_is_stored_once(script: tuple[str, ...], victim: Victim) -> None:
-    """5a-33: 503 twice, and a connection that ends once the request was taken: all is there once."""
+    """Fault 16, 5a-33: 503 twice, and a connection that ends once the request is in: all is there once."""
     victim.start()
     with detour(victim, *script) as way:
         for client in OVER_HTTP[:2]:

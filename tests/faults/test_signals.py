@@ -32,7 +32,7 @@ def let_end(victim: Victim, seconds: float) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("turn", range(5 if LONG else 1))
 def test_it_ends_when_asked_to_under_load(turn: int, victim: Victim, claims: Claims) -> None:
-    """SIGTERM, SIGTERM twice, SIGTERM then SIGKILL: nothing acknowledged is lost at any point."""
+    """Fault 20: SIGTERM, SIGTERM twice, SIGTERM then SIGKILL: nothing acknowledged is lost at any point."""
     dice = random.Random(f"{SEED} {turn}")
     with (
         Producer(claims, victim, dice.random(), pace_s=0.001) as first,

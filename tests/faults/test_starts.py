@@ -52,7 +52,7 @@ def served(victim: Victim, claims: Claims) -> Victim:
 
 @as_root
 def test_a_folder_that_cannot_be_used_is_told_and_left_alone(served: Victim, claims: Claims) -> None:
-    """Read-only, or another user's: one line that names the folder, no change; then it starts."""
+    """Fault 12: read-only, or another user's: one line that names the folder, no change; then it starts."""
     before = contents(served.data)
     with write_protected(served.data):
         assert str(served.data) in refused(served)
@@ -68,7 +68,7 @@ def test_a_folder_that_cannot_be_used_is_told_and_left_alone(served: Victim, cla
 
 @long_only
 def test_wrong_settings_touch_nothing(served: Victim, claims: Claims) -> None:
-    """A mistake in the settings is told before anything of the data is opened."""
+    """Fault 28: a mistake in the settings is told before anything of the data is opened."""
     before = contents(served.data)
     good, served.settings = served.settings, {"write": {"flush_interval": "soon"}}
     assert "flush_interval" in refused(served)
@@ -79,7 +79,7 @@ def test_wrong_settings_touch_nothing(served: Victim, claims: Claims) -> None:
 
 
 def test_a_second_collector_is_refused(victim: Victim, claims: Claims) -> None:
-    """It names who owns the folder, and the first goes on undisturbed."""
+    """Fault 13: it names who owns the folder, and the first goes on undisturbed."""
     victim.start()
     second = Victim(victim.data, victim.settings)
     second.data = victim.data.parent / "other"
@@ -108,7 +108,7 @@ def test_a_foreign_file_in_the_lake_is_left_alone(victim: Victim, claims: Claims
 
 @pytest.mark.parametrize("file", sorted(GOLDEN.glob("data-*.tar.xz")), ids=lambda file: file.name)
 def test_what_an_older_version_left_is_taken_over(file: Path, victim: Victim) -> None:
-    """After an upgrade over a log that was not empty every promise of the old version is kept."""
+    """Fault 27: after an upgrade over a log that was not empty every promise of the old version is kept."""
     claims = unpack_golden(file, victim.data)
     victim.launches = 1  # by the older version
     victim.start()

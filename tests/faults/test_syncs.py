@@ -70,7 +70,7 @@ def syncs_of_the_log(lines: list[str]) -> Iterator[tuple[int, str]]:
 def test_the_answer_comes_after_the_sync(
     transport: str, spoken: tuple[str, str], victim: Victim, claims: Claims, tmp_path: Path
 ) -> None:
-    """Between a request's coming in and its answer lies a sync of the log that has returned."""
+    """Fault 3: between a request's coming in and its answer lies a sync of the log that has returned."""
     trace = tmp_path / "trace"
     traced = options(trace, "trace=network,read,readv,write,writev,fdatasync")
     victim.start([*traced, "-D"])  # as a grandchild, out of the way of signals
@@ -92,7 +92,7 @@ def test_the_answer_comes_after_the_sync(
 
 
 def test_a_failed_sync_is_told_and_never_tried_again(victim: Victim, claims: Claims, tmp_path: Path) -> None:
-    """EIO fails the requests that waited with 503; the log goes on in a new file, not in that one."""
+    """Fault 4: EIO fails the requests that waited with 503; the log goes on in a new file."""
     trace = tmp_path / "trace"
     victim.start()
     with (

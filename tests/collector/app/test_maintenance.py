@@ -276,7 +276,7 @@ def test_a_condition_that_is_none_is_told(data: Path, where: str) -> None:
 
 
 def test_a_backup_of_a_busy_collector_has_every_acknowledged_row(data: Path, tmp_path: Path) -> None:
-    """A backup taken while rows flow restores to all rows that were acknowledged before it, each once."""
+    """Fault 30: a backup taken while rows flow restores to all that was acknowledged before, once."""
     stop = threading.Event()
     acknowledged = [0]
     with running(project(data)) as collector:

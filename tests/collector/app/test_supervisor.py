@@ -149,7 +149,7 @@ def test_who_comes_while_the_worker_is_dead_is_served_by_the_next(service: Servi
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 def test_planned_restarts_under_load_refuse_nobody(service: Service, transport: str) -> None:
-    """Stock exporters notice nothing of two restarts: no attempt fails, all is stored, each record once."""
+    """Fault 21: stock exporters notice nothing of two restarts: none fails, each record is stored once."""
     model = f"planned_{transport}"
     exporter = service.exporter if transport == "http" else service.grpc_exporter
     with complaints() as heard, sending(model, [exporter] * CLIENTS) as clients:
@@ -360,7 +360,7 @@ IMPATIENT = """
 
 
 def test_a_worker_without_one_of_its_threads_is_replaced(tmp_path: Path) -> None:
-    """A thread that fails takes its worker with it, and the next one has all threads."""
+    """Fault 22: a thread that fails takes its worker with it, and the next one has all threads."""
     doom = tmp_path / "doom"
     (tmp_path / "sitecustomize.py").write_text(FAILING_THREAD.format(doom=str(doom)))
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

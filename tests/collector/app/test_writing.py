@@ -152,7 +152,7 @@ def test_a_poison_row_costs_one_row(
 
 
 def test_when_all_rows_are_refused_the_log_still_moves(bench: Bench, refuse: Callable[[str], None]) -> None:
-    """A flush of nothing but poison is covered like any other, also after a restart."""
+    """Fault 23: a flush of nothing but poison is covered like any other, also after a restart."""
     refuse("poison")
     bench.put(1, predictions("a", ids("poison")))
     bench.writer.start()

@@ -89,7 +89,7 @@ def test_integers_beyond_double_go_to_extra() -> None:
 
 
 def test_text_where_numbers_were_goes_to_extra() -> None:
-    """Text does not turn a number column into text; it waits in `extra`."""
+    """Fault 24: text does not turn a number column into text; it waits in `extra`."""
     known = {"inputs": pa.struct([("x", pa.int64())])}
     reconciled = bring(predictions("m", [{"inputs.x": "unknown"}, {"inputs.x": 4}]), known=known)
     assert field(reconciled, "inputs", "x") == [None, 4]
@@ -123,7 +123,7 @@ def test_a_field_is_either_a_value_or_a_group() -> None:
 
 
 def test_columns_do_not_explode() -> None:
-    """Beyond the cap new fields go to `extra`, and known ones go on."""
+    """Fault 24: beyond the cap new fields go to `extra`, and known ones go on."""
     many = bring(predictions("m", [{f"inputs.f{i}": i for i in range(MAX_FIELDS + 5)}]))
     assert many.shape["inputs"].num_fields == MAX_FIELDS
     assert len(extras(many)[0]) == 5

@@ -581,7 +581,7 @@ def test_any_order_of_work_leaves_the_right_rows(
 
 
 def test_queries_see_one_state_while_files_come_and_go(lake: Lake, folder: Path, upkeep: Upkeep) -> None:
-    """While rows are flushed, merged and cleaned without grace, every query succeeds and sees a prefix."""
+    """Fault 29: while rows are flushed, merged and cleaned, every query succeeds and sees a prefix."""
     flush_some(lake, 1)
     session = Session.open(folder)
     done = threading.Event()

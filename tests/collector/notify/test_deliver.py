@@ -96,7 +96,7 @@ def test_a_server_error_is_tried_again_with_the_same_key(store: Store) -> None:
 
 
 def test_a_retry_waits_for_its_time(store: Store) -> None:
-    """A message that failed is not sent again before its delay is over, and is then."""
+    """Fault 25: a message that failed is not sent again before its delay is over, and is then."""
     outbox, wall = WatchedOutbox(store), Wall()
     put(store, message("a"))
     with (

@@ -94,7 +94,7 @@ BUSY_MACHINE_S = 0.4
     ],
 )
 def test_memory_hogs_end_where_the_limit_is(pool: QueryPool, sql: str) -> None:
-    """What wants more memory than there is for it fails and says so, and the next query answers."""
+    """Fault 26: what wants more memory than there is for it fails and says so, and the next query answers."""
     with pytest.raises(QueryLimitError):
         pool.run(sql, {}, 20)
     assert pool.run("SELECT 1 AS one", {}, 30).to_pylist() == [{"one": 1}]
@@ -109,13 +109,13 @@ def test_memory_hogs_end_where_the_limit_is(pool: QueryPool, sql: str) -> None:
     ],
 )
 def test_what_never_ends_is_stopped(pool: QueryPool, sql: str) -> None:
-    """Recursion without end, products of tables and slow patterns last as long as the limit says."""
+    """Fault 26: endless recursion, products of tables and slow patterns last as long as the limit says."""
     with pytest.raises(QueryLimitError):
         pool.run(sql, {}, 0.3)
 
 
 def test_a_dead_process_costs_its_query_only(pool: QueryPool) -> None:
-    """When the kernel kills a query process, its query fails, and the pool gets another process."""
+    """Fault 22: when the kernel kills a query process, its query fails, and the pool gets another process."""
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(pool.run, ENDLESS, {}, 30)
         wait_until(lambda: bool(pool._busy))
