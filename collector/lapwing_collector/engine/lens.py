@@ -200,6 +200,8 @@ class Lens:
             where = f"view_name IN ({names})"
         elif table in _BY_TABLE:
             where = f"table_id IN (SELECT table_id FROM ducklake_table WHERE table_name IN ({names}))"
+        elif table == "ducklake_inlined_data_tables":
+            where = "false"  # older versions made such tables, and never put a row into any
         else:
             where = "true"
         return f"SELECT * FROM {table} WHERE {where}"

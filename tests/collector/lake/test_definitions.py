@@ -1,5 +1,6 @@
 """Tables, columns and views that are made without DuckLake, as it would have made them."""
 
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from helpers.batches import START, labels, predictions
 from helpers.ducklake import ducklake
+from lapwing_collector.app.profiling import PROFILING
 from lapwing_collector.engine import identifier
 from lapwing_collector.lake import Lake, Progress, sql_type
 from lapwing_collector.lake.catalog import Catalog
@@ -17,6 +19,7 @@ from lapwing_collector.lake.tables import Tables
 from lapwing_collector.model.records import UNTYPED
 
 STRINGS = pa.map_(pa.string(), pa.string())
+GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "data-0.1.0.tar.xz"
 MODELS = ("churn", 'my "own" m')
 FIRST: dict[str, pa.DataType] = {
     "time": pa.timestamp("us"),
@@ -148,4 +151,20 @@ def test_what_the_owner_holds_does_not_grow_with_models(tmp_path: Path) -> None:
     first = flush("old", "x")
     bringing = [flush(f"new{n // 2}", f"x{n % 2}") for n in range(20)][-1] - first
     assert bringing <= 1.1 * without
+    lake.close()
+
+
+def test_lakes_of_the_first_versions_are_opened(tmp_path: Path) -> None:
+    """DuckLake made tables for rows in the catalog once, in which none ever was: they are passed over."""
+    with tarfile.open(GOLDEN) as packed:
+        packed.extractall(tmp_path, filter="data")
+    lake = Lake.open(tmp_path / "data" / "lake", profiling=PROFILING)
+    inlined = "SELECT count(*) FROM __ducklake_metadata_lake.ducklake_inlined_data_tables"
+    assert lake.catalog.rows(inlined)[0][0] > 0
+    for model in lake.table_names:
+        lake.flush([predictions(model, [{"prediction_id": "new", "inputs.added": 1}])], [], lake.progress)
+        table = lake.table_name(model)
+        added = f"SELECT count(*) FROM predictions_all.{identifier(table)} WHERE inputs.added = 1"
+        rows = lake.catalog.look(table, added)
+        assert rows == [(1,)]
     lake.close()
