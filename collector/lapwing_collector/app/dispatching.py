@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from lapwing_collector.model.alerts import Alert, RuleId, Transition
+from lapwing_collector.model.alerts import Alert, RuleId, Status, Transition
 from lapwing_collector.model.groups import Group, GroupChange, Looked, Silence, Told
 from lapwing_collector.notify import (
     Policy,
@@ -166,11 +166,20 @@ class Dispatcher:
                 self._regroup()
                 self._settles_until = self._settles_until if now < self._settles_until else None
             while groups := self._store.due_groups(self._now(), _AT_ONCE):
-                self._look_at(groups)
+                if any(self._is_lost(group) for group in groups):
+                    self._regroup()
+                else:
+                    self._look_at(groups)
 
     def _regroup(self, strays: Iterable[Alert] = ()) -> None:
         policy = self._policy
         self._store.regroup(lambda groups: regroup(policy, groups, strays), self._now())
+
+    def _is_lost(self, group: Group) -> bool:
+        """Whether an alert fires in a group that no route leads to: the file changed while it came."""
+        return self._policy.route_of(group.route) is None and any(
+            member.alert.status is Status.FIRING and not member.leaving for member in group.members.values()
+        )
 
     def _until_next_s(self) -> float:
         at = self._store.next_look()

@@ -407,15 +407,21 @@ def test_a_letter_says_what_is_over(tmp_path: Path) -> None:
     assert desk.said()[-3:] == ["300 pager resolved -b", "300 screen resolved -b", "300 chat resolved -b"]
 
 
-def test_what_was_decided_by_the_old_file_follows_the_new(tmp_path: Path) -> None:
-    """An alert that is committed just after the file changed comes where the new one leads."""
+@pytest.mark.parametrize(
+    ("file", "seconds"),
+    [(FILE.replace("[kind=page]", "[kind=p]"), 0), (WIDER, 0), (WIDER, 3600)],
+)
+def test_what_was_decided_by_the_old_file_follows_the_new(tmp_path: Path, file: str, seconds: int) -> None:
+    """An alert that is committed after the file changed comes where the new one leads."""
     desk = Desk(tmp_path)
     begun = desk.begun("a", "page")
     changes = desk.dispatcher.changes(begun, None)
-    desk.use(WIDER.replace("receiver: oncall", "receiver: lead"))
+    desk.use(file.replace("receiver: team", "receiver: lead"))
+    desk.go_to(seconds)
     desk.commit(begun, changes)
-    desk.go_to(2000)
-    assert desk.said() == ["0 phone first +a"]
+    desk.go_to(seconds + 60)
+    expected = [f"{seconds} {name} first +a" for name in ("pager", "mail", "screen")]
+    assert desk.said() == (expected if file is WIDER else ["10 phone first +a"])
 
 
 def test_what_fired_before_there_was_a_file_is_told(tmp_path: Path) -> None:
