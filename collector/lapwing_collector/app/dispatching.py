@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from lapwing_collector.model.alerts import Alert, RuleId, Status, Transition
+from lapwing_collector.model.alerts import Alert, RuleId, Transition
 from lapwing_collector.model.groups import Group, GroupChange, Looked, Silence, Told
 from lapwing_collector.notify import (
     Policy,
@@ -18,6 +18,7 @@ from lapwing_collector.notify import (
     changes_for,
     hush_by,
     is_active,
+    is_astray,
     look_at,
     match_all,
     message_of,
@@ -32,8 +33,6 @@ _AT_ONCE: Final = 200
 _LONGEST_WAIT_S: Final = 5.0
 """Looks for groups that are due at least this often: commands change groups, too, and clocks jump."""
 _AFTER_FAILURE: Final = timedelta(minutes=1)
-_SETTLING: Final = timedelta(minutes=1)
-"""What rules decided by the routes of before is committed by then."""
 
 
 class Dispatcher:
@@ -69,7 +68,6 @@ class Dispatcher:
         self._caught_up = caught_up
         self._told_of_look = looked
         self._held_since: datetime | None = now()
-        self._settles_until: datetime | None = None
         self._looked_at = now()
         self._looking = threading.Lock()
         self._changed = threading.Event()
@@ -116,7 +114,6 @@ class Dispatcher:
         """Go on with what another notify file says; alerts that fire come into the groups that it wants."""
         with self._looking:
             self._policy = policy
-            self._settles_until = self._now() + _SETTLING
             self._regroup()
             self._store.look_again(self._now())
         self.look()
@@ -162,24 +159,17 @@ class Dispatcher:
                 self._store.look_again(now)
             self._held_since = None if caught_up else self._held_since
             self._looked_at = now
-            if self._settles_until is not None:
-                self._regroup()
-                self._settles_until = self._settles_until if now < self._settles_until else None
+            regrouped = False
             while groups := self._store.due_groups(self._now(), _AT_ONCE):
-                if any(self._is_lost(group) for group in groups):
-                    self._regroup()
+                if not regrouped and any(is_astray(self._policy, group) for group in groups):
+                    self._regroup()  # the file changed while an alert was on its way
+                    regrouped = True
                 else:
                     self._look_at(groups)
 
     def _regroup(self, strays: Iterable[Alert] = ()) -> None:
         policy = self._policy
         self._store.regroup(lambda groups: regroup(policy, groups, strays), self._now())
-
-    def _is_lost(self, group: Group) -> bool:
-        """Whether an alert fires in a group that no route leads to: the file changed while it came."""
-        return self._policy.route_of(group.route) is None and any(
-            member.alert.status is Status.FIRING and not member.leaving for member in group.members.values()
-        )
 
     def _until_next_s(self) -> float:
         at = self._store.next_look()

@@ -188,6 +188,17 @@ def regroup(
     return {group: frozenset(keys) for group, keys in leaving.items()}, changes
 
 
+def is_astray(policy: Policy, group: Group) -> bool:
+    """Whether an alert fires in a group that no route leads it to, without that being known."""
+    return any(
+        member.alert.status is Status.FIRING
+        and not member.leaving
+        and all(route.group_key(labels) != group.key for route in policy.routes(labels))
+        for member in group.members.values()
+        for labels in [member.alert.labels]
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """An alert in a group, and who knows of it there."""

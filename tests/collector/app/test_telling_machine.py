@@ -525,8 +525,8 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=200 if LONG else 12,
-    stateful_step_count=50 if LONG else 25,
+    max_examples=200 if LONG else 8,
+    stateful_step_count=50 if LONG else 20,
     deadline=None,
     derandomize=not LONG,
 )
