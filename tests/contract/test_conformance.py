@@ -491,7 +491,7 @@ def test_overload_asks_to_come_back_soon(tmp_path: Any) -> None:
     with running(project(tmp_path, **limits)) as collector:
         wire = Wire(collector)
         host, _, port = collector.address.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=20) as slow:
+        with socket.create_connection((host, int(port)), timeout=60) as slow:
             slow.sendall(f"POST /v1/logs HTTP/1.1\r\nHost: h\r\nContent-Type: {PROTOBUF}\r\n".encode())
             slow.sendall(b"Content-Length: 9000\r\n\r\n" + bytes(8999))
             unavailable(wire)
@@ -517,12 +517,12 @@ def test_a_store_that_fails_is_unavailable(tmp_path: Any, monkeypatch: pytest.Mo
 
 def health(wire: Wire) -> tuple[int, str]:
     """What /readyz and grpc.health.v1 say."""
-    connection = http.client.HTTPConnection(wire.collector.address, timeout=20)
+    connection = http.client.HTTPConnection(wire.collector.address, timeout=60)
     connection.request("GET", "/readyz")
     status = connection.getresponse().status
     connection.close()
     stub = health_pb2_grpc.HealthStub(wire.channel)
-    answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=20)
+    answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=60)
     return status, health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
@@ -541,7 +541,7 @@ def test_http_in_all_its_ways(wire: Wire) -> None:
         return request_of(log(event))
 
     host, _, port = wire.collector.address.rpartition(":")
-    connection = http.client.HTTPConnection(wire.collector.address, timeout=20)
+    connection = http.client.HTTPConnection(wire.collector.address, timeout=60)
     whole = body()
     for content in (body(), iter([whole[:9], whole[9:]]), body()):
         chunked = isinstance(content, Iterator)
@@ -554,7 +554,7 @@ def test_http_in_all_its_ways(wire: Wire) -> None:
         lines = [f"POST /v1/logs HTTP/{version}", "Host: h", f"Content-Type: {PROTOBUF}", *more]
         return "\r\n".join([*lines, f"Content-Length: {length}", "", ""]).encode()
 
-    with socket.create_connection((host, int(port)), timeout=20) as plain:
+    with socket.create_connection((host, int(port)), timeout=60) as plain:
         first, second, third = body(), body(), body()
         plain.sendall(head("1.1", len(first), "Expect: 100-continue"))
         assert plain.recv(100).startswith(b"HTTP/1.1 100")
@@ -563,7 +563,7 @@ def test_http_in_all_its_ways(wire: Wire) -> None:
             head("1.1", len(second)) + second + head("1.1", len(third), "Connection: close") + third
         )
         assert b"".join(iter(lambda: plain.recv(65536), b"")).count(b"HTTP/1.1 200") == 3
-    with socket.create_connection((host, int(port)), timeout=20) as old:
+    with socket.create_connection((host, int(port)), timeout=60) as old:
         old.sendall(head("1.0", len(last := body())) + last)
         assert b" 200 OK" in b"".join(iter(lambda: old.recv(65536), b""))
     wire.rows(event, 7)
@@ -648,7 +648,7 @@ def test_of_repeated_keys_the_last_counts(wire: Wire, encoding: str) -> None:
 def test_health_is_told(wire: Wire) -> None:
     """5a-30: a collector that takes requests says so at /healthz, /readyz and grpc.health.v1."""
     assert health(wire) == (200, "SERVING")
-    connection = http.client.HTTPConnection(wire.collector.address, timeout=20)
+    connection = http.client.HTTPConnection(wire.collector.address, timeout=60)
     connection.request("GET", "/healthz")
     assert connection.getresponse().status == 200
     connection.close()

@@ -25,7 +25,7 @@ def connections(victim: Victim, count: int, first_bytes: bytes) -> Iterator[list
     held: list[socket.socket] = []
     try:
         for _ in range(count):
-            held.append(socket.create_connection((host, int(port)), timeout=10))
+            held.append(socket.create_connection((host, int(port)), timeout=60))
             held[-1].sendall(first_bytes)
         yield held
     finally:

@@ -111,7 +111,7 @@ def judge(victim: Victim, claims: Claims) -> Verdict:
 
 def counters(victim: Victim) -> dict[str, float]:
     """What /metrics says now, by name and labels."""
-    connection = http.client.HTTPConnection(victim.web, timeout=10)
+    connection = http.client.HTTPConnection(victim.web, timeout=60)
     try:
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()

@@ -101,7 +101,7 @@ class Running:
 
     def call(self, work: Awaitable[object]) -> None:
         """Run `work` in the server's loop and wait for it."""
-        asyncio.run_coroutine_threadsafe(work, self._runner.get_loop()).result(timeout=20)
+        asyncio.run_coroutine_threadsafe(work, self._runner.get_loop()).result(timeout=60)
 
     def stop(self, grace_s: float = 5) -> None:
         """Stop the server, as often as you like."""
@@ -122,7 +122,7 @@ class Running:
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
     ) -> "Answer":
         """Send one request on a connection of its own."""
-        connection = http.client.HTTPConnection(*self.address, timeout=20)
+        connection = http.client.HTTPConnection(*self.address, timeout=60)
         try:
             connection.request(method, path, body, headers or {}, encode_chunked=isinstance(body, Iterator))
             return Answer.read(connection)
@@ -131,7 +131,7 @@ class Running:
 
     def connect(self) -> socket.socket:
         """A bare connection."""
-        return socket.create_connection(self.address, timeout=20)
+        return socket.create_connection(self.address, timeout=60)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,20 @@ import threading
 import time
 from collections.abc import Callable
 
+_SHORTEST_S = 0.005
+_LONGEST_S = 0.1
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait until something holds, and fail if it does not in time."""
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something holds, and fail if it does not in time.
+
+    Between two looks passes as long as one took: those who are waited for need the processor, too.
+    """
     pause = threading.Event()
-    deadline = time.monotonic() + seconds
+    looks = time.monotonic()
+    deadline = looks + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to be in time"
-        pause.wait(0.005)
+        looked = time.monotonic()
+        assert looked < deadline, "it did not come to be in time"
+        pause.wait(min(max(_SHORTEST_S, looked - looks), _LONGEST_S))
+        looks = time.monotonic()

@@ -186,7 +186,7 @@ def test_encrypted_keys_do_not_ask_for_a_password(certificates: Certificates, tm
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert "pass phrase" not in done.stdout

@@ -560,7 +560,7 @@ def test_counting_starts_anew_where_the_lock_is_held() -> None:
     try:
         as_text_in_child = threading.Thread(target=lambda: (_values.reset(), as_text(Plain())))
         as_text_in_child.start()
-        as_text_in_child.join(timeout=10)
+        as_text_in_child.join(timeout=60)
         assert text_counts() == {f"{__name__}.Plain": 1}
     finally:
         release.set()

@@ -14,7 +14,7 @@ from typing import Final, Self
 from lapwing_collector.errors import LapwingError
 
 _ADDRESS: Final = re.compile(r"send predictions to\s+(http://\S+)")
-_START_S: Final = 30.0
+_START_S: Final = 60.0
 _STOP_S: Final = 10.0
 _POLL_S: Final = 0.05
 

@@ -59,7 +59,7 @@ def receiving(**flags: Any) -> Iterator[tuple[Receiving, Recorder]]:
 def send(
     servers: Receiving, headers: dict[str, str] | None = None, *, method: str = "POST", path: str = "/v1/logs"
 ) -> Answer:
-    connection = http.client.HTTPConnection(servers.address, timeout=20)
+    connection = http.client.HTTPConnection(servers.address, timeout=60)
     connection.request(method, path, b"records", PROTOBUF | (headers or {}))
     answer = Answer.read(connection)
     connection.close()
@@ -102,7 +102,7 @@ def test_only_tokens_of_writers_may_send(tokens: Path) -> None:
 def test_the_token_is_looked_at_before_the_body(tokens: Path) -> None:
     """5a-31: who may not send hears so before the body is sent, and may go on with another request."""
     with receiving(**{"auth.tokens": tokens}) as (servers, recorder):
-        connection = http.client.HTTPConnection(servers.address, timeout=20)
+        connection = http.client.HTTPConnection(servers.address, timeout=60)
         connection.putrequest("POST", "/v1/logs")
         connection.putheader("Content-Length", "1000000")
         connection.endheaders()
@@ -118,7 +118,7 @@ def test_who_asks_first_is_refused_and_hung_up_on(tokens: Path) -> None:
     """5a-31: who asks before it sends a body is refused without it, on a connection that ends there."""
     with receiving(**{"auth.tokens": tokens}) as (servers, _):
         host, _, port = servers.address.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=20) as client:
+        with socket.create_connection((host, int(port)), timeout=60) as client:
             client.sendall(b"POST /v1/logs HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n")
             client.sendall(b"Content-Length: 9\r\n\r\n")
             assert b"".join(iter(lambda: client.recv(65536), b"")).startswith(b"HTTP/1.1 401")
@@ -144,11 +144,11 @@ def test_servers_show_their_certificate(tmp_path: Path) -> None:
     flags = {"tls.certificate": certificates.server, "tls.key": certificates.server_key}
     with receiving(**flags) as (servers, recorder):
         context = ssl.create_default_context(cafile=certificates.authority)
-        connection = http.client.HTTPSConnection(servers.address, timeout=20, context=context)
+        connection = http.client.HTTPSConnection(servers.address, timeout=60, context=context)
         connection.request("POST", "/v1/logs", b"records", PROTOBUF)
         assert Answer.read(connection).status == 200
         connection.close()
-        stranger = http.client.HTTPSConnection(servers.address, timeout=20)
+        stranger = http.client.HTTPSConnection(servers.address, timeout=60)
         with pytest.raises(ssl.SSLCertVerificationError):
             stranger.request("POST", "/v1/logs", b"records", PROTOBUF)
         stranger.close()
@@ -175,7 +175,7 @@ def test_clients_show_theirs_where_they_must(tmp_path: Path) -> None:
             if known:
                 context.load_cert_chain(certificates.client, certificates.client_key)
                 credentials = grpc.ssl_channel_credentials(authority, key, chain)
-            connection = http.client.HTTPSConnection(servers.address, timeout=20, context=context)
+            connection = http.client.HTTPSConnection(servers.address, timeout=60, context=context)
             with grpc.secure_channel(servers.grpc_address, credentials) as channel:
                 if known:
                     connection.request("POST", "/v1/logs", b"records", PROTOBUF)

@@ -95,7 +95,7 @@ def test_a_query_answers_from_the_rest(tmp_path: Path) -> None:
         wait_until(lambda: f'lapwing_rows_total{{outcome="stored"}} {stored}.0\n' in metrics())
 
     def metrics() -> str:
-        with urlopen(f"http://{collector.web}/metrics", timeout=20) as answer:
+        with urlopen(f"http://{collector.web}/metrics", timeout=60) as answer:
             text: str = answer.read().decode()
             return text
 

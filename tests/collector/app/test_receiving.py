@@ -21,7 +21,7 @@ def settings() -> Settings:
 
 async def ready(address: str) -> int:
     def ask() -> int:
-        with closing(http.client.HTTPConnection(address, timeout=20)) as connection:
+        with closing(http.client.HTTPConnection(address, timeout=60)) as connection:
             connection.request("GET", "/readyz")
             return Answer.read(connection).status
 
@@ -32,7 +32,7 @@ class Client:
     """One request, sent at once, whose answer is read when asked."""
 
     def __init__(self, address: str) -> None:
-        self._connection = http.client.HTTPConnection(address, timeout=20)
+        self._connection = http.client.HTTPConnection(address, timeout=60)
         self._connection.request("POST", "/v1/logs", b"records", PROTOBUF)
 
     async def status(self) -> int:
@@ -86,7 +86,7 @@ def test_records_that_are_rejected_at_the_door_are_in_the_books(settings: Settin
         body = json_request({"eventName": "good"}, 7, {"eventName": 7})
 
         def post() -> None:
-            with closing(http.client.HTTPConnection(receiving.address, timeout=20)) as connection:
+            with closing(http.client.HTTPConnection(receiving.address, timeout=60)) as connection:
                 connection.request("POST", "/v1/logs", body, {"Content-Type": "application/json"})
                 assert json.loads(Answer.read(connection).body)["partialSuccess"]["rejectedLogRecords"] == "2"
 

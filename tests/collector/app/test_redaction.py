@@ -101,7 +101,7 @@ def test_what_is_withheld_is_told(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running(project(data, configured(tmp_path / "config", MAILS))) as collector:
         status, answer = collector.post(with_raw_record(deep_record(60)))
-        with urllib.request.urlopen(f"http://{collector.web}/metrics", timeout=10) as metrics:
+        with urllib.request.urlopen(f"http://{collector.web}/metrics", timeout=60) as metrics:
             assert b"\nlapwing_redaction_withheld_total 1.0\n" in metrics.read()
     told = ExportLogsServiceResponse.FromString(answer).partial_success
     assert (status, told.rejected_log_records) == (200, 1)

@@ -30,7 +30,7 @@ groups:
 
 
 def read(collector: Collector) -> str:
-    with urlopen(f"http://{collector.web}/metrics", timeout=20) as answer:
+    with urlopen(f"http://{collector.web}/metrics", timeout=60) as answer:
         text: str = answer.read().decode()
         return text
 

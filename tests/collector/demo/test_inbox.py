@@ -32,7 +32,7 @@ def inbox() -> Iterator[Inbox]:
 
 def post(inbox: Inbox, body: bytes, headers: dict[str, str] | None = None) -> int:
     """Post `body` and give the answer's status."""
-    connection = HTTPConnection(HOST, inbox.http_port, timeout=5)
+    connection = HTTPConnection(HOST, inbox.http_port, timeout=60)
     connection.request("POST", "/", body, headers or {})
     status = connection.getresponse().status
     connection.close()
@@ -41,7 +41,7 @@ def post(inbox: Inbox, body: bytes, headers: dict[str, str] | None = None) -> in
 
 def mail(inbox: Inbox, text: bytes) -> None:
     """Send `text`, a whole mail."""
-    with smtplib.SMTP(HOST, inbox.smtp_port, timeout=5) as client:
+    with smtplib.SMTP(HOST, inbox.smtp_port, timeout=60) as client:
         client.sendmail("lapwing@example.com", ["team@example.com"], text)
 
 
@@ -114,7 +114,7 @@ def test_closing_hangs_up_and_frees_everything() -> None:
     before = set(threading.enumerate())
     with Inbox(SteppingClock()) as inbox:
         post(inbox, b"x")
-        idle = smtplib.SMTP(HOST, inbox.smtp_port, timeout=5)
+        idle = smtplib.SMTP(HOST, inbox.smtp_port, timeout=60)
         idle.ehlo()
     assert set(threading.enumerate()) == before
     assert len(inbox.deliveries) == 1

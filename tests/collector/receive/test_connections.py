@@ -63,7 +63,7 @@ def test_keep_alive(shared: Running) -> None:
     """5a-22: one connection carries many requests, also after one of them was refused before its body."""
     recorder = Recorder()
     with shared.ingesting(recorder) as server:
-        connection = http.client.HTTPConnection(*server.address, timeout=20)
+        connection = http.client.HTTPConnection(*server.address, timeout=60)
         for headers, status in [(PROTOBUF, 200), ({}, 415), (PROTOBUF, 200)]:
             connection.request("POST", "/v1/logs", bytes(200_000), headers)
             assert Answer.read(connection).status == status
@@ -426,7 +426,7 @@ def test_a_socket_handed_in_outlives_the_server() -> None:
         return answer
 
     def wait_in_line() -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection(*held.getsockname(), timeout=20)
+        connection = http.client.HTTPConnection(*held.getsockname(), timeout=60)
         connection.request("POST", "/v1/logs", b"records", PROTOBUF)
         return connection
 
@@ -444,7 +444,7 @@ def test_a_socket_handed_in_outlives_the_server() -> None:
 def test_a_request_on_its_way_is_answered_before_the_end() -> None:
     """What reaches an idle connection as the server stops is taken, and told that the connection ends."""
     ingest = Recorder()
-    with serving(ingest) as server, closing(http.client.HTTPConnection(*server.address, timeout=20)) as late:
+    with serving(ingest) as server, closing(http.client.HTTPConnection(*server.address, timeout=60)) as late:
         late.connect()
         server.call(busy_until(lambda: late.request("POST", "/v1/logs", b"records", PROTOBUF), server))
         answer = Answer.read(late)

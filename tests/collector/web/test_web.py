@@ -308,7 +308,7 @@ def test_a_body_that_stops_coming_is_given_up(shared: Readers, tmp_path: Path) -
     """A query of which nothing comes for a while is 408."""
     with web_server(shared, tmp_path, **{"http.idle_timeout": "50ms"}) as web:
         host, _, port = web.address.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(b"POST /api/v1/sql HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
             assert connection.recv(65536).startswith(b"HTTP/1.1 408")
 
