@@ -1,6 +1,7 @@
 """`lapwing rules run`: the past of rules is evaluated as if they had been there, collector or not."""
 
 import json
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -51,19 +52,25 @@ WANTED = [
 ]
 
 
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory that has predictions."""
+    folder = tmp_path_factory.mktemp("predicted")
+    (folder / "rows.csv").write_text(ROWS)
+    flags = {"data": folder / "data"}
+    import_predictions(None, flags, tell_nobody, folder / "rows.csv", "m", None, (), None, None, None)
+    return folder / "data"
+
+
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
+def config(predicted: Path, tmp_path: Path) -> Path:
     """Settings of a data directory that has predictions, and rules that it never saw."""
     (tmp_path / "lapwing.yaml").write_text(
         "rules: [rules.yaml]\nnotify: notify.yaml\nwrite: {flush_interval: 10ms}\n"
     )
     (tmp_path / "rules.yaml").write_text(RULES)
     (tmp_path / "notify.yaml").write_text(NOTIFY)
-    (tmp_path / "rows.csv").write_text(ROWS)
-    flags = {"data": tmp_path / "data"}
-    import_predictions(
-        tmp_path / "lapwing.yaml", flags, tell_nobody, tmp_path / "rows.csv", "m", None, (), None, None, None
-    )
+    shutil.copytree(predicted, tmp_path / "data")
     return tmp_path / "lapwing.yaml"
 
 
@@ -144,6 +151,6 @@ def test_a_misspelt_name_is_told(config: Path) -> None:
         pasts = {past["rule"]: past for past in json.loads(done.stdout)}
         assert pasts["g/seen"]["failed"] == 0
         assert told in pasts["g/seen"]["not_seen"]
-        assert "no data: " in CliRunner().invoke(app, words).stdout
+    assert "no data: " in CliRunner().invoke(app, words).stdout
     (config.parent / "rules.yaml").write_text(RULES)
     assert "no data: " not in CliRunner().invoke(app, words).stdout

@@ -466,8 +466,8 @@ def test_a_late_partner_touches_the_windows_of_the_others(tmp_path: Path) -> Non
 def requests(dice: random.Random) -> list[tuple[datetime, str, dict[str, Any]]]:
     """Hours of champions, of challengers up to an hour away, and of labels: when each would arrive."""
     found: list[tuple[datetime, str, dict[str, Any]]] = []
-    for i in range(16):
-        at = START + timedelta(minutes=dice.randrange(60, 300))
+    for i in range(10):
+        at = START + timedelta(minutes=dice.randrange(60, 240))
         for stage in ("production", "shadow"):
             made = at if stage == "production" else at + timedelta(minutes=dice.randrange(-59, 60))
             row = {"time": made, "prediction_id": f"{stage}{i}", "request_id": f"r{i}", "stage": stage}
@@ -494,16 +494,16 @@ def test_pairs_end_the_same_in_any_order_of_arrival(tmp_path: Path) -> None:
         with late_bench(folder, pairs("1h"), START) as bench:
             if name == "shuffled":
                 dice.shuffle(arriving)
-                bench.reach(START + hours(7))
+                bench.reach(START + hours(6))
                 while arriving:  # first many, at last one by one: each touches few windows
-                    count = max(1, len(arriving) - 8)
+                    count = max(1, len(arriving) - 5)
                     part, arriving = arriving[:count], arriving[count:]
                     deliver(bench, part)
                     bench.clock.step(160)  # as long as a window rests at most
                     bench.work()
             else:
                 deliver(bench, arriving)
-            bench.reach(max(bench.now, START + hours(8)))
+            bench.reach(max(bench.now, START + hours(7)))
             bench.work()
             bench.clock.step(3600)
             bench.work()

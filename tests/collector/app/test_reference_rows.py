@@ -1,7 +1,8 @@
 """Rows of references: production is compared with their values, and they can be forgotten."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -77,14 +78,23 @@ def keep(data: Path, name: str, **options: Any) -> Mapping[str, Any]:
     return set_reference(None, {"data": data}, tell_nobody, model="m", name=name, **options)
 
 
-def ask(data: Path, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+Ask = Callable[..., list[dict[str, Any]]]
+
+
+@contextmanager
+def asking(data: Path) -> Iterator[Ask]:
     lake = Lake.open(data / "lake")
     session = Session.open(data / "lake")
     try:
-        return session.run(sql, parameters).to_pylist()
+        yield lambda sql, **parameters: session.run(sql, parameters).to_pylist()
     finally:
         session.close()
         lake.close()
+
+
+def ask(data: Path, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+    with asking(data) as run:
+        return run(sql, **parameters)
 
 
 @pytest.fixture(scope="module")
@@ -352,14 +362,16 @@ def test_columns_are_spelled_as_ever(tmp_path: Path) -> None:
     filled(tmp_path)
     for name, rows in (("shouted", shouted), ("spelled", pa.table(frame))):
         assert keep(tmp_path, name, rows=rows)["warnings"] == []
-    for name in ("first", "shouted", "spelled"):
-        for metric, field in (("ks_test", "x"), ("chi2_rows", "plan"), ("chi2_rows", "text")):
-            call = f"FROM {metric}('m', $b, $c, inputs.{field}, reference := '{name}')"
-            (found,) = ask(tmp_path, call, **SPAN)
-            wanted = ask(tmp_path, call.replace(name, "spelled"), **SPAN)[0]["value"]
-            assert found["value"] == wanted is not None
     counted = "SELECT count(value) AS n FROM drift('m', $b, $c, reference := '{}', fields := 'inputs.x')"
-    assert [ask(tmp_path, counted.format(name), **SPAN)[0]["n"] for name in ("shouted", "spelled")] == [1, 1]
+    with asking(tmp_path) as run:
+        for metric, field in (("ks_test", "x"), ("chi2_rows", "plan"), ("chi2_rows", "text")):
+            call = f"FROM {metric}('m', $b, $c, inputs.{field}, reference := '{{}}')"
+            first, shout, spelled = (run(call.format(name), **SPAN)[0]["value"] for name in NAMES)
+            assert first == shout == spelled is not None
+        assert [run(counted.format(name), **SPAN)[0]["n"] for name in ("shouted", "spelled")] == [1, 1]
+
+
+NAMES = ("first", "shouted", "spelled")
 
 
 def test_fractions_are_compared_with_whole_numbers(tmp_path: Path) -> None:

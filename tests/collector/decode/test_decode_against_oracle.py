@@ -8,10 +8,11 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from helpers.decode_oracle import actual, expected
 from helpers.decode_requests import TIME_NS, label, prediction, record, request, requests
+from helpers.faults_plan import examples
 from lapwing_collector.decode import decode_logs
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(requests())
 def test_every_request_decodes_to_the_rows_of_the_oracle(payload: bytes) -> None:
     """Columns, fields, kinds, counts and batches are what the walk over objects gives."""

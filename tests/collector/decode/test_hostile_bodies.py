@@ -14,6 +14,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeL
 from helpers.decode_oracle import actual, expected
 from helpers.decode_requests import TIME_NS, any_value, key_values, prediction, request, requests
 from helpers.decode_wire import in_record, nested_groups, nested_value, part, varint
+from helpers.faults_plan import examples
 from lapwing_collector.decode import decode_logs
 from lapwing_collector.decode.envelope import MAX_RECORDS, count_records
 from lapwing_collector.decode.wire import read_columns
@@ -214,7 +215,7 @@ def test_tiny_records_are_counted_before_they_fill_the_memory() -> None:
         assert refused.value.status_hint == 413
 
 
-@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(requests(), st.integers(0, 3))
 def test_counting_sees_what_the_runtime_sees(payload: bytes, copies: int) -> None:
     """The number of records that are counted in the bytes is that of the parsed request."""
@@ -223,7 +224,7 @@ def test_counting_sees_what_the_runtime_sees(payload: bytes, copies: int) -> Non
     assert count_records(payload * copies, 10_000) == records
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(150))
 @given(st.binary(max_size=60))
 def test_counting_bears_any_bytes(junk: bytes) -> None:
     """Bytes that are no request are counted to some number, and left to the runtime to refuse."""

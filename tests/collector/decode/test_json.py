@@ -18,6 +18,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from helpers.decode_json import as_dict, as_json, json_request
 from helpers.decode_oracle import actual, expected
 from helpers.decode_requests import TIME_NS, any_value, prediction, request, requests
+from helpers.faults_plan import examples
 from lapwing_collector.decode import decode_logs, from_json
 from lapwing_collector.decode.deep import MAX_DEPTH
 from lapwing_collector.errors import DecodeError
@@ -64,7 +65,7 @@ def wrapped(depth: int, *, lists: bool) -> str:
     return head * depth + '{"stringValue":"bottom"}' + "}]}}" * depth
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(requests())
 def test_json_becomes_the_protobuf_that_it_was_made_of(payload: bytes) -> None:
     """Requests of every shape come back from JSON as they were, and make the rows they would have made."""
@@ -76,7 +77,7 @@ def test_json_becomes_the_protobuf_that_it_was_made_of(payload: bytes) -> None:
     assert actual(decode_logs(converted.payload, TIME_NS)) == expected(payload, TIME_NS)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=examples(100))
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
 @example(b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"\xff"}}]}]}]}')
 @example(b'{"resourceLogs":{}}')

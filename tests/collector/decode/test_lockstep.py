@@ -11,6 +11,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from helpers.decode_oracle import actual, expected
 from helpers.decode_requests import TIME_NS, label, prediction, record, request
+from helpers.faults_plan import examples
 from lapwing_collector.decode import decode_group, decode_logs, group
 from lapwing_collector.decode.lockstep import PADDING, match
 from lapwing_collector.decode.plan import MAX_KEY_BYTES, learn
@@ -63,7 +64,7 @@ def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group, "read_batches", refuse)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(75))
 @given(alike())
 def test_records_of_one_shape_are_what_the_oracle_says(records: list[LogRecord]) -> None:
     """Values of every kind and length, mixed in one field, come out as the walk over objects gives them."""
@@ -71,7 +72,7 @@ def test_records_of_one_shape_are_what_the_oracle_says(records: list[LogRecord])
     assert actual(decode_logs(payload, TIME_NS)) == expected(payload, TIME_NS)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(75))
 @given(alike(), st.data())
 def test_a_flipped_byte_never_makes_other_rows(records: list[LogRecord], data: st.DataObject) -> None:
     """Whatever one byte of a request becomes, its rows are those of the oracle, or it is refused as there."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from helpers.decode_oracle import actual
 from helpers.decode_requests import TIME_NS, prediction, request
 from helpers.decode_tables import predictions
+from helpers.faults_plan import examples
 from lapwing_collector.decode import arrow, decode_logs, fields
 from lapwing_collector.model.records import UNTYPED
 
@@ -168,7 +169,7 @@ def _is_sound(table: pa.Table) -> bool:
     return True
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(80), suppress_health_check=list(HealthCheck))
 @given(columns())
 def test_a_table_decodes_to_what_its_rows_decode_to(
     given_columns: tuple[pa.Table, list[dict[str, Any]]],

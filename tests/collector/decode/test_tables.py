@@ -16,6 +16,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from helpers.decode_oracle import actual
 from helpers.decode_requests import TIME_NS, label, prediction, record, request
 from helpers.decode_tables import labels, predictions, stream
+from helpers.faults_plan import examples
 from lapwing_collector.decode import batches, decode_logs
 from lapwing_collector.decode.stream import measure
 from lapwing_collector.model.records import LABEL_ROWS, PREDICTION_ROWS, Batch, Kind
@@ -563,7 +564,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(body)
 
 
-@settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), suppress_health_check=list(HealthCheck))
 @given(mutated())
 def test_a_damaged_stream_costs_at_most_its_record(body: bytes) -> None:
     """Whatever its bytes become, a record makes sound rows or is rejected, and its neighbour is stored."""

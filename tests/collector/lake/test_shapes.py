@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.batches import Json, predictions
+from helpers.faults_plan import examples
 from lapwing_collector.lake.shapes import EXACT_INTEGER, MAX_FIELDS, MAX_NAME, Reconciled, reconcile
 from lapwing_collector.model.records import Batch
 
@@ -182,7 +183,7 @@ fields = st.sampled_from(
 rows = st.dictionaries(fields, scalars, max_size=4)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(75))
 @given(st.lists(st.lists(rows, min_size=1, max_size=4), min_size=1, max_size=4))
 def test_no_value_is_ever_lost(flushes: list[list[dict[str, Any]]]) -> None:
     """Whatever arrives: each value is in its column, equal, or in `extra`, and nothing is invented."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from helpers.batches import predictions
 from helpers.ducklake import ducklake, ducklake_table
+from helpers.faults_plan import examples
 from lapwing_collector.engine import identifier
 from lapwing_collector.lake import Lake, Progress
 
@@ -37,7 +38,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Any:
     opened.close()
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(8), suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(rows, min_size=1, max_size=3), min_size=2, max_size=4))
 def test_sql_reads_what_was_logged(lake: Lake, flushes: list[list[dict[str, Any]]]) -> None:
     """Each value is in its column or in `extra`, once; older rows keep theirs as columns widen."""

@@ -25,6 +25,7 @@ from lapwing_collector.lake import Lake, Progress, QueuedMetric, writer
 from lapwing_collector.lake.names import TableNames
 from lapwing_collector.lake.upkeep import Upkeep
 from lapwing_collector.model.alerts import MetricRow
+from lapwing_collector.model.records import Batch
 
 
 @pytest.fixture
@@ -289,22 +290,22 @@ def test_order_of_arrival_never_decides_a_label(
 ) -> None:
     """Late, corrected and contradicting labels lead to the same joined table in any order of arrival."""
 
-    def final(arrival: Sequence[tuple[str, int, bool, str]]) -> list[tuple[Any, ...]]:
-        model = f"m{lake.progress.log}"
-        batches = [predictions(model, [{"prediction_id": i, "request_id": i, "inputs.x": 1} for i in "abc"])]
+    def batches(model: str, arrival: Sequence[tuple[str, int, bool, str]]) -> Iterator[Batch]:
+        yield predictions(model, [{"prediction_id": i, "request_id": i, "inputs.x": 1} for i in "abc"])
         for key, hours, value, how in arrival:
             where = {
                 "id": {"prediction_id": key},
                 "id and time": {"prediction_id": key, "prediction_time": START},
                 "request": {"request_id": key},
             }[how]
-            batches.append(labels(model, [{**where, "time": START + timedelta(hours=hours), "label": value}]))
-        lake.flush(batches, [], Progress(lake.progress.log + 1))
-        return read(folder, f"SELECT prediction_id, label, label_time FROM labeled.{model} ORDER BY 1")
+            yield labels(model, [{**where, "time": START + timedelta(hours=hours), "label": value}])
 
     shuffled = list(rows)
     order.shuffle(shuffled)
-    assert final(rows) == final(shuffled)
+    number = lake.progress.log + 1
+    lake.flush([*batches(f"a{number}", rows), *batches(f"b{number}", shuffled)], [], Progress(number))
+    joined = "SELECT prediction_id, label, label_time FROM labeled.{} ORDER BY 1"
+    assert lake.catalog.rows(joined.format(f"a{number}")) == lake.catalog.rows(joined.format(f"b{number}"))
 
 
 def test_the_newest_truth_holds(lake: Lake, folder: Path) -> None:

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.batches import predictions
+from helpers.faults_plan import examples
 from helpers.query_lake import Readers, make_lake, readers
 from lapwing_collector import engine, sandbox
 from lapwing_collector.errors import QueryError
@@ -373,7 +374,7 @@ def mutated(draw: st.DrawFn) -> str:
     return "".join(made)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(sql=mutated())
 def test_no_mutation_of_an_escape_gets_out(ground: Ground, sql: str) -> None:
     """Whatever becomes of the pieces, no file changes and no secret is in an answer or an error."""
