@@ -522,8 +522,10 @@ class _Looking:
 
     def _key(self, target: str, heard: Heard | None, reason: str, keys: Iterable[str]) -> str:
         """The same where the same is decided again; it follows from what the target heard before."""
-        slots = [[key, self._members[key].alert.slot.isoformat()] for key in keys]
-        return _hash([self._group.key, target, heard.message if heard else "", reason, slots])
+        members = [(key, self._members[key]) for key in keys]
+        # Not the slot alone: a rule that is deleted, and written anew, may come to its slots of before.
+        told = [[key, each.alert.slot.isoformat(), each.changed_at.isoformat()] for key, each in members]
+        return _hash([self._group.key, target, heard.message if heard else "", reason, told])
 
     def _note_hushed(self, first: Sequence[str]) -> None:
         """Note, once, of what fires and would be told by now why it is not, and see to it that it may be."""

@@ -460,6 +460,15 @@ def test_nothing_old_is_told_before_rules_had_their_say(
     ]
 
 
+def test_what_begins_at_a_slot_of_before_is_told(tmp_path: Path) -> None:
+    """An alert of a rule that was deleted and written anew is news, though all else is as it was."""
+    desk = Desk(tmp_path)
+    desk.play("0 fire a; 100 resolve a; 300 end")
+    desk.forget_rule()
+    desk.play("400 fire a; 500 end")
+    assert desk.said() == ["10 chat first +a", "110 chat resolved -a", "410 chat first +a"]
+
+
 def test_a_look_that_began_before_a_silence_ended_does_not_count(tmp_path: Path) -> None:
     """What keeps alerts from being told may end while a group is looked at: it is looked at again."""
     desk = Desk(tmp_path)

@@ -499,7 +499,10 @@ class Machine(RuleBasedStateMachine):
     def switch_on(self) -> None:
         self.world.enabled = True
 
-    @rule(whose=st.sampled_from(TARGETS), mode=st.sampled_from(["up", "down", "refuses", "mute", "deadly"]))
+    @rule(
+        whose=st.sampled_from(("pager", *TARGETS)),
+        mode=st.sampled_from(["up", "down", "refuses", "mute", "deadly"]),
+    )
     def receiver(self, whose: str, mode: str) -> None:
         self.world.receivers[whose].mode = mode
 
