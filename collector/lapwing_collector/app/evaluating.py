@@ -1,6 +1,6 @@
 """What the SQL of a rule gives at a slot, live or again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,10 +9,12 @@ import pyarrow as pa
 from lapwing_collector.errors import NotSeenYetError, QueryError
 from lapwing_collector.rules import (
     NO_ROWS,
+    PLACE,
     Outcome,
     QueryFailure,
     Rule,
     evaluation_query,
+    many_slots_query,
     rows_from,
     wait_query,
 )
@@ -39,6 +41,29 @@ def outcome_of(run_query: RunQuery, rule: Rule, slot: datetime, as_of: datetime)
     except (QueryError, ValueError, OverflowError) as error:  # or values that Python has no type for
         return QueryFailure(str(error))
     return rows_from([(field.name, str(field.type)) for field in answer.schema], rows)
+
+
+def outcomes_of(
+    run_query: RunQuery, rule: Rule, slots: Sequence[datetime], as_of: datetime
+) -> list[Outcome] | None:
+    """What becomes of a rule's SQL at many slots, in one query; None where each has to be asked by itself.
+
+    Planning some queries takes ten times as long as answering them, and one plan serves all slots.
+    """
+    query = many_slots_query(rule, slots, as_of)
+    if query is None:
+        return None
+    try:
+        answer = run_query(query.sql, query.parameters, rule.timeout.total_seconds() * len(slots))
+        rows = [tuple(row.values()) for row in answer.to_pylist()]
+    except (QueryError, ValueError, OverflowError):  # of one of the slots, or of all of them
+        return None
+    columns = [(field.name, str(field.type)) for field in answer.schema]
+    assert columns[0][0] == PLACE  # noqa: S101  # as it was composed
+    found: list[list[tuple[Any, ...]]] = [[] for _ in slots]
+    for place, *row in rows:
+        found[place].append(tuple(row))
+    return [rows_from(columns[1:], tuples) for tuples in found]
 
 
 def is_complete(run_query: RunQuery, rule: Rule, slot: datetime, as_of: datetime) -> bool | None:

@@ -2,7 +2,14 @@
 
 from lapwing_collector.query.calls import metrics_in
 from lapwing_collector.query.explaining import Part, explain, script
-from lapwing_collector.query.guard import check_select, paired_in, parse_select, reads_profiles, tables_in
+from lapwing_collector.query.guard import (
+    check_select,
+    paired_in,
+    parse_select,
+    reads_profiles,
+    reads_rows,
+    tables_in,
+)
 from lapwing_collector.query.late import (
     PARTNERS,
     PARTNERS_APART,
@@ -46,6 +53,7 @@ __all__ = [
     "paired_in",
     "parse_select",
     "reads_profiles",
+    "reads_rows",
     "script",
     "segment_values",
     "tables_in",

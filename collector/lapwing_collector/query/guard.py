@@ -18,6 +18,9 @@ from lapwing_collector.query.syntax import nodes, syntax_tree
 
 _PROFILES: Final = frozenset({"profiles", "profile_bins"})
 
+_SMALL: Final = _PROFILES | {"reference_bins", "reference_sets", "binnings", "models", "metric_values"}
+"""Tables of the lake itself that hold no rows of models."""
+
 _TABLE_FUNCTIONS: Final = frozenset({"generate_series", "range", "repeat", "unnest"})
 
 _FUNCTIONS: Final = frozenset(
@@ -144,6 +147,23 @@ def reads_profiles(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
         and node["schema_name"].lower() in {"", "main"}
         and node["table_name"].lower() in _PROFILES
         for node in nodes(syntax_tree(connection, sql))
+    )
+
+
+def reads_rows(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
+    """Whether a SELECT reads rows of models, or logs, rather than what was counted of them.
+
+    Raises:
+        QueryError: The SQL does not parse.
+    """
+    tree = syntax_tree(connection, sql)
+    own = {name for node in nodes(tree) for name in _with_names(node)}
+    return any(not call.metric.reads_bins or call.metric.reads_references for call in calls_of(tree)) or any(
+        node.get("type") == "BASE_TABLE"
+        and (
+            node["schema_name"].lower() not in {"", "main"} or node["table_name"].lower() not in _SMALL | own
+        )
+        for node in nodes(tree)
     )
 
 

@@ -32,10 +32,12 @@ from lapwing_collector.rules.lint import hints, repeated, unknown_parts
 from lapwing_collector.rules.past import Gathering, Summary
 from lapwing_collector.rules.query import (
     ALL_KNOWN,
+    PLACE,
     Query,
     evaluation_query,
     evaluation_sql,
     key_at,
+    many_slots_query,
     shape_query,
     wait_query,
 )
@@ -49,6 +51,7 @@ __all__ = [
     "ALL_KNOWN",
     "INGEST_STALLED",
     "NO_ROWS",
+    "PLACE",
     "WATCHDOG",
     "AlertCase",
     "Case",
@@ -86,6 +89,7 @@ __all__ = [
     "load_cases",
     "load_rule_file",
     "load_rules",
+    "many_slots_query",
     "merge_rules",
     "next_due",
     "parse_moment",

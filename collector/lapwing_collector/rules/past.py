@@ -24,6 +24,8 @@ _FLAP_SLOTS: Final = 6
 _DAY: Final = timedelta(days=1)
 _MOST_EPISODES: Final = 10_000
 _MOST_VALUES: Final = 100_000
+_AT_REST: Final = frozenset({Health.OK, Health.INSUFFICIENT})
+"""An alert that is inactive stays so where too little is behind its row."""
 _RARE: Final = 0.001
 """Share of the values that a suggested threshold lets through."""
 _SIMPLE: Final = re.compile(
@@ -281,7 +283,7 @@ class _Sample:
 
 def _is_quiet(state: RuleState) -> bool:
     return state.health is Health.OK and all(
-        each.state is AlertState.INACTIVE and each.health is Health.OK for each in state.instances.values()
+        each.state is AlertState.INACTIVE and each.health in _AT_REST for each in state.instances.values()
     )
 
 

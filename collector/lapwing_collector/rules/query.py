@@ -1,14 +1,14 @@
 """Composes the SQL of a rule, and the parameters of one slot."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from lapwing_collector.rules.rule import Rule
 from lapwing_collector.rules.slots import window_of
-from lapwing_collector.rules.sql import parameters_in
+from lapwing_collector.rules.sql import parameters_in, replace_parameters
 
 ACTIVE: Final = "lapwing_active"
 """Column of the composed SQL: the row's `condition`."""
@@ -17,6 +17,12 @@ CLEAR: Final = "lapwing_clear"
 """Column of the composed SQL: the row's `resolve_condition`."""
 
 _SHAPE: Final = "SELECT * FROM (\n"
+
+PLACE: Final = "lapwing_place"
+"""Column of the composed SQL for many slots: the place of a row's slot among them."""
+
+_SLOTS: Final = "lapwing_slots"
+"""What the slots are called in that SQL."""
 
 ALL_KNOWN: Final = datetime(9999, 12, 31)  # noqa: DTZ001  # times are naive UTC throughout the collector
 """The `$as_of` that leaves nothing out."""
@@ -33,7 +39,7 @@ class Query:
     """
 
     sql: str
-    parameters: Mapping[str, datetime | str | None]
+    parameters: Mapping[str, datetime | str | Sequence[datetime | int] | None]
 
 
 def evaluation_query(rule: Rule, slot: datetime, as_of: datetime = ALL_KNOWN) -> Query:
@@ -45,6 +51,27 @@ def evaluation_query(rule: Rule, slot: datetime, as_of: datetime = ALL_KNOWN) ->
         as_of: What was received up to then is known, for SQL that asks for it.
     """
     return _bound(evaluation_sql(rule), rule, slot, as_of)
+
+
+def many_slots_query(rule: Rule, slots: Sequence[datetime], as_of: datetime = ALL_KNOWN) -> Query | None:
+    """Compose what gives the rule's rows at many slots at once; None where its rows are the same at each.
+
+    The column `PLACE` comes first: the place in `slots` that a row belongs to. All other columns are those of
+    `evaluation_query`.
+    """
+    sql = evaluation_sql(rule)
+    each = [_times(rule, slot, as_of) for slot in slots]
+    mentioned = sorted(each[0].keys() & parameters_in(sql))
+    if not mentioned:
+        return None
+    columns = [f"unnest(${PLACE}::BIGINT[]) AS {PLACE}"]
+    columns += [f"unnest(${name}::TIMESTAMP[]) AS {name}" for name in mentioned]
+    inner = replace_parameters(sql, {name: f"{_SLOTS}.{name}" for name in mentioned})
+    return Query(
+        f"SELECT {_SLOTS}.{PLACE}, lapwing_rows.*\nFROM (SELECT {', '.join(columns)}) AS {_SLOTS},\n"
+        f"LATERAL (\n{inner}\n) AS lapwing_rows",
+        {PLACE: list(range(len(slots))), **{name: [times[name] for times in each] for name in mentioned}},
+    )
 
 
 def wait_query(rule: Rule, slot: datetime, as_of: datetime = ALL_KNOWN) -> Query | None:
@@ -112,7 +139,11 @@ def bare(sql: str) -> str:
 
 
 def _bound(sql: str, rule: Rule, slot: datetime, as_of: datetime) -> Query:
-    window = window_of(rule, slot)
-    times = {"window_start": window.start, "window_end": window.end, "slot": slot, "as_of": as_of}
     mentioned = parameters_in(sql)
+    times = _times(rule, slot, as_of)
     return Query(sql, {name: time for name, time in times.items() if name in mentioned})
+
+
+def _times(rule: Rule, slot: datetime, as_of: datetime) -> dict[str, datetime]:
+    window = window_of(rule, slot)
+    return {"window_start": window.start, "window_end": window.end, "slot": slot, "as_of": as_of}

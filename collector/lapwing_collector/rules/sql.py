@@ -1,7 +1,7 @@
 """What can be read off a rule's SQL without a database: names, parameters, use of clock and chance."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -60,6 +60,11 @@ _UNNAMED: Final = re.compile(
 def parameters_in(sql: str) -> frozenset[str]:
     """Name the parameters that `sql` mentions, without their `$`."""
     return frozenset(match["parameter"] for match in _tokens(sql) if match["parameter"])
+
+
+def replace_parameters(sql: str, of: Mapping[str, str]) -> str:
+    """Put what `of` says in the place of parameters, by their names without `$`."""
+    return _TOKEN.sub(lambda token: of.get(token["parameter"] or "", token.group()), sql)
 
 
 @lru_cache(maxsize=4096)

@@ -147,59 +147,36 @@ WHERE lower(p.table_name) = lower(model)
 CREATE TEMP MACRO lapwing_moments(total, squares, minimum, maximum) AS
 {'sum': sum(total), 'sum_squares': sum(squares), 'minimum': min(minimum), 'maximum': max(maximum)};
 
--- name: lapwing_drift_past
--- What spans are compared with, by field and segment, where that is another span or a stored reference.
-CREATE TEMP MACRO lapwing_drift_past(
-    model, reference, reference_since, reference_until, fields, segment, stage
-) AS TABLE
-SELECT
-    b.field AS field_name, b.binning_id, '' AS part, b.counts,
-    {'sum': b.sum, 'sum_squares': b.sum_squares, 'minimum': b.minimum, 'maximum': b.maximum} AS moments,
-    b.distinct_count
-FROM lapwing_own_table('reference_bins', model) AS b
-JOIN lapwing_drift_reference(model, reference) AS v
-    ON b.reference = v.reference_name AND b.version = v.reference_version
-WHERE lower(b.table_name) = lower(model) AND reference_since::TIMESTAMP IS NULL AND b.field GLOB fields
-UNION ALL
-SELECT
-    r.field_name, r.binning_id, r.part, lapwing_total(r.counts) AS counts,
-    lapwing_moments(r.total, r.squares, r.minimum, r.maximum) AS moments,
-    NULL AS distinct_count
-FROM lapwing_drift_rows(model, reference_since, reference_until, fields, segment, stage) AS r
-WHERE reference_since::TIMESTAMP IS NOT NULL
-GROUP BY r.field_name, r.binning_id, r.part;
-
 -- name: lapwing_counted
 -- Counts of every field, segment and window beside those of the reference, in the bins they share. Where a field's
 -- bins changed within a window, the rows in the bins of the reference are looked at.
 CREATE TEMP MACRO lapwing_counted(
     model, since, until, reference, reference_since, reference_until, fields, segment, every, stage, nulls, min_rows
 ) AS TABLE
-WITH current AS (
-    SELECT
-        r.field_name, r.binning_id, r.part,
-        lapwing_window_start(every, r.hour, since) AS start,
-        lapwing_total(r.counts) AS counts,
-        lapwing_moments(r.total, r.squares, r.minimum, r.maximum) AS moments
-    FROM lapwing_drift_rows(model, since, until, fields, segment, stage) AS r
-    GROUP BY r.field_name, r.binning_id, r.part, start
+WITH chosen AS (
+    SELECT v.* FROM lapwing_drift_reference(model, reference) AS v
 ),
 -- Where the reference is a policy, every window has its own: `rolling` is the time before it, `same_hours` the same
 -- hours of the week in the weeks before it.
 policy AS (
     SELECT v.chooses, v.reach
-    FROM lapwing_drift_reference(model, reference) AS v
+    FROM chosen AS v
     WHERE v.chooses IS NOT NULL AND reference_since::TIMESTAMP IS NULL
+),
+present AS (
+    SELECT 'present' AS side, lapwing_window_start(every, r.hour, since) AS start, r.*
+    FROM lapwing_drift_rows(model, since, until, fields, segment, stage) AS r
 ),
 windows AS (
     SELECT DISTINCT c.start, lapwing_window_end(every, c.start, since, until) AS stop, p.chooses, p.reach
-    FROM current AS c
+    FROM present AS c
     CROSS JOIN policy AS p
 ),
-moving AS (
-    SELECT
-        r.field_name, r.binning_id, r.part, w.start, lapwing_total(r.counts) AS counts,
-        lapwing_moments(r.total, r.squares, r.minimum, r.maximum) AS moments
+-- What is added up stands together, whatever it is: adding counts up is much text, which is planned once so.
+rows_of_sides AS (
+    SELECT p.* FROM present AS p
+    UNION ALL
+    SELECT 'moving' AS side, w.start, r.*
     FROM windows AS w
     JOIN lapwing_drift_rows(
         model, since::TIMESTAMP - (SELECT p.reach FROM policy AS p), until, fields, segment, stage
@@ -211,7 +188,31 @@ moving AS (
             OR (604800 - (epoch(w.start)::BIGINT - epoch(r.hour)::BIGINT) % 604800) % 604800
                 < epoch(w.stop)::BIGINT - epoch(w.start)::BIGINT
         )
-    GROUP BY r.field_name, r.binning_id, r.part, w.start
+    UNION ALL
+    SELECT 'past' AS side, NULL AS start, r.*
+    FROM lapwing_drift_rows(model, reference_since, reference_until, fields, segment, stage) AS r
+    WHERE reference_since::TIMESTAMP IS NOT NULL
+),
+sums AS MATERIALIZED (
+    SELECT
+        r.side, r.field_name, r.binning_id, r.part, r.start,
+        lapwing_total(r.counts) AS counts,
+        lapwing_moments(r.total, r.squares, r.minimum, r.maximum) AS moments
+    FROM rows_of_sides AS r
+    GROUP BY r.side, r.field_name, r.binning_id, r.part, r.start
+),
+past AS (
+    SELECT
+        b.field AS field_name, b.binning_id, '' AS part, b.counts,
+        {'sum': b.sum, 'sum_squares': b.sum_squares, 'minimum': b.minimum, 'maximum': b.maximum} AS moments,
+        b.distinct_count
+    FROM lapwing_own_table('reference_bins', model) AS b
+    JOIN chosen AS v ON b.reference = v.reference_name AND b.version = v.reference_version
+    WHERE lower(b.table_name) = lower(model) AND reference_since::TIMESTAMP IS NULL AND b.field GLOB fields
+    UNION ALL
+    SELECT s.field_name, s.binning_id, s.part, s.counts, s.moments, NULL AS distinct_count
+    FROM sums AS s
+    WHERE s.side = 'past'
 ),
 bins AS (
     SELECT b.binning_id, any_value(b.kind) AS kind, any_value(b.edges) AS edges
@@ -226,14 +227,14 @@ beside AS (
         coalesce(s.moments, m.moments) AS reference_moments,
         s.distinct_count,
         b.kind, b.edges
-    FROM current AS c
-    LEFT JOIN lapwing_drift_past(
-        model, reference, reference_since, reference_until, fields, segment, stage
-    ) AS s
+    FROM sums AS c
+    LEFT JOIN past AS s
         ON s.field_name = c.field_name AND s.binning_id = c.binning_id AND s.part = c.part
-    LEFT JOIN moving AS m
+    LEFT JOIN sums AS m
         ON m.field_name = c.field_name AND m.binning_id = c.binning_id AND m.part = c.part AND m.start = c.start
+        AND m.side = 'moving'
     LEFT JOIN bins AS b ON b.binning_id = c.binning_id
+    WHERE c.side = 'present'
     QUALIFY row_number() OVER (
         PARTITION BY c.field_name, c.part, c.start
         ORDER BY reference_counts IS NULL, list_sum(c.counts) DESC, c.binning_id
@@ -258,7 +259,7 @@ SELECT
     s.* EXCLUDE (part, counts, reference_counts, never_sent),
     CASE
         WHEN reference_since::TIMESTAMP IS NULL
-            THEN (SELECT v.reference_name FROM lapwing_drift_reference(model, reference) AS v)
+            THEN (SELECT v.reference_name FROM chosen AS v)
     END AS reference_name,
     CASE
         WHEN least(s.sample_count, s.reference_count) >= greatest(min_rows, 1) AND NOT s.never_sent THEN s.counts
