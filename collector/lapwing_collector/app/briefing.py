@@ -220,7 +220,8 @@ class Briefing:
                 logger.warning("rule %s: no sample: %s", rule.id, error, extra={"action": "sample_failed"})
                 break  # the others would fail, or take as long, too
             samples[key] = sample_rows(rule, answer.column_names, rows)
-        return with_samples(transitions, samples)
+        attach = rule.sample is not None and rule.sample.attach
+        return with_samples(transitions, samples, attach=attach)
 
     def _briefed(
         self,

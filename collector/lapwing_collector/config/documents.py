@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self, TypeVar, get_args, get_origin
+from typing import Any, Final, Self, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
@@ -57,9 +57,6 @@ class Document(BaseModel):
     """Base for schemas of what people write: unknown keys are mistakes, and no value is bent to fit."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-
-    planned_keys: ClassVar[frozenset[str]] = frozenset()
-    """Keys that will have a meaning one day; they are refused in these words."""
 
     @classmethod
     def mistakes(cls, raw: Mapping[Any, Any]) -> Iterable[Mistake]:  # noqa: ARG003  # for subclasses
@@ -325,8 +322,6 @@ def _is_pydantic_own(part: int | str) -> bool:
 def _unknown_key(key: str, model: type[BaseModel] | None) -> str:
     if model is None:
         return "is not a key here"
-    if issubclass(model, Document) and key in model.planned_keys:
-        return "is not supported yet"
     known = sorted(field.alias or name for name, field in model.model_fields.items())
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"

@@ -184,6 +184,7 @@ class Transition:
         context: What helps to judge it; not kept in the history.
         late: It was decided long after its slot, while the rule caught up with the present.
         drill: Nothing happened; somebody tries whether people are told.
+        attach: The sample is to come as a file, too; not kept in the history.
     """
 
     rule: RuleId
@@ -197,6 +198,7 @@ class Transition:
     context: Context = field(default_factory=Context)
     late: bool = False
     drill: bool = False
+    attach: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +248,7 @@ class Alert:
         context: What helps to judge it.
         late: It was decided long after its slot, while the rule caught up with the present.
         awaits_context: What helps to judge it is being looked up.
+        attach: The sample is to come as a file, too.
     """
 
     rule: RuleId
@@ -269,6 +272,7 @@ class Alert:
     context: Context = field(default_factory=Context)
     late: bool = False
     awaits_context: bool = False
+    attach: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Protocol
 
@@ -28,6 +29,8 @@ _BATCH: Final = 100
 _LONGEST_WAIT_S: Final = 10.0
 """Looks into the outbox at least this often: other processes put messages in, and clocks jump."""
 _OUTBOX_RETRY_S: Final = 1.0
+_OTHERS_TOLD_EVERY: Final = timedelta(hours=1)
+_NO_TARGET: Final = "the notify file has no target of this name any more"
 _HANGS: Final = Outcome(Verdict.RETRY, "an earlier attempt hangs and cannot be ended; restart the collector")
 
 
@@ -138,6 +141,7 @@ class Deliverer:
         *,
         reach: Reach = ANYWHERE,
         fallbacks: Mapping[str, Sequence[str]] | None = None,
+        others: Mapping[str, Sequence[str]] | None = None,
         stuck_after_s: float = STUCK_AFTER_S,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -150,25 +154,27 @@ class Deliverer:
             jitter: Share of each retry delay to wait, from 0 to 1.
             reach: Where connections may go.
             fallbacks: Targets that are told what another one did not accept, by its name.
+            others: Of a target without, who is told now and then that it did not accept something.
             stuck_after_s: When an attempt that does not end is left behind.
             monotonic_s: Seconds that pass whatever is done to the wall clock.
         """
         self._outbox = outbox
         self._now = now
-        self._workers = {
-            target.name: _Worker(
-                outbox,
-                target,
-                now,
-                jitter,
-                reach=reach,
-                fallbacks=tuple((fallbacks or {}).get(target.name, ())),
-                wake=self.wake,
-                stuck_after_s=stuck_after_s,
-                monotonic_s=monotonic_s,
-            )
-            for target in targets
-        }
+        self._new_worker = partial(
+            _Worker,
+            outbox,
+            now=now,
+            jitter=jitter,
+            reach=reach,
+            wake=self.wake,
+            stuck_after_s=stuck_after_s,
+            monotonic_s=monotonic_s,
+        )
+        self._changing = threading.Lock()
+        self._started = False
+        self._workers: Mapping[str, _Worker] = {}
+        self._leaving: Mapping[str, _Worker] = {}
+        self.use(targets, fallbacks, others)
 
     def start(self) -> None:
         """Queue again what an earlier process left half sent, and begin to deliver. Returns at once."""
@@ -180,8 +186,45 @@ class Deliverer:
                 lost,
                 extra={"action": "message_dead"},
             )
-        for worker in self._workers.values():
-            worker.start()
+        with self._changing:
+            self._started = True
+            for worker in self._workers.values():
+                worker.start()
+
+    def use(
+        self,
+        targets: Sequence[Target],
+        fallbacks: Mapping[str, Sequence[str]] | None = None,
+        others: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Go on with other targets, as the notify file has them now.
+
+        Those that stay keep their thread, what waits for them, and, under the same address, whether they
+        count as down. Of those that are gone no attempt begins any more: what waits is given up, and those of
+        their fallbacks that are still there are told.
+
+        Args:
+            targets: In place of those so far.
+            fallbacks: Targets that are told what another one did not accept, by its name.
+            others: Of a target without, who is told now and then that it did not accept something.
+        """
+        with self._changing:
+            workers: dict[str, _Worker] = {}
+            for target in targets:
+                told = _Instead(
+                    tuple((fallbacks or {}).get(target.name, ())), tuple((others or {}).get(target.name, ()))
+                )
+                known = self._workers.get(target.name) or self._leaving.get(target.name)
+                if known is None or not known.use(target, told):
+                    known = self._new_worker(target, instead=told)
+                    if self._started:
+                        known.start()
+                workers[target.name] = known
+            gone = {name: worker for name, worker in self._workers.items() if name not in workers}
+            leaving = {name: worker for name, worker in self._leaving.items() if name not in workers}
+            self._workers, self._leaving = workers, leaving | gone
+            for worker in gone.values():
+                worker.leave(workers.keys())
 
     def wake(self, target: str) -> None:
         """Say that the outbox may hold something new for `target`; unknown names are fine."""
@@ -199,9 +242,11 @@ class Deliverer:
         What hangs longer is left behind, to be sent again at the next start.
         """
         deadline = time.monotonic() + grace_s
-        for worker in self._workers.values():
+        with self._changing:
+            workers = [*self._workers.values(), *self._leaving.values()]
+        for worker in workers:
             worker.stop()
-        for worker in self._workers.values():
+        for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()))
 
     def counts(self) -> Mapping[tuple[str, Verdict], int]:
@@ -217,6 +262,21 @@ class Deliverer:
         return {name: worker.down for name, worker in self._workers.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Instead:
+    """Who is told what a target did not accept: fallbacks of all, others, without these, now and then."""
+
+    fallbacks: tuple[str, ...]
+    others: tuple[str, ...]
+
+    def among(self, known: Collection[str]) -> "_Instead":
+        """Those that are known."""
+        return _Instead(
+            tuple(name for name in self.fallbacks if name in known),
+            tuple(name for name in self.others if name in known),
+        )
+
+
 class _Worker:
     """The thread of one target."""
 
@@ -224,11 +284,11 @@ class _Worker:
         self,
         outbox: Outbox,
         target: Target,
+        *,
         now: Callable[[], datetime],
         jitter: Callable[[], float],
-        *,
         reach: Reach,
-        fallbacks: tuple[str, ...],
+        instead: _Instead,
         wake: Callable[[str], None],
         stuck_after_s: float,
         monotonic_s: Callable[[], float],
@@ -241,13 +301,16 @@ class _Worker:
         self._lived = Lived()
         self._jitter = jitter
         self._reach = reach
-        self._fallbacks = fallbacks
+        self._instead = instead
+        self._others_told_at: datetime | None = None
         self._wake_other = wake
         self._stuck_after_s = stuck_after_s
         self._pace = Pace(target.rate)
         self._changed = threading.Condition()
         self._woken = False
         self._stopping = False
+        self._leaves = self._left = False
+        self._following: Target | None = None
         self._unwritten: Callable[[], None] | None = None
         self._trying: QueuedMessage | None = None
         self._hanging: threading.Thread | None = None
@@ -270,6 +333,26 @@ class _Worker:
             self._stopping = True
             self._changed.notify()
 
+    def use(self, target: Target, instead: _Instead) -> bool:
+        """Go on with the target as it is now; False where this worker has left."""
+        with self._changed:
+            if self._left:
+                return False
+            self._leaves = False
+            self._instead = instead
+            self._following = None if target.is_as(self._target) else target
+            self._woken = True
+            self._changed.notify()
+            return True
+
+    def leave(self, known: Collection[str]) -> None:
+        """Give up what waits, tell those of the others that are `known`, and end."""
+        with self._changed:
+            self._leaves = True
+            self._instead = self._instead.among(known)
+            self._woken = True
+            self._changed.notify()
+
     def join(self, timeout_s: float) -> None:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -281,6 +364,12 @@ class _Worker:
     def _run(self) -> None:
         while not self._stopping and self._is_mine():
             try:
+                self._follow()
+                if self._leaves:
+                    self._give_all_up()
+                    if self._has_left():
+                        return
+                    continue
                 self._deliver_due()
                 self._wait(self._until_next_s())
             except Exception:  # noqa: BLE001  # logged; whatever ails the outbox, nothing is lost by trying again
@@ -291,13 +380,44 @@ class _Worker:
                 )
                 self._wait(_OUTBOX_RETRY_S)
 
+    def _follow(self) -> None:
+        """Take the target as the notify file has it by now."""
+        with self._changed:
+            before, following, self._following = self._target, self._following, None
+            if following is None:
+                return
+            self._target = following
+        if following.leads_where(before):
+            self._pace.keep_to(following.rate)
+        else:
+            self._pace = Pace(following.rate)
+            self._outbox.hasten(following.name, self._now())  # what failed there may arrive here
+
+    def _give_all_up(self) -> None:
+        self._write_outcome()
+        name = self._target.name
+        self._outbox.hasten(name, self._now())
+        while waiting := self._outbox.due_messages(name, self._now(), _BATCH):
+            for queued in waiting:
+                if self._stopping or not self._leaves:
+                    return
+                if self._outbox.mark_sending(queued.message.key):
+                    self._unwritten = self._dead(queued, _NO_TARGET, self._now())
+                    self._write_outcome()
+
+    def _has_left(self) -> bool:
+        with self._changed:
+            self._left = self._leaves
+            return self._left
+
     def _is_mine(self) -> bool:
         return self._thread is threading.current_thread()
 
     def _deliver_due(self) -> None:
         self._write_outcome()
         for queued in self._outbox.due_messages(self._target.name, self._now(), _BATCH):
-            if self._stopping:
+            if self._stopping or self._leaves or self._following is not None:
+                self.wake()
                 return
             now = self._now()
             ready = self._pace.ready_at(now) <= now
@@ -438,13 +558,25 @@ class _Worker:
             error,
             extra={"action": "message_dead"},
         )
-        letters = partial(dead_letters, queued.message, error, self._fallbacks)
+        told, names = error, self._instead.fallbacks
+        if not names and not queued.message.origin and self._may_tell_others(now):
+            names = self._instead.others
+            told = f"{error} (for an hour nobody is told of others: `lapwing dead` lists them)"
+        letters = partial(dead_letters, queued.message, told, names)
 
         def give_up() -> None:
             for letter in self._outbox.mark_dead(queued.message.key, error, letters, now):
                 self._wake_other(letter.target)
 
         return give_up
+
+    def _may_tell_others(self, now: datetime) -> bool:
+        """Whether they have not been told for a while; they are from now on."""
+        last, self._others_told_at = self._others_told_at, now
+        if last is None or not timedelta() <= now - last < _OTHERS_TOLD_EVERY:
+            return True
+        self._others_told_at = last
+        return False
 
     def _until_next_s(self) -> float:
         due = self._outbox.next_due(self._target.name)

@@ -31,6 +31,7 @@ def alert_of(transition: Transition, condition: str | None) -> Alert:
         sample=transition.sample,
         context=transition.context,
         late=transition.late,
+        attach=transition.attach,
     )
 
 

@@ -52,6 +52,11 @@ class Pace:
                 ready = max(ready, self._rest_until)
         return ready
 
+    def keep_to(self, rate: Rate | None) -> None:
+        """Send as often as `rate` says from now on; whether the target counts as down stays as it is."""
+        self._rate = rate
+        self._tokens = min(self._tokens, float(rate.count)) if rate else 0.0
+
     def begin(self, now: datetime) -> None:
         """Count an attempt that begins."""
         self._fill(now)

@@ -213,6 +213,15 @@ class Policy:
             for target in receiver.targets
         }
 
+    def others(self) -> dict[str, tuple[str, ...]]:
+        """Of each target, who may be told that it fails: all of the top route, else all there are."""
+        known = [target.name for target in self.targets]
+        top = self.receivers[self.root.receiver].targets
+        return {
+            name: tuple(each for each in top if each != name) or tuple(each for each in known if each != name)
+            for name in known
+        }
+
     def muted(self, route: Route, now: datetime) -> str | None:
         """Why nothing is told at `route` now, None where it is."""
         for name in route.muted_in:

@@ -4,6 +4,7 @@ A message is made of parts. Each is whole: none is ever cut in the middle of its
 fit a service, the less needed ones are left out, and the message says so.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from datetime import timedelta
 from typing import Final, Protocol
 
 from lapwing_collector.model.alerts import Alert, Health, Notification, Reason, Status
+from lapwing_collector.notify.attachment import ATTACHMENTS, FILE_NAME, samples_csv
 from lapwing_collector.notify.dialects import DIALECTS, PLAIN, Dialect, safe_url
 from lapwing_collector.notify.webhook import payload_of
 from lapwing_collector.notify.wording import (
@@ -91,6 +93,11 @@ class Addressee(Protocol):
         """Characters it takes as a title."""
         ...
 
+    @property
+    def takes_files(self) -> bool:
+        """Whether files can come with a message."""
+        ...
+
     def body_max(self, title: str) -> int:
         """Characters it takes as a body beside `title`."""
         ...
@@ -104,7 +111,7 @@ class Rendered:
         title: One line; of mails the same for all that is told of a group, so that they make one thread.
         body: What people read.
         body_format: `text`, `markdown` or `html`: what the body is written in.
-        payload: The notification as JSON for services that take it; empty for others.
+        payload: The notification as JSON for services that take it; files for those that take them; or empty.
     """
 
     title: str
@@ -130,7 +137,15 @@ def render(notification: Notification, addressee: Addressee) -> Rendered:
     room = min(addressee.body_max(title), _BODY_MAX.get(kind, addressee.body_max(title)))
     body = _body(notification, say, room)
     payload = payload_of(notification, _PAYLOAD_MAX[kind]) if kind in _PAYLOAD_MAX else ""
+    if kind not in _PAYLOAD_MAX and addressee.takes_files:
+        payload = _attached(notification)
     return Rendered(title, body, say.body_format, payload)
+
+
+def _attached(notification: Notification) -> str:
+    """The rows behind what is news, as a file; repeats bring no file again."""
+    told = samples_csv(alert for alert in notification.firing if alert.fingerprint in notification.changed)
+    return json.dumps({ATTACHMENTS: [{"name": FILE_NAME, "text": told}]}) if told else ""
 
 
 # Titles

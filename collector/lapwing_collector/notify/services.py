@@ -21,9 +21,11 @@ from apprise import (
     NotifyType,
     PersistentStoreMode,
 )
+from apprise.attachment.memory import AttachMemory
 from apprise.plugins import N_MGR, url_to_dict
 
 from lapwing_collector.model.alerts import Message, Status
+from lapwing_collector.notify.attachment import ATTACHMENTS
 from lapwing_collector.notify.attempt import Attempt, observed
 
 READ_TIMEOUT_S: Final = 10.0
@@ -32,6 +34,8 @@ READ_TIMEOUT_S: Final = 10.0
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9]{0,20})://", re.IGNORECASE)
 _HTTP_STATUS: Final = re.compile(r"error=(\d{3})\b")
 _MAIL_REPLY: Final = re.compile(r"\(?(\d{3}), b['\"]")
+_DOCUMENTS: Final = ("json", "jsons", "pagerduty")
+"""Services whose payload is the notification itself."""
 _MENTION: Final = re.compile(r"@(?=everyone|here|[&!]?\d)")
 _ERROR_MAX: Final = 500
 _SECRET_MIN: Final = 4
@@ -77,6 +81,7 @@ class Service:
         kind: The scheme of its address: `slack`, `mailtos`, `json`.
         title_max: Characters it takes as a title.
         pause_s: Seconds that it asks for between two messages.
+        takes_files: Files can come with a message.
         keeps_incidents: It opens an incident for a firing, and closes it for the resolve.
     """
 
@@ -100,6 +105,7 @@ class Service:
         self.pause_s = 0.0 if asked == NotifyBase.request_rate_per_sec else float(asked)
         service.request_rate_per_sec = 0
         self.keeps_incidents = _resolves_incidents(service) or _closes_by_number(service)
+        self.takes_files = bool(service.attachment_support)
         self._extras = dict(
             getattr(service, "payload_extras", None) or getattr(service, "details", None) or {}
         )
@@ -133,6 +139,7 @@ class Service:
                 title=self._harmless(message.title),
                 notify_type=_KINDS[message.status],
                 body_format=NotifyFormat(message.body_format),
+                attach=self._files(message),
                 log_level=logging.DEBUG,
             ) as result,
         ):
@@ -172,6 +179,16 @@ class Service:
             service.payload_extras = document | self._extras
         elif service.schema == "pagerduty":
             service.details = document | self._extras
+
+    def _files(self, message: Message) -> list[Any] | None:
+        """What comes with `message`; None for nothing."""
+        if self._service.schema in _DOCUMENTS or not message.payload:
+            return None
+        attachment: Any = AttachMemory  # untyped, as all of Apprise
+        return [
+            attachment(content=file["text"].encode(), name=file["name"], mimetype="text/csv")
+            for file in json.loads(message.payload)[ATTACHMENTS]
+        ]
 
     def _harmless(self, text: str) -> str:
         """Text that calls nobody: Discord reads it for mentions, whatever it is said to be."""

@@ -52,6 +52,7 @@ class Target:
         send_resolved: Whether it wants to hear that an alert is over.
         resolve_silenced: Whether it does even if the alert is silenced by then.
         title_max: Characters it takes as a title.
+        takes_files: Files can come with a message.
         keeps_incidents: It opens an incident for a firing, and closes it for the resolve.
         rate: How often it may be sent something.
         max_age: When a message that it does not accept is given up.
@@ -95,6 +96,7 @@ class Target:
         self.kind = self._service.kind
         self.title_max = self._service.title_max
         self.keeps_incidents = self._service.keeps_incidents
+        self.takes_files = self._service.takes_files
         self._rate = rate
         self.rate = rate or (
             Rate(1, timedelta(seconds=self._service.pause_s)) if self._service.pause_s else None
@@ -113,6 +115,17 @@ class Target:
             rate=self._rate,
             max_age=self.max_age,
             limit_s=self._limit_s,
+        )
+
+    def leads_where(self, other: "Target") -> bool:
+        """Whether both have the same address."""
+        return self._url == other._url  # noqa: SLF001  # another one of this class
+
+    def is_as(self, other: "Target") -> bool:
+        """Whether both have the same address, and all else that can be said of a target."""
+        return self.leads_where(other) and all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("name", "send_resolved", "resolve_silenced", "rate", "max_age", "_limit_s")
         )
 
     def body_max(self, title: str) -> int:

@@ -40,11 +40,13 @@ class Sample:
         expr: One SELECT; `$name` in it is the alert's label column of that name.
         limit: At most so many rows.
         redact: Columns, and fields inside of columns, whose values are not shown.
+        attach: Whether they come as a file, too, to targets that take files.
     """
 
     expr: str
     limit: int
     redact: frozenset[str]
+    attach: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,10 +66,12 @@ def sample_rows(rule: Rule, columns: Sequence[str], tuples: Iterable[Sequence[An
     return tuple(_shown(dict(zip(columns, row, strict=True)), secret) for row in tuples)
 
 
-def with_samples(transitions: Iterable[Transition], samples: Mapping[str, Sample]) -> tuple[Transition, ...]:
-    """Put samples, by fingerprint, to the alerts that began to fire."""
+def with_samples(
+    transitions: Iterable[Transition], samples: Mapping[str, Sample], *, attach: bool = False
+) -> tuple[Transition, ...]:
+    """Put samples, by fingerprint, to the alerts that began to fire; as a file, too, if `attach`."""
     return tuple(
-        replace(transition, sample=samples[key])
+        replace(transition, sample=samples[key], attach=attach)
         if transition.status is Status.FIRING and (key := transition.instance.fingerprint) in samples
         else transition
         for transition in transitions

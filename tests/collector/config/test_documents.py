@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -24,8 +24,6 @@ def _even(value: int, info: ValidationInfo) -> int:
 
 class Target(Document):
     """An item of lists and mappings."""
-
-    planned_keys: ClassVar = frozenset({"rate"})
 
     url: str
     retries: int = 0
@@ -82,7 +80,6 @@ def test_an_empty_document_has_the_defaults(text: str) -> None:
     [
         ("nmae: x", ["1: nmae: is not a key here; did you mean name?"]),
         ("zzz: x", ["1: zzz: is not a key here; expected one of by_name, first, name, size, targets"]),
-        ("targets:\n- url: x\n  rate: 1/s", ["3: targets[0].rate: is not supported yet"]),
         (
             "by_name:\n  m:\n    ulr: x",
             ["2: by_name.m.url: is missing", "3: by_name.m.ulr: is not a key here; did you mean url?"],

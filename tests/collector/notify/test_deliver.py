@@ -487,3 +487,82 @@ def test_letters_about_letters_are_not_written() -> None:
     letter = message("l", "chat", origin="a")
     assert dead_letters(letter, "error", ["pager"]) == []
     assert dead_letters(message("a", "pager"), "error", ["pager"]) == []
+
+
+def test_targets_that_stay_go_on_and_others_come(store: Store) -> None:
+    """One thread per target, whether it was there before; what is down counts as down still."""
+    outbox, wall = WatchedOutbox(store), Wall()
+    put(store, *(message(f"m{number}", "down") for number in range(5)))
+    with webhook(*[503] * 5) as down, webhook() as new:
+        with delivering(outbox, Target("down", down.url()), wall=wall, jitter=1.0) as deliverer:
+            down.inbox.wait_for(5)
+            outbox.wait_for(**{f"m{number}": "queued" for number in range(5)})
+            before = {thread for thread in threading.enumerate() if thread.name == "notify-down"}
+            deliverer.use([Target("down", down.url(), max_age=timedelta(hours=1)), Target("new", new.url())])
+            put(store, message("n", "new"))
+            deliverer.wake("new")
+            outbox.wait_for(n="sent")
+            assert deliverer.down() == {"down": True, "new": False}
+            assert {thread for thread in threading.enumerate() if thread.name == "notify-down"} == before
+            assert len(down.inbox.items) == 5
+        assert keys(new.inbox.items) == ["n"]
+
+
+def test_what_waits_follows_a_target_to_another_address(store: Store) -> None:
+    """At once, however long the old address would have had to rest."""
+    outbox = WatchedOutbox(store)
+    put(store, *(message(f"m{number}", "hook") for number in range(5)))
+    with webhook(*[503] * 5) as old, webhook() as new:
+        with delivering(outbox, Target("hook", old.url()), jitter=1.0) as deliverer:
+            old.inbox.wait_for(5)
+            outbox.wait_for(**{f"m{number}": "queued" for number in range(5)})
+            deliverer.use([Target("hook", new.url())])
+            outbox.wait_for(**{f"m{number}": "sent" for number in range(5)})
+            assert deliverer.down() == {"hook": False}
+        assert keys(new.inbox.items) == [f"m{number}" for number in range(5)]
+
+
+def test_what_waits_for_a_target_that_is_gone_is_told_to_its_fallback(store: Store) -> None:
+    """It is dead with its reason, fallbacks that are there hear of it; a target that comes back works."""
+    outbox = WatchedOutbox(store)
+    put(store, message("a", "gone"), message("b", "gone", group="other"))
+    with webhook(503, 503) as gone, webhook() as other:
+        targets = Target("gone", gone.url()), Target("other", other.url())
+        with delivering(outbox, *targets, jitter=1.0, fallbacks={"gone": ["other", "lost"]}) as deliverer:
+            outbox.wait_for(a="queued", b="queued")
+            gone.inbox.wait_for(2)
+            deliverer.use(targets[1:])
+            outbox.wait_for(a="dead", b="dead")
+            other.inbox.wait_for(2)
+            assert deliverer.down() == {"other": False}
+            deliverer.use(targets)
+            put(store, message("c", "gone"))
+            deliverer.wake("gone")
+            outbox.wait_for(c="sent")
+    assert keys(gone.inbox.items) == ["a", "b", "c"]
+    rows = {row.message.key: row for row in store.outbox_rows()}
+    assert rows["a"].last_error == "the notify file has no target of this name any more"
+    assert {row.message.target for row in rows.values()} == {"gone", "other"}
+
+
+def test_without_a_fallback_others_hear_once_an_hour_that_a_target_fails(store: Store) -> None:
+    """Of the first message that is given up and none of the next, and never of what tells of that."""
+    outbox, wall = WatchedOutbox(store), Wall()
+    with webhook(*[404] * 4) as broken, webhook(404) as other:
+        targets = Target("broken", broken.url()), Target("other", other.url())
+        others = {"broken": ["other"], "other": ["broken"]}
+        with delivering(outbox, *targets, wall=wall, others=others) as deliverer:
+            for number, minutes in enumerate((0, 30, 61)):
+                wall.now = NOON + timedelta(minutes=minutes)
+                put(store, message(f"m{number}", "broken"))
+                deliverer.wake("broken")
+                outbox.wait_for(**{f"m{number}": "dead"})
+            other.inbox.wait_for(2)
+            letters = {row.message.origin: row for row in store.outbox_rows() if row.message.origin}
+            assert letters.keys() == {"m0", "m2"}
+            outbox.wait_for(**{letters["m0"].message.key: "dead", letters["m2"].message.key: "sent"})
+    first, second = (request.body for request in other.inbox.items)
+    assert first["title"].startswith("[UNDELIVERED to broken]")
+    assert "for an hour nobody is told of others" in first["message"]
+    assert (first["title"][-2:], second["title"][-2:]) == ("m0", "m2")
+    assert len(broken.inbox.items) == 3

@@ -485,6 +485,7 @@ class Narrow:
     """A service that takes next to nothing."""
 
     title_max = 20
+    takes_files = False
 
     def __init__(self, kind: str, room: int) -> None:
         self.kind = kind
