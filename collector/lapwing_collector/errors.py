@@ -4,7 +4,8 @@
     ├── ConfigError              a settings, rule or notify file is wrong
     │   ├── MistakesError        what is wrong in one file, mistake by mistake
     │   ├── UnknownModelError    there is no model of a name
-    │   └── UnknownMetricError   there is no metric of a name
+    │   ├── UnknownMetricError   there is no metric of a name
+    │   └── UnknownRuleError     there is no rule of a name
     ├── DataDirectoryError       the data directory cannot be used (permissions, another owner, not a lake)
     ├── AddressInUseError        a port is taken
     ├── QueryError               SQL that is refused, fails, or runs over its limits
@@ -56,6 +57,10 @@ class UnknownModelError(ConfigError):
 
 class UnknownMetricError(ConfigError):
     """There is no metric of a name."""
+
+
+class UnknownRuleError(ConfigError):
+    """There is no rule of a name."""
 
 
 class DataDirectoryError(LapwingError):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from helpers.faults_alerts import CALM, INTERVAL, STEPS, TURNING, Event, alerts_of, expected
-from helpers.faults_plan import LONG, SEED
+from helpers.faults_plan import ALERT_KILLS, SEED
 from helpers.faults_victim import Victim, wait_until
 from helpers.notify_receivers import Webhook, webhook
 from lapwing_collector.app.directory import DataDirectory
@@ -22,7 +22,7 @@ from lapwing_collector.model.alerts import Status, Transition
 from lapwing_collector.state import Delivery, Store
 
 KILLS_PER_FOLDER = 20
-CAMPAIGNS = 50 if LONG else 1
+CAMPAIGNS = max(1, ALERT_KILLS // KILLS_PER_FOLDER)
 
 
 @pytest.mark.timeout(900)

@@ -7,7 +7,9 @@ import pytest
 LONG = os.environ.get("LAPWING_FAULTS") == "long"
 SEED = int(os.environ.get("LAPWING_FAULT_SEED", "1"))
 KILLS = int(os.environ.get("LAPWING_FAULT_KILLS", "500"))
-"""How often the long part kills at random."""
+"""How often the long part kills at random while records come."""
+ALERT_KILLS = int(os.environ.get("LAPWING_FAULT_KILLS", "1000")) if LONG else 20
+"""How often it is killed while alerts come and go."""
 
 long_only = pytest.mark.skipif(not LONG, reason="part of the long campaign: make faults")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

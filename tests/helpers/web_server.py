@@ -13,6 +13,8 @@ from typing import Any
 
 from helpers.query_lake import Readers
 from lapwing_collector.app.alerts import alert_reads
+from lapwing_collector.app.metrics import rule_reads
+from lapwing_collector.app.rule_works import RuleWorks
 from lapwing_collector.app.serving import Serving
 from lapwing_collector.app.undelivered import dead_reads
 from lapwing_collector.auth import TlsFiles
@@ -20,7 +22,7 @@ from lapwing_collector.config import Settings, load_settings
 from lapwing_collector.notify import NOBODY
 from lapwing_collector.query import QueryPool
 from lapwing_collector.state import Store
-from lapwing_collector.web import Authorize, Duty, Live
+from lapwing_collector.web import Authorize, Duty, Live, Work
 
 NOW = datetime(2026, 1, 1, 1)
 """The time of pages: an hour after the predictions of `make_lake`."""
@@ -80,6 +82,7 @@ def web_server(
     readiness: Callable[[], tuple[bool, Mapping[str, Any]]] = lambda: (True, {"replaying": False}),
     metrics: Callable[[], bytes] = lambda: b"",
     duties: Mapping[str, Duty] | None = None,
+    works: Mapping[str, Work] | None = None,
     authorize: Authorize | None = None,
     tls: TlsFiles | None = None,
     now: Callable[[], datetime] = lambda: NOW,
@@ -101,8 +104,11 @@ def web_server(
                 pool,
                 readiness=readiness,
                 metrics=metrics,
-                reads=alert_reads(store, NOBODY) | dead_reads(store),
+                reads=alert_reads(store, lambda: NOBODY)
+                | dead_reads(store)
+                | rule_reads(tuple, store.load_rules),
                 duties=duties or {},
+                works=works or RuleWorks(None, folder).works(),
                 authorize=authorize,
                 tls=tls,
                 address_file=folder / "web.address",

@@ -12,17 +12,17 @@ from lapwing_collector.errors import ConfigError, DataDirectoryError
 from lapwing_collector.state import Store
 
 
-def reload_rules(file: Path | None, flags: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Let the collector that runs go on with its rules as their files are now; tells what is another.
+def reload_files(file: Path | None, flags: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Let the collector that runs go on with rules and targets as their files are now; tells what is another.
 
     Raises:
-        ConfigError: A file has mistakes; the collector goes on with the rules that it has.
+        ConfigError: A file has mistakes; all goes on as it was.
         DataDirectoryError: No collector runs there.
     """
     data = DataDirectory(settings_for(file, flags).data).root
-    answer = ask_owner(data, "reload_rules", {}, lambda *_: None)
+    answer = ask_owner(data, "reload", {}, lambda *_: None)
     if answer is None:
-        raise DataDirectoryError(f"{data}: no collector runs here; it reads its rules when it starts")
+        raise DataDirectoryError(f"{data}: no collector runs here; it reads its files when it starts")
     return answer
 
 

@@ -12,9 +12,9 @@ from lapwing_collector.app.project import notify_policy, settings_for
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.config import parse_duration
 from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError
-from lapwing_collector.model.alerts import Alert, AlertState, Instance, RuleId
+from lapwing_collector.model.alerts import Alert, AlertState, Health, Instance, RuleId, Status
 from lapwing_collector.model.groups import Ack, Group, Silence
-from lapwing_collector.notify import Matcher, Policy, is_active, match_all, parse_matchers
+from lapwing_collector.notify import Matcher, Policy, hush_by, is_active, match_all, parse_matchers
 from lapwing_collector.state import OutboxRow, Store
 
 _SHOWN: Final = 20
@@ -215,8 +215,12 @@ def acknowledge(store: Store, asked: Mapping[str, Any], now: datetime) -> dict[s
     return {"fingerprint": key} | _ack(ack)
 
 
-def where_told(policy: Policy, labels: str, now: datetime) -> list[dict[str, Any]]:
+def where_told(
+    policy: Policy, labels: str, now: datetime, store: Store | None = None
+) -> list[dict[str, Any]]:
     """Where an alert with labels such as `severity=page, model=churn` would arrive now, as JSON.
+
+    With the state in `store`, what would keep it back: silences, and alerts that fire.
 
     Raises:
         ConfigError: These are no labels.
@@ -228,6 +232,8 @@ def where_told(policy: Policy, labels: str, now: datetime) -> list[dict[str, Any
     if wrong := [str(each) for each in parsed if each.op != "="]:
         raise ConfigError(f"expected labels such as severity=page, model=churn, not {wrong[0]}")
     named = {each.label: each.value for each in parsed}
+    hush = hush_by(policy, store.silences(now) if store else (), store.firing_labels() if store else {}, now)
+    alert = _imagined(named, now)
     return [
         {
             "route": route.path,
@@ -237,6 +243,7 @@ def where_told(policy: Policy, labels: str, now: datetime) -> list[dict[str, Any
             "group_interval_s": route.group_interval.total_seconds(),
             "repeat_interval_s": route.repeat_interval.total_seconds(),
             "muted": policy.muted(route, now),
+            "kept_back": None if (hushed := hush(alert, route)) is None else hushed.reason,
             "targets": [
                 {"name": each.name, "after_s": each.after.total_seconds() if each.after else 0.0}
                 for each in policy.listeners(route, ())
@@ -246,24 +253,28 @@ def where_told(policy: Policy, labels: str, now: datetime) -> list[dict[str, Any
     ]
 
 
-def routes_for(file: Path | None, labels: str) -> list[dict[str, Any]]:
-    """Where an alert with these labels would arrive, by the notify file of a project.
+def routes_for(file: Path | None, flags: Mapping[str, Any], labels: str) -> list[dict[str, Any]]:
+    """Where an alert with these labels would arrive, by the notify file of a project, and what keeps it back.
 
     Raises:
         ConfigError: The file has mistakes, or these are no labels.
     """
-    return where_told(notify_policy(file), labels, wall_clock())
+    policy = notify_policy(file)
+    if not DataDirectory(settings_for(file, flags).data).state.exists():
+        return where_told(policy, labels, wall_clock())
+    with store_of(file, flags) as store:
+        return where_told(policy, labels, wall_clock(), store)
 
 
-def alert_reads(store: Store, policy: Policy) -> dict[str, Callable[[Mapping[str, str]], Any]]:
+def alert_reads(store: Store, policy: Callable[[], Policy]) -> dict[str, Callable[[Mapping[str, str]], Any]]:
     """What HTTP clients may read of alerts, by address."""
     return {
         "alerts": lambda _: list_alerts(store, wall_clock()),
         "alerts/{fingerprint}": lambda parts: why(store, parts["fingerprint"], wall_clock()),
         "episodes": lambda asked: episodes(store, _needed(asked, "from"), _needed(asked, "to")),
         "silences": lambda _: silences(store, wall_clock()),
-        "routes": lambda _: where_told(policy, "", wall_clock()),
-        "routes/{labels:path}": lambda parts: where_told(policy, parts["labels"], wall_clock()),
+        "routes": lambda _: where_told(policy(), "", wall_clock(), store),
+        "routes/{labels:path}": lambda parts: where_told(policy(), parts["labels"], wall_clock(), store),
     }
 
 
@@ -293,6 +304,29 @@ def _fingerprint(store: Store, prefix: str) -> str:
     if len(found) > 1 and prefix not in found:
         raise ConfigError(f"{len(found)} or more alerts begin with {prefix!r}; give more of it")
     return prefix if prefix in found else found[0]
+
+
+def _imagined(labels: Mapping[str, str], now: datetime) -> Alert:
+    """An alert of which nothing is known but its labels."""
+    return Alert(
+        rule=RuleId("", labels.get("alertname", "")),
+        fingerprint="",
+        labels=labels,
+        annotations={},
+        status=Status.FIRING,
+        reason="",
+        health=Health.OK,
+        value=None,
+        peak=None,
+        sample_count=None,
+        condition=None,
+        active_at=now,
+        fired_at=now,
+        resolved_at=None,
+        window_start=now,
+        window_end=now,
+        slot=now,
+    )
 
 
 def _exactly(labels: Mapping[str, str]) -> Iterator[Matcher]:

@@ -34,8 +34,8 @@ from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.config import parse_duration
 from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError
 from lapwing_collector.lake import CatalogKeeper
-from lapwing_collector.query import QueryPool, Spare, oldest_times, reads_rows
-from lapwing_collector.rules import Gathering, Rule, Summary
+from lapwing_collector.query import QueryPool, Spare, check_select, oldest_times, reads_rows
+from lapwing_collector.rules import Course, Following, Gathering, Rule, Summary, condition_sql, tried_with
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ _IN_ONE_QUERY: Final = 96
 _AHEAD: Final = 4
 """Such pieces of work for each core that may wait for the engine."""
 _LOOK_UP_S: Final = 60.0
-_MOST_SLOTS: Final = 1_000_000
+MOST_SLOTS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class Tried:
         error: Why one of those did.
         not_seen: What of the model or field that it names has not come yet; None if all has.
         summary: What it would have done.
+        course: What it was slot by slot; None unless that was asked for.
     """
 
     rule: str
@@ -76,6 +77,44 @@ class Tried:
     error: str | None
     not_seen: str | None
     summary: Summary
+    course: Course | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Otherwise:
+    """What is to be another than the files say.
+
+    Attributes:
+        condition: The condition.
+        threshold: The number in it.
+        for_: The `for`, as rule files have it.
+        slots: Tell of every slot, too.
+        most_slots: How many slots a rule may have.
+    """
+
+    condition: str | None = None
+    threshold: float | None = None
+    for_: str | None = None
+    slots: bool = False
+    most_slots: int = MOST_SLOTS
+
+    def rule(self, rule: Rule) -> Rule:
+        """The rule as it is to be tried.
+
+        Raises:
+            LapwingError: It cannot be so.
+        """
+        try:
+            for_ = None if self.for_ is None else parse_duration(self.for_)
+        except ValueError as error:
+            raise ConfigError(f"--for: expected {error}") from error
+        if self.condition is not None:
+            with duckdb.connect(":memory:") as parser:
+                check_select(parser, condition_sql(self.condition))
+        try:
+            return tried_with(rule, condition=self.condition, threshold=self.threshold, for_=for_)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +138,7 @@ def backtest(  # noqa: PLR0917  # each is an option of the command
     since: str,
     until: str | None,
     cores: int | None = None,
+    otherwise: Otherwise | None = None,
 ) -> Backtest:
     """Walk alerts through the past from nothing, with what is known of it now; nothing is kept or told.
 
@@ -110,6 +150,7 @@ def backtest(  # noqa: PLR0917  # each is an option of the command
         since: ISO time, UTC unless it says otherwise, or how long before the end.
         until: ISO time; now if None.
         cores: Query processes; one for each core if None.
+        otherwise: What is to be another than the files say.
 
     Raises:
         LapwingError: It cannot be done.
@@ -133,13 +174,14 @@ def backtest(  # noqa: PLR0917  # each is an option of the command
         ahead = cores * _AHEAD
         if project.model_groups:
             project = with_models(project, models_in(pool.run))
-        rules = [rule for rule in chosen(project, names) if rule.kind == "alert"]
+        otherwise = otherwise or Otherwise()
+        rules = [otherwise.rule(rule) for rule in chosen(project, names) if rule.kind == "alert"]
         tried = []
         for rule in rules:
-            slots = _slots(project, rule, span, pool.run)
+            slots = _slots(project, rule, span, pool.run, otherwise.most_slots)
             looks = partial(_looks, slots=slots, threads=threads, ahead=ahead)
             unknown = not_seen(pool.run, rule, span)
-            tried.append(_try_fast(rule, slots, pool.run, looks, unknown, tell))
+            tried.append(_try_fast(rule, slots, pool.run, looks, unknown, tell, follow=otherwise.slots))
         return Backtest(keeper.snapshot, tried)
 
 
@@ -154,7 +196,7 @@ def _span(since: str, until: str | None) -> Span:
     return begin, end
 
 
-def _slots(project: Project, rule: Rule, span: Span, run_query: RunQuery) -> list[datetime]:
+def _slots(project: Project, rule: Rule, span: Span, run_query: RunQuery, most_slots: int) -> list[datetime]:
     """The slots whose windows end in the span, from the oldest row of the rule's models on."""
     oldest = []
     for table, schemas in project.sources[rule.id].items():
@@ -164,11 +206,9 @@ def _slots(project: Project, rule: Rule, span: Span, run_query: RunQuery) -> lis
             except NotSeenYetError:
                 continue
     begin = max(span[0], min((time for time in oldest if time is not None), default=span[0]))
-    slots = list(rule.slots.between(*slots_of(rule, (begin, span[1]))))
-    if len(slots) > _MOST_SLOTS:
-        raise ConfigError(
-            f"{rule.id} has {len(slots):,} slots in that time; at most {_MOST_SLOTS:,} can be tried at once"
-        )
+    slots = list(islice(rule.slots.between(*slots_of(rule, (begin, span[1]))), most_slots + 1))
+    if len(slots) > most_slots:
+        raise ConfigError(f"{rule.id} has more than {most_slots:,} slots in that time, too many for one time")
     return slots
 
 
@@ -200,18 +240,20 @@ def _try_fast(  # noqa: PLR0917  # what a rule is tried with
     looks: Callable[[Callable[[Sequence[datetime]], list[Look]], int], Iterator[Look]],
     unknown: str | None,
     tell: Tell,
+    *,
+    follow: bool,
 ) -> Tried:
     """Try a rule by queries for many slots if it reads counts alone, else by one for each slot."""
     if _reads_counts(rule):
         with suppress(DiffersError):
             seen = looks(partial(look_at_once, run_query, rule), _IN_ONE_QUERY)
-            return _try(rule, slots, seen, unknown, tell)
+            return _try(rule, slots, seen, unknown, tell, follow=follow)
         logger.info("%s is asked slot by slot: all at once gives other numbers", rule.id)
 
     def one_by_one(piece: Sequence[datetime]) -> list[Look]:
         return [look(run_query, rule, slot) for slot in piece]
 
-    return _try(rule, slots, looks(one_by_one, _AT_ONCE), unknown, tell)
+    return _try(rule, slots, looks(one_by_one, _AT_ONCE), unknown, tell, follow=follow)
 
 
 def _reads_counts(rule: Rule) -> bool:
@@ -219,13 +261,21 @@ def _reads_counts(rule: Rule) -> bool:
         return rule.wait_for is None and not reads_rows(parser, rule.expr)
 
 
-def _try(
-    rule: Rule, slots: Sequence[datetime], looks: Iterator[Look], unknown: str | None, tell: Tell
+def _try(  # what a rule is tried with
+    rule: Rule,
+    slots: Sequence[datetime],
+    looks: Iterator[Look],
+    unknown: str | None,
+    tell: Tell,
+    *,
+    follow: bool,
 ) -> Tried:
-    gathering = Gathering(rule)
+    gathering, following = Gathering(rule), Following()
     failed, error = 0, None
     for number, (seen, evaluation) in enumerate(walk(rule, looks), start=1):
         gathering.take(seen.slot, seen.outcome, evaluation, incomplete=seen.incomplete)
+        if follow:
+            following.take(seen.slot, evaluation)
         if evaluation.state.error is not None:
             failed, error = failed + 1, evaluation.state.error
         tell(str(rule.id), number, len(slots))
@@ -240,4 +290,5 @@ def _try(
         error=error,
         not_seen=unknown,
         summary=gathering.summary(),
+        course=following.course() if follow else None,
     )

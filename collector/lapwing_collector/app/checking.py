@@ -1,6 +1,5 @@
 """`lapwing rules check`: everything that is wrong or odd in rule files, all at once, each with its place."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,8 +120,7 @@ class _Read:
     @cached_property
     def rules(self) -> Sequence[tuple[Rule, Place]]:
         """Its rules, those of groups for models as they are for one that there may be."""
-        made_up = [re.sub(r"[*?]|\[.*?\]", "m", group.pattern) for group in self.content.model_groups]
-        return self.for_models({name: name for name in made_up})
+        return self.for_models({group.example: group.example for group in self.content.model_groups})
 
     def for_models(self, models: Mapping[str, str]) -> Sequence[tuple[Rule, Place]]:
         """Its rules, those of groups for models as they are for the first one that fits."""

@@ -22,6 +22,7 @@ from lapwing_collector.app.keeping import HARMLESS, orders
 from lapwing_collector.app.losses import Losses
 from lapwing_collector.app.maintenance import Maintenance, tell_nobody
 from lapwing_collector.app.mending import Mending
+from lapwing_collector.app.metrics import rule_reads
 from lapwing_collector.app.owner_socket import Order, OwnerSocket
 from lapwing_collector.app.owning import OwnedData
 from lapwing_collector.app.pending import Pending
@@ -29,6 +30,7 @@ from lapwing_collector.app.poison import DeadLetters
 from lapwing_collector.app.project import Project, described_texts, with_builtin_rules
 from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.redaction import redaction
+from lapwing_collector.app.rule_works import RuleWorks
 from lapwing_collector.app.serving import Serving
 from lapwing_collector.app.telemetry import Parts, Telemetry
 from lapwing_collector.app.undelivered import Wanted, dead_reads, requeue_in
@@ -112,6 +114,7 @@ async def run_collector(
             now,
             reach=Reach(settings.delivery.allow_networks),
             fallbacks=project.notify.fallbacks(),
+            others=project.notify.others(),
         )
         parts.callback(deliverer.stop, _GRACE_S)
         judging = Judging(
@@ -125,6 +128,7 @@ async def run_collector(
             busy=lambda: pending.filled > _BUSY_FROM,
             clock=clock,
             alerts_changed=partial((live := Live()).saw, "alerts"),
+            use_targets=lambda policy: deliverer.use(policy.targets, policy.fallbacks(), policy.others()),
         )
         parts.callback(judging.close, _GRACE_S)
         writer = Writer(
@@ -140,9 +144,9 @@ async def run_collector(
         asked = {
             "status": lambda _asked, _tell: _status(pending, writer, ingestion, receiving),
             "run_rule": judging.run_rule,
-            "fire": _drills(parts, project, store, deliverer, now).fire,
+            "fire": _drills(parts, judging, store, deliverer, now).fire,
             "requeue": lambda asked, _tell: requeue_in(store, Wanted.of(asked), now(), deliverer.wake),
-            "reload_rules": judging.reload,
+            "reload": judging.reload,
         }
         todo = _maintain(parts, lake, ingestion, directory, settings, clock, pending, asked)
         describing = Describing(
@@ -176,10 +180,13 @@ async def run_collector(
             queries,
             readiness=receiving.readiness,
             metrics=telemetry.exposition,
-            reads=alert_reads(store, project.notify) | dead_reads(store),
-            duties={name: partial(_duty, todo[name]) for name in (*HARMLESS, "fire")}
+            reads=alert_reads(store, lambda: judging.project.notify)
+            | dead_reads(store)
+            | rule_reads(lambda: judging.project.rules, store.load_rules),
+            duties={name: partial(_duty, todo[name]) for name in (*HARMLESS, "fire", "reload")}
             | {"senders": ingestion.senders}
             | alert_duties(store, judging.dispatcher.look),
+            works=RuleWorks(project.file, directory.root).works(),
             authorize=None if receiving.access.open else receiving.access.judge,
             tls=receiving.access.tls,
             address_file=directory.web_address,
@@ -236,7 +243,7 @@ def _query_pools(
 
 def _drills(
     parts: AsyncExitStack,
-    project: Project,
+    judging: Judging,
     store: Store,
     deliverer: Deliverer,
     now: Callable[[], datetime],
@@ -245,8 +252,7 @@ def _drills(
     ending = threading.Event()
     parts.callback(ending.set)
     return Drills(
-        rules=project.rules,
-        policy=project.notify,
+        project=lambda: judging.project,
         store=store,
         wake=deliverer.wake,
         now=now,

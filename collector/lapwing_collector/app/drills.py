@@ -2,7 +2,7 @@
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -10,12 +10,12 @@ from typing import Any, Final
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.dispatching import told_of
 from lapwing_collector.app.owner_socket import Tell, ask_owner
-from lapwing_collector.app.project import load_project, rule_named, settings_for
+from lapwing_collector.app.project import Project, load_project, rule_named, settings_for
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.config import parse_duration
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.model.alerts import Transition
-from lapwing_collector.notify import Deliverer, Policy, Reach, alert_of, drill_tellings, hush_by
+from lapwing_collector.notify import Deliverer, Reach, alert_of, drill_tellings, hush_by
 from lapwing_collector.rules import Rule, drill, drill_over
 from lapwing_collector.state import Delivery, OutboxRow, Store
 
@@ -32,8 +32,7 @@ class Drills:
     def __init__(
         self,
         *,
-        rules: Sequence[Rule],
-        policy: Policy,
+        project: Callable[[], Project],
         store: Store,
         wake: Callable[[str], None],
         now: Callable[[], datetime],
@@ -42,15 +41,13 @@ class Drills:
         """Join the parts.
 
         Args:
-            rules: Whose alerts may be tried.
-            policy: Who hears of what.
+            project: Whose alerts may be tried, and who hears of them.
             store: The outbox, silences, and what fires.
             wake: Tells that the outbox has something for a target.
             now: Wall-clock time, naive UTC.
             stopping: Waits for so many seconds; True if there is no more waiting.
         """
-        self._rules = rules
-        self._policy = policy
+        self._project = project
         self._store = store
         self._wake = wake
         self._now = now
@@ -70,7 +67,7 @@ class Drills:
         unknown = sorted(set(asked) - _KEYS)
         if unknown:
             raise ConfigError(f"fire: there is no {unknown[0]}; there is {', '.join(sorted(_KEYS))}")
-        rule = rule_named(self._rules, _text(asked, "rule"))
+        rule = rule_named(self._project().rules, _text(asked, "rule"))
         labels = asked.get("labels") or {}
         if not isinstance(labels, dict) or not all(isinstance(text, str) for text in labels.values()):
             raise ConfigError("fire: expected `labels` to be texts by name")
@@ -107,10 +104,10 @@ class Drills:
     ) -> list[OutboxRow]:
         """Put messages into the outbox, and give them as they are once each has arrived or been given up."""
         now = self._now()
-        hush = hush_by(self._policy, self._store.silences(now), self._store.firing_labels(), now)
-        tellings = drill_tellings(self._policy, alert_of(transition, rule.condition), hush, target)
+        hush = hush_by(self._project().notify, self._store.silences(now), self._store.firing_labels(), now)
+        tellings = drill_tellings(self._project().notify, alert_of(transition, rule.condition), hush, target)
         told = told_of(
-            [each for each in tellings if only is None or each.target in only], self._policy.targets
+            [each for each in tellings if only is None or each.target in only], self._project().notify.targets
         )
         self._store.announce((), told, now)
         keys = {each.message.key for each in told}
@@ -129,7 +126,7 @@ class Drills:
             waited += _LOOK_S
 
     def _target(self, name: Any) -> str | None:
-        known = [target.name for target in self._policy.targets]
+        known = [target.name for target in self._project().notify.targets]
         if name is not None and name not in known:
             raise ConfigError(f"there is no target {name!r}; there are {', '.join(known) or 'none'}")
         return None if name is None else str(name)
@@ -163,8 +160,7 @@ def fire(
         try:
             deliverer.start()
             return Drills(
-                rules=project.rules,
-                policy=project.notify,
+                project=lambda: project,
                 store=store,
                 wake=deliverer.wake,
                 now=lambda: utc_datetime(clock.now_ns()),

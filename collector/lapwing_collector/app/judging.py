@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final
@@ -14,13 +14,14 @@ from lapwing_collector.app.dispatching import Dispatcher
 from lapwing_collector.app.evaluating import RunQuery
 from lapwing_collector.app.history import KeptFrom
 from lapwing_collector.app.owner_socket import Tell
-from lapwing_collector.app.project import Project, with_models, with_rules_again
+from lapwing_collector.app.project import Project, with_files_again, with_models
 from lapwing_collector.app.recomputing import Recomputing
 from lapwing_collector.app.writing import Flushed
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.errors import ConfigError, UnavailableError
 from lapwing_collector.metrics import DATA_CLOCK, WALL_CLOCK
 from lapwing_collector.model.alerts import RuleId
+from lapwing_collector.notify import Policy
 from lapwing_collector.state import Store
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Judging:
         busy: Callable[[], bool],
         clock: Clock,
         alerts_changed: Callable[[], None] = lambda: None,
+        use_targets: Callable[[Policy], None] = lambda _: None,
     ) -> None:
         """Join the parts.
 
@@ -69,11 +71,13 @@ class Judging:
             wake: Tells that the outbox has something for a target.
             busy: Whether rows wait to be written, so that late slots had better wait.
             clock: The wall clock.
+            use_targets: Has the targets of another notify file sent to.
             alerts_changed: Called after alerts changed, and what people said about them.
         """
         self._written = self._project = project
         self._store = store
         self._queries = live_queries
+        self._use_targets = use_targets
         self._models: Mapping[str, str] = {}
         self._ending = threading.Event()
         self._changing = threading.Lock()
@@ -118,6 +122,11 @@ class Judging:
             busy=busy,
         )
 
+    @property
+    def project(self) -> Project:
+        """Its rules, those of models included, and targets, as files had them when they were read last."""
+        return self._project
+
     def start(self) -> None:
         """Begin."""
         self.dispatcher.follow_routes({rule.id: rule.condition for rule in self._project.rules})
@@ -130,24 +139,28 @@ class Judging:
         self.dispatcher.start()
 
     def reload(self, _asked: Mapping[str, Any], _tell: Tell) -> Mapping[str, Any]:
-        """Go on with the rules as their files are now; what is remembered of those that stay is kept.
+        """Go on with rules and targets as their files are now; what is remembered of those that stay is kept.
 
         Raises:
             ConfigError: A file has mistakes; all goes on as it was.
         """
-        again = with_rules_again(self._written)
         with self._changing:
-            before = {rule.id: rule for rule in self._project.rules}
+            again = with_files_again(self._written)
+            before = self._project
             self._written = again
+            # First who is told, so that nothing is told to somebody who is there no more.
+            self.dispatcher.use(again.notify)
+            self._use_targets(again.notify)
             self._use(with_models(again, self._models), complete=True)
-            after = {rule.id: rule for rule in self._project.rules}
-        told: Mapping[str, Iterable[RuleId]] = {
-            "added": after.keys() - before.keys(),
-            "changed": (rule for rule in before.keys() & after.keys() if before[rule] != after[rule]),
-            "removed": before.keys() - after.keys(),
-        }
-        logger.info("the rules were read again: %d now", len(after), extra={"action": "rules_reloaded"})
-        return {"rules": len(after)} | {what: sorted(map(str, rules)) for what, rules in told.items()}
+            after = self._project
+        logger.info("the rules were read again: %d now", len(after.rules), extra={"action": "rules_reloaded"})
+        rules = _changes({str(rule.id): rule for rule in before.rules}, {str(r.id): r for r in after.rules})
+        targets = _changes(
+            {target.name: target for target in before.targets},
+            {target.name: target for target in after.targets},
+            lambda one, other: one.is_as(other),
+        )
+        return {"rules": len(after.rules)} | rules | {"targets": targets}
 
     def saw(self, flushed: Flushed) -> None:
         """Take note of what is in the lake now."""
@@ -225,6 +238,21 @@ class Judging:
         self._project = project
         self.recomputing.use(project.rules, project.sources)  # first, as at the start
         self.alerting.use(project.rules, project.tables, complete=complete)
+
+
+def _changes(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    alike: Callable[[Any, Any], bool] = lambda one, other: bool(one == other),
+) -> dict[str, list[str]]:
+    """What came, what is another one, and what is gone, by name."""
+    return {
+        "added": sorted(after.keys() - before.keys()),
+        "changed": sorted(
+            name for name in before.keys() & after.keys() if not alike(before[name], after[name])
+        ),
+        "removed": sorted(before.keys() - after.keys()),
+    }
 
 
 def models_in(run_query: RunQuery) -> dict[str, str]:

@@ -109,14 +109,25 @@ def load_project(file: Path | None, flags: Mapping[str, Any]) -> Project:
     return Project(settings, rules, sources_of(rules), models, notify, policy, model_groups, file)
 
 
-def with_rules_again(project: Project) -> Project:
-    """The project with its rules as the files have them now; all else is as it was.
+def with_files_again(project: Project) -> Project:
+    """The project with rules and targets as their files are now; all else is as it was.
 
     Raises:
-        ConfigError: One line for every mistake.
+        ConfigError: One line for every mistake of all of them.
     """
-    rules, model_groups = read_rules_and_groups(rule_files(project.file, project.settings))
-    again = replace(project, rules=rules, sources=sources_of(rules), model_groups=model_groups)
+    folder = project.file.parent if project.file is not None else Path()
+    wrong = []
+    try:
+        rules, model_groups = read_rules_and_groups(rule_files(project.file, project.settings))
+    except ConfigError as error:
+        wrong.append(str(error))
+    try:
+        notify = _notify_policy(folder, project.settings)
+    except ConfigError as error:
+        wrong.append(str(error))
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    again = replace(project, rules=rules, sources=sources_of(rules), model_groups=model_groups, notify=notify)
     return with_builtin_rules(again) if project.builtin else again
 
 
@@ -221,16 +232,6 @@ def _notify_policy(folder: Path, settings: Settings) -> NotifyPolicy:
     return read_notify_file(file) if settings.notify or file.exists() else NOBODY
 
 
-def rules_of(file: Path | None) -> tuple[Rule, ...]:
-    """The rules of a project alone; its targets may lack their secrets.
-
-    Raises:
-        ConfigError: One line for every mistake.
-    """
-    file = settings_file(file)
-    return read_rule_files(rule_files(file, load_settings(file, flags={})))
-
-
 def read_rule_files(files: Sequence[Path]) -> tuple[Rule, ...]:
     """Read rule files; a rule's group and name must be unique over all of them.
 
@@ -246,8 +247,15 @@ def read_rules_and_groups(files: Sequence[Path]) -> tuple[tuple[Rule, ...], tupl
     Raises:
         ConfigError: One line for every mistake.
     """
+    read, wrong = {}, []
     with rule_parser() as parse:
-        read = {str(file): parse(text_of(file), str(file)) for file in files}
+        for file in files:
+            try:
+                read[str(file)] = parse(text_of(file), str(file))
+            except ConfigError as error:
+                wrong.append(error)
+    if wrong:
+        raise wrong[0] if len(wrong) == 1 else ConfigError("\n".join(map(str, wrong)))
     rules = merge_rules({name: file.rules for name, file in read.items()})
     return rules, tuple(group for file in read.values() for group in file.model_groups)
 

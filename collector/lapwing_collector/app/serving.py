@@ -18,7 +18,7 @@ from lapwing_collector.config import Settings
 from lapwing_collector.model.queries import Ask, Cancellation
 from lapwing_collector.query import QueryPool
 from lapwing_collector.receive import Limits, Server
-from lapwing_collector.web import Authorize, Duty, Live, Read, RowsOf, Sources, Threads, create_app
+from lapwing_collector.web import Authorize, Duty, Live, Read, RowsOf, Sources, Threads, Work, create_app
 
 GRACE_S: Final = 1.0
 """For answers under way when it stops."""
@@ -64,6 +64,7 @@ class Serving:
         metrics: Callable[[], bytes],
         reads: Mapping[str, Read],
         duties: Mapping[str, Duty],
+        works: Mapping[str, Work],
         authorize: Authorize | None,
         tls: TlsFiles | None,
         address_file: Path,
@@ -80,6 +81,7 @@ class Serving:
             metrics: Gives the metrics as text.
             reads: Documents beside those that queries make, by their address under /api/v1.
             duties: What commands may have done, by name.
+            works: What changes nothing and takes its time, about rules, by name.
             authorize: Asked before anything is read; None lets everybody in.
             tls: The certificates for HTTPS; None for HTTP.
             address_file: Told where this listens while it does, for commands to find it.
@@ -116,6 +118,7 @@ class Serving:
             readiness=readiness,
             metrics=metrics,
             duties=duties,
+            works=works,
             authorize=authorize or (lambda _header, _scope: 200),
             threads=self._threads,
             # Whoever has a token is let in under any name; without tokens, only this machine knows its own.

@@ -131,12 +131,13 @@ def ack(  # noqa: PLR0917  # typer passes them by name
 def routes_test(
     labels: Annotated[list[str] | None, typer.Argument(help="Labels of an alert: severity=page.")] = None,
     config: Config = None,
+    data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show where an alert with these labels would arrive now, and who would hear of it when."""
+    """Show where an alert with these labels would arrive now, who would hear of it when, or why not."""
     from lapwing_collector.app.alerts import routes_for
 
-    found = routes_for(config, ",".join(labels or ()))
+    found = routes_for(config, {"data": data}, ",".join(labels or ()))
     rows = [row for each in found for row in _route_rows(each)]
     _show(found, rows, "nobody is told: there is no notify file", as_json=as_json)
 
@@ -216,7 +217,7 @@ def _route_rows(route: "Mapping[str, Any]") -> "Iterator[dict[str, Any]]":
             "told": f"after {target['after_s']:g} s"
             if target["after_s"]
             else (f"after {route['group_wait_s']:g} s of group_wait"),
-            "muted": route["muted"] or "",
+            "kept back": route["kept_back"] or "",
         }
 
 

@@ -161,11 +161,11 @@ def demo(
 
 @rules_app.command("reload")
 def rules_reload(config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
-    """Let the collector that runs read its rule files again; what fires, goes on firing."""
-    from lapwing_collector.app.admin import reload_rules
+    """Let the collector that runs read its rule files and notify.yaml again; what fires, goes on firing."""
+    from lapwing_collector.app.admin import reload_files
     from lapwing_collector.cli.past import show_reloaded
 
-    show_reloaded(reload_rules(config, {"data": data}), as_json=as_json)
+    show_reloaded(reload_files(config, {"data": data}), as_json=as_json)
 
 
 @rules_app.command("run")
@@ -233,12 +233,13 @@ def rules_generate(  # noqa: PLR0917  # each is an option
 def rules_explain(
     rule: Annotated[str, typer.Argument(help="The rule, as group/name, or its name alone.")],
     config: Config = None,
+    data: Data = None,
 ) -> None:
     """Print the SQL that a rule is judged by, and what is behind the metrics that it calls."""
     from lapwing_collector.app.metrics import explain_rule
     from lapwing_collector.cli.output import write_text
 
-    write_text(explain_rule(config, rule))
+    write_text(explain_rule(config, {"data": data}, rule))
 
 
 @rules_app.command("advance")

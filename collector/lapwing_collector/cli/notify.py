@@ -1,11 +1,12 @@
 """`lapwing notify`: who is told."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from lapwing_collector.cli.keeping import AsJson, Config
+from lapwing_collector.cli.keeping import AsJson, Config, Data
 
 if TYPE_CHECKING:
     from lapwing_collector.notify import MailServer
@@ -45,6 +46,7 @@ def add(  # noqa: PLR0917  # typer passes them by name
         bool, typer.Option("--test/--no-test", help="Send a message first; add nothing if that fails.")
     ] = True,
     config: Config = None,
+    data: Data = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a place where alerts are told: find out what service it is, try it, write it into notify.yaml.
@@ -67,6 +69,7 @@ def add(  # noqa: PLR0917  # typer passes them by name
         variable=env,
         test=test,
     )
+    known = _tell_collector(config, data)
     if as_json:
         document = {
             "name": added.name,
@@ -75,6 +78,8 @@ def add(  # noqa: PLR0917  # typer passes them by name
             "file": str(added.file),
             "secret": added.secret,
             "tested": added.tested,
+            "in_use": known is None,
+            "problem": known or None,
         }
         write_text(json.dumps(document, ensure_ascii=False) + "\n", as_json=True)
         return
@@ -83,7 +88,26 @@ def add(  # noqa: PLR0917  # typer passes them by name
     write_text(f"{added.file}: receiver {added.receiver} tells {added.name}, at ${{{added.secret}}}\n")
     if not added.routed:
         write_text(f"no alert gets there yet: name {added.receiver} in a route\n")
-    write_text("the collector reads it when it starts\n")
+    if known is None:
+        write_text("the collector that runs has it\n")
+    elif known:
+        write_text(f"the collector that runs goes on without it: {known}\n")
+    else:
+        write_text("the collector reads it when it starts\n")
+
+
+def _tell_collector(config: Path | None, data: Path | None) -> str | None:
+    """Have the collector read the file; None if it did, else why not, which is empty where none runs."""
+    from lapwing_collector.app.admin import reload_files
+    from lapwing_collector.errors import DataDirectoryError, LapwingError
+
+    try:
+        reload_files(config, {"data": data})
+    except DataDirectoryError:
+        return ""
+    except LapwingError as error:
+        return str(error)
+    return None
 
 
 def _mail_server(smtp: str | None, user: str | None, sender: str | None, *, tls: bool) -> "MailServer | None":

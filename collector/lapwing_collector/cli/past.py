@@ -31,7 +31,7 @@ def show(pasts: "Sequence[Past]", *, as_json: bool) -> None:
 
 
 def show_reloaded(told: "Mapping[str, Any]", *, as_json: bool) -> None:
-    """Print what became of the rules when their files were read again."""
+    """Print what became of rules and targets when their files were read again."""
     if as_json:
         write_text(json.dumps(told) + "\n", as_json=True)
         return
@@ -39,6 +39,8 @@ def show_reloaded(told: "Mapping[str, Any]", *, as_json: bool) -> None:
     for what in ("added", "changed", "removed"):
         for rule in told[what]:
             write_text(f"  {what:8} {rule}\n")
+        for target in told["targets"][what]:
+            write_text(f"  {what:8} target {target}\n")
 
 
 def _as_json(past: "Past") -> dict[str, Any]:

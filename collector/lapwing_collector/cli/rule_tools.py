@@ -119,6 +119,17 @@ def backtest(  # noqa: PLR0917  # each is an option
             "--rule", help="A rule, as group/rule or its name; may be repeated. All alerts by default."
         ),
     ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Another number in a condition of `value` alone.")
+    ] = None,
+    condition: Annotated[str | None, typer.Option("--condition", help="Another condition.")] = None,
+    for_: Annotated[str | None, typer.Option("--for", help="Another `for`: 15m.")] = None,
+    slots: Annotated[
+        bool, typer.Option("--slots", help="Tell value and state at every slot, too; only with --json.")
+    ] = False,
+    max_slots: Annotated[
+        int, typer.Option("--max-slots", min=1, help="Refuse rules that have more slots.")
+    ] = 1_000_000,
     config: Config = None,
     data: Data = None,
     as_json: AsJson = False,
@@ -127,12 +138,14 @@ def backtest(  # noqa: PLR0917  # each is an option
 
     All of it is about one snapshot of the lake; nothing is kept, and nobody is told.
     """
+    from lapwing_collector.app.backtest import Otherwise
     from lapwing_collector.app.backtest import backtest as work
     from lapwing_collector.cli.backtesting import show_backtest
     from lapwing_collector.cli.keeping import progress
 
+    otherwise = Otherwise(condition, threshold, for_, slots, max_slots)
     with progress() as tell:
-        done = work(config, {"data": data}, tell, rule or [], since, until)
+        done = work(config, {"data": data}, tell, rule or [], since, until, otherwise=otherwise)
     show_backtest(done, as_json=as_json)
 
 

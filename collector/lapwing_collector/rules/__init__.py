@@ -29,11 +29,12 @@ from lapwing_collector.rules.file import ModelGroup, Place, RuleFile, load_rule_
 from lapwing_collector.rules.generate import ReferenceField, rules_from
 from lapwing_collector.rules.late import raise_late, slots_to_judge_again
 from lapwing_collector.rules.lint import hints, repeated, unknown_parts
-from lapwing_collector.rules.past import Gathering, Summary
+from lapwing_collector.rules.past import Course, Following, Gathering, Summary, tried_with
 from lapwing_collector.rules.query import (
     ALL_KNOWN,
     PLACE,
     Query,
+    condition_sql,
     evaluation_query,
     evaluation_sql,
     key_at,
@@ -56,7 +57,9 @@ __all__ = [
     "AlertCase",
     "Case",
     "CaseFile",
+    "Course",
     "Evaluation",
+    "Following",
     "Gathering",
     "ModelGroup",
     "NotifyCase",
@@ -78,6 +81,7 @@ __all__ = [
     "WaitFor",
     "Window",
     "builtin_rules",
+    "condition_sql",
     "drill",
     "drill_over",
     "evaluate",
@@ -106,6 +110,7 @@ __all__ = [
     "sample_rows",
     "shape_query",
     "slots_to_judge_again",
+    "tried_with",
     "unknown_parts",
     "wait_query",
     "wanted_samples",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
@@ -203,11 +203,10 @@ class WaitForEntry(Document):
 class SampleEntry(Document):
     """Key `sample` of a rule."""
 
-    planned_keys: ClassVar = frozenset({"attach"})
-
     expr: SampleSelect
     limit: Annotated[int, Field(ge=1, le=100)] = 5
     redact: list[Name] = Field(default_factory=list)
+    attach: Literal["csv", "none"] = "csv"
 
 
 class RuleEntry(Document):
@@ -353,6 +352,11 @@ class ModelGroup:
     pattern: str
     at: int
     _entry: GroupEntry
+
+    @property
+    def example(self) -> str:
+        """A model that there may be, whose name is as it has to be."""
+        return re.sub(r"[*?]|\[.*?\]", "m", self.pattern)
 
     def rules_of(self, model: str, table: str) -> tuple[Rule, ...]:
         """Its rules for one model, whose tables are called `table`; none where its name is another."""
@@ -523,7 +527,9 @@ def _rule(group: GroupEntry, entry: RuleEntry, of: tuple[str, str] | None = None
         new_group_delay=entry.new_group_delay,
         check_late=entry.check_late,
         criticality=entry.criticality,
-        sample=Sample(sample.expr, sample.limit, frozenset(sample.redact)) if sample else None,
+        sample=Sample(sample.expr, sample.limit, frozenset(sample.redact), sample.attach == "csv")
+        if sample
+        else None,
         enabled=entry.enabled,
         model=entry.model or (of[0] if of else None),
         labels={**model, **group.labels, **owner, **entry.labels},

@@ -24,6 +24,9 @@ _FLAP_SLOTS: Final = 6
 _DAY: Final = timedelta(days=1)
 _MOST_EPISODES: Final = 10_000
 _MOST_VALUES: Final = 100_000
+_MOST_FOLLOWED: Final = 200
+_MOST_SHOWN: Final = 20
+"""Alerts that are shown slot by slot, of those that are followed."""
 _AT_REST: Final = frozenset({Health.OK, Health.INSUFFICIENT})
 """An alert that is inactive stays so where too little is behind its row."""
 _RARE: Final = 0.001
@@ -82,6 +85,36 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class Series:
+    """One alert slot by slot.
+
+    Attributes:
+        labels: Of the alert.
+        values: Its value at each slot; None where it had none, or too little was behind it.
+        states: What it was after each slot; None before it was first seen.
+    """
+
+    labels: Mapping[str, str]
+    values: Sequence[float | None]
+    states: Sequence[AlertState | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a rule was slot by slot.
+
+    Attributes:
+        slots: When.
+        series: Its alerts, those that fired longest first.
+        left_out: Further alerts.
+    """
+
+    slots: Sequence[datetime]
+    series: Sequence[Series]
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What a rule would have done in the past.
 
@@ -111,6 +144,29 @@ class Summary:
     variants: Sequence[Variant]
     suggested_for_s: float | None
     suggested_condition: str | None
+
+
+def tried_with(
+    rule: Rule, *, condition: str | None = None, threshold: float | None = None, for_: timedelta | None = None
+) -> Rule:
+    """The rule as it would be with another condition, another number in it, or another `for`.
+
+    Raises:
+        ValueError: It has no such number; the message says what it has.
+    """
+    if threshold is not None:
+        simple = _SIMPLE.fullmatch(condition or rule.condition or "")
+        if simple is None:
+            raise ValueError(
+                f"{rule.id} is not judged by `value` and a number alone, so it has no threshold that could "
+                "be another; give the condition"
+            )
+        condition = f"value {simple['sign']} {repr(threshold).removesuffix('.0')}"
+    return replace(
+        rule,
+        condition=rule.condition if condition is None else condition,
+        for_=rule.for_ if for_ is None else for_,
+    )
 
 
 class Gathering:
@@ -184,6 +240,60 @@ class Gathering:
             if suggested == f"{float(simple['threshold']):.3g}"
             else f"value {simple['sign']} {suggested}"
         )
+
+
+class Following:
+    """Takes note of every slot, of as many alerts as can be shown."""
+
+    def __init__(self) -> None:
+        """Begin before the first slot."""
+        self._slots: list[datetime] = []
+        self._series: dict[str, _Line] = {}
+        self._left_out: set[str] = set()
+
+    def take(self, slot: datetime, evaluation: Evaluation) -> None:
+        """Take note of the next slot."""
+        for key, instance in evaluation.state.instances.items():
+            line = self._series.get(key)
+            if line is None:
+                if len(self._series) >= _MOST_FOLLOWED:
+                    self._left_out.add(key)
+                    continue
+                line = self._series[key] = _Line(dict(instance.labels))
+            line.add(
+                len(self._slots), instance.value if _says_something(instance, slot) else None, instance.state
+            )
+        self._slots.append(slot)
+
+    def course(self) -> Course:
+        """What came out."""
+        lines = sorted(self._series.values(), key=lambda line: -line.states.count(AlertState.FIRING))
+        shown = lines[:_MOST_SHOWN]
+        for line in shown:
+            line.reach(len(self._slots))
+        left_out = len(lines) - len(shown) + len(self._left_out)
+        return Course(
+            self._slots, [Series(line.labels, line.values, line.states) for line in shown], left_out
+        )
+
+
+class _Line:
+    """One alert; what it was at slots at which nothing was known of it is filled in."""
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self.labels = labels
+        self.values: list[float | None] = []
+        self.states: list[AlertState | None] = []
+
+    def add(self, place: int, value: float | None, state: AlertState) -> None:
+        self.reach(place)
+        self.values.append(value)
+        self.states.append(state)
+
+    def reach(self, place: int) -> None:
+        gap = place - len(self.values)
+        self.values += [None] * gap
+        self.states += [None] * gap
 
 
 class _Told:

@@ -7,5 +7,17 @@ from lapwing_collector.web.live import Live
 from lapwing_collector.web.reads import Read
 from lapwing_collector.web.sessions import Authorize
 from lapwing_collector.web.sources import RowsOf, Sources
+from lapwing_collector.web.works import Work
 
-__all__ = ["AskLake", "Authorize", "Duty", "Live", "Read", "RowsOf", "Sources", "Threads", "create_app"]
+__all__ = [
+    "AskLake",
+    "Authorize",
+    "Duty",
+    "Live",
+    "Read",
+    "RowsOf",
+    "Sources",
+    "Threads",
+    "Work",
+    "create_app",
+]

@@ -58,7 +58,7 @@ class Answering:
         running: asyncio.Future[Answer] = asyncio.get_running_loop().run_in_executor(
             self._threads, self._ask, ask, cancellation
         )
-        leaving: asyncio.Future[Any] = asyncio.ensure_future(_left(request))
+        leaving: asyncio.Future[Any] = asyncio.ensure_future(left(request))
         try:
             await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
@@ -106,7 +106,7 @@ class _Rows(StreamingResponse):
             yield piece
 
 
-async def _left(request: Request) -> None:
+async def left(request: Request) -> None:
     """Wait until the client is gone; its request was read already."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -26,6 +26,7 @@ from lapwing_collector.web.reads import ReadEndpoint
 from lapwing_collector.web.sessions import Authorize, Sessions, is_own
 from lapwing_collector.web.sources import Sources
 from lapwing_collector.web.sql import SqlEndpoint
+from lapwing_collector.web.works import Work, WorkEndpoint
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ def create_app(
     sources: Sources,
     live: Live,
     duties: Mapping[str, Duty],
+    works: Mapping[str, Work],
     authorize: Authorize,
     threads: Threads,
     hosts: frozenset[str] | None,
@@ -69,6 +71,7 @@ def create_app(
         sources: What pages are made of. Its documents are answered under /api/v1, too.
         live: Tells browsers what is new.
         duties: What may be called under /api/v1/admin.
+        works: What may be asked for under /api/v1/rules.
         authorize: Asked before anything is read.
         threads: Where work is done that blocks; the caller ends them.
         hosts: Names under which this port may be addressed; any if None. Without this, a page of a foreign
@@ -102,6 +105,14 @@ def create_app(
     app = Starlette(
         routes=[
             Route("/api/v1/sql", guarded(sql.answer, "query"), methods=["GET", "POST"]),
+            *(
+                Route(
+                    f"/api/v1/rules/{name}",
+                    guarded(WorkEndpoint(work, threads.queries, idle_s).answer, "query"),
+                    methods=["POST"],
+                )
+                for name, work in works.items()
+            ),
             *(
                 Route(
                     f"/api/v1/{address}",

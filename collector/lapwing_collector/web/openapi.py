@@ -96,6 +96,28 @@ def _read(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _work(operation: str, summary: str, asked: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    """A tool for rules: an object in, an object or a list out."""
+    return {
+        "post": {
+            "operationId": operation,
+            "summary": summary,
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {
+                        "schema": {"type": "object", "properties": asked, "additionalProperties": False}
+                    }
+                },
+            },
+            "responses": {
+                "200": {"description": "The outcome", "content": {"application/json": {"schema": answer}}},
+                **dict.fromkeys(("400", "401", "403", "409", "413", "415", "422", "500", "503"), _PROBLEM),
+            },
+        }
+    }
+
+
 def _in_path(name: str) -> dict[str, Any]:
     """A text that is part of an address."""
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -110,6 +132,118 @@ def _moment_in_query(name: str) -> dict[str, Any]:
         "schema": {"type": "string", "format": "date-time"},
     }
 
+
+_TEXT: Final = {"type": "string"}
+_FILES: Final = {
+    "type": "object",
+    "description": "Texts by the names of files; they can refer to nothing but each other",
+    "additionalProperties": _TEXT,
+}
+_WORKS: Final = {
+    "/api/v1/rules/check": _work(
+        "checkRules",
+        "Everything that is wrong or odd in the rule files of the project, or in files that are sent",
+        {"files": _FILES},
+        {
+            "type": "object",
+            "required": ["files", "rules", "findings", "lake"],
+            "properties": {
+                "files": {"type": "integer"},
+                "rules": {"type": "integer"},
+                "lake": {"type": "boolean", "description": "Whether names were looked up in a lake"},
+                "findings": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["file", "line", "kind", "text"],
+                        "properties": {
+                            "file": _TEXT,
+                            "line": {"type": ["integer", "null"]},
+                            "kind": {"enum": ["mistake", "hint"]},
+                            "text": _TEXT,
+                        },
+                    },
+                },
+            },
+        },
+    ),
+    "/api/v1/rules/test": _work(
+        "testRules",
+        "Run tests of rules: what they say to tables that the tests bring",
+        {
+            "files": _FILES,
+            "tests": {
+                "type": "array",
+                "items": _TEXT,
+                "description": "Which of them are test files; all that end in _test.yaml by default",
+            },
+            "run": {"type": "string", "description": "Only tests whose name has a match for this expression"},
+        },
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["file", "name", "failures", "seconds"],
+                "properties": {
+                    "file": _TEXT,
+                    "name": _TEXT,
+                    "failures": {"type": "array", "items": _TEXT},
+                    "seconds": {"type": "number"},
+                },
+            },
+        },
+    ),
+    "/api/v1/rules/backtest": _work(
+        "backtestRules",
+        "What rules would have told, also with another threshold or `for`; who leaves calls it off",
+        {
+            "rule": {"type": "string", "description": "A rule, as group/name or its name alone"},
+            "rules": {"type": "array", "items": _TEXT, "description": "Several of them; all without either"},
+            "from": {"type": "string", "description": "A time in UTC, or how long before `to`: 30d"},
+            "to": {"type": "string", "description": "A time in UTC; now by default"},
+            "threshold": {"type": "number", "description": "Another number in a condition of value alone"},
+            "condition": {"type": "string", "description": "Another condition"},
+            "for": {"type": "string", "description": "Another `for`, as 15m"},
+            "slots": {
+                "type": "boolean",
+                "default": False,
+                "description": "Tell value and state at every slot, in `course`, of up to 20 alerts",
+            },
+            "timeout": {"type": "string", "description": "Give up after this time, at most 5m"},
+        },
+        {
+            "type": "object",
+            "required": ["snapshot", "rules"],
+            "properties": {
+                "snapshot": {"type": "integer"},
+                "rules": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["rule", "slots", "failed", "summary", "course"],
+                        "properties": {
+                            "rule": _TEXT,
+                            "condition": {"type": ["string", "null"]},
+                            "for_s": {"type": "number"},
+                            "slots": {"type": "integer"},
+                            "failed": {"type": "integer"},
+                            "error": {"type": ["string", "null"]},
+                            "summary": {
+                                "type": "object",
+                                "description": "fired, firing_s, share, flaps, episodes, values, variants, "
+                                "suggested_for_s, suggested_condition",
+                            },
+                            "course": {
+                                "type": ["object", "null"],
+                                "description": "slots, and series with labels, values and states",
+                            },
+                        },
+                    },
+                },
+            },
+        },
+    ),
+}
 
 DOCUMENT: Final[dict[str, Any]] = {
     "openapi": "3.1.0",
@@ -225,6 +359,22 @@ DOCUMENT: Final[dict[str, Any]] = {
                 | {"400": _PROBLEM},
             }
         },
+        "/api/v1/rules": {
+            "get": {
+                "operationId": "listRules",
+                "summary": "The rules that are judged now, and how each stands",
+                "responses": _read("The rules", {"type": "array", "items": {"type": "object"}}),
+            }
+        },
+        "/api/v1/rules/{rule}": {
+            "get": {
+                "operationId": "explainRule",
+                "summary": "A rule, the SQL that it is judged by, and what is behind its metrics",
+                "parameters": [_in_path("rule")],
+                "responses": _read("The rule", {"type": "object"}) | {"404": _PROBLEM},
+            }
+        },
+        **_WORKS,
         "/api/v1/silences": {
             "get": {
                 "operationId": "listSilences",

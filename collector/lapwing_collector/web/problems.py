@@ -18,6 +18,7 @@ from lapwing_collector.errors import (
     UnavailableError,
     UnknownMetricError,
     UnknownModelError,
+    UnknownRuleError,
 )
 
 _STATUS: Final[tuple[tuple[type[LapwingError], int, str], ...]] = (
@@ -29,6 +30,7 @@ _STATUS: Final[tuple[tuple[type[LapwingError], int, str], ...]] = (
     (UnavailableError, 503, "busy"),
     (UnknownModelError, 404, "unknown-model"),
     (UnknownMetricError, 404, "unknown-metric"),
+    (UnknownRuleError, 404, "unknown-rule"),
     (ConfigError, 400, "wrong-request"),
     (LapwingError, 409, "not-possible"),
 )

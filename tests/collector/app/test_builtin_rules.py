@@ -9,7 +9,7 @@ import pytest
 from helpers.collector import Collector, prediction, project, request, running
 from helpers.waiting import wait_until
 from lapwing_collector.app.evaluating import outcome_of
-from lapwing_collector.app.project import load_project, rules_for, with_builtin_rules, with_rules_again
+from lapwing_collector.app.project import load_project, rules_for, with_builtin_rules, with_files_again
 from lapwing_collector.clock import epoch_ns
 from lapwing_collector.errors import QueryError
 from lapwing_collector.model.alerts import RuleState
@@ -42,11 +42,11 @@ def test_settings_say_which_are_evaluated(
     plain = load_project(tmp_path / "lapwing.yaml", settings)
     assert (plain.rules, plain.model_groups) == ((), ())
     project = with_builtin_rules(plain)
-    for each in (project, with_rules_again(project)):
+    for each in (project, with_files_again(project)):
         assert [str(rule.id) for rule in each.rules] == rules
         assert [group.name for group in each.model_groups] == groups
         assert each.sources.keys() == {rule.id for rule in each.rules}
-    assert with_rules_again(plain).model_groups == ()
+    assert with_files_again(plain).model_groups == ()
 
 
 def test_a_model_that_sends_nothing_any_more_is_missed_in_a_real_lake(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Rules that come and go while a collector runs: with the files that it reads again, and with models."""
 
 import json
+import re
+import urllib.request
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -8,8 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.collector import Collector, prediction, project, request, running
+from helpers.notify_receivers import Webhook, webhook
 from helpers.waiting import wait_until
-from lapwing_collector.app.admin import reload_rules
+from lapwing_collector.app.admin import reload_files
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.cli.main import app
 from lapwing_collector.clock import epoch_ns
@@ -41,8 +44,12 @@ groups:
 
 def written(folder: Path, record: str = "old", limit: int = 0) -> Path:
     (folder / "lapwing.yaml").write_text("clock: data\nrules: [rules.yaml]\n")
-    (folder / "rules.yaml").write_text(RULES.format(record=record, limit=limit))
+    written_rules(folder, record, limit)
     return folder / "lapwing.yaml"
+
+
+def written_rules(folder: Path, record: str = "old", limit: int = 0) -> None:
+    (folder / "rules.yaml").write_text(RULES.format(record=record, limit=limit))
 
 
 def send(collector: Collector, model: str, hours: int, first: int = 0) -> None:
@@ -85,10 +92,11 @@ def test_rules_come_and_go_while_the_collector_runs(tmp_path: Path) -> None:
             "added": ["g/new"],
             "changed": ["each[churn-eu]/Any", "each[churn-us]/Any"],
             "removed": ["g/old"],
+            "targets": {"added": [], "changed": [], "removed": []},
         }
         (tmp_path / "rules.yaml").write_text("groups: [{name: g, rulez: []}]")
         with pytest.raises(ConfigError, match="did you mean rules"):
-            reload_rules(config, {"data": data})
+            reload_files(config, {"data": data})
 
         for model in MODELS:
             send(collector, model, 3, first=3)
@@ -120,4 +128,67 @@ FIRES_AGAIN = [("firing", ""), ("firing", ""), ("resolved", "rule_changed")]
 def test_there_is_nobody_to_read_files_again(tmp_path: Path) -> None:
     """Without a collector, `rules reload` says that there is none."""
     with pytest.raises(DataDirectoryError, match="no collector runs here"):
-        reload_rules(written(tmp_path), {"data": tmp_path / "data"})
+        reload_files(written(tmp_path), {"data": tmp_path / "data"})
+
+
+NOTIFY = """
+route: {receiver: team, group_by: ['...'], group_wait: 0s, group_interval: 0s}
+receivers:
+  - name: team
+    fallback: rest
+    apprise_configs:
+      CONFIGS
+  - {name: rest, apprise_configs: [{name: stays, url: "STAYS"}]}
+"""
+
+
+def test_targets_come_and_go_while_the_collector_runs(tmp_path: Path) -> None:
+    """New ones are told, what waits for those gone is told to others, mistakes change nothing."""
+    config, data = written(tmp_path), tmp_path / "data"
+    with config.open("a") as file:
+        file.write("delivery: {allow_networks: [127.0.0.1/32]}\nhttp: {listen: 127.0.0.1:0}\n")
+
+    def notify(*targets: tuple[str, str]) -> None:
+        configs = "\n      ".join(f'- {{name: {name}, url: "{url}"}}' for name, url in targets)
+        text = NOTIFY.replace("CONFIGS", configs).replace("STAYS", stays.url())
+        (tmp_path / "notify.yaml").write_text(text)
+
+    def titles(receiver: Webhook) -> list[str]:
+        return [request.body["title"].partition(" (")[0] for request in receiver.inbox.items]
+
+    with webhook(*[503] * 50) as goes, webhook() as comes, webhook() as stays, webhook() as added:
+        notify(("goes", goes.url()))
+        with running(project(data, config)) as collector:
+            send(collector, "churn-eu", 2)
+            goes.inbox.wait_for(1)  # and waits to be tried again
+            notify(("comes", comes.url()), ("broken", "nothing://"))
+            (tmp_path / "rules.yaml").write_text("groups: [{name: g, rulez: []}]")
+            with pytest.raises(ConfigError) as wrong:
+                reload_files(config, {"data": data})
+            places = set(re.findall(r"(\w+\.yaml):(\d+)", str(wrong.value)))
+            assert places == {("rules.yaml", "1"), ("notify.yaml", "8")}
+
+            written_rules(tmp_path)
+            notify(("comes", comes.url()))
+            told = reload_files(config, {"data": data})
+            assert told["targets"] == {"added": ["comes"], "changed": [], "removed": ["goes"]}
+            wait_until(lambda: len(comes.inbox.items) >= 2 and len(stays.inbox.items) >= 2)
+            assert set(titles(stays)) == {
+                "[UNDELIVERED to goes] [FIRING] Busy",
+                "[UNDELIVERED to goes] [FIRING] Any",
+            }
+            assert set(titles(comes)) == {"[FIRING] Busy", "[FIRING] Any"}
+            dead = CliRunner().invoke(app, ["dead", "--config", str(config), "--data", str(data), "--json"])
+            assert {each["error"] for each in json.loads(dead.stdout)} == {
+                "the notify file has no target of this name any more"
+            }
+
+            paths = ["--config", str(config), "--data", str(data)]
+            answer = CliRunner().invoke(app, ["notify", "add", added.url(), "--name", "late", *paths])
+            assert answer.exception is None, answer.exception
+            assert answer.output.splitlines()[-1] == "the collector that runs has it"
+            asked = urllib.request.Request(
+                f"http://{collector.web}/api/v1/admin/reload", b"{}", {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(asked, timeout=30) as response:
+                assert json.load(response)["targets"] == {"added": [], "changed": [], "removed": []}

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def test_dead_messages_are_listed_and_sent_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     store = Store.open(DataDirectory(data).state)
-    store.enqueue([message("aa1", "hook"), message("ab2", "hook"), message("c", "spare")], NOON)
+    told = [message("aa1", "hook"), message("ab2", "hook"), message("c", "spare")]
+    store.enqueue([replace(each, origin="letters, of which nobody else is told") for each in told], NOON)
     gone = answer("404 Gone")
     with http_receiver(gone, gone) as hook, http_receiver(answer("410 Gone")) as spare:
         config = tmp_path / "lapwing.yaml"

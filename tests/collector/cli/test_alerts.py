@@ -163,7 +163,7 @@ def test_what_cannot_be_done_is_told(desk: Desk, duty: str, asked: dict[str, Any
 def test_http_clients_read_and_say_the_same(desk: Desk) -> None:
     """The documents of the API are those of the commands, and what is said there is looked at at once."""
     policy = desk.policy
-    reads, duties = alert_reads(desk.store, policy), alert_duties(desk.store, desk.dispatcher.look)
+    reads, duties = alert_reads(desk.store, lambda: policy), alert_duties(desk.store, desk.dispatcher.look)
     assert [alert["fingerprint"] for alert in reads["alerts"]({})] == ["a", "b"]
     assert reads["alerts/{fingerprint}"]({"fingerprint": "a"})["fingerprint"] == "a"
     made = duties["silence"]({"matchers": "name=a", "for": "1h", "author": "ann"})

@@ -84,13 +84,6 @@ def test_the_page_lists_every_key_with_its_default(
     assert documented == {name: default_of(name, field, spoken) for name, field in fields.items()}
 
 
-def test_the_page_names_every_planned_key() -> None:
-    """Keys that are refused for now are named as such."""
-    (sentence,) = re.findall(r"The keys? ([^.]*?) (?:is|are) planned and refused", DOCS, flags=re.DOTALL)
-    named = set(re.findall(r"`(\w+)`", sentence))
-    assert named == RuleEntry.planned_keys | GroupEntry.planned_keys | SampleEntry.planned_keys
-
-
 def test_the_page_names_every_kind_of_evidence_variable_and_value() -> None:
     """The tables of states, template variables and `on_no_data` are whole."""
     assert [re.match(r"`(\w+)`", row[0])[1] for row in table("States")] == [e.value for e in Evidence]
