@@ -16,7 +16,7 @@ from lapwing_collector.metrics.columns import flattened
 from lapwing_collector.model.description import ModelDescription, parts
 from lapwing_collector.model.profiles import (
     BINNING_ROWS,
-    DURATIONS,
+    GIVEN,
     REFERENCE_BIN_ROWS,
     REFERENCE_SET_ROWS,
     BinKind,
@@ -109,11 +109,11 @@ class Measured:
             columns = dict(zip(made.column_names, made.columns, strict=True))
         binnings = {each.field: each for each in freeze(pa.table(columns), model, segments)}
         apart = [binnings[name] for name in segments]
-        for counted in ProfileCounter([*binnings.values(), DURATIONS], apart).count(stored):
+        for counted in ProfileCounter([*binnings.values(), *GIVEN], apart).count(stored):
             self._insert("profiles", owned(counted, model, model))
         made = [{"created_from": "rows", "created_at": START, "table_name": model}] * len(binnings)
         rows = [{**asdict(each), **row} for each, row in zip(binnings.values(), made, strict=True)]
-        rows.append({**asdict(DURATIONS), "created_at": START, "table_name": ""})
+        rows.extend({**asdict(each), "created_at": START, "table_name": ""} for each in GIVEN)
         self._insert("binnings", pa.Table.from_pylist(rows, BINNING_ROWS))
 
     def refer(self, model: str, reference: str, rows: Rows, version: int = 1) -> None:

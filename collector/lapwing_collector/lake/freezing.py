@@ -29,6 +29,7 @@ from lapwing_collector.lake.tables import Table, Tables
 from lapwing_collector.model.description import FeatureType, ModelDescription, dotted, parts
 from lapwing_collector.model.profiles import (
     BINNING_ROWS,
+    GIVEN,
     PROFILE_KEYS,
     SEGMENT_ROWS,
     SEGMENTS,
@@ -321,7 +322,7 @@ class Freezing:
     ) -> Iterator[pa.Table]:
         table = TableName("predictions_all", new.table)
         described = Tables(self._catalog)[table]
-        known = set(self._profiles.profiling.countable(described.shape)) | {"duration_ms"}
+        known = set(self._profiles.profiling.countable(described.shape)) | {each.field for each in GIVEN}
         fields = {name for counter in counters for name in counter.fields}
         fields |= {*new.segments, *self._profiles.segments(new.table)}
         wanted = sorted(name for name in fields if name in known or name.startswith("tags."))

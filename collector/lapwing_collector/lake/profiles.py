@@ -11,7 +11,7 @@ from lapwing_collector.engine import literal
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.statements import statement
 from lapwing_collector.model.profiles import (
-    DURATIONS,
+    GIVEN,
     PROFILE_ROWS,
     BinKind,
     Binning,
@@ -154,7 +154,7 @@ class Profiles:
         missing = [table for table in tables if table not in self._known]
         if missing:
             names = ", ".join(map(literal, missing))
-            found: dict[str, dict[str, Binning]] = {table: {DURATIONS.field: DURATIONS} for table in missing}
+            found = {table: {each.field: each for each in GIVEN} for table in missing}
             apart: dict[str, dict[str, Binning]] = {table: {} for table in missing}
             for bins, name in ((found, "binnings_of"), (apart, "segment_bins_of")):
                 for table, binning_id, field_name, kind, edges, categories in self._catalog.rows(

@@ -29,7 +29,7 @@ from lapwing_collector.lake.snapshots import DataFile, add_files
 from lapwing_collector.lake.statements import statement
 from lapwing_collector.lake.tables import Key, Table, Tables
 from lapwing_collector.model.alerts import MetricRow
-from lapwing_collector.model.profiles import BINNING_ROWS, DURATIONS, Profiling
+from lapwing_collector.model.profiles import BINNING_ROWS, GIVEN, Profiling
 from lapwing_collector.model.records import LOG_ROWS, Batch, Kind
 
 _SCHEMA_OF: Final = {Kind.PREDICTION: "predictions_all", Kind.LABEL: "labels", Kind.LOG: "main"}
@@ -162,7 +162,7 @@ class Lake:
                 catalog.redefine([statement(name) for name in _OWN])
             lake = cls(catalog, declared or {}, profiling)
             lake._load()
-            lake._know_durations()
+            lake._know_given_bins()
             if lake.profiles is not None:
                 lake.profiles.look_around(lake._names)
             catalog.rows("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
@@ -377,15 +377,19 @@ class Lake:
         self._progress = self._committed_progress()
         self._changes += 1
 
-    def _know_durations(self) -> None:
-        """Let queries read the bins of latencies, which are the same in every lake."""
-        known = self._catalog.rows("SELECT count(*) FROM binnings WHERE table_name = ''")
-        self._profiled = bool(known[0][0])
-        if self.profiles is None or self._profiled:
+    def _know_given_bins(self) -> None:
+        """Let queries read the bins that are the same in every lake."""
+        known = {name for (name,) in self._catalog.rows("SELECT field FROM binnings WHERE table_name = ''")}
+        self._profiled = bool(known)
+        missing = [each for each in GIVEN if each.field not in known]
+        if self.profiles is None or not missing:
             return
-        row = {**asdict(DURATIONS), "kind": DURATIONS.kind.value, "model": "", "table_name": ""}
         made = {"created_from": "lapwing", "created_at": datetime(2026, 1, 1)}  # noqa: DTZ001  # naive UTC
-        self.add_rows({"binnings": pa.Table.from_pylist([row | made], BINNING_ROWS)})
+        rows = [
+            {**asdict(each), "kind": each.kind.value, "model": "", "table_name": ""} | made
+            for each in missing
+        ]
+        self.add_rows({"binnings": pa.Table.from_pylist(rows, BINNING_ROWS)})
 
     def _committed_progress(self) -> Progress:
         newest = self._catalog.rows(statement("commit_progress"))

@@ -25,7 +25,7 @@ ORDER: Final = "lapwing:order"
 """Column of a file by whose values it is chosen which rows are kept, where it has one."""
 
 _ROOTS: Final = ("inputs", "output", "descriptors", "label", "tags")
-_PLAIN: Final = ("label", "duration_ms")
+_PLAIN: Final = ("label", "duration_ms", "error_type")
 """Columns of predictions and labels that are fields by themselves."""
 
 

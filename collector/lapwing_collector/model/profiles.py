@@ -174,6 +174,12 @@ def _durations() -> tuple[float, ...]:
 DURATIONS: Final = Binning("duration", "duration_ms", BinKind.DURATION, edges=_durations())
 """The bins of every model's latency, in milliseconds: the same for all, from the first row on."""
 
+ERRORS: Final = Binning("error", "error_type", BinKind.CATEGORY)
+"""Those of errors: a call without one is null, any other `other`."""
+
+GIVEN: Final = (DURATIONS, ERRORS)
+"""The bins that every model has from its first row on, whatever its fields."""
+
 
 class Counter(Protocol):
     """Counts rows of one model."""

@@ -145,6 +145,7 @@ def test_rows_are_counted_in_the_bins_of_the_first_reference(session: Session) -
     ).to_pylist()
     assert {row["field"]: (int(row["n"]), int(row["nulls"])) for row in counted} == {
         "duration_ms": (100, 100),
+        "error_type": (100, 100),
         "inputs.age": (100, 0),
         "inputs.visits": (100, 100),
         "inputs.plan": (100, 0),

@@ -187,3 +187,22 @@ def test_missing_records_are_those_noticed_in_the_window() -> None:
         assert row["value"] == 3.0
     finally:
         made.close()
+
+
+def test_service_profile(measured: Measured, frame: pd.DataFrame) -> None:
+    """Calls and errors from counts are exact; quantiles are within a bin of those of the values."""
+    measured.profile("m")
+    rows = measured.rows(f"FROM service_profile('m', $since, $until, {HOUR})", **SPAN)
+    hours = _hours(frame)
+    assert [row["window_start"] for row in rows] == list(hours.groups)
+    assert [row["value"] for row in rows] == hours.size().tolist()
+    assert [row["error_share"] for row in rows] == pytest.approx(
+        hours["error_type"].apply(lambda errors: errors.notna().mean()).tolist()
+    )
+    for row, (_, hour) in zip(rows, hours, strict=True):
+        known = hour["duration_ms"][np.isfinite(hour["duration_ms"])]
+        for q in (0.5, 0.9, 0.95, 0.99):
+            exact = np.quantile(known, q, method="inverted_cdf")
+            assert exact / 1.26 <= row[f"p{q * 100:.0f}"] <= exact * 1.26
+    apart = measured.rows("FROM service_profile('m', $since, $until, by_version := true)", **SPAN)
+    assert [(row["version"], row["sample_count"]) for row in apart] == [("", len(frame))]

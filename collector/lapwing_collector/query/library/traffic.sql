@@ -414,3 +414,78 @@ SELECT
 FROM changed AS c
 GROUP BY c.labels, c.start, c.finish
 ORDER BY ALL;
+
+-- name: service_profile
+-- group: traffic
+-- needs:
+-- summary: Calls, errors and latency per window from counts by hour, which are there however many predictions there were and
+--   however long ago.
+-- formula: value = calls; error_share = calls with an error / calls; p50 … p99: the duration that this share of calls stays below,
+--   between the edges of its bin on a logarithmic scale
+-- source: counts of the profile. A bin of durations is 26 % wide, so a quantile is off by less than that. Each row counts once,
+--   whatever its sampling weight; a window takes the hours that begin in it
+-- parameter by_version: whether each version is told apart
+-- example: FROM service_profile('churn', $window_start, $window_end, every := INTERVAL 1 DAY, by_version := true)
+CREATE TEMP MACRO service_profile(
+    model, since, until, every := NULL, stage := 'production', by_version := false
+) AS TABLE
+WITH counted AS (
+    SELECT
+        CASE WHEN by_version THEN coalesce(p.version, '') ELSE 'all' END AS label,
+        lapwing_window_start(every, p.time, since) AS start,
+        p.field,
+        p.counts
+    FROM lapwing_own_table('profiles', model) AS p
+    WHERE lower(p.table_name) = lower(model) AND p.segment = '' AND p.field IN ('duration_ms', 'error_type')
+        AND p.time >= since::TIMESTAMP AND p.time < until::TIMESTAMP
+        AND (stage IS NULL OR p.stage = stage)
+),
+added AS (
+    SELECT
+        c.label,
+        c.start,
+        lapwing_total(CASE WHEN c.field = 'duration_ms' THEN c.counts END) AS durations,
+        sum(list_sum(c.counts)) FILTER (c.field = 'error_type') AS calls,
+        sum(c.counts[2]) FILTER (c.field = 'error_type') AS failed
+    FROM counted AS c
+    GROUP BY c.label, c.start
+),
+ranges AS (
+    SELECT a.label, a.start, unnest(range(1, len(a.durations) - 1)) AS place, unnest(a.durations[3:]) AS n
+    FROM added AS a
+),
+edged AS (
+    SELECT
+        r.label, r.start, r.n,
+        sum(r.n) OVER (PARTITION BY r.label, r.start ORDER BY r.place) AS upto,
+        sum(r.n) OVER (PARTITION BY r.label, r.start) AS known,
+        e.edges[greatest(r.place - 1, 1)] AS lower,
+        e.edges[least(r.place, len(e.edges))] AS upper
+    FROM ranges AS r
+    CROSS JOIN (
+        SELECT any_value(b.edges) AS edges FROM lapwing_own_table('binnings', model) AS b WHERE b.binning_id = 'duration'
+    ) AS e
+),
+placed AS (
+    SELECT
+        e.label,
+        e.start,
+        max(lapwing_in_bin(e, 0.5)) AS p50,
+        max(lapwing_in_bin(e, 0.9)) AS p90,
+        max(lapwing_in_bin(e, 0.95)) AS p95,
+        max(lapwing_in_bin(e, 0.99)) AS p99
+    FROM edged AS e
+    WHERE e.n > 0
+    GROUP BY e.label, e.start
+)
+SELECT
+    a.label AS version,
+    a.start AS window_start,
+    lapwing_window_end(every, a.start, since, until) AS window_end,
+    coalesce(a.calls, list_sum(a.durations))::DOUBLE AS value,
+    lapwing_ratio(a.failed, a.calls) AS error_share,
+    p.p50, p.p90, p.p95, p.p99,
+    coalesce(a.calls, list_sum(a.durations))::BIGINT AS sample_count
+FROM added AS a
+LEFT JOIN placed AS p ON p.label = a.label AND p.start = a.start
+ORDER BY ALL;
