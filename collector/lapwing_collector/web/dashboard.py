@@ -1,6 +1,7 @@
 """The dashboard: routes of its pages, its forms and what they are made of."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from http import HTTPStatus
@@ -19,7 +20,7 @@ from lapwing_collector.web.assets import Assets
 from lapwing_collector.web.bodies import read_body
 from lapwing_collector.web.forms import FORMS, told_by
 from lapwing_collector.web.pages import NAVIGATION, PAGES
-from lapwing_collector.web.pages.page import Page, View
+from lapwing_collector.web.pages.page import ElsewhereError, Page, View
 from lapwing_collector.web.panels import Arguments, Panel, load_panels
 from lapwing_collector.web.problems import status_of
 from lapwing_collector.web.rendering import Renderer
@@ -38,6 +39,7 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+_LOGGER: Final = logging.getLogger(__name__)
 _THEMES: Final = frozenset({"light", "dark"})
 PACKED: Final = (Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),)
 
@@ -129,8 +131,13 @@ class Dashboard:
                 return self._ask_to_log_in(request, status)
             try:
                 html = await _in(self._threads, self._made, page, request)
+            except ElsewhereError as elsewhere:
+                return RedirectResponse(elsewhere.address, 303)
             except LapwingError as error:
                 return self.problem(request, status_of(error), str(error))
+            except Exception:
+                _LOGGER.exception("the page %s failed", request.url.path, extra={"action": "page_failed"})
+                return self.problem(request, 500, "This page failed; the collector's log says why.")
             return HTMLResponse(html, headers=_HEADERS)
 
         return answer
@@ -146,7 +153,7 @@ class Dashboard:
             "now": view.now,
             "theme": _theme(request),
             "pages": NAVIGATION,
-            "models": list(self._models.tables()),
+            "models": list(self._models.all()),
             "firing": _firing(self._sources),
             "may_log_out": self._sessions.has(request),
             "panels": self.panels,
@@ -156,7 +163,7 @@ class Dashboard:
     def _view(self, path: str, asked: Mapping[str, str]) -> View:
         now = self._sources.now()
         span = Span.of(asked, now)
-        return View(path, asked, span, now, self._sources, self._models)
+        return View(path, asked, span, now, self._sources, self._models, self.panels)
 
     def _ask_to_log_in(self, request: Request, status: int) -> Response:
         if status == 403:

@@ -29,6 +29,7 @@ FORMS: Final[Mapping[str, Form]] = {
         ("matchers", "alert", "for", "ends_at", "starts_at", "author", "comment"),
         ("until_resolved",),
     ),
+    "load-demo": Form("load-demo", ()),
     "end-silence": Form("end-silence", ("key",)),
     "requeue": Form("requeue", (), lists=("keys",)),
 }

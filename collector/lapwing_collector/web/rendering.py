@@ -1,5 +1,6 @@
 """Templates, and how values are written in them."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -9,6 +10,8 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+
+from lapwing_collector.web.sessions import local
 
 _FOLDER: Final = Path(__file__).parent / "templates"
 
@@ -86,6 +89,20 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return _NONE
     return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
+
+
+def exact(value: Any) -> str:
+    """A value as an address has it, and as DuckDB writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def nested(value: Any) -> str:
+    """A value of any kind on one line."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        return number(value, 6)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def size(value: float | None) -> str:
@@ -179,6 +196,9 @@ _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "share": share,
     "ms": milliseconds,
     "size": size,
+    "exact": exact,
+    "nested": nested,
+    "local": local,
     "span": span_of,
     "moment": moment,
     "ago": ago,

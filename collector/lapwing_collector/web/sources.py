@@ -2,16 +2,24 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
+from lapwing_collector.model.description import ModelDescription
 from lapwing_collector.web.reads import Read
 
-_MODELS: Final = "SELECT DISTINCT model, table_name FROM models ORDER BY ALL"
+_MODELS: Final = """
+SELECT model, table_name, list({'version': version, 'first_seen': first_seen}) AS versions
+FROM models GROUP BY ALL ORDER BY ALL
+"""
+_DESCRIBED: Final = """
+SELECT table_name, arg_max(description::VARCHAR, described_at) AS description FROM model_descriptions
+WHERE list_contains($tables, table_name) GROUP BY ALL
+"""
 _FRESH_S: Final = 2.0
 
 
@@ -45,33 +53,65 @@ class Sources:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model that there is.
+
+    Attributes:
+        name: As people call it.
+        table: The name of its tables.
+        versions: Each with the event time of its first prediction, the newest last.
+    """
+
+    name: str
+    table: str
+    versions: tuple[tuple[str, datetime], ...]
+
+
 @dataclass(slots=True)
 class Models:
     """The models that there are; asked for again when that was a moment ago."""
 
     rows: RowsOf
-    _known: Mapping[str, str] = field(default_factory=dict)
+    _known: Mapping[str, KnownModel] = field(default_factory=dict)
     _until_s: float = 0.0
     _asking: threading.Lock = field(default_factory=threading.Lock)
 
-    def tables(self) -> Mapping[str, str]:
-        """The name of each model's tables, by model, in order.
+    def all(self) -> Mapping[str, KnownModel]:
+        """Each of them by name, in order.
 
         Raises:
             LapwingError: The lake cannot be asked.
         """
         with self._asking:
             if time.monotonic() >= self._until_s:
-                rows = self.rows(_MODELS)
-                self._known = dict(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+                self._known = {row["model"]: _known(row) for row in self.rows(_MODELS).to_pylist()}
                 self._until_s = time.monotonic() + _FRESH_S
             return self._known
 
-    def table_of(self, model: str) -> str | None:
-        """The name of a model's tables; None where there is no such model.
+    def named(self, model: str) -> KnownModel | None:
+        """The model of a name; None where there is none.
 
         Raises:
             LapwingError: The lake cannot be asked.
         """
-        known = self._known.get(model)  # it never changes
-        return known if known is not None else self.tables().get(model)
+        return self.all().get(model)
+
+    def descriptions(self, tables: Sequence[str]) -> dict[str, ModelDescription]:
+        """What is known of the models with these tables, by table; nothing where nothing is told yet.
+
+        Raises:
+            LapwingError: The lake cannot be asked.
+        """
+        rows = self.rows(_DESCRIBED, tables=list(tables)).to_pylist()
+        told = {row["table_name"]: ModelDescription.from_json(row["description"]) for row in rows}
+        return {table: told.get(table, ModelDescription()) for table in tables}
+
+
+def _known(row: Mapping[str, Any]) -> KnownModel:
+    versions = sorted(((each["version"] or "", each["first_seen"]) for each in row["versions"]), key=_when)
+    return KnownModel(row["model"], row["table_name"], tuple(versions))
+
+
+def _when(version: tuple[str, datetime | None]) -> tuple[datetime, str]:
+    return version[1] or datetime.min, version[0]  # noqa: DTZ901  # only to sort by

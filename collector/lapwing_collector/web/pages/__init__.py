@@ -2,7 +2,16 @@
 
 from typing import Final
 
-from lapwing_collector.web.pages import alert, alerts, model, overview, sql
+from lapwing_collector.web.pages import (
+    alert,
+    alerts,
+    facets,
+    model,
+    overview,
+    record,
+    rows,
+    sql,
+)
 from lapwing_collector.web.pages.page import Page, View
 
 __all__ = ["NAVIGATION", "PAGES", "Page", "View"]
@@ -10,6 +19,9 @@ __all__ = ["NAVIGATION", "PAGES", "Page", "View"]
 PAGES: Final = (
     overview.PAGE,
     model.PAGE,
+    rows.PAGE,
+    facets.PAGE,
+    record.PAGE,
     alerts.PAGE,
     alert.PAGE,
     sql.PAGE,

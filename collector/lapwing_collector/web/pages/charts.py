@@ -43,6 +43,7 @@ class Series:
         low: The column with the lower end of a band around it.
         high: That with the upper end.
         muted: It is what others are compared with, as a reference: drawn in grey.
+        unit: What its numbers are of, where that is another than the chart's.
     """
 
     column: str
@@ -50,6 +51,7 @@ class Series:
     low: str = ""
     high: str = ""
     muted: bool = False
+    unit: Unit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +121,8 @@ class Mark:
     label: str
     until: str | None = None
     href: str = ""
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the browser has to know."""
+        return asdict(self)

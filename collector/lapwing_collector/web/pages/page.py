@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from lapwing_collector.errors import UnknownModelError
-from lapwing_collector.web.panels import Panel
-from lapwing_collector.web.sources import Models, Sources
+from lapwing_collector.model.description import ModelDescription
+from lapwing_collector.web.panels import Arguments, Panel
+from lapwing_collector.web.sources import KnownModel, Models, Sources
 from lapwing_collector.web.span import Span
 
 
@@ -23,6 +24,7 @@ class View:
         now: The time.
         sources: What there is to show.
         models: The models that there are.
+        known_panels: All panels, by name.
     """
 
     path: str
@@ -31,11 +33,27 @@ class View:
     now: datetime
     sources: Sources
     models: Models
+    known_panels: Mapping[str, Panel]
 
     @property
     def model(self) -> str | None:
         """The model that the address names."""
         return self.asked.get("name") or None
+
+    def known_model(self) -> KnownModel:
+        """The model that the address names.
+
+        Raises:
+            UnknownModelError: It names none, or one that does not exist.
+        """
+        known = None if self.model is None else self.models.named(self.model)
+        if known is None:
+            raise UnknownModelError(
+                f"there is no model {self.model!r} here"
+                if self.model
+                else "say which model: ?name=NAME; the overview lists those there are"
+            )
+        return known
 
     def table(self) -> str:
         """The name of the tables of the model that the address names.
@@ -43,14 +61,16 @@ class View:
         Raises:
             UnknownModelError: It names none, or one that does not exist.
         """
-        table = None if self.model is None else self.models.table_of(self.model)
-        if table is None:
-            raise UnknownModelError(
-                f"there is no model {self.model!r} here"
-                if self.model
-                else "say which model: ?name=NAME; the overview lists those there are"
-            )
-        return table
+        return self.known_model().table
+
+    def description(self) -> ModelDescription:
+        """What is known of the model that the address names.
+
+        Raises:
+            LapwingError: There is no such model, or the lake cannot be asked.
+        """
+        table = self.table()
+        return self.models.descriptions([table])[table]
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a query, by column.
@@ -68,6 +88,17 @@ class View:
             LapwingError: There is none, or it cannot be read.
         """
         return self.sources.reads[address](parts)
+
+    def panel_rows(self, name: str, **asked: str) -> list[dict[str, Any]]:
+        """The rows of a panel, for what must be there at first paint.
+
+        Raises:
+            LapwingError: They cannot be read.
+        """
+        table = self.table() if self.model else None
+        arguments = Arguments(self.span, self.model, table, {**self.asked, **asked})
+        query = self.known_panels[name].make(arguments)
+        return self.rows(query.sql, **query.parameters)
 
     def link(self, path: str | None = None, **changes: str | None) -> str:
         """An address with the range of time, and where it stays on this page everything else as it is.
@@ -89,6 +120,19 @@ class View:
 
 Show = Callable[[View], Mapping[str, Any]]
 """Gives the values that a page's template shows; may block. LapwingErrors are told."""
+
+
+class ElsewhereError(Exception):
+    """What is asked for has another address.
+
+    Attributes:
+        address: That one.
+    """
+
+    def __init__(self, address: str) -> None:
+        """Keep the address."""
+        super().__init__(address)
+        self.address = address
 
 
 @dataclass(frozen=True, slots=True)

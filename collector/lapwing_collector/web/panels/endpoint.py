@@ -1,6 +1,7 @@
 """`/api/v1/panels/<name>`: the rows of a panel, or its SQL."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Final
 
 from starlette.requests import Request
@@ -57,7 +58,7 @@ class PanelEndpoint:
             raise DecodeError(f"there is no panel {name[:80]!r}; there are {', '.join(self._panels)}", 404)
         asked = dict(request.query_params)
         unknown = sorted(asked.keys() - _USUAL - panel.parameters.keys())
-        if unknown:
+        if unknown and "*" not in panel.parameters:
             known = ", ".join(sorted(_USUAL | panel.parameters.keys()))
             raise DecodeError(f"{unknown[0][:80]!r} is not known here; known are {known}")
         arguments = await self._answering.blocking(self._arguments, asked)
@@ -72,12 +73,13 @@ class PanelEndpoint:
             max_bytes=self._max_bytes,
         )
         answer = await self._answering.answer(ask, request, name.replace("/", "-"))
-        answer.headers.update(_times(arguments.span))
+        answer.headers.update(_times(arguments.span, query.step))
         return answer
 
 
-def _times(span: Span) -> dict[str, str]:
+def _times(span: Span, step: timedelta | None) -> dict[str, str]:
     """What a chart has to know of its time axis, in milliseconds since the epoch."""
     moments = {"From": span.since, "To": span.until, "Start": span.start}
     told = {f"Lapwing-{name}": str(epoch_ns(moment) // 1_000_000) for name, moment in moments.items()}
-    return told | {"Lapwing-Step": str(int(span.step.total_seconds() * 1000))}
+    step = span.step if step is None else step
+    return told | {"Lapwing-Step": str(int(step.total_seconds() * 1000))}

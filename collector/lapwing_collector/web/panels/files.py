@@ -3,15 +3,18 @@
     -- title: Predictions
     -- about: How many came in each step of time, by version.
     --   A second line of it.
-    -- parameter version: only this one
+    -- parameter field: only this one
+    -- step: rows
     SELECT …
 
+`step: rows` says that its times are no steps of the range, so that only they tell how far apart they are.
 Where `<name>.rows.sql` stands beside it, that is asked instead for ranges of less than a day: counts by hour
 are too coarse for these, and their rows are few.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,7 +23,7 @@ from typing import Final
 from lapwing_collector.web.panels.panel import Arguments, Panel, Query, filled
 
 _FOLDER: Final = Path(__file__).parent
-_ENTRY: Final = re.compile(r"-- (title|about|parameter (\w+)): (.*)")
+_ENTRY: Final = re.compile(r"-- (title|about|step|parameter (\w+)): (.*)")
 _MORE: Final = re.compile(r"--   (.*)")
 _ROWS: Final = ".rows"
 _HOUR: Final = timedelta(hours=1)
@@ -51,13 +54,15 @@ def _panel(file: Path) -> Panel:
         title=header["title"],
         about=header.get("about", ""),
         parameters=own,
-        make=partial(_made, sql, finer, own),
+        make=partial(_made, sql, finer, own, timedelta(0) if header.get("step") == "rows" else None),
     )
 
 
-def _made(sql: str, finer: str | None, own: Mapping[str, str], arguments: Arguments) -> Query:
+def _made(
+    sql: str, finer: str | None, own: Mapping[str, str], step: timedelta | None, arguments: Arguments
+) -> Query:
     chosen = finer if finer is not None and arguments.span.step < _HOUR else sql
-    return filled(chosen, arguments, own)
+    return replace(filled(chosen, arguments, own), step=step)
 
 
 def _taken_apart(file: Path) -> tuple[dict[str, str], str]:

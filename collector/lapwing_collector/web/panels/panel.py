@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from lapwing_collector.engine import identifier, literal
@@ -37,10 +37,18 @@ class Arguments:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """SQL with the values of its parameters."""
+    """SQL with the values of its parameters.
+
+    Attributes:
+        sql: One SELECT.
+        parameters: Their values.
+        step: From one of its times to the next, where that is another than the range has; zero where only its
+            rows tell.
+    """
 
     sql: str
     parameters: Mapping[str, Any]
+    step: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,8 @@ class Panel:
         title: What it shows, in a few words.
         make: Gives its SQL for what is asked.
         about: More words, for people who wonder.
-        parameters: What it can be asked for beside range of time and model, with what each means.
+        parameters: What it can be asked for beside range of time and model, with what each means; `*` stands
+            for any.
     """
 
     name: str

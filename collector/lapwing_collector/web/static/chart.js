@@ -31,6 +31,7 @@ export function curvesOf(data, spec, range) {
   const times = columns.get(spec.x) ?? [];
   const told = spec.series.length ? spec.series
     : data.names.filter((name) => name !== spec.x && name !== spec.by).map((name) => ({ column: name, label: name }));
+  range.step ||= stepOf(times);
   const grid = gridOf(times, range);
   const places = new Map(grid.map((ms, place) => [ms, place]));
   const column = (name, rows, missing) => {
@@ -69,8 +70,15 @@ export function curvesOf(data, spec, range) {
       lows: each.low ? column(each.low, all, null) : null, highs: each.high ? column(each.high, all, null) : null,
     }));
   }
-  const coverage = spec.coverage ? column(spec.coverage, all, null) : null;
+  const covered = spec.coverage ? column(spec.coverage, all, null) : [];
+  const coverage = covered.some((value) => value !== null) ? covered : null; // a rule may tell nothing of labels
   return { grid, curves, coverage };
+}
+
+/** The least time from one row to the next. */
+function stepOf(times) {
+  const sorted = [...new Set(times)].sort((a, b) => a - b);
+  return sorted.slice(1).reduce((least, ms, place) => Math.min(least, ms - sorted[place]), Infinity) % Infinity || 0;
 }
 
 /** Every step of the range, so that what is missing is seen to be missing. */
@@ -167,6 +175,7 @@ export function drawCurves(host, data, spec, range, marks, act) {
     act.zoom(from * 1000, to * 1000);
   }
 
+  const endOf = (mark) => (mark.until ? Date.parse(mark.until) : mark.kind === "alert" ? range.until : Date.parse(mark.at));
   const at = (u, ms) => Math.round(u.valToPos(ms / 1000, "x", true));
 
   function drawUnder(u) {
@@ -191,16 +200,13 @@ export function drawCurves(host, data, spec, range, marks, act) {
       }
     }
     for (const mark of marks) {
-      const from = at(u, Date.parse(mark.at));
-      if (mark.until) {
-        const until = at(u, Math.min(Date.parse(mark.until), range.until));
-        ctx.fillStyle = mixedAlpha(colour("--bad"), 0.09);
-        ctx.fillRect(from, top, Math.max(2, until - from), height);
+      const from = Math.max(left - 2, at(u, Date.parse(mark.at)));
+      if (mark.kind === "alert") {
+        const until = Math.min(right, at(u, endOf(mark)));
         ctx.fillStyle = colour("--bad");
-        ctx.fillRect(from, top, Math.max(2, until - from), 3 * devicePixelRatio);
-      } else {
-        line(ctx, from, top, from, top + height, colour(mark.kind === "alert" ? "--bad" : "--accent"), [2, 3]);
+        ctx.fillRect(from, top, Math.max(2, until - from), 4 * devicePixelRatio);
       }
+      line(ctx, from, top, from, top + height, colour(mark.kind === "alert" ? "--bad" : "--accent"), [2, 3]);
     }
     ctx.restore();
   }
@@ -249,7 +255,7 @@ export function drawCurves(host, data, spec, range, marks, act) {
     const near = 7;
     for (const mark of marks) {
       const from = u.valToPos(Date.parse(mark.at) / 1000, "x");
-      const until = mark.until ? u.valToPos(Date.parse(mark.until) / 1000, "x") : from;
+      const until = u.valToPos(endOf(mark) / 1000, "x");
       if (u.cursor.left >= from - near && u.cursor.left <= until + near) tip.append(element("span", `mark ${mark.kind}`, seen(mark.label)));
     }
     tip.hidden = false;
@@ -359,7 +365,8 @@ function mixed(hex, alpha) {
 export function drawBars(host, data, spec, act) {
   const columns = columnsOf(data);
   const labels = (columns.get(spec.x) ?? []).map((label) => (label === null ? "missing" : seen(label)));
-  const told = spec.series.map((each) => ({ ...each, label: each.label || each.column, values: columns.get(each.column) ?? [] }));
+  const told = spec.series.map((each) => ({ ...each, label: each.label || each.column, values: columns.get(each.column) ?? [] }))
+    .filter((each) => !each.muted || each.values.some((value) => value)); // nothing to compare with
   const most = Math.max(1e-12, ...told.flatMap((each) => each.values.map((value) => value ?? 0)));
   const body = element("div", "plot");
   body.tabIndex = 0;
@@ -398,7 +405,8 @@ export function drawBars(host, data, spec, act) {
       }
       if (place % every === 0) {
         const fits = Math.max(3, Math.floor((each * every) / 6.2));
-        picture.append(svg("text", { x: x + each / 2, y: HEIGHT - bottom + 16, "text-anchor": "middle" }, label.length > fits ? `${label.slice(0, fits - 1)}…` : label));
+        const short = label.split(" – ")[0]; // of a range, where it begins
+        picture.append(svg("text", { x: x + each / 2, y: HEIGHT - bottom + 16, "text-anchor": "middle" }, short.length > fits ? `${short.slice(0, fits - 1)}…` : short));
       }
     });
     body.replaceChildren(picture, tip);

@@ -21,6 +21,25 @@ export async function swap() {
   }
 }
 
+/** Parts that are asked for by themselves once they come near: `data-part` is where they are. */
+export function fill() {
+  const near = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      near.unobserve(target);
+      fetch(target.dataset.part, { headers: { Accept: "text/html" } })
+        .then((response) => response.text())
+        .then((text) => {
+          const made = new DOMParser().parseFromString(text, "text/html");
+          const found = made.querySelector("[data-whole]") ?? made.querySelector("main") ?? made.body;
+          target.removeAttribute("aria-busy");
+          target.replaceChildren(...found.childNodes);
+        });
+    }
+  }, { rootMargin: "200px" });
+  document.querySelectorAll("[data-part]").forEach((part) => near.observe(part));
+}
+
 export function start() {
   const { model, moves } = document.body.dataset;
   const light = document.querySelector("[data-live]");

@@ -1,5 +1,5 @@
 // Where a page begins.
-import { start as startLive } from "./live.js";
+import { fill, start as startLive } from "./live.js";
 import { refresh, start as startPanels } from "./panels.js";
 import { start as startPage } from "./page.js";
 import { sortable } from "./table.js";
@@ -7,4 +7,5 @@ import { sortable } from "./table.js";
 startPanels();
 startPage(refresh);
 document.querySelectorAll("table[data-sorts]").forEach(sortable);
+fill();
 startLive();

@@ -21,7 +21,7 @@ function shown(value, kind, unit) {
 
 /** A table of an answer's rows. */
 export function tableOf(data, caption, spec = {}) {
-  const units = new Map((spec.series ?? []).map((each) => [each.column, spec.unit]));
+  const units = new Map((spec.series ?? []).map((each) => [each.column, each.unit ?? spec.unit]));
   const labels = new Map((spec.series ?? []).filter((each) => each.label).map((each) => [each.column, each.label]));
   const kinds = data.types.map(kindOf);
   const table = document.createElement("table");
@@ -48,7 +48,7 @@ export function tableOf(data, caption, spec = {}) {
   }
   sortable(table);
   const around = document.createElement("div");
-  around.className = "scroll high";
+  around.className = spec.kind === "table" ? "scroll" : "scroll high";
   around.tabIndex = 0;
   around.setAttribute("role", "region");
   around.setAttribute("aria-label", caption);
