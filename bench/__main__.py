@@ -21,6 +21,7 @@ NAMES = (
     "rules",
     "false_alarms",
     "notify",
+    "ui",
     "alerts",
 )
 

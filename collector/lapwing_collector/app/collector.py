@@ -16,6 +16,7 @@ from lapwing_collector.app.declaring import declare_references
 from lapwing_collector.app.describing import Describing
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.drills import Drills
+from lapwing_collector.app.feeding import Feeding
 from lapwing_collector.app.ingestion import Ingestion
 from lapwing_collector.app.judging import RULE_WORKERS, Judging
 from lapwing_collector.app.keeping import HARMLESS, orders
@@ -175,6 +176,7 @@ async def run_collector(
                 redaction=prepare,
             )
         )
+        feeding = _feeding(parts, receiving, directory)
         serving = Serving(
             settings,
             queries,
@@ -182,9 +184,10 @@ async def run_collector(
             metrics=telemetry.exposition,
             reads=alert_reads(store, lambda: judging.project.notify)
             | dead_reads(store)
-            | rule_reads(lambda: judging.project.rules, store.load_rules),
+            | rule_reads(lambda: judging.project.rules, store.load_rules)
+            | {"demo": feeding.state},
             duties={name: partial(_duty, todo[name]) for name in (*HARMLESS, "fire", "reload")}
-            | {"senders": ingestion.senders}
+            | {"senders": ingestion.senders, "load-demo": feeding.start}
             | alert_duties(store, judging.dispatcher.look),
             works=RuleWorks(project.file, directory.root).works(),
             authorize=None if receiving.access.open else receiving.access.judge,
@@ -285,6 +288,13 @@ def _maintain(  # noqa: PLR0917  # what is joined
     parts.callback(OwnerSocket.open(directory.root, todo).close)
     maintenance.start()
     return todo
+
+
+def _feeding(parts: AsyncExitStack, receiving: Receiving, directory: DataDirectory) -> Feeding:
+    """What loads the demo; not started."""
+    feeding = Feeding(lambda: receiving.url, directory.root, open_to_all=receiving.access.open)
+    parts.callback(feeding.close)
+    return feeding
 
 
 def _losses(parts: AsyncExitStack, lake: Lake, ingestion: Ingestion, clock: Clock) -> Losses:

@@ -107,7 +107,9 @@ def _service(versus: str | None) -> Iterator[Chart]:
 def _outputs(kinds: Mapping[str, str], described: ModelDescription, versus: str | None) -> Iterator[Chart]:
     """What the model says: means of numbers, shares of classes, and distributions beside the reference."""
     of_two = (("versus", versus),) if versus else ()
-    told = [field for field in (described.prediction, described.score) if field in kinds]
+    told = [
+        field for field in (described.prediction, described.score) if field is not None and field in kinds
+    ]
     for field in dict.fromkeys(told or sorted(kinds)[:2]):
         name = field.removeprefix("output.")
         if kinds[field] == "category":

@@ -159,7 +159,7 @@ def _ratio(rows: Sequence[Mapping[str, Any]], part: str, whole: str | None) -> f
     if whole is None:
         return sum(parts)
     of = sum(row[whole] for row in rows)
-    return sum(parts) / of if of and parts else None
+    return float(sum(parts) / of) if of and parts else None
 
 
 def _output(described: ModelDescription) -> tuple[str, str]:

@@ -1,0 +1,148 @@
+"""The dashboard as people use it: in a real browser, by mouse and keyboard, in both themes, on a phone."""
+
+import gzip
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.browser import HOURS, SPAN, START, Looking
+from helpers.collector import prediction, request
+from lapwing_collector.clock import epoch_ns
+from lapwing_collector.web.pages import PAGES
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+MODEL = f"/model?name=churn&{SPAN}"
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+NAMELESS = (Path(__file__).parent / "nameless.js").read_text()
+
+
+def addresses() -> list[str]:
+    """Every page that has an address of its own, over all that there is."""
+    more = {"record": "&id=p100"}
+    return [
+        f"{page.path}?{SPAN}" + (f"&name=churn{more.get(page.name, '')}" if page.of_model else "")
+        for page in PAGES
+        if page.name not in {"facets", "alert"}
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_can_be_read(looking: Looking, theme: str) -> None:
+    """Each page is quiet, asks nobody else, is legible, names its controls and fits a phone."""
+    looking.said.clear()
+    page = looking.page("/", color_scheme=theme)
+    phone = looking.page("/", color_scheme=theme, viewport={"width": 360, "height": 740}, has_touch=True)
+    for address in addresses():
+        looking.go(page, address)
+        assert page.evaluate(CONTRAST) == [], address
+        assert page.evaluate(NAMELESS) == [], address
+        assert page.locator("h1").count() >= 1, address
+        looking.go(phone, address)
+        assert phone.evaluate("() => document.documentElement.scrollWidth") <= 360, address
+    assert looking.said == []
+    page.context.close()
+    phone.context.close()
+
+
+def test_from_an_alert_to_its_rows(looking: Looking) -> None:
+    """A person sees at once that something is wrong, and one click leads to exactly the rows behind it."""
+    page = looking.page("/")
+    assert "1 alert firing" in page.inner_text("#firing")
+    assert page.title().startswith("(1) ")
+    page.click("text=Rows >> nth=-1")
+    page.wait_for_selector("table.rows")
+    chips = page.locator(".chip").all_inner_texts()
+    assert any("inputs.plan = pro" in chip for chip in chips), chips
+    times = page.locator("table.rows tbody tr").count()
+    assert times == 30
+    page.wait_for_selector("aside .total")
+    assert page.inner_text("aside .total") == "30 rows"
+    page.context.close()
+
+
+def test_charts_by_mouse(looking: Looking) -> None:
+    """Pointing tells values, dragging takes the whole page to a range, a double click goes back."""
+    page = looking.page(MODEL)
+    plot = page.locator("figure .u-over").first
+    box = plot.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
+    assert re.search(r"2026-01-0\d \d\d:00", page.locator("figure .tip").first.inner_text())
+    page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40, steps=4)
+    with page.expect_navigation():
+        page.mouse.up()
+    page.wait_for_selector("html[data-ready]")
+    assert re.search(r"from=2026-01-01T1\d.*to=2026-01-02T0\d", page.url.replace("%3A", ":")), page.url
+    with page.expect_navigation():
+        page.locator("figure .u-over").first.dblclick()
+    assert "from=" not in page.url
+    page.context.close()
+
+
+def test_charts_by_keyboard(looking: Looking) -> None:
+    """Arrows read point after point aloud, t shows the same numbers as a table, shift and enter zoom in."""
+    page = looking.page(MODEL)
+    page.locator("figure .plot").first.focus()
+    page.keyboard.press("Home")
+    first = page.inner_text(".announce")
+    page.keyboard.press("ArrowRight")
+    assert "2026-01-01 01:00" in page.inner_text(".announce") != first
+    page.keyboard.press("t")
+    rows = page.locator("figure").first.locator("tbody tr")
+    assert rows.first.inner_text().split("\t")[0].startswith("2026-01-01 00:00")
+    page.keyboard.press("Enter")  # the button that shows the chart again has the focus
+    page.locator("figure .plot").first.focus()
+    page.keyboard.press("Home")
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowRight")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert "from=2026-01-01T00" in page.url
+    page.keyboard.press("?")
+    assert page.locator("dialog.keys").is_visible()
+    page.context.close()
+
+
+def test_a_theme_that_is_chosen_stays(looking: Looking) -> None:
+    """The button turns the colours round, for the next pages too, without a flash of the others."""
+    page = looking.page("/", color_scheme="light")
+    light = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    page.click("[data-theme-toggle]")
+    dark = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    looking.go(page, MODEL)
+    assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == dark != light
+    page.context.close()
+
+
+def test_what_is_new_is_shown_as_it_comes(looking: Looking) -> None:
+    """A prediction that comes is counted on a page that is open, without anybody doing anything."""
+    page = looking.page("/model?name=live&last=24h")  # there is no such model yet
+    assert "no model" in page.inner_text("main")
+    looking.go(page, "/?last=90d")
+    before = page.locator(".card").count()
+    record = prediction("live", "l1", epoch_ns(START) + HOURS * 3_600_000_000_000, output={"value": 1.0})
+    assert looking.collector.post(request([record]))[0] == 200
+    page.wait_for_function(f"() => document.querySelectorAll('.card').length === {before + 1}")
+    assert "live" in page.inner_text("#cards")
+    page.context.close()
+
+
+def test_pages_are_light(looking: Looking) -> None:
+    """A first visit to the heaviest page takes less than 100 KB, packed; its scripts less than 60 KB."""
+    page = looking.browser.new_page()
+    weights: dict[str, int] = {}
+
+    def weigh(response: Any) -> None:
+        if not response.url.endswith("/events"):
+            weights[response.url] = len(gzip.compress(response.body(), 6))
+
+    page.on("response", weigh)
+    looking.go(page, MODEL)
+    assert sum(weights.values()) < 100_000
+    assert sum(size for url, size in weights.items() if url.endswith(".js")) < 60_000
+    page.close()
