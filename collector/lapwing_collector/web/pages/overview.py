@@ -155,7 +155,7 @@ def _measures(
 
 def _ratio(rows: Sequence[Mapping[str, Any]], part: str, whole: str | None) -> float | None:
     """What rows have together of one thing, divided by another where there is one."""
-    parts = [row[part] for row in rows if row[part] is not None]
+    parts: list[float] = [row[part] for row in rows if row[part] is not None]
     if whole is None:
         return sum(parts)
     of = sum(row[whole] for row in rows)
