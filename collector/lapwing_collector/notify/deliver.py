@@ -483,8 +483,10 @@ class _Worker:
         watch.daemon = True
         self._trying = queued
         watch.start()
-        outcome = self._target.send(queued.message, self._reach)
-        watch.cancel()
+        try:
+            outcome = self._target.send(queued.message, self._reach)
+        finally:
+            watch.cancel()
         with self._changed:
             if not self._is_mine():
                 return None

@@ -500,11 +500,20 @@ class Machine(RuleBasedStateMachine):
         self.world.enabled = True
 
     @rule(
-        whose=st.sampled_from(("pager", *TARGETS)),
+        whose=st.sampled_from(TARGETS),
         mode=st.sampled_from(["up", "down", "refuses", "mute", "deadly"]),
     )
     def receiver(self, whose: str, mode: str) -> None:
         self.world.receivers[whose].mode = mode
+
+    @rule(signs=signs, more=signs, mode=st.sampled_from(["down", "refuses"]))
+    def pager_fails_for_a_while(self, signs: str, more: str, mode: str) -> None:
+        """While slots go by; most of what is told goes there."""
+        self.world.receivers["pager"].mode = mode
+        self.world.slot(signs)
+        self.world.slot(more)
+        self.world.receivers["pager"].mode = "up"
+        self.after()
 
     @rule(days=st.sampled_from([1, 30]))
     def clock_leaps(self, days: int) -> None:
