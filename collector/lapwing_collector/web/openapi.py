@@ -45,7 +45,7 @@ _QUERY_ANSWERS: Final = {
     "503": _PROBLEM,
 }
 _ASK: Final[dict[str, Any]] = {
-    "sql": {"type": "string", "description": "One SELECT; parameters are written $name"},
+    "sql": {"type": "string", "minLength": 1, "description": "One SELECT; parameters are written $name"},
     "parameters": {
         "type": "object",
         "description": 'Values by name; a time is {"timestamp": "2026-01-31T12:00:00"}, in UTC',
@@ -347,7 +347,7 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "operationId": "explainAlert",
                 "summary": "What became of an alert on its way to people, and why",
                 "parameters": [_in_path("fingerprint")],
-                "responses": _read("The alert", {"type": "object"}) | {"404": _PROBLEM},
+                "responses": _read("The alert", {"type": "object"}) | {"400": _PROBLEM},
             }
         },
         "/api/v1/episodes": {
