@@ -29,6 +29,7 @@ from lapwing_collector.rules.file import ModelGroup, Place, RuleFile, load_rule_
 from lapwing_collector.rules.generate import ReferenceField, rules_from
 from lapwing_collector.rules.late import raise_late, slots_to_judge_again
 from lapwing_collector.rules.lint import hints, repeated, unknown_parts
+from lapwing_collector.rules.once import SIDES, conditions, once, side_column, sides_in
 from lapwing_collector.rules.past import Course, Following, Gathering, Summary, tried_with
 from lapwing_collector.rules.query import (
     ALL_KNOWN,
@@ -53,6 +54,7 @@ __all__ = [
     "INGEST_STALLED",
     "NO_ROWS",
     "PLACE",
+    "SIDES",
     "WATCHDOG",
     "AlertCase",
     "Case",
@@ -82,6 +84,7 @@ __all__ = [
     "Window",
     "builtin_rules",
     "condition_sql",
+    "conditions",
     "drill",
     "drill_over",
     "evaluate",
@@ -96,6 +99,7 @@ __all__ = [
     "many_slots_query",
     "merge_rules",
     "next_due",
+    "once",
     "parse_moment",
     "raise_late",
     "reached",
@@ -109,6 +113,8 @@ __all__ = [
     "rules_from",
     "sample_rows",
     "shape_query",
+    "side_column",
+    "sides_in",
     "slots_to_judge_again",
     "tried_with",
     "unknown_parts",

@@ -56,6 +56,9 @@ LONGEST_DEFAULT_TIMEOUT: Final = timedelta(seconds=30)
 DEFAULT_MAX_CATCH_UP: Final = timedelta(hours=1)
 
 _SOME_MODEL: Final = "m"
+_NEVER: Final = "false"
+"""The condition of a rule that has conditions for evaluations only."""
+
 _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OWN_LABELS: Final = frozenset({"alertname", "health"})
 _FIRES_BELOW: Final = re.compile(r"\bvalue\s*<(?!>)|>=?\s*value\b", re.IGNORECASE)
@@ -129,6 +132,10 @@ def _condition(sql: str, info: ValidationInfo) -> str:
     filled = fill_model(sql, _SOME_MODEL, _SOME_MODEL)
     _check(condition_sql(filled), filled, info, "check_sql")
     return sql.strip()
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 def _check(composed: str, sql: str, info: ValidationInfo, by: str) -> None:
@@ -240,6 +247,7 @@ class RuleEntry(Document):
     new_group_delay: Duration = timedelta(0)
     check_late: Duration = timedelta(0)
     criticality: Criticality = "fail"
+    gate: Annotated[list[Condition], BeforeValidator(_listed)] = Field(default_factory=list)
     sample: SampleEntry | None = None
     enabled: bool = True
     owner: Annotated[Template | None, PlainValidator(_label)] = None
@@ -294,6 +302,7 @@ _ALERT_KEYS: Final = _CONDITION_KEYS | {
     "min_label_coverage",
     "check_late",
     "criticality",
+    "gate",
     "sample",
     "segments",
 }
@@ -462,10 +471,12 @@ def _holes(rules: Any) -> Iterator[Mistake]:
     for index, rule in enumerate(rules if isinstance(rules, list) else []):
         found = rule if isinstance(rule, dict) else {}
         nested = {key: found.get(key) for key in ("wait_for", "sample")}
-        texts: dict[tuple[str, ...], Any] = {
+        texts: dict[tuple[str | int, ...], Any] = {
             (key,): found.get(key) for key in ("expr", "condition", "resolve_condition")
         }
         texts |= {(key, "expr"): each.get("expr") for key, each in nested.items() if isinstance(each, dict)}
+        gate = _listed(found.get("gate"))
+        texts |= {("gate", at): each for at, each in enumerate(gate if isinstance(gate, list) else ())}
         for key, text in texts.items():
             if isinstance(text, str) and MODEL_HOLE.search(text):
                 yield ("rules", index, *key), "{{ model }} needs the key for_each_model of the group"
@@ -477,6 +488,7 @@ def _filled(entry: RuleEntry, model: str, table: str) -> RuleEntry:
     update: dict[str, Any] = {
         key: text if text is None else fill_model(text, model, table) for key, text in texts.items()
     }
+    update["gate"] = [fill_model(text, model, table) for text in entry.gate]
     if entry.wait_for is not None:
         expr = fill_model(entry.wait_for.expr, model, table)
         update["wait_for"] = entry.wait_for.model_copy(update={"expr": expr})
@@ -497,13 +509,15 @@ def _rule(group: GroupEntry, entry: RuleEntry, of: tuple[str, str] | None = None
     model = {} if of is None else {"model": constant(of[0])}
     slots = Every(group.interval) if group.schedule is None else Cron(group.schedule, group.timezone)
     max_catch_up = group.max_catch_up if entry.max_catch_up is None else entry.max_catch_up
+    gates_alone = bool(entry.gate) and entry.condition is None
+    condition = _NEVER if gates_alone else entry.condition
     if max_catch_up is None and kind == "alert":
         max_catch_up = DEFAULT_MAX_CATCH_UP
     return Rule(
         id=RuleId(group.name if of is None else f"{group.name}[{of[0]}]", entry.alert or entry.record or ""),
         kind=kind,
         expr=entry.expr,
-        condition=entry.condition,
+        condition=condition,
         resolve_condition=entry.resolve_condition,
         identity=identity,
         slots=slots,
@@ -530,13 +544,14 @@ def _rule(group: GroupEntry, entry: RuleEntry, of: tuple[str, str] | None = None
         sample=Sample(sample.expr, sample.limit, frozenset(sample.redact), sample.attach == "csv")
         if sample
         else None,
-        enabled=entry.enabled,
+        enabled=entry.enabled and not gates_alone,
         model=entry.model or (of[0] if of else None),
         labels={**model, **group.labels, **owner, **entry.labels},
         annotations=entry.annotations,
-        definition=_definition(kind, entry.expr, entry.condition, entry.resolve_condition, identity),
+        definition=_definition(kind, entry.expr, condition, entry.resolve_condition, identity),
         fires_below=bool(_FIRES_BELOW.search(entry.condition or "")),
         segments=None if entry.segments is None else tuple(entry.segments),
+        gate=tuple(entry.gate) if entry.enabled else (),
     )
 
 

@@ -74,6 +74,7 @@ class Rule:
         definition: Hash of what decides the rule's meaning; another one resolves the old alerts.
         fires_below: The condition holds for small values, so the peak is the smallest one.
         segments: Fields whose values messages tell apart; None where the model's description says which.
+        gate: Conditions that count in evaluations only; they may name `reference_value` and the like.
     """
 
     id: RuleId
@@ -111,3 +112,4 @@ class Rule:
     definition: str
     fires_below: bool
     segments: tuple[str, ...] | None
+    gate: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ SPOKEN = {  # defaults that depend on other keys, or are absent, in the words of
     "annotations": "none",
 }
 OF_GROUP = ("query_offset", "limit", "timeout", "catch_up", "max_catch_up")
-SPOKEN_RULE = {**SPOKEN, **dict.fromkeys(OF_GROUP, "the group's")}
+SPOKEN_RULE = {"gate": "none", **SPOKEN, **dict.fromkeys(OF_GROUP, "the group's")}
 SPOKEN_GROUP = {
     **SPOKEN,
     "timeout": "half of `interval`, at most `30s`",
