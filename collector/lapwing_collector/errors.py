@@ -5,7 +5,8 @@
     │   ├── MistakesError        what is wrong in one file, mistake by mistake
     │   ├── UnknownModelError    there is no model of a name
     │   ├── UnknownMetricError   there is no metric of a name
-    │   └── UnknownRuleError     there is no rule of a name
+    │   ├── UnknownRuleError     there is no rule of a name
+    │   └── UnknownEvaluationError   there is no evaluation of an id
     ├── DataDirectoryError       the data directory cannot be used (permissions, another owner, not a lake)
     ├── AddressInUseError        a port is taken
     ├── QueryError               SQL that is refused, fails, or runs over its limits
@@ -61,6 +62,10 @@ class UnknownMetricError(ConfigError):
 
 class UnknownRuleError(ConfigError):
     """There is no rule of a name."""
+
+
+class UnknownEvaluationError(ConfigError):
+    """There is no evaluation of an id."""
 
 
 class DataDirectoryError(LapwingError):

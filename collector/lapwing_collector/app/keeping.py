@@ -32,10 +32,10 @@ from lapwing_collector.wal import Log, sync_data
 
 logger = logging.getLogger(__name__)
 
-HARMLESS: Final = ("compact", "retain", "status", "requeue")
-"""What whoever reaches the HTTP port may order: no more than the settings have done anyway, or was done
-before. What takes rows away or writes where the caller says is ordered over the owner's socket, whose file
-says who may."""
+HARMLESS: Final = ("compact", "retain", "status", "requeue", "keep-evaluation")
+"""What whoever reaches the HTTP port may order: no more than the settings have done anyway, was done before,
+or is added for what it is. What takes rows away or writes where the caller says is ordered over the owner's
+socket, whose file says who may."""
 
 _Work = Callable[[Maintenance, Mapping[str, Any], Tell], Mapping[str, Any]]
 
@@ -240,6 +240,15 @@ def drop_reference_rows(
     return _do("drop-reference-rows", arguments, settings_for(file, flags), tell)
 
 
+def keep_evaluation(settings: Settings, document: Mapping[str, Any]) -> None:
+    """Keep a run of the gate in a data directory; one that is not there yet is made.
+
+    Raises:
+        LapwingError: It cannot be done now.
+    """
+    _do("keep-evaluation", {"evaluation": document}, settings, tell_nobody, make=True)
+
+
 def _as_parquet(rows: Path | pa.Table, folder: Path) -> Path:
     """A file that holds the rows in Parquet: the same if it does already."""
     if isinstance(rows, Path) and rows.suffix != ".csv":
@@ -323,6 +332,15 @@ def _drop_reference_rows(
     raise ConfigError("drop-reference-rows: expected the texts `model` and `name`, and `version`")
 
 
+def _keep_evaluation(
+    maintenance: Maintenance, arguments: Mapping[str, Any], _tell: Tell
+) -> Mapping[str, Any]:
+    document = arguments.get("evaluation")
+    if isinstance(document, dict):
+        return maintenance.keep_evaluation(document)
+    raise ConfigError("keep-evaluation: expected the object `evaluation`")
+
+
 _WORK: Mapping[str, _Work] = {
     "compact": lambda maintenance, _, tell: maintenance.compact(tell),
     "retain": lambda maintenance, _, tell: maintenance.retain(tell),
@@ -333,6 +351,7 @@ _WORK: Mapping[str, _Work] = {
     "set-reference": _set_reference,
     "remove-reference": _remove_reference,
     "drop-reference-rows": _drop_reference_rows,
+    "keep-evaluation": _keep_evaluation,
 }
 
 

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from lapwing_collector.app.backup import take_backup
 from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.app.evaluations import rows_of_document
 from lapwing_collector.app.pacing import Pacing, StoppedError
 from lapwing_collector.app.references import References, Wanted
 from lapwing_collector.clock import Clock, utc_datetime
@@ -247,6 +248,16 @@ class Maintenance:
         """
         with self._at_once():
             return self._references().drop_rows(model, name, version)
+
+    def keep_evaluation(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep a run of the gate, as `lapwing evaluate --json` writes it.
+
+        Raises:
+            ConfigError: It is no such document.
+        """
+        rows = rows_of_document(document)
+        self._lake.add_rows({"evaluations": rows})
+        return {"id": rows.column("evaluation_id")[0].as_py()}
 
     def scrub(self, tell: Tell = tell_nobody, only: str | None = None) -> dict[str, Any]:
         """Read every page of every file, and set damaged ones aside, so that queries answer from the rest.

@@ -11,12 +11,14 @@ from lapwing_collector.errors import ConfigError
 from lapwing_collector.lake import sql_type
 from lapwing_collector.lake.statements import statement
 from lapwing_collector.model.description import ModelDescription, parts
+from lapwing_collector.model.profiles import REFERENCE_ROWS
 from lapwing_collector.model.records import LABEL_ROWS, PREDICTION_ROWS
 from lapwing_collector.query import Session
 
 PREDICTIONS: Final = "predictions"
 LABELS: Final = "labels"
 LABELED: Final = "labeled"
+REFERENCES: Final = "reference_rows"
 _EVERY_STAGE: Final = "predictions_all"
 _OF_PREDICTIONS: Final = ("inputs", "output", "descriptors")
 _ROOTS: Final = {
@@ -24,6 +26,7 @@ _ROOTS: Final = {
     _EVERY_STAGE: _OF_PREDICTIONS,
     LABELS: ("label",),
     LABELED: (*_OF_PREDICTIONS, "label", "label_source"),
+    REFERENCES: (*_OF_PREDICTIONS, "label"),
 }
 """What users' fields are in, by schema."""
 
@@ -51,6 +54,8 @@ class MemoryLake:
             return {field.name: field.type for field in PREDICTION_ROWS}
         if schema == LABELS:
             return {field.name: field.type for field in LABEL_ROWS}
+        if schema == REFERENCES:
+            return {field.name: field.type for field in REFERENCE_ROWS}
         if schema == LABELED:
             extra = {"label_time": pa.timestamp("us"), "label_received_at": pa.timestamp("us")}
             return {field.name: field.type for field in PREDICTION_ROWS} | extra
@@ -134,7 +139,7 @@ class MemoryLake:
     def _put_of_model(self, schema: str, name: str, rows: pa.Table) -> None:
         table = identifier(name)
         defaults = {"prediction_id": "row_number::VARCHAR", "stage": "'production'"}
-        fixed = LABEL_ROWS if schema == LABELS else PREDICTION_ROWS
+        fixed = {LABELS: LABEL_ROWS, REFERENCES: REFERENCE_ROWS}.get(schema, PREDICTION_ROWS)
         known = {*self.types_of(f"{schema}.{name}"), *_ROOTS[schema]}
         unknown = next((each for each in rows.column_names if parts(each)[0] not in known), None)
         if unknown is not None:
@@ -198,7 +203,7 @@ def _columns(rows: pa.Table, fixed: pa.Schema, defaults: Mapping[str, str]) -> d
         default = defaults.get(field.name, "NULL")
         value = f"coalesce(made.{identifier(field.name)}, {default})" if field.name in given else default
         columns[field.name] = f"({value})::{kind}"
-    if "received_at" not in given:
+    if "received_at" not in given and "received_at" in fixed.names:
         columns["received_at"] = columns["time"]
     tree: dict[str, Any] = {}
     for name in rows.column_names:

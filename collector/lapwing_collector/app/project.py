@@ -216,6 +216,18 @@ def settings_for(file: Path | None, flags: Mapping[str, Any]) -> Settings:
     return load_settings(settings_file(file), flags=flags)
 
 
+def models_for(file: Path | None) -> tuple[Settings, dict[str, ModelDescription]]:
+    """The settings and what files say of models, for commands that need no rules of the project.
+
+    Raises:
+        ConfigError: One line for every mistake.
+    """
+    file = settings_file(file)
+    settings = load_settings(file, flags={})
+    folder = file.parent if file is not None else Path()
+    return settings, read_model_files(_found(folder, settings.models, "model file"))
+
+
 def notify_policy(file: Path | None) -> NotifyPolicy:
     """Who is told about alerts, of a project.
 

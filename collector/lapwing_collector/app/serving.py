@@ -11,6 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 import lapwing
+from lapwing_collector.app.evaluations import evaluation_document, list_evaluations
 from lapwing_collector.app.metrics import describe_metric, list_metrics
 from lapwing_collector.app.models import describe_model, jsonable, list_models
 from lapwing_collector.auth import TlsFiles, is_loopback
@@ -47,6 +48,8 @@ def _reads(rows_of: RowsOf) -> dict[str, Read]:
     return {
         "models": models,
         "models/{model:path}": lambda parts: describe_model(rows_of, parts["model"]),
+        "evaluations": lambda _: list_evaluations(rows_of),
+        "evaluations/{evaluation}": lambda parts: evaluation_document(rows_of, parts["evaluation"]),
         "metrics": lambda _: list_metrics(),
         "metrics/{metric}": lambda parts: describe_metric(parts["metric"]),
     }

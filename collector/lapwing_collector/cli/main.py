@@ -12,6 +12,8 @@ import typer
 
 from lapwing_collector.cli.alerts import add_commands as add_alert_commands
 from lapwing_collector.cli.drill import fire
+from lapwing_collector.cli.evaluating import evaluate
+from lapwing_collector.cli.evaluations import evaluations_app
 from lapwing_collector.cli.importing import labels_app, predictions_app
 from lapwing_collector.cli.keeping import AsJson, add_commands, progress
 from lapwing_collector.cli.metrics import metrics
@@ -19,6 +21,7 @@ from lapwing_collector.cli.models import models_app
 from lapwing_collector.cli.notify import notify_app
 from lapwing_collector.cli.output import Output, printable
 from lapwing_collector.cli.references import reference_app
+from lapwing_collector.cli.reporting import report
 from lapwing_collector.cli.rule_tools import add_rule_tools
 from lapwing_collector.cli.undelivered import add_commands as add_undelivered
 from lapwing_collector.errors import LapwingError
@@ -37,6 +40,9 @@ add_undelivered(app)
 app.add_typer(notify_app, name="notify")
 add_alert_commands(app)
 app.command()(fire)
+app.command()(evaluate)
+app.command()(report)
+app.add_typer(evaluations_app, name="evaluations")
 app.add_typer(rules_app, name="rules")
 app.add_typer(reference_app, name="reference")
 app.add_typer(models_app, name="models")

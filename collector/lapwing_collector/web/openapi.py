@@ -335,6 +335,21 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "responses": _read("The metric", {"type": "object"}) | {"404": _PROBLEM},
             }
         },
+        "/api/v1/evaluations": {
+            "get": {
+                "operationId": "listEvaluations",
+                "summary": "The runs of the gate that are kept, the newest first",
+                "responses": _read("The runs", {"type": "array", "items": {"type": "object"}}),
+            }
+        },
+        "/api/v1/evaluations/{evaluation}": {
+            "get": {
+                "operationId": "describeEvaluation",
+                "summary": "A run of the gate, as `lapwing evaluate --json` writes it",
+                "parameters": [_in_path("evaluation")],
+                "responses": _read("The run", {"type": "object"}) | {"404": _PROBLEM},
+            }
+        },
         "/api/v1/alerts": {
             "get": {
                 "operationId": "listAlerts",

@@ -16,6 +16,7 @@ from lapwing_collector.errors import (
     QueryLimitError,
     RefusedQueryError,
     UnavailableError,
+    UnknownEvaluationError,
     UnknownMetricError,
     UnknownModelError,
     UnknownRuleError,
@@ -31,6 +32,7 @@ _STATUS: Final[tuple[tuple[type[LapwingError], int, str], ...]] = (
     (UnknownModelError, 404, "unknown-model"),
     (UnknownMetricError, 404, "unknown-metric"),
     (UnknownRuleError, 404, "unknown-rule"),
+    (UnknownEvaluationError, 404, "unknown-evaluation"),
     (ConfigError, 400, "wrong-request"),
     (LapwingError, 409, "not-possible"),
 )

@@ -67,6 +67,12 @@ CREATE TABLE IF NOT EXISTS erasures (
     predictions BIGINT, labels BIGINT, files_rewritten BIGINT, files_deleted BIGINT, verified BOOLEAN,
     remaining VARCHAR[], reference_rows BIGINT
 );
+-- Runs of the gate: what was evaluated, and what became of it; `document` is all of it, charts included.
+CREATE TABLE IF NOT EXISTS evaluations (
+    evaluation_id VARCHAR, model VARCHAR, version VARCHAR, passed BOOLEAN, started_at TIMESTAMP, seconds DOUBLE,
+    evaluated_by VARCHAR, rules VARCHAR[], data VARCHAR, reference VARCHAR, against VARCHAR,
+    window_start TIMESTAMP, window_end TIMESTAMP, sample_count BIGINT, label_count BIGINT, document JSON
+);
 
 -- name: system_views
 -- A row for each count of a profile: its place, and what the bin there is.
@@ -89,6 +95,25 @@ FROM (
     SELECT * EXCLUDE (counts), unnest(counts) AS n, generate_subscripts(counts, 1) AS bin FROM profiles
 ) AS p
 JOIN (SELECT DISTINCT binning_id, kind, edges, categories FROM binnings) AS b ON b.binning_id = p.binning_id;
+-- A row for each row that a rule judged in an evaluation.
+CREATE VIEW IF NOT EXISTS evaluation_checks AS
+SELECT
+    e.evaluation_id, e.model, e.version, e.started_at, e.window_start, e.window_end,
+    e.c.rule, e.c.kind, e.c.criticality, e.c.outcome, e.c.labels, e.c.value, e.c.low, e.c.high, e.c.sample_count,
+    e.c.label_coverage,
+    e.c.sides.reference AS reference_value,
+    e.c.sides.production AS production_value,
+    e.c.sides.dummy AS dummy_value,
+    e.c.text
+FROM (
+    SELECT * EXCLUDE (document), unnest(from_json(document->'checks', '[{
+        "rule": "VARCHAR", "kind": "VARCHAR", "criticality": "VARCHAR", "outcome": "VARCHAR",
+        "labels": "MAP(VARCHAR, VARCHAR)", "value": "DOUBLE", "low": "DOUBLE", "high": "DOUBLE",
+        "sample_count": "BIGINT", "label_coverage": "DOUBLE",
+        "sides": {"reference": "DOUBLE", "production": "DOUBLE", "dummy": "DOUBLE"}, "text": "VARCHAR"
+    }]')) AS c
+    FROM evaluations
+) AS e;
 
 -- name: binnings_of
 -- The bins in use of the fields of some tables.
