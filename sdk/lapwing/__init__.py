@@ -11,6 +11,7 @@ Every call becomes an OpenTelemetry log record, sent in the background to a coll
 """
 
 from lapwing._connect import Connection, QueryError, Rows, connect
+from lapwing._evaluate import Evaluation, EvaluationError, NotPassedError, Report, evaluate, report
 from lapwing._log import log_label, log_labels, log_prediction
 from lapwing._model import log_model
 from lapwing._prediction import Prediction, prediction
@@ -22,14 +23,19 @@ from lapwing._watch import watch
 
 __all__ = [
     "Connection",
+    "Evaluation",
+    "EvaluationError",
+    "NotPassedError",
     "Prediction",
     "QueryError",
+    "Report",
     "Rows",
     "Stats",
     "__version__",
     "annotate",
     "at",
     "connect",
+    "evaluate",
     "flush",
     "init",
     "last_prediction_id",
@@ -39,6 +45,7 @@ __all__ = [
     "log_model",
     "log_prediction",
     "prediction",
+    "report",
     "scope",
     "shutdown",
     "stats",

@@ -6,21 +6,27 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, cast
 from urllib.parse import urlsplit
 
+from lapwing._notebook import MOST_ROWS, Model, chart, table_html
 from lapwing._version import __version__
 
 if TYPE_CHECKING:
     import ssl
     from contextlib import AbstractContextManager
 
+    import altair as alt
     import pandas as pd
     import polars as pl
     import pyarrow as pa
 
 _ARROW: Final = "application/vnd.apache.arrow.stream"
 _HOST_AND_PORT: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d+(/.*)?")
+_MODELS: Final = """
+SELECT model, table_name, count(DISTINCT version) AS versions, min(first_seen) AS first_seen
+FROM models GROUP BY model, table_name ORDER BY model
+"""
 _CONNECT_S: Final = 10.0
 _ANSWER_S: Final = 600.0
 """The server has a limit of its own, and says so when it is reached."""
@@ -77,8 +83,36 @@ class Rows:
     def __len__(self) -> int:
         return int(self._table.num_rows)
 
+    def chart(
+        self,
+        x: str,
+        y: str,
+        color: str | None = None,
+        kind: Literal["line", "bar", "point", "area"] = "line",
+    ) -> "alt.Chart":
+        """The rows as an Altair chart, for notebooks.
+
+            lake.sql("SELECT time, version, output.score AS score FROM …").chart("time", "score", "version")
+
+        Args:
+            x: The column from left to right.
+            y: The column upwards.
+            color: A column that tells lines apart.
+            kind: What is drawn.
+
+        Raises:
+            ModuleNotFoundError: Altair is missing: `pip install 'lapwing[notebook]'`.
+            ValueError: There is no such column.
+        """
+        return chart(_numbers(self._table), x, y, color, kind)
+
     def __repr__(self) -> str:
         return f"<{len(self)} rows of {', '.join(self._table.column_names)}>"
+
+    def _repr_html_(self) -> str:
+        first = _numbers(self._table.slice(0, MOST_ROWS)).to_pylist(maps_as_pydicts="lossy")
+        more = f"<p>{MOST_ROWS} of {len(self):,} rows</p>" if len(self) > MOST_ROWS else ""
+        return table_html(self._table.column_names, first) + more
 
 
 class Connection:
@@ -100,6 +134,25 @@ class Connection:
             ModuleNotFoundError: pyarrow is missing; the message says what to install.
         """
         return Rows(self._lake.answer(query, {name: _plain(value) for name, value in parameters.items()}))
+
+    def models(self) -> Rows:
+        """The models that there are: name, table, versions, and the time of the first row.
+
+        Raises:
+            QueryError: There is no answer.
+        """
+        return self.sql(_MODELS)
+
+    def model(self, name: str) -> Model:
+        """A model at a glance: what is known of it, and the versions of its last seven days.
+
+        Raises:
+            QueryError: There is no such model, or no answer.
+        """
+        found = Model.of(self.sql, name)
+        if found is None:
+            raise QueryError(f"there is no model {name!r}; models() lists those there are", "unknown-name")
+        return found
 
     def set_reference(
         self,
@@ -144,7 +197,7 @@ class Connection:
             "role": role,
             "keep_rows": keep_rows,
         }
-        return self._lake.set_reference(model, name, None if rows is None else _as_arrow(rows), wanted)
+        return self._lake.set_reference(model, name, None if rows is None else as_arrow(rows), wanted)
 
     def close(self) -> None:
         """Let go of the lake."""
@@ -359,7 +412,12 @@ def _as_json(name: str, value: Any) -> Any:
     raise TypeError(f"parameter {name}: expected text, a number, a time or a list of these, not {value!r}")
 
 
-def _as_arrow(rows: Any) -> "pa.Table":
+def as_arrow(rows: Any) -> "pa.Table":
+    """A pandas or Polars DataFrame, or an Arrow table, as an Arrow table.
+
+    Raises:
+        ModuleNotFoundError: pyarrow is missing; the message says what to install.
+    """
     pa = _pyarrow()
     if isinstance(rows, pa.Table):
         return rows

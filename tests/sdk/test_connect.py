@@ -258,3 +258,48 @@ def test_what_is_missing_is_told(absent: str, where: str, words: str) -> None:
         check=True,
     )
     assert words in done.stdout
+
+
+HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e"
+
+
+def test_rows_are_a_table_in_a_notebook(lake: lapwing.Connection) -> None:
+    """Twenty rows of it at most, and nothing in them becomes a part of the page."""
+    shown = lake.sql("SELECT i, $text AS said FROM range(30) AS r(i)", text=HOSTILE)._repr_html_()
+    assert shown.count("<tr>") == 21
+    assert "20 of 30 rows" in shown
+    assert "<script" not in shown
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[31m\\u202e" in shown
+
+
+def test_rows_are_a_chart(lake: lapwing.Connection) -> None:
+    """Times, numbers and texts have their axes, whatever columns are called; others are told."""
+    rows = lake.sql(
+        "SELECT TIMESTAMP '2026-01-01' + to_hours(i::INT) AS time, i / 2 AS \"a.b[0]:Q\", "
+        "'v' || i % 2 AS version FROM range(4) AS r(i)"
+    )
+    told = rows.chart("time", "a.b[0]:Q", "version").to_dict()
+    kinds = {
+        name: (told["encoding"][name]["type"], told["encoding"][name]["title"])
+        for name in ("x", "y", "color")
+    }
+    assert kinds == {
+        "x": ("temporal", "time"),
+        "y": ("quantitative", "a.b[0]:Q"),
+        "color": ("nominal", "version"),
+    }
+    (values,) = told["datasets"].values()
+    assert [row[told["encoding"]["y"]["field"]] for row in values] == [0.0, 0.5, 1.0, 1.5]
+    with pytest.raises(ValueError, match="no column value; there is time"):
+        rows.chart("time", "value")
+
+
+def test_a_model_at_a_glance(lake: lapwing.Connection) -> None:
+    """What is known of it and its versions of late; a model that is not there is named."""
+    names = [row["model"] for row in lake.models()]
+    model = lake.model(names[0])
+    assert sum(row["predictions"] for row in model.versions) > 0
+    assert repr(model).startswith(f"<model {names[0]}: ")
+    assert "<th>predictions</th>" in model._repr_html_()
+    with pytest.raises(lapwing.QueryError, match="no model 'nobody'"):
+        lake.model("nobody")
