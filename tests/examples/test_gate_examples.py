@@ -4,6 +4,7 @@ import importlib
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,8 @@ import yaml
 from typer.testing import CliRunner
 
 import lapwing
+from lapwing_collector.app.candidates import Wanted
+from lapwing_collector.app.gating import evaluate
 from lapwing_collector.cli.main import app
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "gate"
@@ -70,7 +73,11 @@ def test_a_good_candidate_passes_everywhere_and_a_worse_one_nowhere(
     assert [each(str(tmp_path), "2") for each in judged(example, monkeypatch, run, goes_on)] == 2 * [run.id]
     example["test_release"].test_the_candidate_may_be_released()
     example["predictions"].write_predictions(tmp_path, worse=True)
-    worse = example["gate"].evaluate_candidate(str(tmp_path), "3")
+    files = {name: tmp_path / f"{name}.parquet" for name in ("candidate", "production")}
+    asked = Wanted("tumours", str(files["candidate"]), [EXAMPLE / "rules.yaml"], shown=False)
+    worse = lapwing.Evaluation(
+        evaluate(EXAMPLE / "lapwing.yaml", replace(asked, against=str(files["production"])))
+    )
     tasks = judged(example, monkeypatch, worse, goes_on)
     for each in (*tasks, lambda *_: example["test_release"].test_the_candidate_may_be_released()):
         with pytest.raises(lapwing.NotPassedError, match="RecallLow"):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lapwing_collector.app import gate_lake
 from lapwing_collector.app.gate_lake import Seen
-from lapwing_collector.app.mounting import Reference, Subject, described, reference_of
+from lapwing_collector.app.mounting import Reference, Subject, described, labels_for, reference_of
 from lapwing_collector.app.tabled import Brought, Columns, Means, labels_of, predictions_of, read_file
 from lapwing_collector.config import Settings
 from lapwing_collector.errors import DataDirectoryError
@@ -117,9 +117,7 @@ def prepare(
         labels = read_file(wanted.labels) if isinstance(wanted.labels, Path) else wanted.labels
         where = str(wanted.labels) if isinstance(wanted.labels, Path) else "the labels"
         told = labels_of(labels, candidate, means, where)
-        candidate = Brought(
-            candidate.predictions, told, candidate.since, candidate.until, candidate.named, candidate.versions
-        )
+        candidate = replace(candidate, labels=told)
     references = _references(wanted, subject, means, found, at, texts)
     return Prepared(
         subject, means, described(subject, candidate), candidate, references, found, _notes(candidate)
@@ -136,7 +134,8 @@ def means_of(declared: ModelDescription, wanted: Wanted, found: Seen | None, at:
 def side_of(name: str, source: str, rows: Brought) -> Side:
     """What to say of rows that take part."""
     labels = 0 if rows.labels is None else rows.labels.num_rows
-    return Side(name, source, rows.rows, labels, rows.versions, rows.since, rows.until)
+    span = (rows.since, rows.until) if rows.timed else (None, None)
+    return Side(name, source, rows.rows, labels, rows.versions, *span)
 
 
 def kept_rows(references: Sequence[Reference], means: Means) -> tuple[str, Brought] | None:
@@ -162,10 +161,8 @@ def champion_of(wanted: Wanted, ready: Prepared) -> Brought:
     assert wanted.against is not None  # noqa: S101  # the caller's choice
     table = _table(wanted.against, ready.found, wanted)
     rows = predictions_of(table, ready.means.of_another(table), source_of(wanted.against))
-    if rows.labels is None and ready.candidate.labels is not None and rows.named:
-        return Brought(
-            rows.predictions, ready.candidate.labels, rows.since, rows.until, rows.named, rows.versions
-        )
+    if rows.labels is None and rows.named:
+        return replace(rows, labels=labels_for(rows, ready.candidate))
     return rows
 
 

@@ -1,6 +1,6 @@
 """Asks what a report shows, of its rows and of what they are compared with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +33,7 @@ def looks_of(
     *,
     traffic: bool = False,
     reference: str | None = None,
+    only: Collection[str] | None = None,
 ) -> Looks:
     """Ask what a report shows; what cannot be answered is left out, or told.
 
@@ -42,10 +43,12 @@ def looks_of(
         mounts: The rows that it is about, then what they are compared with, by name.
         traffic: Whether the rows are calls that were made, and not a file.
         reference: The reference that drift is of; the newest if None.
+        only: The keys of the questions that are asked; all if None.
     """
     asked = questions(
         told, literal(table), traffic=traffic, reference=None if reference is None else literal(reference)
     )
+    asked = [each for each in asked if only is None or each.key in only]
     answers = {
         (side, each.key): _answer(mount, each.sql)
         for at, (side, mount) in enumerate(mounts.items())

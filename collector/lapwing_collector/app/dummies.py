@@ -1,6 +1,7 @@
 """The model that looks at nothing: what it would have predicted for the same rows."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -39,7 +40,7 @@ def dummy_of(rows: Brought, told: ModelDescription, table: str, truths: Mount) -
             continue
         at = flat.schema.get_field_index(name)
         flat = flat.set_column(at, name, pa.repeat(_scalar(value, flat.schema.field(at).type), rows.rows))
-    return Brought(flat, rows.labels, rows.since, rows.until, rows.named, rows.versions)
+    return replace(rows, predictions=flat)
 
 
 def _shares(table: str, truths: Mount) -> dict[str, float]:

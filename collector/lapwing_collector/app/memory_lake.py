@@ -150,7 +150,7 @@ class MemoryLake:
             its = (
                 f"(SELECT any_value(p.time) FROM {_EVERY_STAGE}.{table} AS p "
                 "WHERE p.prediction_id = made.prediction_id)"
-                if (name,) in self._tables(_EVERY_STAGE)
+                if (name,) in self._tables(_EVERY_STAGE) and "prediction_id" in rows.column_names
                 else "NULL::TIMESTAMP"
             )
             when = "made.prediction_time" if "prediction_time" in rows.column_names else its

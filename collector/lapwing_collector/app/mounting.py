@@ -222,6 +222,29 @@ def with_labels(rows: Brought) -> pa.Table:
     return flat
 
 
+def key_of(rows: Brought, others: Brought) -> str:
+    """What rows of two sides are found by: their requests, where both tell some, else their ids."""
+    told = (each.predictions.column("request_id") for each in (rows, others))
+    return "request_id" if all(each.null_count < len(each) for each in told) else "prediction_id"
+
+
+def labels_for(others: Brought, rows: Brought) -> pa.Table | None:
+    """The labels of rows, for others that answered the same requests; None where there are none."""
+    labels = rows.labels
+    if (
+        labels is None
+        or key_of(rows, others) == "prediction_id"
+        or "prediction_id" not in labels.column_names
+    ):
+        return labels
+    ids = rows.predictions.column("prediction_id").combine_chunks()
+    requests = rows.predictions.column("request_id").combine_chunks()
+    asked = requests.take(pc.index_in(labels.column("prediction_id"), value_set=ids))
+    return _with(labels, "prediction_id", asked).rename_columns(
+        ["request_id" if name == "prediction_id" else name for name in labels.column_names]
+    )
+
+
 # What is in the lake
 
 
@@ -236,32 +259,34 @@ def _put_pairs(lake: MemoryLake, subject: Subject, rows: Brought, champion: Brou
 
     Labels are the champion's, and those of the candidate's file where that alone has some.
     """
-    asks = all(
-        each.column("request_id").null_count < each.num_rows
-        for each in (rows.predictions, champion.predictions)
-    )
-    by = "request_id" if asks else "prediction_id"
-    production = _requested(champion.predictions, by)
-    parts_ = [production]
+    by = key_of(rows, champion)
     asked = _requested(rows.predictions, by)
+    # What the same request was answered at another time, or at a time that nobody wrote down, is a pair.
+    places = pc.index_in(
+        asked.column("request_id"), value_set=champion.predictions.column(by).combine_chunks()
+    )
+    times = pc.coalesce(
+        champion.predictions.column("time").combine_chunks().take(places), asked.column("time")
+    )
+    asked = _with(asked, "time", times)
+    sides = [_requested(champion.predictions, by)]
     for stage in _CHALLENGERS:
         ids = pc.binary_join_element_wise(pa.scalar(stage), asked.column("prediction_id"), ":")
-        own = asked.set_column(asked.schema.get_field_index("prediction_id"), "prediction_id", ids)
-        parts_.append(
-            own.set_column(
-                own.schema.get_field_index("stage"), "stage", pa.repeat(pa.scalar(stage), own.num_rows)
-            )
-        )
-    lake.put(f"predictions_all.{subject.table}", pa.concat_tables(parts_, promote_options="permissive"))
-    labels = champion.labels if champion.labels is not None else rows.labels
+        own = _with(asked, "prediction_id", ids)
+        sides.append(_with(own, "stage", pa.repeat(pa.scalar(stage), own.num_rows)))
+    lake.put(f"predictions_all.{subject.table}", pa.concat_tables(sides, promote_options="permissive"))
+    labels = champion.labels if champion.labels is not None else labels_for(champion, rows)
     if labels is not None:
         lake.put(f"labels.{subject.table}", labels)
 
 
 def _requested(rows: pa.Table, by: str) -> pa.Table:
     """Rows whose requests are what both sides are found by."""
-    at = rows.schema.get_field_index("request_id")
-    return rows.set_column(at, "request_id", rows.column(by))
+    return _with(rows, "request_id", rows.column(by))
+
+
+def _with(rows: pa.Table, column: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
+    return rows.set_column(rows.schema.get_field_index(column), column, values)
 
 
 def _put_references(lake: MemoryLake, subject: Subject, references: Sequence[Reference]) -> list[Binning]:

@@ -1,8 +1,11 @@
 """`lapwing report`: a look at some rows of a model, beside what they are compared with."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import lapwing
 from lapwing_collector.app import gate_lake
@@ -17,13 +20,13 @@ from lapwing_collector.app.candidates import (
     source_of,
 )
 from lapwing_collector.app.contents import looks_of
-from lapwing_collector.app.gate_lake import PRODUCTION, Seen
+from lapwing_collector.app.gate_lake import PRODUCTION, Ask, Seen
 from lapwing_collector.app.mounting import Mount, Reference, Subject, mounted
 from lapwing_collector.app.project import models_for
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.engine import identifier
 from lapwing_collector.errors import ConfigError
-from lapwing_collector.gate import ENOUGH, Report, Side, advise
+from lapwing_collector.gate import ENOUGH, Report, Side, advise, needed
 from lapwing_collector.model.description import ModelDescription, Source, infer, merged
 
 NOW: Final = "current"
@@ -34,6 +37,27 @@ _COUNTED: Final = """
 SELECT count(*) AS rows, count(label) AS labels, list_sort(list_distinct(list(version))) AS versions
 FROM labeled.{table} WHERE time >= $since AND time < $until
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Looking:
+    """Rows of a model that can be asked, and what they are compared with.
+
+    Attributes:
+        told: What is known of the model, what is inferred included.
+        table: What its tables are called.
+        mounts: The rows, then what they are compared with, by name.
+        sides: What to say of each.
+        notes: What people should know.
+        live: Whether the rows are calls that were made, and not a file.
+    """
+
+    told: ModelDescription
+    table: str
+    mounts: Mapping[str, Mount]
+    sides: Sequence[Side]
+    notes: Sequence[str]
+    live: bool
 
 
 def report(file: Path | None, wanted: Wanted, enough: int = ENOUGH) -> Report:
@@ -51,46 +75,73 @@ def report(file: Path | None, wanted: Wanted, enough: int = ENOUGH) -> Report:
     at = utc_datetime(SystemClock().now_ns())
     settings, models = models_for(file)
     declared = models.get(wanted.model, ModelDescription())
-    named = named_reference(wanted.reference)
     with ExitStack() as parts:
-        found = looked_up(settings, wanted, parts)
-        means = means_of(declared, wanted, found, at)
-        live = _window(wanted.data, found, wanted.model)
-        references: list[Reference]
-        if live is None:
-            ready = prepare(declared, wanted, found, at)
-            subject, references, told, notes = ready.subject, [*ready.references], ready.told, [*ready.notes]
-            mounts = {NOW: parts.enter_context(mounted(subject, ready.candidate, references))}
-            sides = [side_of(NOW, source_of(wanted.data), ready.candidate)]
-        else:
-            model = gate_lake.known_model(found, wanted.model)
-            subject = Subject(wanted.model, model.table, means.description, model.binnings)
-            references = gate_lake.references_of(model, named, (), at)
-            told = _told(model, means.description)
-            mounts, sides, notes = {NOW: live}, [_counted(model, NOW, str(wanted.data), live)], []
-        kept = kept_rows(references, means)
-        if kept is not None:
-            mounts[THEN] = parts.enter_context(mounted(subject, kept[1], references))
-            sides.append(side_of(THEN, kept[0], kept[1]))
-        if wanted.against is not None:
-            before = _window(wanted.against, found, wanted.model)
-            if before is None:
-                raise ConfigError(
-                    "an earlier window of production is named as production:2026-01-01..2026-02-01"
-                )
-            mounts[BEFORE] = before
-            model = gate_lake.known_model(found, wanted.model)
-            sides.append(_counted(model, BEFORE, str(wanted.against), before))
-        looks = looks_of(told, subject.table, mounts, traffic=live is not None, reference=named)
+        looking = _looking(declared, wanted, looked_up(settings, wanted, parts), at, parts)
+        named = named_reference(wanted.reference)
+        looks = looks_of(looking.told, looking.table, looking.mounts, traffic=looking.live, reference=named)
     return Report(
         model=wanted.model,
         made_at=at,
-        sides=sides,
+        sides=looking.sides,
         sections=looks.sections,
-        advice=advise(told, looks.answers, list(mounts), enough),
-        notes=notes,
+        advice=advise(looking.told, looks.answers, list(looking.mounts), enough),
+        notes=looking.notes,
         lapwing=lapwing.__version__,
     )
+
+
+def advice_on(ask: Ask, model: str, window: str = "7d") -> dict[str, Any]:
+    """Whether to retrain a model, by its newest rows and the reference that drift is compared with, for JSON.
+
+    Args:
+        ask: Asks the lake.
+        model: The model.
+        window: How far back from its newest prediction.
+
+    Raises:
+        UnknownModelError: There is no such model.
+        LapwingError: The lake cannot be asked.
+    """
+    at = utc_datetime(SystemClock().now_ns())
+    found = gate_lake.known_model(gate_lake.seen(ask, model), model)
+    wanted = Wanted(model=model, data=f"{PRODUCTION}:{window}")
+    with ExitStack() as parts:
+        looking = _looking(ModelDescription(), wanted, found, at, parts)
+        looks = looks_of(looking.told, looking.table, looking.mounts, only=needed(looking.told))
+    made = advise(looking.told, looks.answers, list(looking.mounts))
+    return Report(model, at, looking.sides, (), made, lapwing=lapwing.__version__).as_json()
+
+
+def _looking(
+    declared: ModelDescription, wanted: Wanted, found: Seen | None, at: datetime, parts: ExitStack
+) -> _Looking:
+    means = means_of(declared, wanted, found, at)
+    live = _window(wanted.data, found, wanted.model)
+    references: Sequence[Reference]
+    notes: Sequence[str]
+    if live is None:
+        ready = prepare(declared, wanted, found, at)
+        subject, references, told, notes = ready.subject, ready.references, ready.told, ready.notes
+        mounts = {NOW: parts.enter_context(mounted(subject, ready.candidate, references))}
+        sides = [side_of(NOW, source_of(wanted.data), ready.candidate)]
+    else:
+        model = gate_lake.known_model(found, wanted.model)
+        subject = Subject(wanted.model, model.table, means.description, model.binnings)
+        references = gate_lake.references_of(model, named_reference(wanted.reference), (), at)
+        told, notes = _told(model, means.description), ()
+        mounts, sides = {NOW: live}, [_counted(model, NOW, str(wanted.data), live)]
+    kept = kept_rows(references, means)
+    if kept is not None:
+        mounts[THEN] = parts.enter_context(mounted(subject, kept[1], references))
+        sides.append(side_of(THEN, kept[0], kept[1]))
+    if wanted.against is not None:
+        before = _window(wanted.against, found, wanted.model)
+        if before is None:
+            raise ConfigError("an earlier window of production is named as production:2026-01-01..2026-02-01")
+        mounts[BEFORE] = before
+        model = gate_lake.known_model(found, wanted.model)
+        sides.append(_counted(model, BEFORE, str(wanted.against), before))
+    return _Looking(told, subject.table, mounts, sides, notes, live is not None)
 
 
 def _window(data: object, found: Seen | None, model: str) -> Mount | None:

@@ -45,9 +45,15 @@ def _reads(rows_of: RowsOf) -> dict[str, Read]:
     def models(_: Mapping[str, str]) -> Any:
         return jsonable(list_models(rows_of))
 
+    def advice(parts: Mapping[str, str]) -> Any:
+        from lapwing_collector.app.reporting import advice_on  # noqa: PLC0415  # few ask, and starts wait
+
+        return advice_on(lambda sql, parameters: rows_of(sql, **parameters), parts["model"])
+
     return {
         "models": models,
         "models/{model:path}": lambda parts: describe_model(rows_of, parts["model"]),
+        "advice/{model:path}": advice,
         "evaluations": lambda _: list_evaluations(rows_of),
         "evaluations/{evaluation}": lambda parts: evaluation_document(rows_of, parts["evaluation"]),
         "metrics": lambda _: list_metrics(),

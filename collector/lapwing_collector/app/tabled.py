@@ -77,6 +77,7 @@ class Brought:
         until: Just after that of the last one.
         named: Whether the file names its rows, so that they can be found in another one.
         versions: Of the model, as far as told.
+        timed: Whether the file says when they were made.
     """
 
     predictions: pa.Table
@@ -85,6 +86,7 @@ class Brought:
     until: datetime
     named: bool
     versions: tuple[str, ...] = ()
+    timed: bool = True
 
     @property
     def rows(self) -> int:
@@ -177,6 +179,7 @@ def predictions_of(table: pa.Table, means: Means, where: str, version: str | Non
     named = "prediction_id" in placed or "request_id" in placed
     if "prediction_id" not in placed:
         placed["prediction_id"] = pa.array(map(str, range(rows)), pa.string())
+    timed = "time" in placed
     placed["time"] = _moments(placed.get("time"), rows, means, where)
     truth = {name: _filled(values) for name, values in placed.items() if parts(name)[0] == "label"}
     told = {name: values for name, values in placed.items() if name not in {*truth, "label_time"}}
@@ -198,6 +201,7 @@ def predictions_of(table: pa.Table, means: Means, where: str, version: str | Non
         until=bounds["max"] + _MOMENT,
         named=named,
         versions=tuple(sorted(filter(None, pc.unique(flat.column("version")).to_pylist()))),
+        timed=timed,
     )
 
 

@@ -4,7 +4,7 @@ Pure: what rules and metrics gave is an argument, texts and values come out. Wha
 library of metrics alone.
 """
 
-from lapwing_collector.gate.advice import ENOUGH, advise
+from lapwing_collector.gate.advice import ENOUGH, advise, needed
 from lapwing_collector.gate.compared import Paired, paired_metrics
 from lapwing_collector.gate.contents import Answer, Answers, Question, questions, sections
 from lapwing_collector.gate.documents import evaluation_of
@@ -57,6 +57,7 @@ __all__ = [
     "evaluation_page",
     "junit_of",
     "markdown_of",
+    "needed",
     "paired_metrics",
     "questions",
     "report_page",

@@ -46,6 +46,12 @@ _TEXTS: Final[Mapping[str, str]] = {
 }
 
 
+def needed(told: ModelDescription) -> frozenset[str]:
+    """The keys of the questions whose answers an advice needs."""
+    asked = {"missing", "new", "failing", "drift", "coverage", "balance", _primary(told)[1]}
+    return frozenset(key for key in asked if key is not None)
+
+
 def advise(told: ModelDescription, answers: Answers, sides: Sequence[str], enough: int = ENOUGH) -> Advice:
     """Say what to do about a model, and how that follows.
 

@@ -335,6 +335,14 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "responses": _read("The metric", {"type": "object"}) | {"404": _PROBLEM},
             }
         },
+        "/api/v1/advice/{model}": {
+            "get": {
+                "operationId": "adviseOnModel",
+                "summary": "Whether to retrain a model, by its last seven days, and how that follows",
+                "parameters": [_in_path("model")],
+                "responses": _read("The advice, and what it is of", {"type": "object"}) | {"404": _PROBLEM},
+            }
+        },
         "/api/v1/evaluations": {
             "get": {
                 "operationId": "listEvaluations",

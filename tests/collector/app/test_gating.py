@@ -1,5 +1,7 @@
 """Evaluations beside a lake: references, windows of production and of a shadow, and runs that are kept."""
 
+import json
+import urllib.request
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 from sklearn.metrics import accuracy_score, mean_absolute_error, roc_auc_score
 from typer.testing import CliRunner
 
-import lapwing
+from helpers.collector import prediction, project, request, running
+from helpers.waiting import wait_until
 from lapwing_collector.app import gate_lake
 from lapwing_collector.app.asking import Asking
 from lapwing_collector.app.candidates import Wanted
@@ -20,7 +23,6 @@ from lapwing_collector.app.imports import import_labels, import_predictions
 from lapwing_collector.app.keeping import set_reference
 from lapwing_collector.app.maintenance import tell_nobody
 from lapwing_collector.app.models import asking_rows
-from lapwing_collector.app.tabled import Columns
 from lapwing_collector.cli.main import app
 from lapwing_collector.config import load_settings
 from lapwing_collector.errors import ConfigError, DataDirectoryError, UnknownModelError
@@ -160,42 +162,31 @@ def test_rows_that_production_answered_are_compared_with_it_pair_by_pair(
     }
 
 
-def test_a_shadow_is_judged_by_the_labels_of_production(
+def test_a_shadow_is_judged_by_the_labels_of_production_and_the_run_is_kept(
     rules: Path, lake: Path, production: pd.DataFrame
 ) -> None:
-    """`--data shadow:1d`: its rows are the candidate's, with the truth of the requests that both answered."""
-    run = evaluate(None, wanted(rules, "shadow:1d", lake=str(lake), keep=False, skip=["Pairs"]))
-    (accuracy,) = of(run, "Accuracy")
-    assert run.sides[0].rows == 600
+    """`--data shadow:1d`: by what both answered. The run is told again by SQL, in the list, and as it was."""
+    run = evaluate(None, wanted(rules, "shadow:1d", lake=str(lake), version="2", skip=["Pairs"]))
     noisy = shadow(production)
-    assert accuracy.sample_count == 600
+    (accuracy,) = of(run, "Accuracy")
+    assert (run.sides[0].rows, accuracy.sample_count) == (600, 600)
     assert accuracy.value == pytest.approx(accuracy_score(noisy["label"], noisy["prediction"]))
-
-
-def test_a_run_is_kept_in_the_lake_and_told_again(rules: Path, lake: Path, production: pd.DataFrame) -> None:
-    """By SQL, in the list, and as the page that it was; the checks are rows of a view."""
-    table = pa.Table.from_pandas(production)
-    run = evaluate(
-        None, wanted(rules, table, lake=str(lake), version="2", skip=["Pairs"], allow_insufficient=True)
-    )
-    assert run.passed
+    assert accuracy.text.startswith("there is no production_value: nothing says what stands for production")
     with Asking.over(None, {"data": lake}) as asking:
         rows_of = asking_rows(asking)
         (row,) = [each for each in list_evaluations(rows_of, "churn") if each["evaluation_id"] == run.id]
-        assert (row["version"], row["passed"], row["sample_count"]) == ("2", True, 2880)
-        assert row["window_start"] == "2026-01-01T00:00:00Z"
+        assert (row["version"], row["passed"], row["sample_count"]) == ("1", run.passed, 600)
+        assert row["window_end"] == "2026-01-02T23:59:00.000001Z"
         assert list_evaluations(rows_of, "nobody") == []
         again = evaluation_of(evaluation_document(rows_of, run.id))
         assert evaluation_page(again) == evaluation_page(run)
         with pytest.raises(ConfigError, match="no evaluation 'x'"):
             evaluation_document(rows_of, "x")
-    sql = "SELECT rule, outcome, value FROM evaluation_checks WHERE evaluation_id = $id"
-    with lapwing.connect(lake) as connection:
-        checks = list(connection.sql(sql, id=run.id))
-    (accuracy,) = of(run, "Accuracy")
+        sql = "SELECT rule, outcome, value FROM evaluation_checks WHERE evaluation_id = $id"
+        checks = rows_of(sql, id=run.id).to_pylist()
+    assert {"rule": accuracy.rule, "outcome": "insufficient", "value": accuracy.value} in checks
     shown = CliRunner().invoke(app, ["evaluations", "show", run.id, "--data", str(lake)])
     assert (shown.exit_code, shown.output) == (0, text_of(run))
-    assert {"rule": accuracy.rule, "outcome": "insufficient", "value": accuracy.value} in checks
 
 
 def test_what_a_lake_has_not_is_told(lake: Path) -> None:
@@ -236,8 +227,29 @@ def test_without_a_lake_what_needs_one_is_refused(rules: Path, tmp_path: Path) -
         evaluate(None, wanted(rules, "nowhere.parquet"))
 
 
+def test_requests_are_pairs_whatever_their_ids_and_times(rules: Path, production: pd.DataFrame) -> None:
+    """Of a candidate with other ids and no times, pairs and labels are found by what was asked."""
+    known = production.tail(400)
+    asked = "r" + known["prediction_id"].str[1:]
+    theirs = known.drop(columns="label").assign(request_id=asked)
+    mine = known.drop(columns="time").assign(prediction_id="c" + asked, request_id=asked)
+    run = evaluate(
+        None,
+        wanted(
+            rules,
+            pa.Table.from_pandas(mine),
+            against=pa.Table.from_pandas(theirs),
+            only=["Pairs", "Accuracy"],
+        ),
+    )
+    (pairs,), (accuracy,) = of(run, "Pairs"), of(run, "Accuracy")
+    assert (pairs.value, pairs.sample_count) == (0, 400)
+    assert accuracy.sides["production"] == accuracy.value
+    assert (run.sides[0].since, run.sides[1].since) == (None, theirs["time"].iloc[0])
+
+
 def test_a_regression_is_compared_with_the_mean(tmp_path: Path) -> None:
-    """The dummy of a regression predicts the mean of the truths; without labels nothing is judged."""
+    """The dummy of a regression predicts the mean of the truths."""
     rng = np.random.default_rng(0)
     truth = rng.normal(10, 2, 500)
     rows = pd.DataFrame({"x": truth, "prediction": truth + rng.normal(size=500), "label": truth})
@@ -251,10 +263,46 @@ def test_a_regression_is_compared_with_the_mean(tmp_path: Path) -> None:
     assert check.outcome == "passed"
     assert check.value == pytest.approx(mean_absolute_error(truth, rows["prediction"]))
     assert check.sides["dummy"] == pytest.approx(np.abs(truth - truth.mean()).mean())
-    bare = pa.Table.from_pandas(rows.drop(columns="label"))
-    run = evaluate(
-        None,
-        Wanted(model="m", data=bare, rules=[file], columns=Columns(prediction="prediction"), shown=False),
-    )
-    assert [check.outcome for check in run.checks] == ["insufficient"]
-    assert not run.passed
+
+
+def test_a_collector_is_asked_and_keeps_the_run(
+    rules: Path, tmp_path: Path, production: pd.DataFrame
+) -> None:
+    """By its address alone: production's window comes over HTTP, and the run is among those it lists."""
+    rows = production.tail(300)
+    began = rows["time"].iloc[0].to_pydatetime()
+    with running(project(tmp_path / "data")) as collector:
+        said = [
+            prediction(
+                "churn",
+                row.prediction_id,
+                round(row.time.timestamp() * 1e9),
+                inputs={"age": row.age},
+                output={"score": row.score, "value": bool(row.prediction)},
+            )
+            for row in rows.itertuples()
+        ]
+        assert collector.post(request(said))[0] == 200
+        wait_until(lambda: collector.ask("SELECT count(*) AS n FROM models") == [{"n": 1}])
+        address = f"http://{collector.web}"
+        run = evaluate(
+            None,
+            wanted(
+                rules,
+                pa.Table.from_pandas(rows),
+                against=f"production:{began.isoformat()}..2026-02-01",
+                lake=address,
+                only=["Pairs"],
+            ),
+        )
+        with urllib.request.urlopen(f"{address}/api/v1/evaluations") as answer:
+            (listed,) = json.load(answer)
+        with urllib.request.urlopen(f"{address}/api/v1/evaluations/{run.id}") as answer:
+            assert json.load(answer) == run.as_json()
+        with urllib.request.urlopen(f"{address}/api/v1/advice/churn") as answer:
+            advice = json.load(answer)["advice"]
+    assert (listed["evaluation_id"], listed["passed"]) == (run.id, run.passed)
+    assert (advice["state"], len(advice["steps"])) == ("unknown", 4)
+    (pairs,) = of(run, "Pairs")
+    assert (pairs.outcome, pairs.value, pairs.sample_count) == ("passed", 0, 300)
+    assert [(side.name, side.rows) for side in run.sides] == [("candidate", 300), ("production", 300)]
