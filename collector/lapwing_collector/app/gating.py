@@ -403,9 +403,13 @@ def _why_inconclusive(rule: Rule, row: Row, sides: _Sides) -> str:
         return str(row.values["reason"])
     if row.value is None:
         return "there is no value"
-    for side in sides_in(rule):
-        if row.values.get(side_column(side)) is None:
-            return f"there is no {side_column(side)}: {sides.missing.get(side, 'the rule gives none there')}"
+    missing = [
+        f"there is no {side_column(side)}: {sides.missing.get(side, 'the rule gives none there')}"
+        for side in SIDES
+        if side in sides_in(rule) and row.values.get(side_column(side)) is None
+    ]
+    if missing:
+        return "; ".join(missing)
     return "the condition is neither true nor false"
 
 

@@ -56,6 +56,14 @@ groups:
       - {alert: Other, expr: SELECT count(*) AS value FROM predictions.other, condition: value > 0}
 """
 
+REGRESSION = """
+groups:
+  - name: g
+    rules:
+      - {alert: Mae, expr: "FROM mae('m', $window_start, $window_end)", gate: value > 0.8 * dummy_value}
+      - {alert: Worse, expr: "FROM mae('m', $window_start, $window_end)", gate: value > production_value}
+"""
+
 BEGIN = datetime(2026, 1, 1)
 
 
@@ -171,7 +179,7 @@ def test_a_shadow_is_judged_by_the_labels_of_production_and_the_run_is_kept(
     (accuracy,) = of(run, "Accuracy")
     assert (run.sides[0].rows, accuracy.sample_count) == (600, 600)
     assert accuracy.value == pytest.approx(accuracy_score(noisy["label"], noisy["prediction"]))
-    assert accuracy.text.startswith("there is no production_value: nothing says what stands for production")
+    assert accuracy.outcome == "failed"
     with Asking.over(None, {"data": lake}) as asking:
         rows_of = asking_rows(asking)
         (row,) = [each for each in list_evaluations(rows_of, "churn") if each["evaluation_id"] == run.id]
@@ -184,7 +192,7 @@ def test_a_shadow_is_judged_by_the_labels_of_production_and_the_run_is_kept(
             evaluation_document(rows_of, "x")
         sql = "SELECT rule, outcome, value FROM evaluation_checks WHERE evaluation_id = $id"
         checks = rows_of(sql, id=run.id).to_pylist()
-    assert {"rule": accuracy.rule, "outcome": "insufficient", "value": accuracy.value} in checks
+    assert {"rule": accuracy.rule, "outcome": "failed", "value": accuracy.value} in checks
     shown = CliRunner().invoke(app, ["evaluations", "show", run.id, "--data", str(lake)])
     assert (shown.exit_code, shown.output) == (0, text_of(run))
 
@@ -249,20 +257,21 @@ def test_requests_are_pairs_whatever_their_ids_and_times(rules: Path, production
 
 
 def test_a_regression_is_compared_with_the_mean(tmp_path: Path) -> None:
-    """The dummy of a regression predicts the mean of the truths."""
+    """The dummy of a regression predicts the mean of the truths; what is not there is told."""
     rng = np.random.default_rng(0)
     truth = rng.normal(10, 2, 500)
     rows = pd.DataFrame({"x": truth, "prediction": truth + rng.normal(size=500), "label": truth})
     file = tmp_path / "rules.yaml"
-    file.write_text(
-        "groups: [{name: g, rules: [{alert: Mae, expr: 'FROM mae(''m'', $window_start, $window_end)', "
-        "gate: value > 0.8 * dummy_value}]}]"
-    )
+    file.write_text(REGRESSION)
     run = evaluate(None, Wanted(model="m", data=pa.Table.from_pandas(rows), rules=[file], shown=False))
-    (check,) = run.checks
+    check, worse = run.checks
     assert check.outcome == "passed"
     assert check.value == pytest.approx(mean_absolute_error(truth, rows["prediction"]))
     assert check.sides["dummy"] == pytest.approx(np.abs(truth - truth.mean()).mean())
+    assert worse.outcome == "insufficient"
+    assert worse.text == (
+        "there is no production_value: nothing says what stands for production: name it with --against"
+    )
 
 
 def test_a_collector_is_asked_and_keeps_the_run(
