@@ -1,8 +1,10 @@
 """Where time comes from: `app` holds the only real clock and hands times to whatever decides."""
 
 import time
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # naive UTC
 
 
 class Clock(Protocol):
@@ -43,8 +45,7 @@ def utc_datetime(ns: int) -> datetime:
     Raises:
         OverflowError: `ns` lies outside the years 1 to 9999.
     """
-    seconds, rest_ns = divmod(ns, 1_000_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest_ns // 1000, tzinfo=None)
+    return _EPOCH + timedelta(microseconds=ns // 1000)
 
 
 def epoch_ns(moment: datetime) -> int:

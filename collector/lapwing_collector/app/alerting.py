@@ -74,6 +74,7 @@ class _RuleSet:
         rules: Those that are enabled.
         known: All of them.
         tables: The models' tables that the SQL of each names, lower-cased.
+        read: All of these.
         complete: Whether these are all: those that are not among them are deleted.
         spread_s: How long after its slot is due each begins, where others are due at the same moment.
     """
@@ -81,6 +82,7 @@ class _RuleSet:
     rules: Mapping[RuleId, Rule]
     known: frozenset[RuleId]
     tables: Mapping[RuleId, Collection[str]]
+    read: frozenset[str]
     complete: bool
     spread_s: Mapping[RuleId, float]
 
@@ -99,7 +101,8 @@ class _RuleSet:
             for number, rule in enumerate(enabled)
         }
         known = frozenset(rule.id for rule in rules)
-        return cls({rule.id: rule for rule in enabled}, known, tables, complete, spread_s)
+        read = frozenset(table for named in tables.values() for table in named)
+        return cls({rule.id: rule for rule in enabled}, known, tables, read, complete, spread_s)
 
 
 @dataclass(slots=True)
@@ -563,7 +566,7 @@ class Alerting:
 
     def _catch_up_with_lake(self) -> None:
         """Learn the newest rows of tables of which nothing told this process yet."""
-        tables = {table for tables in self._set.tables.values() for table in tables} - self._learnt
+        tables = set(self._set.read - self._learnt)
         for table in sorted(tables if self._completeness.replaying else self._completeness.unknown(tables)):
             sql = f"SELECT max(time) AS time FROM predictions_all.{identifier(table)}"
             try:

@@ -36,6 +36,8 @@ from lapwing_collector.state import LateBacklog, LateSlot, Store
 logger = logging.getLogger(__name__)
 
 _TICK_S: Final = 1.0
+_IDLE_S: Final = 60.0
+"""Where no rule looks back, there is next to nothing to do."""
 _LOOK_S: Final = 60.0
 """How long looking through what was received may take."""
 _SHARE: Final = 0.25
@@ -228,7 +230,7 @@ class Recomputing:
         more = False
         while not self._stop.is_set():
             if not more:
-                self._work.wait(_TICK_S)
+                self._work.wait(_TICK_S if self._rules else _IDLE_S)
             self._work.clear()
             if self._busy():
                 more = False

@@ -137,7 +137,7 @@ def evaluate(
     rows, own = _apart(rule.id, state)
     check = _Check(rule, slot, window, moment, incomplete, first_seen, own)
     evaluation = _judge(check, outcome, replace(state, since=since, instances=rows))
-    return replace(evaluation, transitions=resolved + evaluation.transitions)
+    return replace(evaluation, transitions=resolved + evaluation.transitions) if resolved else evaluation
 
 
 def rule_deleted(rule: RuleId, state: RuleState) -> tuple[Transition, ...]:

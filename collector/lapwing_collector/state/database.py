@@ -30,6 +30,7 @@ class Database:
         self._engine = _sqlite_engine(path)
         # Inside a process a lock is fairer than SQLite's, which polls with growing sleeps.
         self._writing = threading.Lock()
+        self._writer: Connection | None = None
         try:
             with self.write() as connection:
                 migrate(connection, str(path))
@@ -52,13 +53,18 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that is on disk at the end of the block, or leaves nothing on an exception."""
-        with self._writing, self._engine.connect() as connection:
-            connection.execution_options(lapwing_write=True)
-            with connection.begin():
-                yield connection
+        with self._writing:
+            # One connection stays with the writers: to take one takes longer than most of what they write.
+            if self._writer is None or self._writer.closed:
+                self._writer = self._engine.connect().execution_options(lapwing_write=True)
+            with self._writer.begin():
+                yield self._writer
 
     def close(self) -> None:
         """Close the connections that are not in use."""
+        with self._writing:
+            if self._writer is not None:
+                self._writer.close()
         self._engine.dispose()
 
 
