@@ -179,6 +179,7 @@ def begin(project: Project, root: Path) -> None:
         judged.store.place({rule.id: RuleState(rule.definition, slot, slot) for rule in project.rules})
     with ExitStack() as parts:
         judged = Judged(project, root, parts, SystemClock())
+        judged.judging.prepare()
         judged.judging.start()
         wait_for(lambda: judged.judging.alerting.caught_up, 200)
 
@@ -191,6 +192,7 @@ def restart(project: Project, root: Path, parts: ExitStack) -> Judged:
     began_s = time.perf_counter()
     judged = Judged(project, root, parts, Later())
     alerting = judged.judging.alerting
+    judged.judging.prepare()
     judged.judging.start()
     wait_for(lambda: sum(alerting.counts().values()) > 0, 30, 0.002)
     first_s = time.perf_counter() - began_s

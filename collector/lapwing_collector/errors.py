@@ -17,6 +17,7 @@
     ├── DecodeError              a request body that is not what it claims to be (HTTP status hint)
     ├── AccessError              who asks has not shown that they may (HTTP status hint)
     └── UnavailableError         not now, try again: overload, a full disk, shutting down
+        └── StateUnavailableError   the database of alert states is away
 
 Their messages are for people: what happened, where, and what to do.
 """
@@ -156,3 +157,7 @@ class UnavailableError(LapwingError):
         """Keep the message and the delay."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class StateUnavailableError(UnavailableError):
+    """The database of alert states is away: it restarts, or cannot be reached."""

@@ -69,7 +69,8 @@ class Life:
 
     def start(self) -> None:
         """Begin where another process ended."""
-        self.store.recover()
+        for target in TARGETS:
+            self.store.recover(target.name)
         self.dispatcher.follow_routes({})
         self.dispatcher.look()
         self.deliver()

@@ -9,17 +9,22 @@ import random
 import sqlite3
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
+from helpers.collector import prediction, request
 from helpers.faults_alerts import CALM, INTERVAL, STEPS, TURNING, Event, alerts_of, expected
 from helpers.faults_plan import ALERT_KILLS, SEED
 from helpers.faults_victim import Victim, wait_until
 from helpers.notify_receivers import Webhook, webhook
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.model.alerts import Status, Transition
-from lapwing_collector.state import Delivery, Store
+from lapwing_collector.state import Delivery, Place, PostgresServer, SqliteFile, Store
+
+if TYPE_CHECKING:
+    from helpers.postgres import Server
 
 KILLS_PER_FOLDER = 20
 CAMPAIGNS = max(1, ALERT_KILLS // KILLS_PER_FOLDER)
@@ -50,9 +55,57 @@ def test_killed_while_alerts_come_and_go(campaign: int, victim: Victim, tmp_path
             receiver.gate.set()
         rules.write_text(CALM)
         victim.start()
-        settle(victim)
+        place = SqliteFile(DataDirectory(victim.data).state)
+        settle(place)
         assert victim.stop() == 0
-        judge(victim.data, receiver)
+        judge(place, receiver)
+
+
+@pytest.mark.timeout(900)
+def test_a_database_that_crashes_loses_no_alert(victim: Victim, tmp_path: Path, postgres: "Server") -> None:
+    """Collector and PostgreSQL are killed in turn: all that had to happen did and was told; rows came in."""
+    place = PostgresServer(postgres.empty())
+    victim.settings = {"alerts": {"ingest_stalled": False}, "state": {"url": postgres.url}}
+    rules = tmp_path / "rules" / "kills.yaml"
+    rules.parent.mkdir()
+    rules.write_text(TURNING)
+
+    def wait_for_slots() -> None:
+        before = slots()
+        wait_until(lambda: slots() > before, "a slot is committed")
+
+    def slots() -> int:
+        [[newest]] = postgres.execute("SELECT coalesce(extract(epoch FROM max(slot)) * 1000, 0) FROM rules")
+        return int(newest)
+
+    with webhook() as receiver:
+        notify(tmp_path / "notify.yaml", receiver)
+        victim.start()
+        wait_until(lambda: postgres.execute("SELECT to_regclass('rules')") != [[None]], "there are tables")
+        wait_for_slots()
+        wait_for_message(receiver)
+        postgres.stop()
+        receiver.gate.set()
+        wait_until(lambda: victim.told("/readyz")["alerts_wait"], "it says that the state is away")
+        assert victim.post(request([prediction("m", "a", 1, inputs={"x": 1})])) == 200
+        postgres.start()
+        wait_for_slots()
+        assert not victim.told("/readyz")["alerts_wait"]
+        wait_for_message(receiver)
+        victim.kill()
+        receiver.gate.set()
+        victim.start()
+        wait_for_slots()
+        for _ in range(2):
+            postgres.stop()
+            postgres.start()
+            wait_for_slots()
+        victim.kill()
+        rules.write_text(CALM)
+        victim.start()
+        settle(place)
+        assert victim.stop() == 0
+        judge(place, receiver)
 
 
 def notify(file: Path, receiver: Webhook) -> None:
@@ -103,9 +156,9 @@ def newest_slot(victim: Victim) -> str | None:
         database.close()
 
 
-def settle(victim: Victim) -> None:
+def settle(place: Place) -> None:
     """Wait until nothing fires any more and everything is told."""
-    store = Store.open(DataDirectory(victim.data).state)
+    store = Store.open(place)
     try:
         wait_until(lambda: reasons(store)["rule_changed"] and not store.alerts(), "the new rule is in use")
         wait_until(lambda: not store.groups() and store.unsent() == 0, "everything is told")
@@ -118,9 +171,9 @@ def reasons(store: Store) -> Counter[str]:
     return Counter(transition.reason for transition in store.history(100_000))
 
 
-def judge(data: Path, receiver: Webhook) -> None:
+def judge(place: Place, receiver: Webhook) -> None:
     """Compare what happened, and what was heard, with what had to."""
-    store = Store.open(DataDirectory(data).state)
+    store = Store.open(place)
     history = store.history(100_000)[::-1]
     (state,) = store.load_rules().values()
     rows = store.outbox_rows(limit=100_000)[::-1]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
@@ -124,6 +124,16 @@ class Victim:
             return connection.getresponse().status
         except (OSError, http.client.HTTPException):
             return None
+        finally:
+            connection.close()
+
+    def told(self, path: str) -> dict[str, Any]:
+        """What a GET at its port for people answers, in JSON."""
+        connection = http.client.HTTPConnection(self.web, timeout=TIMEOUT_S)
+        try:
+            connection.request("GET", path)
+            answer: dict[str, Any] = json.load(connection.getresponse())
+            return answer
         finally:
             connection.close()
 

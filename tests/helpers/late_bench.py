@@ -82,6 +82,8 @@ class LateBench:
             gather=not replay,
             busy=lambda: False,
         )
+        for part in (completeness, self.late, self.alerting):
+            part.load()
         self.late.prepare()
         self.alerting.prepare()
         self._numbers = itertools.count(self.lake.progress.log + 1)

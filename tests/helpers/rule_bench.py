@@ -90,6 +90,8 @@ class RuleBench:
             spacing_s=spacing_s,
             monotonic_s=lambda: self._passed_s,
         )
+        self.completeness.load()
+        self.alerting.load()
 
     @property
     def now(self) -> datetime:

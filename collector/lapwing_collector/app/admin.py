@@ -8,6 +8,7 @@ from typing import Any
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.owner_socket import ask_owner
 from lapwing_collector.app.project import settings_for
+from lapwing_collector.app.state_place import state_of
 from lapwing_collector.errors import ConfigError, DataDirectoryError
 from lapwing_collector.state import Store
 
@@ -36,16 +37,13 @@ def advance_rules(file: Path | None, flags: Mapping[str, Any], to: str) -> datet
     settings = settings_for(file, flags)
     if settings.clock != "data":
         raise ConfigError("rules advance is for replays: the settings must say `clock: data` (see --config)")
-    directory = DataDirectory(settings.data)
-    if not directory.state.exists():
-        raise DataDirectoryError(f"{directory.root}: no collector has run here yet")
     try:
         moment = datetime.fromisoformat(to)
     except ValueError as error:
         raise ConfigError(f"--to: expected a time such as 2026-01-31T12:00, not {to!r}") from error
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
-    store = Store.open(directory.state)
+    store = Store.find(state_of(settings))
     try:
         store.advance_to(moment)
     finally:

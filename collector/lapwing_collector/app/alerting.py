@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -18,7 +19,7 @@ from lapwing_collector.app.lateness import found_late, marked_late
 from lapwing_collector.app.turns import Turns
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.engine import identifier
-from lapwing_collector.errors import NotSeenYetError, QueryError
+from lapwing_collector.errors import NotSeenYetError, QueryError, StateUnavailableError
 from lapwing_collector.model.alerts import RuleId, RuleState, Transition
 from lapwing_collector.rules import (
     NO_ROWS,
@@ -180,7 +181,7 @@ class Alerting:
         self._dispatcher = dispatcher
         self._clock = clock
         self._monotonic_s = monotonic_s
-        self._states = store.load_rules()
+        self._states: dict[RuleId, RuleState] = {}
         self._begun: dict[RuleId, datetime] = {}
         self._waits_until_s: dict[RuleId, float] = {}
         self._sleeps_until: dict[RuleId, datetime] = {}
@@ -204,10 +205,13 @@ class Alerting:
         ]
 
     def start(self) -> None:
-        """Begin."""
-        self.prepare()
+        """Begin; after `prepare`."""
         for thread in self._threads:
             thread.start()
+
+    def load(self) -> None:
+        """Begin with what was kept; before anything is evaluated."""
+        self._states = self._store.load_rules()
 
     def prepare(self) -> None:
         """Resolve what deleted rules had announced, and give new ones their first slot."""
@@ -292,6 +296,8 @@ class Alerting:
             self._work.clear()
             try:
                 patience_s = self._look(spread=True)
+            except StateUnavailableError:
+                patience_s = _TICK_S
             except Exception:
                 patience_s = _TICK_S
                 logger.exception("rules could not be looked after", extra={"action": "rules_failed"})
@@ -442,7 +448,9 @@ class Alerting:
         try:
             decided = self._evaluate(rule, slot, late=rule.slots.after(slot) <= due)
         except SlotCommittedError:
-            self._states[rule.id] = self._store.load_rules()[rule.id]
+            self._learn_again(rule)
+            return False
+        except StateUnavailableError:
             return False
         except Exception:
             logger.exception("rule %s: slot %s could not be evaluated", rule.id, slot)
@@ -466,8 +474,16 @@ class Alerting:
                 tables = self._set.tables.get(rule.id, ())
                 briefed = self._brief(rule, tables, decided.transitions, decided.outcome, decided.as_of)
                 self._dispatcher.know_more(decided.committed, briefed, rule.condition)
+            except StateUnavailableError:
+                pass
             except Exception:
                 logger.exception("alerts of rule %s are told as they are", rule.id)
+        self._dispatcher.look()
+
+    def _learn_again(self, rule: Rule) -> None:
+        """Go on from what was committed, by whomever: by this process, where the answer to it was lost."""
+        with suppress(StateUnavailableError):  # then it is refused once more
+            self._states[rule.id] = self._store.load_rules()[rule.id]
         self._dispatcher.look()
 
     def _evaluate(self, rule: Rule, slot: datetime, *, late: bool) -> _Decided | None:

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.project import notify_policy, settings_for
+from lapwing_collector.app.state_place import state_of
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.config import parse_duration
-from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError
+from lapwing_collector.errors import ConfigError, NotSeenYetError
 from lapwing_collector.model.alerts import Alert, AlertState, Health, Instance, RuleId, Status
 from lapwing_collector.model.groups import Ack, Group, Silence
 from lapwing_collector.notify import Matcher, Policy, hush_by, is_active, match_all, parse_matchers
@@ -31,10 +31,7 @@ def store_of(file: Path | None, flags: Mapping[str, Any]) -> Iterator[Store]:
         ConfigError: A setting is wrong.
         DataDirectoryError: No collector has run here.
     """
-    directory = DataDirectory(settings_for(file, flags).data)
-    if not directory.state.exists():
-        raise DataDirectoryError(f"{directory.root}: no collector has run here yet; `lapwing up` starts one")
-    store = Store.open(directory.state)
+    store = Store.find(state_of(settings_for(file, flags)))
     try:
         yield store
     finally:
@@ -260,7 +257,7 @@ def routes_for(file: Path | None, flags: Mapping[str, Any], labels: str) -> list
         ConfigError: The file has mistakes, or these are no labels.
     """
     policy = notify_policy(file)
-    if not DataDirectory(settings_for(file, flags).data).state.exists():
+    if not state_of(settings_for(file, flags)).exists():
         return where_told(policy, labels, wall_clock())
     with store_of(file, flags) as store:
         return where_told(policy, labels, wall_clock(), store)

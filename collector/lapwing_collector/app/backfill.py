@@ -14,6 +14,7 @@ from lapwing_collector.app.evaluating import RunQuery
 from lapwing_collector.app.judging import Judging, models_in
 from lapwing_collector.app.owner_socket import Tell, ask_owner
 from lapwing_collector.app.project import Project, load_project, rule_named, with_models
+from lapwing_collector.app.state_place import state_of
 from lapwing_collector.app.walking import look, walk
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError, QueryError
@@ -135,6 +136,7 @@ def _run_records(project: Project, rules: Sequence[Rule], span: Span, tell: Tell
             busy=lambda: False,
             clock=SystemClock(),
         )
+        judging.load()
         judging.alerting.place_new_rules()
         judging.recomputing.prepare()
 
@@ -204,7 +206,7 @@ def _announce(project: Project, told: Sequence[tuple[Rule, Sequence[Transition]]
     """Put messages into the outbox, from which the collector sends them while it runs."""
     transitions = [transition for _, found in told for transition in found]
     alerts = [alert_of(transition, rule.condition) for rule, found in told for transition in found]
-    store = Store.open(DataDirectory(project.settings.data).state)
+    store = Store.open(state_of(project.settings))
     try:
         messages = told_of(digests(project.notify, alerts), project.targets)
         store.announce(transitions, messages, utc_datetime(SystemClock().now_ns()))

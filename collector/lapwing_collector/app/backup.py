@@ -31,10 +31,19 @@ _ATTEMPTS: Final = 10
 Tell = Callable[[str, int, int], None]
 
 
-def take_backup(directory: DataDirectory, target: Path, now: datetime, tell: Tell) -> dict[str, Any]:
+def take_backup(
+    directory: DataDirectory, target: Path, now: datetime, tell: Tell, *, state: str | None = None
+) -> dict[str, Any]:
     """Copy a data directory into the new folder `target`. Nothing may be deleted from its lake meanwhile.
 
     Parquet files never change, so they become hard links where the file system is the same.
+
+    Args:
+        directory: What is copied.
+        target: Where to.
+        now: The wall clock.
+        tell: Told how far it is.
+        state: What the alert state is called where it is elsewhere; it is not copied then.
 
     Raises:
         DataDirectoryError: `target` holds something, or cannot be written.
@@ -47,7 +56,7 @@ def take_backup(directory: DataDirectory, target: Path, now: datetime, tell: Tel
         backup = DataDirectory(target)
         make_folder(backup.lake)
         _copy_log(directory, backup)
-        if directory.state.exists():
+        if state is None and directory.state.exists():
             _copy_database(directory.state, backup.state)
         if directory.dead_letters.is_dir():
             shutil.copytree(directory.dead_letters, backup.dead_letters)
@@ -63,6 +72,7 @@ def take_backup(directory: DataDirectory, target: Path, now: datetime, tell: Tel
             "lapwing": lapwing.__version__,
             "files": len(files),
             "bytes": size_bytes,
+            "state_elsewhere": state,
         }
         _sync(target)  # the manifest says that all of it is there
         write_durably(target / MANIFEST, f"{json.dumps(manifest, indent=1)}\n".encode())

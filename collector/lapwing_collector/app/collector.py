@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -29,15 +29,18 @@ from lapwing_collector.app.owning import OwnedData
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.poison import DeadLetters
 from lapwing_collector.app.project import Project, described_texts, with_builtin_rules
+from lapwing_collector.app.pruning import Pruner
 from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.redaction import redaction
 from lapwing_collector.app.rule_works import RuleWorks
 from lapwing_collector.app.serving import Serving
+from lapwing_collector.app.state_place import state_of
 from lapwing_collector.app.telemetry import Parts, Telemetry
 from lapwing_collector.app.undelivered import Wanted, dead_reads, requeue_in
 from lapwing_collector.app.writing import Flushed, MetricQueue, Writer
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.config import Settings
+from lapwing_collector.errors import StateUnavailableError
 from lapwing_collector.lake import Lake
 from lapwing_collector.notify import Deliverer, Reach
 from lapwing_collector.query import QueryPool, Spare
@@ -47,6 +50,8 @@ from lapwing_collector.web import Live
 _BUSY_FROM: Final = 0.25
 """How full the queue of rows may be while maintenance goes on."""
 
+_LOOK_S: Final = 0.2
+"""How often it is looked whether to stop, while the alert state is away."""
 _GRACE_S: Final = 1.0
 """For each part to finish what it is at: together less than the 5 s in which Ctrl-C must be over."""
 
@@ -104,20 +109,12 @@ async def run_collector(
             described_texts(project),
         )
         parts.callback(ingestion.close)
-        store = Store.open(directory.state)
-        parts.callback(store.close)
+        # In a thread: a server may keep silent for a while.
+        store = parts.enter_context(closing(await asyncio.to_thread(Store.own, state_of(settings))))
         mending = Mending(lambda only: len(todo["scrub"]({"only": only}, tell_nobody)["damaged"]))
         rule_queries, late_queries, queries = _query_pools(parts, directory, settings, mending)
 
-        deliverer = Deliverer(
-            store,
-            project.targets,
-            now,
-            reach=Reach(settings.delivery.allow_networks),
-            fallbacks=project.notify.fallbacks(),
-            others=project.notify.others(),
-        )
-        parts.callback(deliverer.stop, _GRACE_S)
+        deliverer = _deliverer(parts, project, store, now)
         judging = Judging(
             with_builtin_rules(project),
             store=store,
@@ -143,7 +140,7 @@ async def run_collector(
             on_flushed=partial(_tell_of, judging, live),
         )
         asked = {
-            "status": lambda _asked, _tell: _status(pending, writer, ingestion, receiving),
+            "status": lambda _asked, _tell: _status(pending, writer, ingestion, receiving, store),
             "run_rule": judging.run_rule,
             "fire": _drills(parts, judging, store, deliverer, now).fire,
             "requeue": lambda asked, _tell: requeue_in(store, Wanted.of(asked), now(), deliverer.wake),
@@ -173,6 +170,7 @@ async def run_collector(
                 recomputing=judging.recomputing,
                 deliverer=deliverer,
                 store=store,
+                pruner=(pruner := _pruner(parts, store, settings, now)),
                 redaction=prepare,
             )
         )
@@ -180,7 +178,7 @@ async def run_collector(
         serving = Serving(
             settings,
             queries,
-            readiness=receiving.readiness,
+            readiness=lambda: _with_state(receiving.readiness(), store),
             metrics=telemetry.exposition,
             reads=alert_reads(store, lambda: judging.project.notify)
             | dead_reads(store)
@@ -213,11 +211,33 @@ async def run_collector(
         deliverer.start()
         on_ready(receiving.address, serving.url)
         if await _unless_stopped(ingestion.recovery.replay, stop, pending.close):
-            # Rules look at rows that were acknowledged long ago only when all of them are there.
-            judging.start()
             describing.start()
             losses.start()
-            await stop.wait()
+            # Rules look at rows that were acknowledged long ago only when all of them are there.
+            if await _once_reachable(store, judging.prepare, stop):
+                judging.start()
+                pruner.start()
+                await stop.wait()
+
+
+async def _once_reachable(store: Store, prepare: Callable[[], None], stop: asyncio.Event) -> bool:
+    """Prepare what needs the alert state as soon as that is there; False if `stop` was set before."""
+    leaving = threading.Event()
+
+    def work() -> None:
+        while not leaving.is_set():
+            if store.wait(_LOOK_S):
+                with suppress(StateUnavailableError):
+                    prepare()
+                    return
+
+    return await _unless_stopped(work, stop, leaving.set)
+
+
+def _with_state(receiving: tuple[bool, Mapping[str, Any]], store: Store) -> tuple[bool, Mapping[str, Any]]:
+    """Readiness of the receiver, which needs no state, and whether alerts wait for theirs."""
+    ready, told = receiving
+    return ready, {**told, "alerts_wait": store.problem is not None}
 
 
 def _tell_of(judging: Judging, live: Live, flushed: Flushed) -> None:
@@ -242,6 +262,22 @@ def _query_pools(
     late = QueryPool(spare, 1, mend=mending)
     parts.callback(late.close)
     return rules, late, QueryPool(spare, settings.query.workers, queue=settings.query.queue, mend=mending)
+
+
+def _deliverer(
+    parts: AsyncExitStack, project: Project, store: Store, now: Callable[[], datetime]
+) -> Deliverer:
+    """What sends messages; not started."""
+    deliverer = Deliverer(
+        store,
+        project.targets,
+        now,
+        reach=Reach(project.settings.delivery.allow_networks),
+        fallbacks=project.notify.fallbacks(),
+        others=project.notify.others(),
+    )
+    parts.callback(deliverer.stop, _GRACE_S)
+    return deliverer
 
 
 def _drills(
@@ -297,6 +333,14 @@ def _feeding(parts: AsyncExitStack, receiving: Receiving, directory: DataDirecto
     return feeding
 
 
+def _pruner(parts: AsyncExitStack, store: Store, settings: Settings, now: Callable[[], datetime]) -> Pruner:
+    """What lets go of old alerts and messages; not started."""
+    kept = settings.retention
+    pruner = Pruner(store, now, alerts=kept.alerts, messages=kept.messages)
+    parts.callback(pruner.close, _GRACE_S)
+    return pruner
+
+
 def _losses(parts: AsyncExitStack, lake: Lake, ingestion: Ingestion, clock: Clock) -> Losses:
     """What tells the lake of records that never came; not started."""
     losses = Losses(lake, ingestion.memory.ledger.loss, now=lambda: utc_datetime(clock.now_ns()))
@@ -312,7 +356,9 @@ def _duty(order: Order, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     return order(arguments, tell_nobody)
 
 
-def _status(pending: Pending, writer: Writer, ingestion: Ingestion, receiving: Receiving) -> dict[str, Any]:
+def _status(
+    pending: Pending, writer: Writer, ingestion: Ingestion, receiving: Receiving, store: Store
+) -> dict[str, Any]:
     """What commands are told."""
     return {
         "pid": os.getpid(),
@@ -321,6 +367,7 @@ def _status(pending: Pending, writer: Writer, ingestion: Ingestion, receiving: R
         "pending_bytes": pending.size_bytes,
         "books": ingestion.accounts.as_dict(),
         "senders": ingestion.senders({"worst": 1}),
+        "state_problem": store.problem,
     }
 
 

@@ -42,10 +42,14 @@ class Completeness:
         self._policy = policy
         self._clock = clock
         self._oldest_waiting = oldest_waiting
-        self._marks: dict[str, datetime] = store.load_watermarks()
+        self._marks: dict[str, datetime] = {}
         self._newest: dict[str, datetime] = {}
         self._lock = threading.Lock()
         self._asked: tuple[datetime | None, datetime] = (None, self._wall())
+
+    def load(self) -> None:
+        """Begin with what was kept; before anything is asked."""
+        self._marks = self._store.load_watermarks()
 
     @property
     def replaying(self) -> bool:

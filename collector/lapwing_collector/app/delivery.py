@@ -22,6 +22,7 @@ from lapwing_collector.app.poison import DeadLetters
 from lapwing_collector.app.project import Project, described_texts
 from lapwing_collector.app.recovery import Recovery
 from lapwing_collector.app.redaction import redaction
+from lapwing_collector.app.state_place import state_of
 from lapwing_collector.app.writing import MetricQueue, Writer
 from lapwing_collector.clock import SystemClock
 from lapwing_collector.errors import ConfigError, DataDirectoryError, UnavailableError
@@ -161,7 +162,7 @@ def owned(project: Project) -> Iterator[Owned]:
             described_texts(project),
         )
         parts.callback(ingestion.close)
-        store = Store.open(directory.state)
+        store = Store.own(state_of(settings))
         parts.callback(store.close)
         flushed = threading.Event()
         writer = Writer(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from lapwing_collector.errors import StateUnavailableError
 from lapwing_collector.model.alerts import Alert, RuleId, Transition
 from lapwing_collector.model.groups import Group, GroupChange, Looked, Silence, Told
 from lapwing_collector.notify import (
@@ -122,6 +123,8 @@ class Dispatcher:
         """Tell at once what is due. It is in the outbox then; what fails is tried again before long."""
         try:
             self._look()
+        except StateUnavailableError:
+            pass
         except Exception:
             logger.exception("groups of alerts wait", extra={"action": "dispatch_failed"})
         self._changed.set()
@@ -145,6 +148,8 @@ class Dispatcher:
             try:
                 self._look()
                 wait_s = self._until_next_s()
+            except StateUnavailableError:
+                pass
             except Exception:
                 logger.exception("groups of alerts wait", extra={"action": "dispatch_failed"})
             self._changed.wait(wait_s)

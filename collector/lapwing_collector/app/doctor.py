@@ -21,11 +21,14 @@ from lapwing_collector.app.owner_socket import ask_owner
 from lapwing_collector.app.ownership import Ownership
 from lapwing_collector.app.project import load_project, settings_for
 from lapwing_collector.app.rebuilding import rebuild_catalog
+from lapwing_collector.app.state_place import state_of
 from lapwing_collector.clock import SystemClock, utc_datetime
+from lapwing_collector.config import Settings
 from lapwing_collector.errors import ConfigError, LapwingError
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.catalog_file import check_catalog
 from lapwing_collector.lake.files import all_files, known_paths
+from lapwing_collector.state import Store
 from lapwing_collector.wal import Log
 
 _RESERVE_SHARE: Final = 0.05
@@ -89,6 +92,7 @@ def examine(
     if rebuild:
         findings.append(_rebuild(directory))
     findings += _owner(directory)
+    findings.append(_state(settings))
     findings.append(_disk(directory))
     if directory.catalog.exists():
         findings += _catalog(directory, tell)
@@ -153,6 +157,18 @@ def _owner(directory: DataDirectory) -> Iterator[Finding]:
         yield from _log(directory)
     finally:
         ownership.release()
+
+
+def _state(settings: Settings) -> Finding:
+    """Where alerts and messages are kept, and whether they can be read."""
+    try:
+        place = state_of(settings)
+        if not place.exists():
+            return Finding("alert state", "none yet")
+        Store.find(place).close()
+    except LapwingError as error:
+        return Finding("alert state", str(error), wrong=True)
+    return Finding("alert state", place.name)
 
 
 def _waiting(status: Mapping[str, Any]) -> str:

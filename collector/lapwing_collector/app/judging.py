@@ -127,14 +127,35 @@ class Judging:
         """Its rules, those of models included, and targets, as files had them when they were read last."""
         return self._project
 
-    def start(self) -> None:
-        """Begin."""
+    def load(self) -> None:
+        """Begin with what was kept.
+
+        Raises:
+            StateUnavailableError: The state is away.
+        """
+        self._completeness.load()
+        self.recomputing.load()
+        self.alerting.load()
+
+    def prepare(self) -> None:
+        """Read what is remembered, and follow what is another since; harmless twice, before `start`.
+
+        Raises:
+            StateUnavailableError: The state is away.
+        """
+        self.load()
         self.dispatcher.follow_routes({rule.id: rule.condition for rule in self._project.rules})
         self.dispatcher.look()  # what was decided before the last stop is told before anything is decided
+        self.recomputing.prepare()  # first: what comes before a rule's first slot begins is seen by that
         if self._written.model_groups:
             self._use(self._project, complete=False)
+        self.alerting.prepare()
+
+    def start(self) -> None:
+        """Begin."""
+        if self._written.model_groups:
             self._changes.submit(self._look_for_models)
-        self.recomputing.start()  # first: what comes before a rule's first slot begins is seen by that
+        self.recomputing.start()
         self.alerting.start()
         self.dispatcher.start()
 

@@ -19,6 +19,7 @@ from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.evaluations import rows_of_document
 from lapwing_collector.app.pacing import Pacing, StoppedError
 from lapwing_collector.app.references import References, Wanted
+from lapwing_collector.app.state_place import state_of
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.config.settings import RetentionSettings, Settings
 from lapwing_collector.errors import ConfigError, UnavailableError, UnknownModelError
@@ -31,6 +32,7 @@ from lapwing_collector.lake.retyping import retype
 from lapwing_collector.lake.scrub import scrub
 from lapwing_collector.lake.upkeep import Tally, Upkeep
 from lapwing_collector.model.description import parts
+from lapwing_collector.state import SqliteFile
 from lapwing_collector.wal import Log
 
 logger = logging.getLogger(__name__)
@@ -220,7 +222,9 @@ class Maintenance:
             DataDirectoryError: `target` holds something, or cannot be written.
         """
         with self._at_once():
-            return take_backup(self._directory, target, self._now(), tell)
+            place = state_of(self._settings)
+            state = None if isinstance(place, SqliteFile) else place.name
+            return take_backup(self._directory, target, self._now(), tell, state=state)
 
     def set_reference(self, wanted: Wanted) -> dict[str, Any]:
         """Keep what a model is to be compared with.

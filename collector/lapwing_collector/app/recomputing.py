@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -17,7 +18,7 @@ from typing import Final
 from lapwing_collector.app.alerting import Reached
 from lapwing_collector.app.evaluating import RunQuery, is_complete, outcome_of
 from lapwing_collector.clock import Clock, utc_datetime
-from lapwing_collector.errors import ConfigError, NotSeenYetError, QueryError
+from lapwing_collector.errors import ConfigError, NotSeenYetError, QueryError, StateUnavailableError
 from lapwing_collector.metrics import (
     Schedule,
     chunks,
@@ -101,7 +102,7 @@ class Recomputing:
             gather: Let slots rest between two evaluations, so that labels that trickle in are gathered.
             busy: Whether rows wait to be written, so that this had better wait.
         """
-        self._cursors = store.late_cursors()
+        self._cursors: dict[RuleId, datetime] = {}
         self._take_in(rules, sources)
         self._others: tuple[Sequence[Rule], Mapping[RuleId, Mapping[str, Collection[str]]]] | None = None
         self._reached = reached
@@ -113,7 +114,7 @@ class Recomputing:
         self._clock = clock
         self._gather = gather
         self._busy = busy
-        self._backfilled = store.backfilled()
+        self._backfilled: dict[RuleId, datetime] = {}
         self._failing: dict[RuleId, str] = {}
         self._new = {table: self._now() for tables in self._sources.values() for table in tables}
         self._saved_s = time.monotonic()
@@ -124,9 +125,13 @@ class Recomputing:
         self._thread = threading.Thread(target=self._run, name="lapwing-late", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
-        self.prepare()
+        """Begin; after `prepare`."""
         self._thread.start()
+
+    def load(self) -> None:
+        """Begin with what was kept; before anything is looked for."""
+        self._cursors = self._store.late_cursors()
+        self._backfilled = self._store.backfilled()
 
     def prepare(self) -> None:
         """Look from now on for what touches new rules; called before any of their slots is evaluated."""
@@ -239,12 +244,15 @@ class Recomputing:
             began_s = time.monotonic()
             try:
                 more = self.work()
+            except StateUnavailableError:
+                more = False
             except Exception:
                 # What was not committed is looked for, or evaluated, with the next tick.
                 more = False
                 logger.exception("late slots could not be evaluated again", extra={"action": "late_failed"})
             self._stop.wait((time.monotonic() - began_s) * (1 / _SHARE - 1))
-        self._store.looked_through(self._cursors_now(), self._now())
+        with suppress(StateUnavailableError):
+            self._store.looked_through(self._cursors_now(), self._now())
 
     def _take_in(
         self, rules: Sequence[Rule], sources: Mapping[RuleId, Mapping[str, Collection[str]]]
@@ -399,6 +407,8 @@ class Recomputing:
     def _try_again(self, rule: Rule, late: LateSlot) -> None:
         try:
             outcome, error = self._evaluate(rule, late)
+        except StateUnavailableError:
+            raise
         except Exception as failure:
             logger.exception("rule %s: slot %s could not be evaluated again", rule.id, late.slot)
             outcome, error = "failed", repr(failure)

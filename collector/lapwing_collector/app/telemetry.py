@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from lapwing_collector.app.accounts import NAMES, Accounts
 from lapwing_collector.app.alerting import Alerting
 from lapwing_collector.app.ingestion import Ingestion
 from lapwing_collector.app.pending import Pending
+from lapwing_collector.app.pruning import Pruner
 from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.recomputing import Recomputing
 from lapwing_collector.app.writing import Writer
 from lapwing_collector.clock import Clock, epoch_ns
+from lapwing_collector.errors import StateUnavailableError
 from lapwing_collector.notify import Deliverer
 from lapwing_collector.query import QueryPool
 from lapwing_collector.redact import Redaction
@@ -45,6 +48,7 @@ class Parts:
     recomputing: Recomputing
     deliverer: Deliverer
     store: Store
+    pruner: Pruner
     redaction: Redaction | None
 
 
@@ -69,7 +73,8 @@ class Telemetry(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics of our own."""
         for read in _READERS:
-            yield from read(self._parts)
+            with suppress(StateUnavailableError):  # what it would tell is unknown
+                yield from read(self._parts)
 
 
 def _state(parts: Parts) -> Iterator[Metric]:
@@ -196,22 +201,12 @@ def _rules(parts: Parts) -> Iterator[Metric]:
     for outcome, count in parts.recomputing.counts().items():
         again.add_metric([outcome], count)
     yield again
-    backlog = parts.recomputing.backlog()
-    yield _gauge("lapwing_late_slots_waiting", "Slots that are to be evaluated again.", backlog.waiting)
-    yield _gauge(
-        "lapwing_late_slots_failing", "Of these, slots that failed when last tried.", backlog.failing
-    )
     attempts = CounterMetricFamily(
         "lapwing_notification_attempts", "Attempts to notify, by verdict.", labels=["target", "verdict"]
     )
     for (target, verdict), count in parts.deliverer.counts().items():
         attempts.add_metric([target, verdict], count)
     yield attempts
-    yield _gauge("lapwing_notifications_waiting", "Messages that are to be sent yet.", parts.store.unsent())
-    dead = GaugeMetricFamily("lapwing_notifications_dead", "Messages that were given up.", labels=["target"])
-    for target, count in parts.store.dead_counts().items():
-        dead.add_metric([target], count)
-    yield dead
     down = GaugeMetricFamily(
         "lapwing_notification_target_down",
         "Whether a target failed so often that it rests.",
@@ -220,6 +215,40 @@ def _rules(parts: Parts) -> Iterator[Metric]:
     for target, is_down in parts.deliverer.down().items():
         down.add_metric([target], float(is_down))
     yield down
+
+
+def _kept(parts: Parts) -> Iterator[Metric]:
+    yield _gauge(
+        "lapwing_state_away",
+        "Whether rules and notifications wait for the alert state.",
+        parts.store.problem is not None,
+    )
+    backlog = parts.recomputing.backlog()
+    yield _gauge("lapwing_late_slots_waiting", "Slots that are to be evaluated again.", backlog.waiting)
+    yield _gauge(
+        "lapwing_late_slots_failing", "Of these, slots that failed when last tried.", backlog.failing
+    )
+    yield _gauge("lapwing_notifications_waiting", "Messages that are to be sent yet.", parts.store.unsent())
+    dead = GaugeMetricFamily("lapwing_notifications_dead", "Messages that were given up.", labels=["target"])
+    for target, count in parts.store.dead_counts().items():
+        dead.add_metric([target], count)
+    yield dead
+    rows = parts.store.row_counts()
+    kept = GaugeMetricFamily("lapwing_state_rows", "Rows of the alert state, by table.", labels=["table"])
+    for table, count in rows.items():
+        kept.add_metric([table], count)
+    yield kept
+    yield _gauge(
+        "lapwing_notification_groups",
+        "Groups of alerts that somebody is told of, or was a moment ago.",
+        rows["notification_groups"],
+    )
+    pruned = CounterMetricFamily(
+        "lapwing_state_pruned_rows", "Rows that were too old to be kept, by table.", labels=["table"]
+    )
+    for table, count in parts.pruner.counts().items():
+        pruned.add_metric([table], count)
+    yield pruned
 
 
 def _redaction(parts: Parts) -> Iterator[Metric]:
@@ -245,6 +274,7 @@ _READERS: tuple[Callable[[Parts], Iterator[Metric]], ...] = (
     _flushes,
     _queries,
     _rules,
+    _kept,
     _redaction,
 )
 

@@ -9,8 +9,9 @@ from typing import Any, Final
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.owner_socket import ask_owner
 from lapwing_collector.app.project import settings_for
+from lapwing_collector.app.state_place import state_of
 from lapwing_collector.clock import SystemClock, utc_datetime
-from lapwing_collector.errors import ConfigError, DataDirectoryError
+from lapwing_collector.errors import ConfigError
 from lapwing_collector.state import Delivery, OutboxRow, Store
 
 _MOST: Final = 1000
@@ -152,7 +153,4 @@ def _shown(row: OutboxRow) -> dict[str, Any]:
 
 
 def _store(file: Path | None, flags: Mapping[str, Any]) -> Store:
-    directory = DataDirectory(settings_for(file, flags).data)
-    if not directory.state.exists():
-        raise DataDirectoryError(f"{directory.root}: no collector has run here yet")
-    return Store.open(directory.state)
+    return Store.find(state_of(settings_for(file, flags)))

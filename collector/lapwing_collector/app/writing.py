@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -13,6 +14,7 @@ from lapwing_collector.app.accounts import Accounts
 from lapwing_collector.app.entries import row_count
 from lapwing_collector.app.pending import LogEntry, Pending
 from lapwing_collector.app.poison import DeadLetters, Refused, find_refused, is_refusal
+from lapwing_collector.errors import StateUnavailableError
 from lapwing_collector.lake import Lake, Progress, QueuedMetric
 from lapwing_collector.model.records import Batch, Kind
 from lapwing_collector.state import Store
@@ -50,10 +52,17 @@ class MetricQueue:
         """That of the state database."""
 
         def waiting(after: int, limit: int) -> list[QueuedMetric]:
-            queued = store.queued_metrics(after, limit)
+            try:
+                queued = store.queued_metrics(after, limit)
+            except StateUnavailableError:
+                return []  # rows that are received do not wait for it
             return [QueuedMetric(number, row, as_of) for number, row, as_of in queued]
 
-        return cls(waiting, store.forget_metrics)
+        def forget(through: int) -> None:
+            with suppress(StateUnavailableError):  # the next time will do
+                store.forget_metrics(through)
+
+        return cls(waiting, forget)
 
 
 @dataclass(frozen=True, slots=True)

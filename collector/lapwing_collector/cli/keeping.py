@@ -105,7 +105,13 @@ def backup(
 
     with progress() as tell:
         done = work(config, {"data": data}, tell, target)
-    say(done, f"{target}: {done['files']:,} files, {_size(done['bytes'])}", as_json=as_json)
+    lines = [f"{target}: {done['files']:,} files, {_size(done['bytes'])}"]
+    if done.get("state_elsewhere"):
+        lines.append(
+            f"without the alert state, which is in {done['state_elsewhere']}: "
+            "take it with pg_dump before each backup"
+        )
+    say(done, "\n".join(lines), as_json=as_json)
 
 
 def restore(
@@ -119,7 +125,13 @@ def restore(
 
     with progress() as tell:
         done = work(config, {"data": data}, tell, source)
-    say(done, f"restored as of {done['taken_at']}, {done['files']:,} files verified", as_json=as_json)
+    lines = [f"restored as of {done['taken_at']}, {done['files']:,} files verified"]
+    if done.get("state_elsewhere"):
+        lines.append(
+            f"the alert state was in {done['state_elsewhere']}: restore the dump that was taken before this "
+            "backup with pg_restore, before a collector starts"
+        )
+    say(done, "\n".join(lines), as_json=as_json)
 
 
 def doctor(

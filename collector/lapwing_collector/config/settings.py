@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from lapwing_collector.config.documents import parse_duration, read_document
 from lapwing_collector.errors import ConfigError
@@ -231,6 +231,19 @@ class AlertsSettings(_Section):
     )
 
 
+class StateSettings(_Section):
+    """Where states of alerts, and messages, are kept."""
+
+    url: SecretStr | None = Field(
+        None,
+        description="a PostgreSQL database, as `postgresql://lapwing@db.example.org/lapwing`; by default a "
+        "file in the data directory",
+    )
+    password: SecretStr | None = Field(
+        None, description="that of its user, as `${env:NAME}`; instead of one in `url`, where it is escaped"
+    )
+
+
 class MaintenanceSettings(_Section):
     """Keeping the lake small and fast, beside everything else."""
 
@@ -265,6 +278,16 @@ class RetentionSettings(_Section):
     logs: Duration | None = Field(None, description="the same for logs alone")
     profiles: Duration | None = Field(
         None, description="the same for counts of values, which are kept when rows go"
+    )
+    alerts: Duration = Field(
+        timedelta(days=90),
+        ge=timedelta(days=1),
+        description="how long is kept what became of alerts, and messages that were given up",
+    )
+    messages: Duration = Field(
+        timedelta(days=30),
+        ge=timedelta(days=1),
+        description="how long messages are kept that were delivered, or kept back",
     )
     max_bytes: int | None = Field(
         None, gt=0, description="the oldest files go while all of them together take more"
@@ -319,6 +342,7 @@ class Settings(_Section):
     delivery: DeliverySettings = DeliverySettings()
     logging: LoggingSettings = LoggingSettings()
     alerts: AlertsSettings = AlertsSettings()
+    state: StateSettings = StateSettings()
     maintenance: MaintenanceSettings = MaintenanceSettings()
     retention: RetentionSettings = RetentionSettings()
 

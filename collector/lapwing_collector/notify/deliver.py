@@ -6,11 +6,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Protocol
 
+from lapwing_collector.errors import UnavailableError
 from lapwing_collector.model.alerts import Message, Spoken
 from lapwing_collector.notify.letters import dead_letters
 from lapwing_collector.notify.lived import Lived
@@ -66,8 +68,8 @@ class QueuedMessage(Protocol):
 class Outbox(Protocol):
     """Where messages wait, and where what became of them is kept. Times are wall-clock UTC."""
 
-    def recover(self) -> int:
-        """Queue again what a process left half sent when it died."""
+    def recover(self, target: str) -> int:
+        """Queue again what was left half sent to `target`."""
         ...
 
     def give_up_without_target(self, known: Collection[str], before: datetime) -> int:
@@ -177,9 +179,10 @@ class Deliverer:
         self.use(targets, fallbacks, others)
 
     def start(self) -> None:
-        """Queue again what an earlier process left half sent, and begin to deliver. Returns at once."""
-        self._outbox.recover()
-        lost = self._outbox.give_up_without_target(tuple(self._workers), self._now() - GIVE_UP_AFTER)
+        """Begin to deliver, first what an earlier process left half sent. Returns at once."""
+        lost = 0
+        with suppress(UnavailableError):  # the next start will do
+            lost = self._outbox.give_up_without_target(tuple(self._workers), self._now() - GIVE_UP_AFTER)
         if lost:
             _log.error(
                 "%d messages are given up: the notify file has no targets of their names any more",
@@ -312,6 +315,8 @@ class _Worker:
         self._leaves = self._left = False
         self._following: Target | None = None
         self._unwritten: Callable[[], None] | None = None
+        self._unsure = True
+        """Whether a message may count as being sent that is not."""
         self._trying: QueuedMessage | None = None
         self._hanging: threading.Thread | None = None
         self._thread = self._new_thread()
@@ -372,7 +377,11 @@ class _Worker:
                     continue
                 self._deliver_due()
                 self._wait(self._until_next_s())
+            except UnavailableError:  # the outbox has told why
+                self._unsure = True
+                self._wait(_OUTBOX_RETRY_S)
             except Exception:  # noqa: BLE001  # logged; whatever ails the outbox, nothing is lost by trying again
+                self._unsure = True
                 _log.exception(
                     "target %s: the outbox cannot be used",
                     self._target.name,
@@ -394,7 +403,7 @@ class _Worker:
             self._outbox.hasten(following.name, self._now())  # what failed there may arrive here
 
     def _give_all_up(self) -> None:
-        self._write_outcome()
+        self._get_sure()
         name = self._target.name
         self._outbox.hasten(name, self._now())
         while waiting := self._outbox.due_messages(name, self._now(), _BATCH):
@@ -413,8 +422,15 @@ class _Worker:
     def _is_mine(self) -> bool:
         return self._thread is threading.current_thread()
 
-    def _deliver_due(self) -> None:
+    def _get_sure(self) -> None:
+        """Know of every message that it is not being sent."""
         self._write_outcome()
+        if self._unsure:
+            self._outbox.recover(self._target.name)
+            self._unsure = False
+
+    def _deliver_due(self) -> None:
+        self._get_sure()
         for queued in self._outbox.due_messages(self._target.name, self._now(), _BATCH):
             if self._stopping or self._leaves or self._following is not None:
                 self.wake()

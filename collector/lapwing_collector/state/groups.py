@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
 
 from lapwing_collector.model.alerts import Alert, Status
 from lapwing_collector.model.groups import Group, GroupChange, Heard, Joining, Looked, Member
 from lapwing_collector.state.database import Database
+from lapwing_collector.state.dialects import insert
 from lapwing_collector.state.outbox import enqueue_told
 from lapwing_collector.state.schema import acks, group_alerts, group_targets, groups
 

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Final
 
 from sqlalchemy import delete, or_, select, update
-from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
 
 from lapwing_collector.model.alerts import Status
 from lapwing_collector.model.groups import Ack, Silence
 from lapwing_collector.state.database import Database
+from lapwing_collector.state.dialects import insert
 from lapwing_collector.state.groups import look_again
 from lapwing_collector.state.schema import acks, group_alerts, silences
 

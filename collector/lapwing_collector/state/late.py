@@ -19,10 +19,10 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert as upsert  # PostgreSQL's has the same `on_conflict_*` methods
 
 from lapwing_collector.model.alerts import MetricRow, RuleId
 from lapwing_collector.state.database import Database
+from lapwing_collector.state.dialects import insert as upsert
 from lapwing_collector.state.schema import late_cursors, late_slots, metric_queue
 
 _METRIC_FIELDS: Final = tuple(field.name for field in fields(MetricRow))

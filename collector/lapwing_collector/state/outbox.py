@@ -17,11 +17,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
 
 from lapwing_collector.model.alerts import Message, Spoken, Status
 from lapwing_collector.model.groups import Told
 from lapwing_collector.state.database import Database
+from lapwing_collector.state.dialects import insert
 from lapwing_collector.state.hearsay import hear, still_known
 from lapwing_collector.state.schema import Delivery, message_alerts, outbox
 
@@ -123,17 +123,19 @@ class Outbox:
         with self._database.read() as connection:
             return [_row(row) for row in connection.execute(query)]
 
-    def recover(self) -> int:
-        """Queue again, with their keys, the messages that a process left half sent when it died.
+    def recover(self, target: str) -> int:
+        """Queue again, with their keys, the messages to a target that were left half sent.
 
-        Only the process that delivers may call this, before it starts to.
+        Only who delivers to it may call this, while nothing is being sent.
 
         Returns:
             How many there were.
         """
         with self._database.write() as connection:
             return connection.execute(
-                update(outbox).where(outbox.c.delivery == Delivery.SENDING).values(delivery=Delivery.QUEUED)
+                update(outbox)
+                .where(outbox.c.target == target, outbox.c.delivery == Delivery.SENDING)
+                .values(delivery=Delivery.QUEUED)
             ).rowcount
 
     def give_up_without_target(self, known: Collection[str], before: datetime) -> int:
@@ -144,7 +146,7 @@ class Outbox:
         """
         statement = update(outbox).where(
             outbox.c.target.not_in(known),
-            outbox.c.delivery == Delivery.QUEUED,
+            outbox.c.delivery.in_(_UNSENT),
             outbox.c.queued_at < before,
         )
         statement = statement.values(

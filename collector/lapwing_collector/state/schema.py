@@ -5,25 +5,20 @@ their fields, so that rows and values turn into each other without a table of na
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Column,
     Connection,
-    Dialect,
-    Double,
     Enum,
     ForeignKey,
     Index,
     Integer,
     MetaData,
     Table,
-    Text,
     UniqueConstraint,
     insert,
     inspect,
@@ -31,11 +26,10 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy import DateTime as _AnyDateTime
-from sqlalchemy.dialects import sqlite
 
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.model.alerts import AlertState, Health, Spoken, Status
+from lapwing_collector.state.dialects import JSON, DateTime, Double, Number, Text
 
 
 class Delivery(StrEnum):
@@ -46,23 +40,6 @@ class Delivery(StrEnum):
     SENT = "sent"
     DEAD = "dead"
     SUPPRESSED = "suppressed"
-
-
-class _Moment(sqlite.DATETIME):
-    """A time as SQLAlchemy stores it in SQLite, made and read by what is written in C."""
-
-    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002
-        return lambda moment: None if moment is None else moment.isoformat(" ", "microseconds")
-
-    def result_processor(
-        self,
-        dialect: Dialect,  # noqa: ARG002
-        coltype: object,  # noqa: ARG002
-    ) -> Callable[[str | None], datetime | None]:
-        return lambda text: None if text is None else datetime.fromisoformat(text)
-
-
-DateTime: Final = _AnyDateTime().with_variant(_Moment(), "sqlite")  # type: ignore[no-untyped-call]
 
 
 def _words(of: type[StrEnum]) -> Enum:
@@ -95,7 +72,7 @@ schema_version = Table("schema_version", metadata, Column("version", Integer, nu
 rules = Table(
     "rules",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("rule_group", Text, nullable=False),
     Column("rule_name", Text, nullable=False),
     Column("definition", Text, nullable=False),
@@ -121,7 +98,7 @@ instances = Table(
 history = Table(
     "history",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("rule_group", Text, nullable=False),
     Column("rule_name", Text, nullable=False),
     Column("status", _words(Status), nullable=False),
@@ -138,7 +115,7 @@ history = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("key", Text, nullable=False, unique=True),
     Column("target", Text, nullable=False),
     Column("status", _words(Status), nullable=False),
@@ -174,7 +151,7 @@ Index("message_alerts_by_alert", message_alerts.c.fingerprint)
 groups = Table(
     "notification_groups",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("key", Text, nullable=False, unique=True),
     Column("receiver", Text, nullable=False),
     Column("route", Text, nullable=False),
@@ -242,7 +219,7 @@ acks = Table(
 metric_queue = Table(
     "metric_queue",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("metric", Text, nullable=False),
     Column("model", Text),
     Column("series", JSON, nullable=False),
@@ -269,6 +246,9 @@ advance = Table(
     Column("id", Integer, primary_key=True),
     Column("at", DateTime, nullable=False),
 )
+
+# At most one row: which process was the last to own the state.
+owner = Table("owner", metadata, Column("token", Text, nullable=False))
 
 # Up to when what was received is known to have touched no slot of a rule, or slots that are in `late_slots`.
 # The slots after `since` were evaluated, too, where a person asked for it.
@@ -348,6 +328,11 @@ def _tell_apart_how_messages_speak(connection: Connection) -> None:
         )
 
 
+def _name_the_owner(connection: Connection) -> None:
+    """Nobody is known yet."""
+    owner.create(connection)
+
+
 STEPS: Final[tuple[Step, ...]] = (
     _add_late_slots,
     _speak_of_groups,
@@ -355,23 +340,30 @@ STEPS: Final[tuple[Step, ...]] = (
     _let_messages_be_queued_again,
     _add_groups,
     _tell_apart_how_messages_speak,
+    _name_the_owner,
 )
-"""What lifts a database from schema 1 to 2, 2 to 3, and so on; a step that was released never changes."""
+"""What lifts a database from schema 1 to 2, 2 to 3, and so on; a step that was released never changes.
+
+Those up to 8 are in SQLite's words: PostgreSQL begins there.
+"""
 
 
-def migrate(connection: Connection, name: str, steps: Sequence[Step] = STEPS) -> None:
+def migrate(connection: Connection, name: str, steps: Sequence[Step] = STEPS, *, make: bool = True) -> None:
     """Make the tables in a new database, or bring an older one up to date, in the caller's transaction.
 
     Args:
         connection: To the database, inside a transaction that keeps other writers out.
         name: What messages call the database.
         steps: One for each schema version after the first.
+        make: Whether tables are made where there are none.
 
     Raises:
-        DataDirectoryError: The database was written by a newer version.
+        DataDirectoryError: The database was written by a newer version, or is empty and to stay so.
     """
     newest = 1 + len(steps)
     if not inspect(connection).has_table(schema_version.name):
+        if not make:
+            raise DataDirectoryError(f"{name}: no collector has run here yet; `lapwing up` starts one")
         metadata.create_all(connection)
         connection.execute(insert(schema_version).values(version=newest))
         return

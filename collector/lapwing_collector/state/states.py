@@ -1,15 +1,16 @@
 """What is remembered of rules: a row of each, and one of each of their alerts."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, or_, update
-from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
 
 from lapwing_collector.errors import LapwingError
 from lapwing_collector.model.alerts import Instance, RuleId, RuleState
+from lapwing_collector.state.dialects import insert
 from lapwing_collector.state.prepared import Prepared
 from lapwing_collector.state.schema import instances, rules
 
@@ -82,6 +83,17 @@ _DROP: Final = Prepared(
 _DROP_ALL: Final = Prepared(delete(instances).where(_of_instance("rule_id")), ("of_rule_id",))
 
 
+_BEGIN: Final = Prepared(
+    insert(rules).on_conflict_do_nothing(index_elements=["rule_group", "rule_name"]),
+    ("rule_group", "rule_name", *STATE_FIELDS),
+)
+
+
+def begin_rules(connection: Connection, states: Mapping[RuleId, RuleState]) -> None:
+    """Write the own rows of rules; one that has one already keeps it."""
+    _BEGIN.many(connection, [(rule.group, rule.name, *_STATE(state)) for rule, state in states.items()])
+
+
 def save_state(connection: Connection, rule: RuleId, before: RuleState | None, after: RuleState) -> None:
     """Remember of a rule what its newest slot left.
 
@@ -98,12 +110,12 @@ def save_state(connection: Connection, rule: RuleId, before: RuleState | None, a
     if before is not None and before.slot is not None:
         _follow_up(connection, rule, before, before.slot, after)
         return
-    rule_id = place_rule(connection, rule, after)
+    rule_id = _place(connection, rule, after)
     _DROP_ALL.one(connection, (rule_id,))
     _PUT.many(connection, [(rule_id, *_VALUES(each)) for each in after.instances.values()])
 
 
-def place_rule(connection: Connection, rule: RuleId, state: RuleState) -> int:
+def _place(connection: Connection, rule: RuleId, state: RuleState) -> int:
     """Write a rule's own row and return its id.
 
     Raises:

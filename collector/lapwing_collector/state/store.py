@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, union, update
-from sqlalchemy.dialects.sqlite import insert  # PostgreSQL's has the same `on_conflict_*` methods
 
+from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.model.alerts import (
     Alert,
     AlertState,
@@ -21,11 +21,13 @@ from lapwing_collector.model.alerts import (
 )
 from lapwing_collector.model.groups import GroupChange, Told
 from lapwing_collector.state.database import Database
+from lapwing_collector.state.dialects import Place, SqliteFile, insert
 from lapwing_collector.state.groups import Groups, change_groups, know_more
 from lapwing_collector.state.hushes import Hushes
 from lapwing_collector.state.late import LateSlots, forget_late, queue_metrics
 from lapwing_collector.state.outbox import Outbox, enqueue_told
 from lapwing_collector.state.prepared import Prepared
+from lapwing_collector.state.pruning import Pruning
 from lapwing_collector.state.schema import (
     advance,
     group_alerts,
@@ -34,7 +36,7 @@ from lapwing_collector.state.schema import (
     rules,
     watermarks,
 )
-from lapwing_collector.state.states import INSTANCE_FIELDS, STATE_FIELDS, place_rule, save_state
+from lapwing_collector.state.states import INSTANCE_FIELDS, STATE_FIELDS, begin_rules, save_state
 
 _TRANSITION_FIELDS: Final = ("status", "reason", "slot", "window_start", "window_end")
 _HISTORY: Final = ("rule_group", "rule_name", "recorded_at", "sample")
@@ -58,7 +60,7 @@ _SHOW: Final = (
 """The history has no index of alerts: what was committed a moment ago is at its end."""
 
 
-class Store(Outbox, LateSlots, Groups, Hushes):
+class Store(Outbox, LateSlots, Groups, Hushes, Pruning):
     """Alert state, history, outbox, metric rows, late slots and watermarks of one project.
 
     Every method is one transaction and may be called from any thread; several processes may hold the same
@@ -66,13 +68,47 @@ class Store(Outbox, LateSlots, Groups, Hushes):
     """
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open the SQLite file at `path`, made where it does not exist, migrated where it is older.
+    def open(cls, place: Path | Place) -> Self:
+        """Open the state at `place`, made where there is none, migrated where it is older.
+
+        Args:
+            place: A SQLite file, or wherever else.
 
         Raises:
             DataDirectoryError: It cannot be used, or was written by a newer version.
+            StateUnavailableError: It is away.
         """
-        return cls(Database(path))
+        return cls(Database(SqliteFile(place) if isinstance(place, Path) else place))
+
+    @classmethod
+    def own(cls, place: Place) -> Self:
+        """The same for the one collector that works with it; if it is away, it is opened once it is there.
+
+        Raises:
+            DataDirectoryError: It cannot be used, was written by a newer version, or has another owner.
+        """
+        return cls(Database(place, owner=True))
+
+    @classmethod
+    def find(cls, place: Place) -> Self:
+        """The same for a command: what no collector has made is not there.
+
+        Raises:
+            DataDirectoryError: No collector has run here, or it cannot be used.
+            StateUnavailableError: It is away.
+        """
+        if not place.exists():
+            raise DataDirectoryError(f"{place.name}: no collector has run here yet; `lapwing up` starts one")
+        return cls(Database(place, make=False))
+
+    @property
+    def problem(self) -> str | None:
+        """Why the database cannot be used; None if it can."""
+        return self._database.problem
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the database can be used; False if it cannot yet."""
+        return self._database.wait(timeout_s)
 
     def close(self) -> None:
         """Close the connections. Calling it twice is fine."""
@@ -162,11 +198,10 @@ class Store(Outbox, LateSlots, Groups, Hushes):
             know_more(connection, alerts, now)
 
     def place(self, states: Mapping[RuleId, RuleState]) -> None:
-        """Keep where new rules begin."""
+        """Keep where new rules begin; one that has begun already is left as it is."""
         if states:
             with self._database.write() as connection:
-                for rule, state in states.items():
-                    place_rule(connection, rule, state)
+                begin_rules(connection, states)
 
     def forget_rule(
         self, rule: RuleId, transitions: Sequence[Transition], changes: Sequence[GroupChange], now: datetime

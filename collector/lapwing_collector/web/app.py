@@ -1,5 +1,6 @@
 """Everything that is answered on the port of people."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
@@ -129,7 +130,7 @@ def create_app(
             ),
             Route("/api/v1/events", guarded(live.answer, "query"), methods=["GET"]),
             Route("/api/v1/admin/{duty}", guarded(admin.call, "admin"), methods=["POST"]),
-            Route("/metrics", guarded(_exposition(metrics), "query")),
+            Route("/metrics", guarded(_exposition(metrics, threads.queries), "query")),
             Route("/healthz", guarded(_healthz, None)),
             Route("/readyz", guarded(_readyz(readiness), None)),
             Route("/openapi.json", guarded(_openapi, None)),
@@ -179,9 +180,11 @@ def _readyz(readiness: Readiness) -> Endpoint:
     return readyz
 
 
-def _exposition(metrics: Callable[[], bytes]) -> Endpoint:
+def _exposition(metrics: Callable[[], bytes], threads: Executor) -> Endpoint:
     async def exposition(_: Request) -> Response:
-        return Response(metrics(), media_type=CONTENT_TYPE_LATEST)
+        # In a thread: some of it is asked of a database, which may keep silent.
+        text = await asyncio.get_running_loop().run_in_executor(threads, metrics)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return exposition
 

@@ -25,6 +25,7 @@ class Harness:
         self.completeness = Completeness(
             store=store, policy=policy, clock=self.clock, oldest_waiting=lambda: self.waiting
         )
+        self.completeness.load()
 
     def mark(self) -> datetime | None:
         self.completeness.advance()

@@ -172,7 +172,8 @@ class World:
             caught_up=lambda: True,
         )
         self.dispatcher.follow_routes({})
-        self.store.recover()
+        for target in TARGETS:
+            self.store.recover(target)
         self.deliverer = self._new_deliverer()
         self.state = self.store.load_rules().get(self.rule.id, RuleState(self.rule.definition))
         self.dispatcher.look()

@@ -1,11 +1,8 @@
 """Slots that are to be evaluated again: kept, taken in order, and never lost between two touches."""
 
 import sqlite3
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-
-import pytest
 
 from helpers.state_schemas import make_older
 from lapwing_collector.model.alerts import MetricRow, RuleId, RuleState
@@ -15,14 +12,6 @@ NOON = datetime(2026, 1, 1, 12)
 MINUTE = timedelta(minutes=1)
 RULE = RuleId("g", "daily")
 METRIC = MetricRow("daily", "m", {"region": "eu"}, NOON - MINUTE, NOON, 0.5, 10, 0.9)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """An empty store."""
-    store = Store.open(tmp_path / "state.sqlite")
-    yield store
-    store.close()
 
 
 def slots(store: Store, now: datetime, limit: int = 10) -> list[datetime]:

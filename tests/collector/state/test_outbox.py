@@ -1,24 +1,14 @@
 """The outbox: what is due, in which order, and what becomes of it."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from helpers.notify_alerts import NOON, message, no_letters, put
 from lapwing_collector.model.alerts import Message, Status
-from lapwing_collector.state import Delivery, OutboxRow, Store
+from lapwing_collector.state import Delivery, OutboxRow, Place, Store
 
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """An empty store."""
-    store = Store.open(tmp_path / "state.db")
-    yield store
-    store.close()
 
 
 def due(store: Store, target: str = "hook", limit: int = 10) -> list[str]:
@@ -117,14 +107,14 @@ def test_a_resolve_is_due_once_its_firing_is_over(store: Store, end: str) -> Non
     assert due(store) == ["resolve"]
 
 
-def test_what_was_left_half_sent_is_queued_again(tmp_path: Path, store: Store) -> None:
+def test_what_was_left_half_sent_is_queued_again(place: Place, store: Store) -> None:
     """Opening leaves alone what is being sent; recovery queues it again with its key and attempts."""
     put(store, message("a"), message("b"))
     store.mark_sending("a")
-    again = Store.open(tmp_path / "state.db")
+    again = Store.open(place)
     assert [row.message.key for row in again.outbox_rows(Delivery.SENDING)] == ["a"]
-    assert again.recover() == 1
-    assert again.recover() == 0
+    assert again.recover("hook") == 1
+    assert again.recover("hook") == 0
     assert [(row.message.key, row.attempts) for row in again.due_messages("hook", NOON, 10)] == [
         ("a", 1),
         ("b", 0),

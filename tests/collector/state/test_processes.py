@@ -7,9 +7,11 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from helpers.notify_alerts import NOON, alert, joining
 from lapwing_collector.model.alerts import RuleId, RuleState
-from lapwing_collector.state import Store
+from lapwing_collector.state import PostgresServer, Store
 
 SLOTS = 60
 
@@ -19,11 +21,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from lapwing_collector.model.alerts import Alert, Health, Instance, RuleId, RuleState, Status
 from lapwing_collector.model.groups import GroupChange, Joining
-from lapwing_collector.state import Store
+from lapwing_collector.state import PostgresServer, Store
 
-path, name, slots = sys.argv[1:]
+where, name, slots = sys.argv[1:]
 sys.stdin.readline()
-store = Store.open(Path(path))
+store = Store.open(PostgresServer(where) if "://" in where else Path(where))
 for number in range(int(slots)):
     slot = datetime(2013, 3, 5, 12) + timedelta(minutes=number)
     instances = {f"f{n}": Instance(f"f{n}", {}, value=float(number)) for n in range(20)}
@@ -38,10 +40,24 @@ store.close()
 """
 
 
-def writer(path: Path, name: str, slots: int = SLOTS) -> subprocess.Popen[str]:
-    """A process that commits slots to the database at `path` once a line is written to it."""
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where state is to be, in a word."""
+    if request.param == "sqlite":
+        return str(tmp_path / "state.sqlite")
+    address: str = request.getfixturevalue("postgres").empty()
+    return address
+
+
+def opened(where: str) -> Store:
+    """The state there."""
+    return Store.open(PostgresServer(where) if "://" in where else Path(where))
+
+
+def writer(where: str, name: str, slots: int = SLOTS) -> subprocess.Popen[str]:
+    """A process that commits slots to the database once a line is written to it."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", WRITER, str(path), name, str(slots)],
+        [sys.executable, "-W", "error", "-c", WRITER, where, name, str(slots)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -49,17 +65,16 @@ def writer(path: Path, name: str, slots: int = SLOTS) -> subprocess.Popen[str]:
     )
 
 
-def test_processes_share_a_database(tmp_path: Path) -> None:
+def test_processes_share_a_database(where: str) -> None:
     """Two processes make one new database at once and commit side by side; a third reads and writes too."""
-    path = tmp_path / "state.db"
-    processes = [writer(path, name) for name in ("a", "b")]
+    processes = [writer(where, name) for name in ("a", "b")]
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
     assert processes[0].stdout is not None
     processes[0].stdout.readline()
-    store = Store.open(path)
+    store = opened(where)
     for number in range(SLOTS):
         store.save_watermarks({"m": NOON + timedelta(seconds=number)})
         assert store.load_watermarks() == {"m": NOON + timedelta(seconds=number)}
@@ -72,10 +87,9 @@ def test_processes_share_a_database(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_killed_writer_leaves_whole_slots(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_whole_slots(where: str) -> None:
     """After kill -9 in mid-stream all reported slots are there, and cursor, instances and groups agree."""
-    path = tmp_path / "state.db"
-    process = writer(path, "a", slots=100_000)
+    process = writer(where, "a", slots=100_000)
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("go\n")
@@ -84,7 +98,7 @@ def test_a_killed_writer_leaves_whole_slots(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
-    store = Store.open(path)
+    store = opened(where)
     (state,) = store.load_rules().values()
     assert state.slot is not None
     newest = (state.slot - NOON) // timedelta(minutes=1)

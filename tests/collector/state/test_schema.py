@@ -11,7 +11,7 @@ from helpers.notify_alerts import NOON
 from helpers.state_schemas import make_older
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.model.alerts import Message, Status
-from lapwing_collector.state import Store
+from lapwing_collector.state import SqliteFile, Store
 from lapwing_collector.state.database import Database
 from lapwing_collector.state.schema import migrate
 
@@ -146,7 +146,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_every_connection_is_durable_and_checks_references(path: Path) -> None:
     """Connections write ahead, sync fully on commit, and check foreign keys."""
-    database = Database(path)
+    database = Database(SqliteFile(path))
     with database.read() as first, database.write() as second:
         for connection in (first, second):
             settings = [

@@ -1,12 +1,9 @@
 """The store of rule states, history, metric rows and watermarks."""
 
 import math
-import sqlite3
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +21,8 @@ from lapwing_collector.model.alerts import (
     Status,
 )
 from lapwing_collector.notify import alert_of
-from lapwing_collector.state import SlotCommittedError, Store
+from lapwing_collector.state import Place, PostgresServer, SlotCommittedError, SqliteFile, Store
+from lapwing_collector.state.database import Database
 
 MINUTE = timedelta(minutes=1)
 # The fixture's store is shared by the examples of a property on purpose: each uses a rule or key of its own.
@@ -32,7 +30,8 @@ shared_store = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
 )
 
-texts = st.text(max_size=40)
+characters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])  # as people and SQL write
+texts = st.text(characters, max_size=40)
 labels = st.dictionaries(texts, texts, max_size=4)
 times = st.datetimes()
 numbers = st.floats(allow_nan=False)
@@ -71,17 +70,18 @@ rule_states = st.builds(
     error_since=st.none() | times,
     error=st.none() | texts,
     instances=st.lists(
-        instances_with(st.text(min_size=1)), max_size=5, unique_by=lambda i: i.fingerprint
+        instances_with(st.text(characters, min_size=1)), max_size=5, unique_by=lambda i: i.fingerprint
     ).map(lambda found: {i.fingerprint: i for i in found}),
 )
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """An empty store."""
-    store = Store.open(tmp_path / "state.db")
-    yield store
-    store.close()
+def run(place: Place, *statements: str) -> None:
+    """Run SQL in the database at a place."""
+    database = Database(place)
+    with database.write() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    database.close()
 
 
 def commit(store: Store, slot: datetime, *, rule: RuleId = RULE, definition: str = "d", **parts: Any) -> None:
@@ -127,7 +127,9 @@ def moved(state: RuleState, slot: datetime) -> RuleState:
 @given(
     before=rule_states,
     after=rule_states,
-    kept=st.dictionaries(st.text(min_size=1), st.tuples(*[instances_with(st.just(""))] * 2), max_size=4),
+    kept=st.dictionaries(
+        st.text(characters, min_size=1), st.tuples(*[instances_with(st.just(""))] * 2), max_size=4
+    ),
 )
 def test_what_differs_from_before_is_enough(
     store: Store, before: RuleState, after: RuleState, kept: dict[str, tuple[Instance, Instance]]
@@ -282,8 +284,22 @@ def test_threads_that_race_for_a_slot_commit_it_once(store: Store) -> None:
     assert sorted(group.key[0] for group in store.groups()) == list("01234")
 
 
+REFUSING = {
+    SqliteFile: (
+        """CREATE TRIGGER fault BEFORE INSERT ON {0} WHEN (SELECT count(*) FROM {0}) >= 1
+        BEGIN SELECT raise(ABORT, 'fault'); END""",
+    ),
+    PostgresServer: (
+        """CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF (SELECT count(*) FROM {0}) >= 1 THEN RAISE 'fault'; END IF; RETURN NEW; END $$""",
+        "CREATE TRIGGER fault BEFORE INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION fault()",
+    ),
+}
+"""What makes a table refuse its second row."""
+
+
 @pytest.mark.parametrize("table", ["instances", "history", "group_alerts", "metric_queue"])
-def test_a_commit_that_fails_midway_leaves_nothing(tmp_path: Path, store: Store, table: str) -> None:
+def test_a_commit_that_fails_midway_leaves_nothing(place: Place, store: Store, table: str) -> None:
     """Where any table refuses a slot's rows, none of the slot is kept, and it can be committed again."""
     commit(store, NOON, instances=[instance(fingerprint="old")])
     before = store.load_rules()
@@ -293,26 +309,20 @@ def test_a_commit_that_fails_midway_leaves_nothing(tmp_path: Path, store: Store,
         "changes": [joining(alert(), "g1"), joining(alert(), "g2")],
         "metrics": [metric("m1"), metric("m2")],
     }
-    with sqlite3.connect(tmp_path / "state.db") as database:
-        database.execute(
-            f"CREATE TRIGGER fault BEFORE INSERT ON {table} "
-            f"WHEN (SELECT count(*) FROM {table}) >= 1 BEGIN SELECT raise(ABORT, 'fault'); END"
-        )
+    run(place, *(statement.format(table) for statement in REFUSING[type(place)]))
     with pytest.raises(Exception, match="fault"):
         commit(store, NOON + MINUTE, **parts)
     assert store.load_rules() == before
     assert (store.history(), store.groups(), store.queued_metrics(0, 9)) == ([], [], [])
-    with sqlite3.connect(tmp_path / "state.db") as database:
-        database.execute("DROP TRIGGER fault")
-    database.close()
+    run(place, f"DROP TRIGGER fault{'' if isinstance(place, SqliteFile) else f' ON {table}'}")
     commit(store, NOON + MINUTE, **parts)
     assert (len(store.history()), len(store.groups()), len(store.queued_metrics(0, 9))) == (2, 2, 2)
 
 
-def test_what_was_committed_is_there_after_reopening(tmp_path: Path, store: Store) -> None:
+def test_what_was_committed_is_there_after_reopening(place: Place, store: Store) -> None:
     """A second opening of the file sees everything the first one committed."""
     commit(store, NOON, instances=[instance()], transitions=[transition()], changes=[joining(alert())])
-    again = Store.open(tmp_path / "state.db")
+    again = Store.open(place)
     assert again.load_rules() == store.load_rules()
     assert again.history() == [transition()]
     assert again.groups() == store.groups() != []

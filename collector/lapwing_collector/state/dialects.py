@@ -1,0 +1,389 @@
+"""The databases that may keep state, a SQLite file and PostgreSQL: all that tells them apart is here."""
+
+import os
+import secrets
+import socket
+import sqlite3
+import ssl
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from math import isnan
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Connection,
+    Dialect,
+    Engine,
+    Integer,
+    create_engine,
+    event,
+    make_url,
+    types,
+)
+from sqlalchemy import DateTime as _AnyDateTime
+from sqlalchemy import Double as _AnyDouble
+from sqlalchemy import Text as _AnyText
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import insert  # SQLAlchemy says `ON CONFLICT` of it to SQLite, too
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from lapwing_collector.errors import ConfigError, DataDirectoryError
+from lapwing_collector.state.documents import as_json, of_json
+
+__all__ = ["JSON", "DateTime", "Double", "Number", "Place", "PostgresServer", "SqliteFile", "Text", "insert"]
+
+_LOCK_WAIT_S: Final = 30.0
+"""How long a transaction waits for another process's; the longest one of ours takes milliseconds."""
+
+
+class _SqliteMoment(sqlite.DATETIME):
+    """A time as SQLAlchemy stores it in SQLite, made and read by what is written in C."""
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002
+        return lambda moment: None if moment is None else moment.isoformat(" ", "microseconds")
+
+    def result_processor(
+        self,
+        dialect: Dialect,  # noqa: ARG002
+        coltype: object,  # noqa: ARG002
+    ) -> Callable[[str | None], datetime | None]:
+        return lambda text: None if text is None else datetime.fromisoformat(text)
+
+
+class _PostgresDouble(TypeDecorator[float]):
+    """A number; NaN is none, as in SQLite."""
+
+    impl = _AnyDouble
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:  # noqa: ARG002
+        return None if value is None or isnan(value) else value
+
+
+class _PostgresText(TypeDecorator[str]):
+    """A text; PostgreSQL has none with a NUL in it, so that is shown as its symbol."""
+
+    impl = _AnyText
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return value.replace("\0", "\N{SYMBOL FOR NULL}") if value is not None and "\0" in value else value
+
+
+class _PostgresJSON(TypeDecorator[Any]):
+    """JSON as text: what PostgreSQL takes for JSON has no infinite numbers and no halves of characters."""
+
+    impl = _AnyText
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str:  # noqa: ARG002
+        return as_json(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        return None if value is None else of_json(value)
+
+
+DateTime: Final = _AnyDateTime().with_variant(_SqliteMoment(), "sqlite")  # type: ignore[no-untyped-call]
+Double: Final[TypeEngine[float]] = _AnyDouble().with_variant(_PostgresDouble(), "postgresql")
+JSON: Final = types.JSON().with_variant(_PostgresJSON(), "postgresql")
+Text: Final = _AnyText().with_variant(_PostgresText(), "postgresql")
+Number: Final = BigInteger().with_variant(Integer(), "sqlite")
+"""What rows are numbered by: in SQLite all integers are alike, and only this word numbers rows by itself."""
+
+
+class Place(Protocol):
+    """Where state is kept."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it; no secret is in it."""
+        ...
+
+    @property
+    def breaks(self) -> bool:
+        """Whether connections may break while they are not in use."""
+        ...
+
+    def exists(self) -> bool:
+        """Whether a collector may have made it; False where it surely has not."""
+        ...
+
+    def engines(self, *, owner: bool) -> tuple[Engine, Engine]:
+        """What connects: for reading, and for writing.
+
+        Transactions that say `lapwing_write` among their execution options keep other writers out from their
+        begin on, in this process and others, so that ids grow in the order of commits; others see one state.
+
+        Args:
+            owner: Connections for writing hold a lock of which there is one.
+        """
+        ...
+
+    def is_away(self, error: Exception) -> bool:
+        """Whether the database cannot be reached, or not now; not whether anything is wrong with it."""
+        ...
+
+    def is_refusal(self, error: Exception) -> bool:
+        """Whether it was reached and lets nobody in by this name and password."""
+        ...
+
+    def explain(self, error: Exception) -> str:
+        """What an error of the database means, in its own words."""
+        ...
+
+
+class OwnedElsewhereError(DataDirectoryError):
+    """Another collector works with the state."""
+
+
+class SqliteFile:
+    """A SQLite file. Who owns the data directory owns it."""
+
+    breaks: Final = False
+
+    def __init__(self, path: Path) -> None:
+        """Keep state in the file at `path`."""
+        self._path = path
+        self.name = str(path)
+
+    def exists(self) -> bool:
+        """Whether the file is there."""
+        return self._path.exists()
+
+    def engines(self, *, owner: bool) -> tuple[Engine, Engine]:  # noqa: ARG002
+        """One engine for all: connections are alike."""
+        engine = create_engine(
+            URL.create("sqlite", database=str(self._path)),
+            # isolation_level None: transactions begin where `_begin` says, not where the driver guesses.
+            connect_args={"timeout": _LOCK_WAIT_S, "isolation_level": None},
+            max_overflow=-1,
+            json_serializer=as_json,
+            json_deserializer=of_json,
+        )
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_in_sqlite)
+        return engine, engine
+
+    def is_away(self, error: Exception) -> bool:  # noqa: ARG002
+        """Never: a file is there or broken."""
+        return False
+
+    def is_refusal(self, error: Exception) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
+
+    def explain(self, error: Exception) -> str:
+        """What SQLite says."""
+        return (
+            f"{error.orig if isinstance(error, DBAPIError) else error}. "
+            "Check that it is a file that Lapwing made and that this user may write to it and its folder."
+        )
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_in_sqlite(connection: Connection) -> None:
+    # A transaction that reads before it writes fails at once where another writer came between, however
+    # long the lock wait is; IMMEDIATE takes the write lock first.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
+
+
+def _writes(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("lapwing_write", False))
+
+
+_SCHEMES: Final = ("postgresql", "postgres", "postgresql+pg8000")
+_TLS_MODES: Final = ("disable", "prefer", "require", "verify-ca", "verify-full")
+_SILENCE_S: Final = 15.0
+"""After which a server that does not answer counts as gone."""
+_SESSION: Final = {
+    "client_encoding": "UTF8",
+    "datestyle": "ISO",
+    "lock_timeout": "10s",
+    # A collector that lost its power, or its network, must not keep the lock from the one after it.
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+_PASSES: Final = ("08", "25006", "40", "53", "55P03", "57", "58")
+"""SQLSTATEs, or how they begin, of what is over before long: connections that break, a server that starts or
+stops, one that is a standby still, has no room, or keeps a lock for too long."""
+_REFUSES: Final = ("28", "3D", "42501")
+
+# Two keys, so that each schema of a database may be the state of a project of its own.
+_OWNS: Final = 1_280_331_591
+_WRITES: Final = 1_280_331_607
+_OWN: Final = f"SELECT pg_advisory_lock({_OWNS}, hashtext(current_schema()))"
+_OWNER: Final = (
+    "SELECT held.pid, session.application_name FROM pg_locks held JOIN pg_stat_activity session USING (pid) "
+    f"WHERE held.locktype = 'advisory' AND held.classid = {_OWNS} "
+    "AND held.objid::bigint = (hashtext(current_schema())::bigint & 4294967295) AND held.granted "
+    "AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+_BEGIN_WRITING: Final = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; "
+    f"SELECT pg_advisory_xact_lock({_WRITES}, hashtext(current_schema()))"
+)
+_BEGIN_READING: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+class PostgresServer:
+    """A database of a PostgreSQL server. Its owner is whose session holds a lock of it.
+
+    All that its owner writes goes through the session with the lock, so that it writes nothing once the lock
+    is lost and another has it.
+    """
+
+    breaks: Final = True
+
+    def __init__(self, url: str, password: str | None = None) -> None:
+        """Keep state in the database at `url`, such as `postgresql://user@host:5432/database`.
+
+        Args:
+            url: Its parameters may be `sslmode` and `sslrootcert`, as everywhere with PostgreSQL, and `host`,
+                the folder of a socket.
+            password: That of the user, if it is not in `url`.
+
+        Raises:
+            ConfigError: It is no such address, or the driver is not installed.
+        """
+        try:
+            parts = make_url(url)
+        except (ArgumentError, ValueError) as error:
+            raise ConfigError("state.url: expected an address such as postgresql://user@host/db") from error
+        if parts.drivername not in _SCHEMES or not parts.username or not parts.database:
+            raise ConfigError("state.url: expected an address such as postgresql://user@host/db")
+        try:
+            from lapwing_collector.state.pg8000 import connect  # noqa: PLC0415  # an extra
+        except ImportError as error:
+            raise ConfigError(
+                "state.url: PostgreSQL needs a driver; install it with `pip install 'lapwing[postgres]'`"
+            ) from error
+        query = dict(parts.query)
+        self._connect = partial(
+            connect,
+            parts.username,
+            host=parts.host,
+            port=parts.port or 5432,
+            database=parts.database,
+            password=parts.password if password is None else password,
+            startup_params=_SESSION,
+            timeout=_SILENCE_S,
+            **_connect_arguments(query, parts.port or 5432),
+        )
+        if unknown := sorted(query):
+            raise ConfigError(f"state.url: {unknown[0]} is not known; sslmode, sslrootcert and host are")
+        self.name = parts.set(drivername="postgresql", password=None).render_as_string()
+        self._session = f"lapwing {socket.gethostname()[:30]} {os.getpid()} {secrets.token_hex(4)}"
+
+    def exists(self) -> bool:
+        """Always: only the server could tell."""
+        return True
+
+    def engines(self, *, owner: bool) -> tuple[Engine, Engine]:
+        """Some connections that read; one that writes."""
+        reading = self._engine("", pool_size=5, max_overflow=10)
+        if not owner:
+            return reading, reading
+        writing = self._engine(" owner", pool_size=1, max_overflow=0)
+        event.listen(writing, "connect", self._own)
+        return reading, writing
+
+    def is_away(self, error: Exception) -> bool:
+        """Whether the server cannot be reached, does not answer, or is not ready."""
+        code = _code(error)
+        if isinstance(error, DBAPIError) and not code:
+            return error.connection_invalidated or type(error.orig).__name__ == "InterfaceError"
+        return isinstance(error, (OSError, PoolTimeoutError)) or code.startswith(_PASSES)
+
+    def is_refusal(self, error: Exception) -> bool:
+        """Whether user, password, database or rights are not those that the server knows."""
+        return _code(error).startswith(_REFUSES)
+
+    def explain(self, error: Exception) -> str:
+        """What the server, or the system, says."""
+        told: BaseException = error.orig or error if isinstance(error, DBAPIError) else error
+        said = told.args[0] if told.args else told
+        if isinstance(said, Mapping):
+            return str(said.get("M", said))
+        return f"{said} ({told.__cause__})" if told.__cause__ is not None else str(said)
+
+    def _engine(self, role: str, **pool: int) -> Engine:
+        engine = create_engine(
+            "postgresql+pg8000://",
+            creator=partial(self._connect, application_name=f"{self._session}{role}"),
+            paramstyle="numeric_dollar",
+            pool_pre_ping=True,
+            pool_timeout=_SILENCE_S,
+            # Transactions begin where `_begin_in_postgres` says, not where the driver guesses.
+            isolation_level="AUTOCOMMIT",
+            **pool,
+        )
+        event.listen(engine, "begin", _begin_in_postgres)
+        return engine
+
+    def _own(self, connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(_OWNER)
+        for pid, name in cursor.fetchall():
+            # A session that this process lost, and of which the server does not know yet that it is.
+            if name == f"{self._session} owner":
+                cursor.execute(f"SELECT pg_terminate_backend({int(pid)})")
+        try:
+            cursor.execute(_OWN)
+        except Exception as error:
+            if _code_of(error) != "55P03":
+                raise
+            cursor.execute(_OWNER)
+            owners = ", ".join(name or f"session {pid}" for pid, name in cursor.fetchall())
+            connection.close()
+            raise OwnedElsewhereError(
+                f"{self.name}: another collector works with this state ({owners or 'it has just ended'}); "
+                "stop it first, or give each project a database or schema of its own"
+            ) from error
+
+
+def _begin_in_postgres(connection: Connection) -> None:
+    connection.exec_driver_sql(_BEGIN_WRITING if _writes(connection) else _BEGIN_READING)
+
+
+def _code(error: Exception) -> str:
+    """The SQLSTATE of an error, empty where it has none."""
+    return _code_of(error.orig) if isinstance(error, DBAPIError) else ""
+
+
+def _code_of(error: BaseException | None) -> str:
+    said = error.args[0] if error is not None and error.args else None
+    return str(said.get("C", "")) if isinstance(said, Mapping) else ""
+
+
+def _connect_arguments(query: dict[str, Any], port: int) -> dict[str, Any]:
+    """What the driver is told for parameters of an address, which are taken out of `query`."""
+    arguments: dict[str, Any] = {}
+    if folder := query.pop("host", None):
+        arguments["unix_sock"] = str(Path(folder) / f".s.PGSQL.{port}")
+    mode, authorities = query.pop("sslmode", "prefer"), query.pop("sslrootcert", None)
+    if mode not in _TLS_MODES:
+        raise ConfigError(f"state.url: sslmode: expected one of {', '.join(_TLS_MODES)}, not {mode}")
+    if mode == "disable" or "unix_sock" in arguments:
+        arguments["ssl_context"] = False
+    elif mode == "require":
+        arguments["ssl_context"] = True
+    elif mode != "prefer":
+        try:
+            context = ssl.create_default_context(cafile=authorities)
+        except OSError as error:
+            raise ConfigError(f"state.url: sslrootcert: {authorities}: {error}") from error
+        context.check_hostname = mode == "verify-full"
+        arguments["ssl_context"] = context
+    return arguments
