@@ -22,7 +22,7 @@ from lapwing_collector.config import Settings, load_settings
 from lapwing_collector.notify import NOBODY
 from lapwing_collector.query import QueryPool
 from lapwing_collector.state import Store
-from lapwing_collector.web import Authorize, Duty, Live, Work
+from lapwing_collector.web import Authorize, Duty, Live, Read, Work
 
 NOW = datetime(2026, 1, 1, 1)
 """The time of pages: an hour after the predictions of `make_lake`."""
@@ -83,6 +83,7 @@ def web_server(
     metrics: Callable[[], bytes] = lambda: b"",
     duties: Mapping[str, Duty] | None = None,
     works: Mapping[str, Work] | None = None,
+    reads: Mapping[str, Read] | None = None,
     authorize: Authorize | None = None,
     tls: TlsFiles | None = None,
     now: Callable[[], datetime] = lambda: NOW,
@@ -106,7 +107,8 @@ def web_server(
                 metrics=metrics,
                 reads=alert_reads(store, lambda: NOBODY)
                 | dead_reads(store)
-                | rule_reads(tuple, store.load_rules),
+                | rule_reads(tuple, store.load_rules)
+                | (reads or {"telemetry": lambda _: []}),
                 duties=duties or {},
                 works=works or RuleWorks(None, folder).works(),
                 authorize=authorize,

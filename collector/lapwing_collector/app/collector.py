@@ -183,7 +183,7 @@ async def run_collector(
             reads=alert_reads(store, lambda: judging.project.notify)
             | dead_reads(store)
             | rule_reads(lambda: judging.project.rules, store.load_rules)
-            | {"demo": feeding.state},
+            | {"demo": feeding.state, "telemetry": lambda _: telemetry.document()},
             duties={name: partial(_duty, todo[name]) for name in (*HARMLESS, "fire", "reload")}
             | {"senders": ingestion.senders, "load-demo": feeding.start}
             | alert_duties(store, judging.dispatcher.look),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -65,6 +66,20 @@ class Telemetry(Collector):
     def exposition(self) -> bytes:
         """All metrics as text."""
         return generate_latest(self._registry)
+
+    def document(self) -> list[dict[str, Any]]:
+        """The same as JSON: each metric with its name, what it means, and its samples."""
+        return [
+            {
+                "name": metric.name,
+                "help": metric.documentation,
+                "samples": [
+                    {"name": sample.name, "labels": dict(sample.labels), "value": sample.value}
+                    for sample in metric.samples
+                ],
+            }
+            for metric in self._registry.collect()
+        ]
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: what there is, is known when it is asked for."""

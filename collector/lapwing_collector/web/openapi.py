@@ -398,6 +398,13 @@ DOCUMENT: Final[dict[str, Any]] = {
             }
         },
         **_WORKS,
+        "/api/v1/telemetry": {
+            "get": {
+                "operationId": "readTelemetry",
+                "summary": "What the collector tells of itself, as /metrics does for Prometheus",
+                "responses": _read("The metrics", {"type": "array", "items": {"type": "object"}}),
+            }
+        },
         "/api/v1/silences": {
             "get": {
                 "operationId": "listSilences",

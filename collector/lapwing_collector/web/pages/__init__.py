@@ -5,12 +5,14 @@ from typing import Final
 from lapwing_collector.web.pages import (
     alert,
     alerts,
+    drift,
     facets,
     model,
     overview,
     record,
     rows,
     sql,
+    system,
 )
 from lapwing_collector.web.pages.page import Page, View
 
@@ -19,12 +21,14 @@ __all__ = ["NAVIGATION", "PAGES", "Page", "View"]
 PAGES: Final = (
     overview.PAGE,
     model.PAGE,
+    drift.PAGE,
     rows.PAGE,
     facets.PAGE,
     record.PAGE,
     alerts.PAGE,
     alert.PAGE,
     sql.PAGE,
+    system.PAGE,
 )
 
 NAVIGATION: Final = {
