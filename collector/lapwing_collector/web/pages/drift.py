@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any, Final
 
 from lapwing_collector.engine import literal
-from lapwing_collector.errors import LapwingError
+from lapwing_collector.errors import DecodeError, LapwingError
 from lapwing_collector.web.pages.charts import Chart, Kind, Series, Threshold, Unit
 from lapwing_collector.web.pages.page import Page, View
+from lapwing_collector.web.panels import Arguments, Panel, Query
 from lapwing_collector.web.span import Span
 
 _POINTS: Final = 24
@@ -37,6 +38,14 @@ _CURVES: Final = """
 SELECT field, list(value ORDER BY window_start) AS recent
 FROM js_distance({table}, $start, $to, reference := $reference, every := $every::INTERVAL)
 GROUP BY field
+"""
+
+_DISTANCE: Final = """
+SELECT window_start AS time, value AS distance, effect_size, sample_count, reason
+FROM js_distance(
+    {table}, $start, $to, reference := $reference, fields := $field, every := $every::INTERVAL
+)
+ORDER BY ALL
 """
 
 
@@ -126,4 +135,40 @@ def _charts(field: str, reference: str | None) -> list[Chart]:
     ]
 
 
-PAGE: Final = Page(path="/model/drift", name="drift", title="Drift", nav="Drift", show=show, of_model=True)
+def _distance(arguments: Arguments) -> Query:
+    """How far one field is from the reference, in steps that have enough rows to say so."""
+    field, table = arguments.asked.get("field"), arguments.table
+    if not field or table is None:
+        raise DecodeError("say which model and which field: ?model=NAME&field=inputs.age")
+    step = step_of(arguments.span)
+    values = {
+        "start": arguments.span.start,
+        "to": arguments.span.until,
+        "reference": arguments.asked.get("reference") or None,
+        "field": field,
+        "every": f"{int(step.total_seconds())} seconds",
+    }
+    return Query(_DISTANCE.format(table=literal(table)).strip(), values, step)
+
+
+PAGE: Final = Page(
+    path="/model/drift",
+    name="drift",
+    title="Drift",
+    nav="Drift",
+    show=show,
+    of_model=True,
+    panels=(
+        Panel(
+            name="drift/distance",
+            title="Distance from the reference",
+            about="Jensen-Shannon distance of a field, from counts in bins that do not move: 0 is equal "
+            "shares, 0.83 none in common; from 0.1 on it counts as drift.",
+            parameters={
+                "field": "which, as inputs.age",
+                "reference": "the name of the reference; the newest of the role drift unless told",
+            },
+            make=_distance,
+        ),
+    ),
+)

@@ -29,7 +29,7 @@ class Telemetry:
     def value(self, name: str, **labels: str) -> float:
         """One value; the sum of several, and 0 where there is none yet."""
         found = (each for each in self._samples.get(name, ()) if labels.items() <= each["labels"].items())
-        return sum(each["value"] for each in found)
+        return sum((float(each["value"]) for each in found), 0.0)
 
     def by(self, name: str, label: str) -> dict[str, float]:
         """The values by one of their labels."""

@@ -1,0 +1,99 @@
+"""The page of drift: the worst first, broken data before all, and what to do without a reference."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helpers.drift import Profiled
+from helpers.metrics import START
+from helpers.query_lake import make_lake, readers
+from helpers.web_server import web_server
+from lapwing_collector.web.pages import drift
+from lapwing_collector.web.panels import Arguments
+from lapwing_collector.web.span import Span
+
+SPAN = Span.of({"from": START.isoformat(), "to": (START + timedelta(days=1)).isoformat()}, START)
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[Profiled]:
+    """Three fields: one moved, one is as it was, and one is missing more often than it was."""
+    made = Profiled()
+    made.put("m", [{"inputs.x": 1.0}])
+    draw = np.random.default_rng(1)
+    was = {f"inputs.{name}": draw.normal(size=5000) for name in ("moved", "same", "gone")}
+    now: dict[str, Any] = {field: draw.normal(size=2000) for field in was}
+    now["inputs.moved"] = now["inputs.moved"] + 2
+    now["inputs.gone"] = [
+        None if number % 10 == 0 else value for number, value in enumerate(now["inputs.gone"])
+    ]
+    for field, values in was.items():
+        made.bins(field, values)
+    made.keep(was)
+    made.count(now)
+    yield made
+    made.close()
+
+
+def look(model: Profiled, **asked: str) -> Any:
+    """What the page shows of the model."""
+
+    def rows(sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        return model.rows(sql, **parameters)
+
+    told = {"inputs.moved": 0.0, "inputs.same": 0.0, "inputs.gone": 0.1}
+    view = SimpleNamespace(
+        asked=asked,
+        span=SPAN,
+        table=lambda: "m",
+        rows=rows,
+        panel_rows=lambda _: [
+            {"field": field, "missing": now, "missing_in_reference": 0.0} for field, now in told.items()
+        ],
+    )
+    return drift.show(view)  # type: ignore[arg-type]  # the part of a view that the page uses
+
+
+def test_the_worst_comes_first(model: Profiled) -> None:
+    """A field that moved stands first with its distance over time, and is the one that is drawn."""
+    shown = look(model)
+    fields = {each["field"]: each for each in shown["fields"]}
+    assert next(iter(fields)) == shown["chosen"] == "inputs.moved"
+    assert (shown["judged"], shown["problem"]) == (3, "")
+    first, same = fields["inputs.moved"], fields["inputs.same"]
+    assert (first["drifted"], same["drifted"]) == (1, 0)
+    assert max(each for each in first["recent"] if each is not None) > 0.5
+    assert [dict(chart.asked)["field"] for chart in shown["charts"]] == ["inputs.moved"] * 2
+    assert look(model, field="inputs.same")["chosen"] == "inputs.same"
+
+
+def test_broken_data_is_told_before_drift(model: Profiled) -> None:
+    """Fields that are missing more often than in the reference are named by themselves."""
+    assert [each["field"] for each in look(model)["broken"]] == ["inputs.gone"]
+
+
+def test_the_distance_that_is_drawn_is_that_of_the_library(model: Profiled) -> None:
+    """The chart's rows are those of js_distance in steps of the small curves."""
+    (panel,) = drift.PAGE.panels
+    query = panel.make(Arguments(SPAN, "m", "m", {"field": "inputs.moved"}))
+    drawn = model.rows(query.sql, **query.parameters)
+    assert query.step == drift.step_of(SPAN) == timedelta(hours=1)
+    whole = model.rows(
+        "FROM js_distance('m', $since, $until, fields := 'inputs.moved', every := INTERVAL 1 HOUR)",
+        since=SPAN.since,
+        until=SPAN.until,
+    )
+    assert [(row["time"], row["distance"]) for row in drawn] == [
+        (row["window_start"], row["value"]) for row in whole
+    ]
+
+
+def test_without_a_reference_it_says_how_to_make_one(tmp_path: Any) -> None:
+    """A model that has nothing to be compared with has a page that says which commands change that."""
+    with readers(make_lake(tmp_path / "lake")) as shared, web_server(shared, tmp_path) as web:
+        page = web.get("/model/drift?name=churn").body.decode()
+    assert "lapwing reference set churn train --from train.parquet" in page
