@@ -4,8 +4,9 @@ They are run for four months, in which each alert fires; the long campaign runs 
 what `make demo` leaves of all ten against the same computation (`test_whole_demo`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import cache
 from itertools import islice, takewhile
 from pathlib import Path
 
@@ -30,8 +31,8 @@ RECORDS = [name for name, rule in RULES.items() if rule.kind == "record"]
 
 UNTIL = datetime(2014, 1, 1) if LONG else datetime(2013, 7, 1)
 
-Results = dict[str, dict[datetime, rules.Rows]]
-"""What each rule's SQL returned at each slot."""
+Results = Callable[[str], dict[datetime, rules.Rows]]
+"""What a rule's SQL returned at each slot; run when it is first asked for."""
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +80,13 @@ def lake(flights: pd.DataFrame, predicted: pd.DataFrame) -> Iterator[duckdb.Duck
 
 @pytest.fixture(scope="module")
 def results(lake: duckdb.DuckDBPyConnection, slots: list[datetime]) -> Results:
-    """Run every rule at every slot there is until then."""
-    return {
-        name: {slot: _ask(lake, rules.evaluation_query(rule, slot)) for slot in slots if slot <= UNTIL}
-        for name, rule in RULES.items()
-    }
+
+    @cache
+    def result(name: str) -> dict[datetime, rules.Rows]:
+        asked = {slot: rules.evaluation_query(RULES[name], slot) for slot in slots if slot <= UNTIL}
+        return {slot: _ask(lake, query) for slot, query in asked.items()}
+
+    return result
 
 
 def _ask(lake: duckdb.DuckDBPyConnection, query: rules.Query) -> rules.Rows:
@@ -99,7 +102,7 @@ def test_alerts_fire_and_resolve_when_the_oracle_says(
     found = []
     for name in ALERTS:
         state = RuleState(RULES[name].definition)
-        for slot, rows in results[name].items():
+        for slot, rows in results(name).items():
             evaluation = rules.evaluate(RULES[name], rows, state, slot)
             state = evaluation.state
             assert state.error is None
@@ -130,8 +133,8 @@ def test_every_row_is_as_the_oracle_computes_it(
     until = takewhile(lambda slot_and_rows: slot_and_rows[0] <= UNTIL, oracle.evaluations(rule, predicted))
     for slot, lazy_rows in islice(until, None, None, 7):
         rows = list(lazy_rows)
-        columns = [column.name for column in results[name][slot].columns]
-        found = [dict(zip(columns, row, strict=True)) for row in results[name][slot].tuples]
+        columns = [column.name for column in results(name)[slot].columns]
+        found = [dict(zip(columns, row, strict=True)) for row in results(name)[slot].tuples]
         by_label = {row[rule.label] if rule.label else "": row for row in found}
         assert by_label.keys() == {row.label for row in rows}
         for row in rows:
@@ -149,7 +152,7 @@ def test_recorded_metrics_are_as_the_oracle_computes_them(
     recorded = [
         metric
         for name in RECORDS
-        for slot, rows in results[name].items()
+        for slot, rows in results(name).items()
         for metric in rules.evaluate(RULES[name], rows, RuleState(RULES[name].definition), slot).metrics
     ]
     assert {metric.model for metric in recorded} == {"flights"}

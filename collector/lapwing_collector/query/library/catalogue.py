@@ -19,6 +19,9 @@ _CORE: Final = "core"
 """How the names of files begin that hold pieces of metrics, and none themselves; they are loaded first."""
 
 
+_NAME: Final = "\n-- name: "
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """An argument that a metric takes.
@@ -112,9 +115,8 @@ def _read() -> _Library:
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:
     """What stands under each name."""
-    for part in re.split(r"^(?=-- name: )", text, flags=re.MULTILINE)[1:]:
-        name = part.partition("\n")[0].removeprefix("-- name: ").strip()
-        yield name, part.strip()
+    for part in f"\n{text}".split(_NAME)[1:]:
+        yield part.partition("\n")[0].strip(), f"{_NAME}{part}".strip()
 
 
 def _metrics(parts: Iterable[tuple[str, str]], group: str) -> Iterator[Metric]:
@@ -180,16 +182,15 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-_HEAD: Final = r"CREATE TEMP MACRO {name}\s*\("
 _MARKS: Final = re.compile(r"'[^']*'|[(\[{)\]},]")
 """What ends an argument or hides its end: brackets, commas, and texts, which may have either in them."""
 
 
 def _parameters(name: str, statement: str, meanings: Mapping[str, str]) -> Iterator[Parameter]:
-    head = re.match(_HEAD.replace("{name}", re.escape(name)), statement)
-    if head is None:
+    head, bracket, rest = statement.partition("(")
+    if not bracket or head.split() != ["CREATE", "TEMP", "MACRO", name]:
         raise ValueError(f"{name}: its header stands over another statement")
-    for argument in _arguments(statement[head.end() :]):
+    for argument in _arguments(rest):
         parameter, assigned, default = (part.strip() for part in argument.partition(":="))
         yield Parameter(parameter, default if assigned else None, meanings.get(parameter, ""))
 
