@@ -44,8 +44,12 @@ class Catalog:
         self._doubtful: set[Path] = set()
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: Path, made_of: Sequence[str] = ()) -> Self:
         """Open the catalog of the lake in `folder`, making it where there is none.
+
+        Args:
+            folder: Where.
+            made_of: SQL that makes the tables of a new one.
 
         Raises:
             DataDirectoryError: The folder holds something else, or cannot be written.
@@ -53,6 +57,8 @@ class Catalog:
         folder = folder.resolve()
         try:
             make_folder(engine.data_folder(folder))
+            if made_of and not (folder / "catalog.sqlite").exists():
+                _define(folder, made_of)
             connection = _connect(folder)
         except (OSError, duckdb.Error) as error:
             raise DataDirectoryError(
@@ -89,9 +95,7 @@ class Catalog:
         with self._lock:
             self._connection.close()
             try:
-                with engine.connect(threads=_THREADS) as connection:
-                    engine.attach(connection, self._folder, read_only=False)
-                    connection.execute(";".join(("BEGIN", *statements, "COMMIT")))
+                _define(self._folder, statements)
             finally:
                 self._connection = _connect(self._folder)
 
@@ -197,10 +201,16 @@ class Catalog:
             self._connection.close()
 
 
+def _define(folder: Path, statements: Sequence[str]) -> None:
+    with engine.connect(threads=_THREADS) as connection:
+        engine.attach(connection, folder, read_only=False)
+        connection.execute(";".join(("BEGIN", *statements, "COMMIT")))
+
+
 def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
     connection = engine.connect(threads=_THREADS, memory_limit=_MEMORY_LIMIT)
     engine.attach(connection, folder, read_only=False, use=False)
-    connection.execute(statement("indexes"))
+    connection.execute(f"BEGIN;{statement('indexes')}COMMIT")  # in one go: SQLite syncs after each
     origin = f"__ducklake_metadata_{engine.LAKE}"
     Lens(connection, folder, name=_SHOWN, origin=origin, follow=False)
     return connection

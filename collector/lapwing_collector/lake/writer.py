@@ -154,12 +154,13 @@ class Lake:
         Raises:
             DataDirectoryError: The folder holds something else, or cannot be written.
         """
-        catalog = Catalog.open(folder)
+        own = [statement(name) for name in _OWN]  # in one transaction, three times as quick as one for each
+        catalog = Catalog.open(folder, own)
         try:
             _set_old_references_aside(catalog)
             _count_erased_references(catalog)
-            if _lacks_any(catalog):  # one transaction is three times as quick as one for each table
-                catalog.redefine([statement(name) for name in _OWN])
+            if _lacks_any(catalog):
+                catalog.redefine(own)
             lake = cls(catalog, declared or {}, profiling)
             lake._load()
             lake._know_given_bins()
