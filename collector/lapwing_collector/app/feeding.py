@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +45,8 @@ class Feeding:
             raise ConfigError(
                 "the demo sends without token and certificate; `lapwing demo` runs it elsewhere"
             )
-        if missing := [name for name in _NEEDS if find_spec(name) is None]:
+        # This process keeps pandas out of its own modules.
+        if missing := [name for name in _NEEDS if PathFinder.find_spec(name) is None]:
             raise ConfigError(f"{', '.join(missing)} is not installed: pip install 'lapwing[demo]'")
         with self._lock:
             if self._process is not None and self._process.poll() is None:

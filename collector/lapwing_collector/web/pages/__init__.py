@@ -21,6 +21,7 @@ __all__ = ["NAVIGATION", "PAGES", "Page", "View"]
 PAGES: Final = (
     overview.PAGE,
     model.PAGE,
+    model.TOTALS,
     drift.PAGE,
     rows.PAGE,
     facets.PAGE,

@@ -7,10 +7,13 @@ from lapwing_collector.engine import identifier
 from lapwing_collector.model.description import ModelDescription
 from lapwing_collector.web.fields import expression_of
 from lapwing_collector.web.pages.narrowing import Column, columns_of, narrowing_of, schema_of
+from lapwing_collector.web.pages.newest import Newest
 from lapwing_collector.web.pages.page import Page, View
 
 _FACETS: Final = 8
 _FACET_VALUES: Final = 8
+_MOST_ROWS: Final = 300_000
+"""Rows that are counted while somebody waits; of more, the newest."""
 
 
 def show(view: View) -> Mapping[str, Any]:
@@ -28,12 +31,14 @@ def show(view: View) -> Mapping[str, Any]:
         f"GROUP BY ALL ORDER BY n DESC, value LIMIT {_FACET_VALUES + 1})"
         for number in range(len(fields))
     )
+    newest = Newest.of(view, table, narrowing.stage)
+    begin = newest.begin_of(_MOST_ROWS) if newest.rows > _MOST_ROWS else view.span.since
     found = view.rows(
         f"WITH kept AS MATERIALIZED (SELECT {kept or '1'} FROM predictions_all.{identifier(table)}\n"
         f"WHERE time >= $from AND time < $to AND {condition})\n"
         f"SELECT -1 AS place, NULL::VARCHAR AS value, count(*) AS n FROM kept{each_facet}",
         **bound,
-        **{"from": view.span.since, "to": view.span.until},
+        **{"from": begin, "to": view.span.until},
     )
     total = next(row["n"] for row in found if row["place"] == -1)
     facets = []
@@ -44,7 +49,13 @@ def show(view: View) -> Mapping[str, Any]:
             facets.append(
                 {"field": name, "values": values[:_FACET_VALUES], "more": len(values) > _FACET_VALUES}
             )
-    return {"total": total, "facets": facets, "chosen": {each.field: each for each in narrowing.filters}}
+    return {
+        "total": total,
+        "of_newest": None if begin == view.span.since else begin,
+        "in_all": newest.rows if begin != view.span.since and not narrowing.filters else None,
+        "facets": facets,
+        "chosen": {each.field: each for each in narrowing.filters},
+    }
 
 
 def facets_of(described: ModelDescription, columns: Sequence[Column]) -> list[str]:

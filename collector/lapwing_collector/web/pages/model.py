@@ -14,7 +14,7 @@ from lapwing_collector.web.pages.marks import marks_of
 from lapwing_collector.web.pages.page import Page, View
 from lapwing_collector.web.panels import Arguments, Panel, Query
 
-_COARSEST: Final = 60
+_COARSEST: Final = 32
 """Points of a curve of quality: labels are joined for each, and few rows say little."""
 _STEPS: Final = tuple(timedelta(hours=hours) for hours in (1, 3, 6, 12, 24, 7 * 24, 28 * 24))
 
@@ -49,7 +49,6 @@ def show(view: View) -> Mapping[str, Any]:
     known = view.known_model()
     version = view.asked.get("version") or None
     versus = view.asked.get("versus") or None if version else None
-    totals = {row["is_now"]: row for row in view.panel_rows("model/totals")}
     about = view.rows(_ABOUT, table=known.table, model=known.name)[0]
     described = ModelDescription.from_json(about["description"] or "{}")
     return {
@@ -57,8 +56,6 @@ def show(view: View) -> Mapping[str, Any]:
         "versions": known.versions,
         "version": version,
         "versus": versus,
-        "now_in_all": totals.get(True),
-        "before_in_all": totals.get(False),
         "newest": about["newest"],
         "service": list(_service(versus)),
         "outputs": list(_outputs(dict(about["kinds"] or ()), described, versus)),
@@ -68,6 +65,12 @@ def show(view: View) -> Mapping[str, Any]:
         "marks": marks_of(view),
         "hour": timedelta(hours=1),
     }
+
+
+def show_totals(view: View) -> Mapping[str, Any]:
+    """What the range of time adds up to, beside the one before."""
+    totals = {row["is_now"]: row for row in view.panel_rows("model/totals")}
+    return {"now_in_all": totals.get(True), "before_in_all": totals.get(False)}
 
 
 def _service(versus: str | None) -> Iterator[Chart]:
@@ -322,3 +325,5 @@ PAGE: Final = Page(
         ),
     ),
 )
+
+TOTALS: Final = Page(path="/model/totals", name="totals", title="In all", show=show_totals, of_model=True)

@@ -1,6 +1,7 @@
 """Predictions: the rows themselves, narrowed by what the address says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from lapwing_collector.engine import identifier
@@ -20,10 +21,12 @@ from lapwing_collector.web.pages.narrowing import (
     schemas_with,
     told_in_full,
 )
+from lapwing_collector.web.pages.newest import Newest
 from lapwing_collector.web.pages.page import ElsewhereError, Page, View
 from lapwing_collector.web.panels import Arguments, Panel, Query
 
 PAGE_ROWS: Final = 100
+_NEWEST_FIRST: Final = "time DESC, prediction_id"
 
 
 def show(view: View) -> Mapping[str, Any]:
@@ -76,17 +79,26 @@ def _in_full(narrowing: Narrowing) -> dict[str, str]:
 
 
 def _page(view: View, table: str, columns: Sequence[Column], narrowing: Narrowing) -> list[dict[str, Any]]:
+    """A page of rows, and one more if there are more; the newest are looked for where they are."""
     condition, bound = narrowing.where()
     ordering, beyond, told = _sorting(view, columns)
     selected = ",\n    ".join(f"{expression_of(each.field)} AS {identifier(each.field)}" for each in columns)
-    return view.rows(
+    sql = (
         f"SELECT\n    {selected}\nFROM predictions_all.{identifier(table)}\n"
         f"WHERE time >= $from AND time < $to\n    AND {condition}{beyond}\n"
-        f"ORDER BY {ordering} LIMIT {PAGE_ROWS + 1}",
-        **bound,
-        **told,
-        **{"from": view.span.since, "to": view.span.until},
+        f"ORDER BY {ordering} LIMIT {PAGE_ROWS + 1}"
     )
+    until = view.span.until
+    begins: Iterable[datetime] = (view.span.since,)
+    if ordering == _NEWEST_FIRST:
+        until = min(until, told["after"] + timedelta(microseconds=1)) if told else until
+        begins = Newest.of(view, table, narrowing.stage, until).begins(PAGE_ROWS + 1)
+    found: list[dict[str, Any]] = []
+    for begin in begins:
+        found = view.rows(sql, **bound, **told, **{"from": begin, "to": until})
+        if len(found) > PAGE_ROWS:
+            break
+    return found
 
 
 def _sorting(view: View, columns: Sequence[Column]) -> tuple[str, str, dict[str, Any]]:
@@ -98,10 +110,10 @@ def _sorting(view: View, columns: Sequence[Column]) -> tuple[str, str, dict[str,
         return f"{expression_of(name)} {direction} NULLS LAST, time DESC, prediction_id", "", {}
     told = view.asked.get("after", "")
     if not told:
-        return "time DESC, prediction_id", "", {}
+        return _NEWEST_FIRST, "", {}
     at, _, key = told.partition(" ")
     beyond = "\n    AND (time < $after OR (time = $after AND prediction_id > $after_id))"
-    return "time DESC, prediction_id", beyond, {"after": moment_of(at), "after_id": key}
+    return _NEWEST_FIRST, beyond, {"after": moment_of(at), "after_id": key}
 
 
 def _cursor(row: Mapping[str, Any]) -> str:

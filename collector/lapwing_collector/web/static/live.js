@@ -11,6 +11,8 @@ export async function swap() {
   const response = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (!response.ok || response.redirected) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  const gone = [...document.querySelectorAll("[data-until-there][id]")].some((part) => !fresh.getElementById(part.id));
+  if (gone) return location.reload(); // the page is another one now
   document.title = fresh.title;
   for (const part of parts) {
     const other = fresh.getElementById(part.id);
@@ -21,20 +23,21 @@ export async function swap() {
   }
 }
 
+async function bring(target) {
+  const response = await fetch(target.dataset.part, { headers: { Accept: "text/html" } });
+  const made = new DOMParser().parseFromString(await response.text(), "text/html");
+  const found = made.querySelector("[data-whole]") ?? made.querySelector("main") ?? made.body;
+  target.removeAttribute("aria-busy");
+  target.replaceChildren(...found.childNodes);
+}
+
 /** Parts that are asked for by themselves once they come near: `data-part` is where they are. */
 export function fill() {
   const near = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
       near.unobserve(target);
-      fetch(target.dataset.part, { headers: { Accept: "text/html" } })
-        .then((response) => response.text())
-        .then((text) => {
-          const made = new DOMParser().parseFromString(text, "text/html");
-          const found = made.querySelector("[data-whole]") ?? made.querySelector("main") ?? made.body;
-          target.removeAttribute("aria-busy");
-          target.replaceChildren(...found.childNodes);
-        });
+      bring(target);
     }
   }, { rootMargin: "200px" });
   document.querySelectorAll("[data-part]").forEach((part) => near.observe(part));
@@ -49,7 +52,10 @@ export function start() {
     due = null;
     if (document.hidden) { due = 0; return; }
     last = Date.now();
-    if (moves === "yes") refresh();
+    if (moves === "yes") {
+      refresh();
+      document.querySelectorAll("[data-part][data-again]").forEach(bring);
+    }
     swap();
   };
   const soon = () => { due ??= setTimeout(look, Math.max(300, last + RESTS_MS - Date.now())); };

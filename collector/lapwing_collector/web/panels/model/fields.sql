@@ -30,7 +30,9 @@ SELECT
     r.counts[1] / nullif(list_sum(r.counts), 0) AS missing_in_reference,
     s.other / nullif(s.rows, 0) AS in_no_bin,
     CASE WHEN s.least IS NOT NULL THEN s.total / nullif(s.rows - s.missing - s.other, 0) END AS mean,
-    r.sum / nullif(list_sum(r.counts) - r.counts[1] - r.counts[2], 0) AS mean_in_reference,
+    CASE
+        WHEN r.minimum IS NOT NULL THEN r.sum / nullif(list_sum(r.counts) - r.counts[1] - r.counts[2], 0)
+    END AS mean_in_reference,
     s.least, s.most
 FROM seen AS s
 LEFT JOIN (SELECT b.* FROM reference_bins AS b JOIN named AS n ON b.reference = n.reference AND b.version = n.version WHERE b.table_name = $table) AS r
