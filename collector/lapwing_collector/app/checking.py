@@ -22,11 +22,13 @@ from lapwing_collector.rules import (
     RuleFile,
     hints,
     key_at,
+    once,
     read_rows,
     repeated,
     rows_from,
     shape_query,
     unknown_parts,
+    window_of,
 )
 
 if TYPE_CHECKING:
@@ -174,7 +176,8 @@ def _bound(one: _Read, rules: Sequence[tuple[Rule, Place]], ask: RunQuery) -> It
     """What the lake, as it is now, says of rules of a file."""
     now = utc_datetime(SystemClock().now_ns())
     for rule, place in rules:
-        query = shape_query(rule, rule.slots.after(now))
+        slot = rule.slots.after(now)
+        query = shape_query(rule, slot)
         try:
             answer = ask(query.sql, query.parameters, rule.timeout.total_seconds())
         except QueryError as error:
@@ -190,6 +193,13 @@ def _bound(one: _Read, rules: Sequence[tuple[Rule, Place]], ask: RunQuery) -> It
             yield one.finding(place, "expr", "mistake", str(error))
         for key, text in unknown_parts(rule, rows):
             yield one.finding(place, key, "mistake", text)
+        if rule.gate:
+            whole = once(rule, window_of(rule, slot).start, slot, {})
+            query = shape_query(whole, slot)
+            try:
+                ask(query.sql, query.parameters, rule.timeout.total_seconds())
+            except QueryError as error:
+                yield one.finding(place, "gate", "mistake", _told(error))
 
 
 def _told(error: QueryError) -> str:

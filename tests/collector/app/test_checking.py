@@ -178,6 +178,9 @@ def test_names_are_looked_up_where_there_is_a_lake(tmp_path: Path, lake: Path) -
               - alert: Text
                 expr: SELECT version, count(*) AS value FROM predictions.churn GROUP BY 1
                 annotations: {summary: "{{ $labels.versoin }}"}
+              - alert: Gate
+                expr: SELECT count(*) AS value FROM predictions.churn
+                gate: [value < production_value, vlaue > 3]
         """,
     )
     told = lines(checked(file, data=lake, lint=True))
@@ -189,8 +192,9 @@ def test_names_are_looked_up_where_there_is_a_lake(tmp_path: Path, lake: Path) -
         "a.yaml:24: mistake",
         "a.yaml:26: mistake",
         "a.yaml:29: mistake",
+        "a.yaml:32: mistake",
     ]
-    for line, meant in zip(named, ("churn", "age", "churn", "mean", "", "version"), strict=True):
+    for line, meant in zip(named, ("churn", "age", "churn", "mean", "", "version", "value"), strict=True):
         assert meant in line.rpartition("did you mean")[2]
     assert not [line for line in told if "rules[0]" in line]
 
