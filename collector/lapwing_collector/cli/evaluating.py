@@ -24,6 +24,23 @@ NOT_EVALUATED: int = 2
 _STDOUT: Path = Path("-")
 
 
+TokenFile = Annotated[
+    Path | None, typer.Option("--token-file", help="A file with the token for a collector that asks for one.")
+]
+
+
+def token_in(file: Path | None) -> str | None:
+    """The token in a file, if there is one.
+
+    Raises:
+        typer.BadParameter: It cannot be read.
+    """
+    try:
+        return None if file is None else file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{file}: cannot be read: {error}") from error
+
+
 def evaluate(  # noqa: PLR0917  # each is an option
     rules: Annotated[list[Path], typer.Argument(help="Rule files, those of production too.")],
     model: Annotated[str, typer.Option("--model", "-m", help="The model.")],
@@ -77,6 +94,7 @@ def evaluate(  # noqa: PLR0917  # each is an option
             "--lake", help="Data directory, or address of a collector; that of the settings by default."
         ),
     ] = None,
+    token_file: TokenFile = None,
     keep: Annotated[
         bool | None,
         typer.Option("--keep/--no-keep", help="Keep the run in the lake; by default where --lake names one."),
@@ -113,6 +131,7 @@ def evaluate(  # noqa: PLR0917  # each is an option
         skip=skip or (),
         allow_insufficient=allow_insufficient,
         lake=lake,
+        token=token_in(token_file),
         keep=keep,
         shown=html is not None or json_file is not None,
     )

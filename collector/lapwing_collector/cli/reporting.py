@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lapwing_collector.cli.evaluating import write_file
+from lapwing_collector.cli.evaluating import TokenFile, token_in, write_file
 from lapwing_collector.cli.keeping import AsJson, Config
 from lapwing_collector.cli.output import write_text
 
@@ -50,6 +50,7 @@ def report(  # noqa: PLR0917  # each is an option
             "--lake", help="Data directory, or address of a collector; that of the settings by default."
         ),
     ] = None,
+    token_file: TokenFile = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page that stands for itself.")] = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -69,6 +70,7 @@ def report(  # noqa: PLR0917  # each is an option
         against=None if before is None else f"production:{before}",
         columns=Columns(time, key, label, prediction, score),
         lake=lake,
+        token=token_in(token_file),
     )
     made = work(config, wanted, ENOUGH if enough is None else enough)
     if as_json:
