@@ -1,14 +1,6 @@
 """The gate in Airflow: a task between training and release that fails where the candidate does not pass."""
 
-from gate import evaluate_candidate
-
-
-def gate(folder: str, version: str) -> str:
-    """Judge the candidate; the task fails unless it passes. What it returns is the id of the run."""
-    run = evaluate_candidate(folder, version)
-    run.raise_for_verdict()
-    return run.id
-
+from gate import gate
 
 try:
     from airflow.sdk import dag, task

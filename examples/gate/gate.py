@@ -21,3 +21,10 @@ def evaluate_candidate(folder: str, version: str) -> lapwing.Evaluation:
     )
     (files / "report.html").write_text(run.html(), encoding="utf-8")
     return run
+
+
+def gate(folder: str, version: str) -> str:
+    """Judge the candidate, as a task that fails unless it passes; what it returns is the id of the run."""
+    run = evaluate_candidate(folder, version)
+    run.raise_for_verdict()
+    return run.id

@@ -1,14 +1,6 @@
 """The gate in Prefect: the flow goes on only where the candidate passes."""
 
-from gate import evaluate_candidate
-
-
-def gate(folder: str, version: str) -> str:
-    """Judge the candidate; raises unless it passes. What it returns is the id of the run."""
-    run = evaluate_candidate(folder, version)
-    run.raise_for_verdict()
-    return run.id
-
+from gate import gate
 
 try:
     from prefect import flow, task

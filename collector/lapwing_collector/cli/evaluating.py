@@ -24,6 +24,26 @@ NOT_EVALUATED: int = 2
 _STDOUT: Path = Path("-")
 
 
+Labels = Annotated[
+    Path | None, typer.Option("--labels", help="A file with the truth, where --data has none.")
+]
+Reference = Annotated[
+    str | None,
+    typer.Option("--reference", help="What drift compares with: a reference of the lake, FILE or NAME=FILE."),
+]
+Time = Annotated[str | None, typer.Option("--time", help="Column with the time of predictions.")]
+Key = Annotated[str | None, typer.Option("--key", help="Column that names predictions.")]
+Label = Annotated[str | None, typer.Option("--label", help="Column with the truth.")]
+Predicted = Annotated[str | None, typer.Option("--prediction", help="Column with what was predicted.")]
+Score = Annotated[
+    str | None, typer.Option("--score", help="Column with the probability of the positive class.")
+]
+Lake = Annotated[
+    str | None,
+    typer.Option(
+        "--lake", help="Data directory, or address of a collector; that of the settings by default."
+    ),
+]
 TokenFile = Annotated[
     Path | None, typer.Option("--token-file", help="A file with the token for a collector that asks for one.")
 ]
@@ -52,15 +72,8 @@ def evaluate(  # noqa: PLR0917  # each is an option
             "lake: shadow:7d, candidate:7d, reference:NAME.",
         ),
     ],
-    labels: Annotated[
-        Path | None, typer.Option("--labels", help="A file with the truth, where --data has none.")
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            "--reference", help="What drift compares with: a reference of the lake, FILE or NAME=FILE."
-        ),
-    ] = None,
+    labels: Labels = None,
+    reference: Reference = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -79,21 +92,12 @@ def evaluate(  # noqa: PLR0917  # each is an option
     allow_insufficient: Annotated[
         bool, typer.Option("--allow-insufficient", help="Let rules pass that cannot be judged.")
     ] = False,
-    time: Annotated[str | None, typer.Option("--time", help="Column with the time of predictions.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="Column that names predictions.")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="Column with the truth.")] = None,
-    prediction: Annotated[
-        str | None, typer.Option("--prediction", help="Column with what was predicted.")
-    ] = None,
-    score: Annotated[
-        str | None, typer.Option("--score", help="Column with the probability of the positive class.")
-    ] = None,
-    lake: Annotated[
-        str | None,
-        typer.Option(
-            "--lake", help="Data directory, or address of a collector; that of the settings by default."
-        ),
-    ] = None,
+    time: Time = None,
+    key: Key = None,
+    label: Label = None,
+    prediction: Predicted = None,
+    score: Score = None,
+    lake: Lake = None,
     token_file: TokenFile = None,
     keep: Annotated[
         bool | None,

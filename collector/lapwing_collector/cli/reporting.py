@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from lapwing_collector.cli.evaluating import TokenFile, token_in, write_file
+from lapwing_collector.cli.evaluating import (
+    Key,
+    Label,
+    Labels,
+    Lake,
+    Predicted,
+    Reference,
+    Score,
+    Time,
+    TokenFile,
+    token_in,
+    write_file,
+)
 from lapwing_collector.cli.keeping import AsJson, Config
 from lapwing_collector.cli.output import write_text
 
@@ -23,33 +35,20 @@ def report(  # noqa: PLR0917  # each is an option
     data: Annotated[
         str | None, typer.Option("--data", help="A file of predictions instead, or shadow:7d.")
     ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            "--reference", help="What it is compared with: a reference of the lake, FILE or NAME=FILE."
-        ),
-    ] = None,
+    labels: Labels = None,
+    reference: Reference = None,
     before: Annotated[
         str | None, typer.Option("--before", help="An earlier window of production to compare with.")
     ] = None,
     enough: Annotated[
         int | None, typer.Option("--enough", min=1, help="Labelled rows that are worth to learn from.")
     ] = None,
-    time: Annotated[str | None, typer.Option("--time", help="Column with the time of predictions.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="Column that names predictions.")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="Column with the truth.")] = None,
-    prediction: Annotated[
-        str | None, typer.Option("--prediction", help="Column with what was predicted.")
-    ] = None,
-    score: Annotated[
-        str | None, typer.Option("--score", help="Column with the probability of the positive class.")
-    ] = None,
-    lake: Annotated[
-        str | None,
-        typer.Option(
-            "--lake", help="Data directory, or address of a collector; that of the settings by default."
-        ),
-    ] = None,
+    time: Time = None,
+    key: Key = None,
+    label: Label = None,
+    prediction: Predicted = None,
+    score: Score = None,
+    lake: Lake = None,
     token_file: TokenFile = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page that stands for itself.")] = None,
     config: Config = None,
@@ -66,6 +65,7 @@ def report(  # noqa: PLR0917  # each is an option
     wanted = Wanted(
         model=model,
         data=f"production:{window}" if data is None else data,
+        labels=labels,
         reference=reference,
         against=None if before is None else f"production:{before}",
         columns=Columns(time, key, label, prediction, score),
