@@ -165,6 +165,8 @@ def reference_of(subject: Subject, name: str, source: str, rows: Brought, at: da
             "has_rows": [True],
         }
     )
+    if not rows.timed:  # what was made up is not kept
+        flat = flat.drop_columns(["time"])
     numbered = flat.append_column("reference", pa.repeat(pa.scalar(name), rows.rows))
     numbered = numbered.append_column("reference_version", pa.repeat(pa.scalar(1), rows.rows))
     numbered = numbered.append_column("row_number", pa.array(range(rows.rows), pa.int64()))

@@ -181,9 +181,10 @@ def _quality(sql: Mapping[str, str], answers: Answers, sides: Sequence[str]) -> 
     if not keys:
         return None
     rows: list[list[Cell]] = []
+    others = [side for side in sides[1:] if any(_told(answers, side, key) for key in keys)]
     for key in keys:
         name = key.partition(":")[2]
-        beside = [{_class(row): row["value"] for row in _rows(answers, side, key)} for side in sides[1:]]
+        beside = [_told(answers, side, key) for side in others]
         for row in _rows(answers, sides[0], key):
             bounds = None if row.get("low") is None else f"{row['low']:.4g} to {row['high']:.4g}"
             rows.append(
@@ -210,11 +211,16 @@ def _quality(sql: Mapping[str, str], answers: Answers, sides: Sequence[str]) -> 
     return Section(
         "Quality",
         "" if judged else "Nothing is known of how good it is while no label tells.",
-        Table(["Metric", sides[0], "Interval", "Rows", *sides[1:]], rows) if judged else None,
+        Table(["Metric", sides[0], "Interval", "Rows", *others], rows) if judged else None,
         [each for each in charts if each.lines],
         _sql(sql, *keys, "roc", "calibration", "separation", "confusion", "errors"),
         "" if judged else _problem(answers, sides[0], keys),
     )
+
+
+def _told(answers: Answers, side: str, key: str) -> dict[str, float]:
+    """The values that a metric has for a side, by class."""
+    return {_class(row): row["value"] for row in _rows(answers, side, key) if row["value"] is not None}
 
 
 def _class(row: Mapping[str, Any]) -> str:

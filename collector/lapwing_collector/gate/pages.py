@@ -18,7 +18,8 @@ _LONGEST_SQL: Final = 20_000
 
 def evaluation_page(evaluation: Evaluation) -> str:
     """An evaluation as a page that stands for itself."""
-    beside = list(dict.fromkeys(side for check in evaluation.checks for side in check.sides))
+    told = (side for check in evaluation.checks for side, value in check.sides.items() if value is not None)
+    beside = list(dict.fromkeys(told))
     first = [*evaluation.stops, *evaluation.warnings]
     checks = [*first, *(check for check in evaluation.checks if check not in first)]
     return _environment().get_template("evaluation.html").render(run=evaluation, beside=beside, checks=checks)
