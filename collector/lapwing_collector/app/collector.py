@@ -28,7 +28,7 @@ from lapwing_collector.app.owner_socket import Order, OwnerSocket
 from lapwing_collector.app.owning import OwnedData
 from lapwing_collector.app.pending import Pending
 from lapwing_collector.app.poison import DeadLetters
-from lapwing_collector.app.project import Project, described_texts, with_builtin_rules
+from lapwing_collector.app.project import Project, described_texts, rule_files, with_builtin_rules
 from lapwing_collector.app.pruning import Pruner
 from lapwing_collector.app.receiving import Receiving
 from lapwing_collector.app.redaction import redaction
@@ -182,7 +182,11 @@ async def run_collector(
             metrics=telemetry.exposition,
             reads=alert_reads(store, lambda: judging.project.notify)
             | dead_reads(store)
-            | rule_reads(lambda: judging.project.rules, store.load_rules)
+            | rule_reads(
+                lambda: judging.project.rules,
+                store.load_rules,
+                lambda: rule_files(project.file, project.settings),
+            )
             | {"demo": feeding.state, "telemetry": lambda _: telemetry.document()},
             duties={name: partial(_duty, todo[name]) for name in (*HARMLESS, "fire", "reload")}
             | {"senders": ingestion.senders, "load-demo": feeding.start}

@@ -3,6 +3,7 @@
 import difflib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ import duckdb
 from lapwing_collector.app.asking import Asking
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.judging import models_in
-from lapwing_collector.app.project import read_rules_and_groups, rule_files, rule_named, rules_for
+from lapwing_collector.app.project import read_rules_and_groups, rule_files, rule_named, rules_for, text_of
 from lapwing_collector.config import load_settings, settings_file
 from lapwing_collector.errors import ConfigError, UnknownMetricError, UnknownRuleError
 from lapwing_collector.model.alerts import RuleId, RuleState
 from lapwing_collector.query import METRICS, Metric, explain, metrics_in, script
-from lapwing_collector.rules import Rule, evaluation_sql
+from lapwing_collector.rules import Rule, evaluation_sql, excerpt_of
 
 
 def list_metrics() -> list[dict[str, Any]]:
@@ -90,13 +91,16 @@ def explained(rule: Rule) -> str:
 
 
 def rule_reads(
-    rules: Callable[[], Sequence[Rule]], states: Callable[[], Mapping[RuleId, RuleState]]
+    rules: Callable[[], Sequence[Rule]],
+    states: Callable[[], Mapping[RuleId, RuleState]],
+    files: Callable[[], Sequence[Path]] = tuple,
 ) -> dict[str, Callable[[Mapping[str, str]], Any]]:
     """What HTTP clients may read of rules, by address.
 
     Args:
         rules: Those that are judged now.
         states: What is remembered of each.
+        files: Those that rules stand in.
     """
 
     def listed(_: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -108,7 +112,12 @@ def rule_reads(
             rule = _meant(rules(), parts["rule"])
         except ConfigError as error:
             raise UnknownRuleError(str(error)) from error
-        return _rule(rule, states().get(rule.id)) | {"sql": rule.expr, "explained": explained(rule)}
+        state = states().get(rule.id)
+        return _rule(rule, state) | {
+            "sql": rule.expr,
+            "explained": explained(rule),
+            "file": _in_files(files(), rule.id),
+        }
 
     return {"rules": listed, "rules/{rule:path}": one}
 
@@ -123,10 +132,27 @@ def _meant(rules: Sequence[Rule], name: str) -> Rule:
     return same[0] if len(groups) == 1 else rule_named(rules, name)
 
 
+def _in_files(files: Sequence[Path], rule: RuleId) -> dict[str, Any] | None:
+    """The file that a rule stands in, the line, and how it is written there now; None if it is in none."""
+    for file in files:
+        with suppress(ConfigError):  # it was well when it was read
+            found = excerpt_of(text_of(file), str(file), rule)
+            if found is not None:
+                return {"name": str(file), "line": found[0], "text": found[1]}
+    return None
+
+
 def _rule(rule: Rule, state: RuleState | None) -> dict[str, Any]:
     error = None if state is None else state.error
+    slot = None if state is None else state.slot
+    known = list(state.instances.values()) if state else []
+    values = [each.value for each in known if each.value is not None]
+    label = rule.labels.get("model")
     return {
         "rule": str(rule.id),
+        "group": rule.id.group,
+        "name": rule.id.name,
+        "model": rule.model or (label.source if label and not label.variables else None),
         "kind": rule.kind,
         "enabled": rule.enabled,
         "condition": rule.condition,
@@ -135,8 +161,10 @@ def _rule(rule: Rule, state: RuleState | None) -> dict[str, Any]:
         "labels": {name: text.source for name, text in rule.labels.items()},
         "health": None if state is None else str(state.health),
         "error": error,
-        "slot": None if state is None or state.slot is None else f"{state.slot.isoformat()}Z",
-        "alerts": dict(Counter(str(each.state) for each in (state.instances.values() if state else ()))),
+        "slot": None if slot is None else f"{slot.isoformat()}Z",
+        "next": None if slot is None else f"{rule.slots.after(slot).isoformat()}Z",
+        "value": (min if rule.fires_below else max)(values, default=None),
+        "alerts": dict(Counter(str(each.state) for each in known)),
     }
 
 

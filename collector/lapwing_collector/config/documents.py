@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import reprlib
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -210,6 +211,33 @@ def places_in(text: str) -> Callable[[Sequence[str | int], int], int]:
         return _line_at(position, node, text) if isinstance(node, yaml.ScalarNode) else line
 
     return line_of
+
+
+def excerpts_in(text: str) -> Callable[[Sequence[str | int]], tuple[int, str]]:
+    """Give what finds, in the YAML `text`, the first line of the value at a path of keys, and its lines.
+
+    The lines are as they were written, less the indentation that they share.
+    """
+    root = _composed(text) or _EMPTY
+
+    def excerpt(path: Sequence[str | int]) -> tuple[int, str]:
+        line, _, node = _place(list(path), root)
+        start, last = node.start_mark, _last(node)
+        written = text[start.index : last.end_mark.index].rstrip()
+        folded = isinstance(last, yaml.ScalarNode) and last.style in {"|", ">"}
+        if last is not node and not folded:  # a comment behind it belongs to it
+            written += text[start.index + len(written) :].partition("\n")[0].rstrip()
+        return line, textwrap.dedent(" " * start.column + written)
+
+    return excerpt
+
+
+def _last(node: yaml.Node) -> yaml.Node:
+    """What stands last in a node; the end of a block is where the next thing begins, after comments."""
+    while isinstance(node, yaml.MappingNode | yaml.SequenceNode) and node.value and not node.flow_style:
+        last = node.value[-1]
+        node = last[1] if isinstance(node, yaml.MappingNode) else last
+    return node
 
 
 def _line_at(position: int, node: yaml.ScalarNode, text: str) -> int:

@@ -25,7 +25,15 @@ from lapwing_collector.rules.evaluate import (
     rule_deleted,
     rule_disabled,
 )
-from lapwing_collector.rules.file import ModelGroup, Place, RuleFile, load_rule_file, load_rules, merge_rules
+from lapwing_collector.rules.file import (
+    ModelGroup,
+    Place,
+    RuleFile,
+    excerpt_of,
+    load_rule_file,
+    load_rules,
+    merge_rules,
+)
 from lapwing_collector.rules.generate import ReferenceField, rules_from
 from lapwing_collector.rules.late import raise_late, slots_to_judge_again
 from lapwing_collector.rules.lint import hints, repeated, unknown_parts
@@ -90,6 +98,7 @@ __all__ = [
     "evaluate",
     "evaluation_query",
     "evaluation_sql",
+    "excerpt_of",
     "fingerprint",
     "hints",
     "key_at",

@@ -17,6 +17,7 @@ from lapwing_collector.config.documents import (
     Document,
     Mistake,
     PlacedError,
+    excerpts_in,
     parse_document,
     parse_duration,
 )
@@ -434,6 +435,28 @@ def load_rule_file(
         else:
             model_groups.append(ModelGroup(group.name, group.for_each_model, at, group))
     return RuleFile(tuple(placed), tuple(model_groups))
+
+
+def excerpt_of(text: str, name: str, rule: RuleId) -> tuple[int, str] | None:
+    """Where a rule stands in a file: its first line, and its lines as they are; None if it is not there.
+
+    Args:
+        text: The file's text, YAML.
+        name: The file's name, for messages.
+        rule: Its name; of a group that stands for models, the group's may tell for which.
+
+    Raises:
+        MistakesError: The file is wrong, but for its SQL, which is not looked at.
+    """
+    file = parse_document(text, RulesFile, name)
+    for at, group in enumerate(file.groups):
+        named = rule.group if group.for_each_model is None else rule.group.partition("[")[0]
+        if group.name != named:
+            continue
+        for place, entry in enumerate(group.rules):
+            if (entry.alert or entry.record) == rule.name:
+                return excerpts_in(text)(("groups", at, "rules", place))
+    return None
 
 
 def merge_rules(files: Mapping[str, tuple[Rule, ...]]) -> tuple[Rule, ...]:

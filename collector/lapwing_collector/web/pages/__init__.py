@@ -11,6 +11,8 @@ from lapwing_collector.web.pages import (
     overview,
     record,
     rows,
+    rule,
+    rules,
     sql,
     system,
 )
@@ -28,6 +30,8 @@ PAGES: Final = (
     record.PAGE,
     alerts.PAGE,
     alert.PAGE,
+    rules.PAGE,
+    rule.PAGE,
     sql.PAGE,
     system.PAGE,
 )

@@ -1,0 +1,77 @@
+"""One rule: as its file has it, what it does to the lake, what it told, and what it would have told."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from lapwing_collector.errors import NotSeenYetError
+from lapwing_collector.web.pages.alerts import distinguishing, strips, with_path
+from lapwing_collector.web.pages.charts import Chart, Series
+from lapwing_collector.web.pages.page import Page, View
+from lapwing_collector.web.pages.rules import with_standing
+
+_SIMPLE: Final = re.compile(
+    r"\s*value\s*(?P<sign>>=?|<=?)\s*(?P<threshold>[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*", re.IGNORECASE
+)
+"""A condition with a number that can be pulled."""
+_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+
+def show(view: View) -> Mapping[str, Any]:
+    """Everything that is known of the rule that the address tells as `rule`.
+
+    Raises:
+        NotSeenYetError: It tells none.
+        UnknownRuleError: There is no such rule.
+    """
+    asked = view.asked.get("rule")
+    if not asked:
+        raise NotSeenYetError("say which rule: ?rule=GROUP/NAME; the page of rules lists them")
+    rule = with_standing(view.read("rules/{rule:path}", rule=asked))
+    since, until = view.span.since.isoformat(), view.span.until.isoformat()
+    past = [each for each in view.read("episodes", **{"from": since, "to": until}) if _is_of(each, rule)]
+    condition = rule["condition"]
+    simple = _SIMPLE.fullmatch(condition or "")
+    return {
+        "rule": rule,
+        "title": rule["name"],
+        "alerts": [with_path(each) for each in view.read("alerts") if _is_of(each, rule)],
+        "strips": strips(past, view.span, view.now),
+        "told_by": distinguishing,
+        "charts": [_recorded(rule)] if rule["kind"] == "record" else [],
+        "sign": simple["sign"] if simple else None,
+        "threshold": float(simple["threshold"]) if simple else None,
+        "for_text": _duration(rule["for_s"]),
+    }
+
+
+def _is_of(alert: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
+    return bool(alert["rule"] == rule["rule"])
+
+
+def _recorded(rule: Mapping[str, Any]) -> Chart:
+    return Chart(
+        panel="model/recorded",
+        title="Recorded",
+        by="series",
+        series=(Series("value"),),
+        coverage="label_coverage",
+        from_zero=False,
+        wide=True,
+        empty="No window of this rule begins in this range of time",
+        asked=(("metric", rule["name"]), ("model", rule["model"] or "")),
+    )
+
+
+def _duration(seconds: float) -> str:
+    """A duration as rule files have it: `1h30m`."""
+    left = round(seconds)
+    parts = []
+    for length, unit in _UNITS:
+        if left >= length:
+            parts.append(f"{left // length}{unit}")
+            left %= length
+    return "".join(parts) or "0s"
+
+
+PAGE: Final = Page(path="/rule", name="rule", title="Rule", show=show)
