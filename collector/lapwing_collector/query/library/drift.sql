@@ -1194,6 +1194,169 @@ FROM lapwing_compared_rows(
 ) AS c
 ORDER BY ALL;
 
+-- name: event_delta
+-- group: drift
+-- needs: fields
+-- summary: What is different about some predictions of a span: the shares of each field's values among these and
+--   among the rest of the span, the most different fields first.
+-- formula: Jensen-Shannon distance as js_distance. Numbers are put together at the quantiles of both sides, or
+--   have a bin per value where there are few; of texts the most frequent have bins, and the others one; so have
+--   missing values. `by_chance` is about the distance that two such samples of the same rows have,
+--   sqrt((k - 1) * (1 / n + 1 / m) / 8) with k bins
+-- source: scipy.spatial.distance.jensenshannon over the same counts; by_chance: the mean of chi-squared, to which
+--   eight times the divergence comes near
+-- parameter selected: which predictions: a condition over their columns, `inputs.plan = 'pro' AND time >= …`
+-- parameter fields: names of fields, as inputs.age; if NULL, all of them, version, environment, service, variant,
+--   upstream, error_type and duration_ms
+-- parameter bins: ranges that numbers are put together in
+-- parameter top: values of a field that can have bins of their own
+-- parameter samples: most rows of a side that are looked at: those whose ids have the least hashes, so that
+--   the same are drawn each time
+-- parameter min_rows: rows that each side must have, else `value` is NULL and `reason` says so
+-- example: FROM event_delta('churn', $window_start, $window_end, inputs.plan = 'pro')
+CREATE TEMP MACRO event_delta(
+    model, since, until, selected, as_of := NULL, stage := 'production', fields := NULL, bins := 10, top := 20,
+    samples := 10000, min_rows := 10
+) AS TABLE
+WITH marked AS (
+    SELECT
+        coalesce((selected)::BOOLEAN, false) AS is_selected,
+        hash(prediction_id, time) AS draw,
+        duration_ms AS "number:duration_ms",
+        version AS "text:version",
+        environment AS "text:environment",
+        service AS "text:service",
+        variant AS "text:variant",
+        upstream AS "text:upstream",
+        error_type AS "text:error_type",
+        COLUMNS('^(number|text):')
+    FROM lapwing_predictions(model, since, until, as_of, stage)
+),
+sides AS (
+    SELECT
+        count(*) FILTER (m.is_selected) AS sample_count,
+        count(*) FILTER (NOT m.is_selected) AS reference_count
+    FROM marked AS m
+),
+chosen AS MATERIALIZED (
+    SELECT
+        m.is_selected,
+        COLUMNS(lambda name: lapwing_chosen('number:', name, fields)),
+        COLUMNS(lambda name: lapwing_chosen('text:', name, fields))
+    FROM marked AS m
+    CROSS JOIN sides AS s
+    WHERE m.draw::DOUBLE
+        <= samples::DOUBLE / CASE WHEN m.is_selected THEN s.sample_count ELSE s.reference_count END * pow(2.0, 64)
+),
+numbers AS (
+    SELECT u.name, u.is_selected, lapwing_measure(u.x) AS x
+    FROM (SELECT c.is_selected, COLUMNS('^number:') FROM chosen AS c) AS c
+        UNPIVOT INCLUDE NULLS (x FOR name IN (COLUMNS('^number:'))) AS u
+    WHERE u.name <> 'number:'
+),
+ranges AS (
+    SELECT
+        n.name,
+        count(DISTINCT n.x) > top AS is_ranged,
+        list_sort(list_distinct(
+            quantile_disc(n.x, list_transform(range(1, bins), lambda place: place / bins))
+        )) AS edges
+    FROM numbers AS n
+    GROUP BY n.name
+),
+texts AS (
+    SELECT u.name, u.is_selected, u.word, count(*) AS n
+    FROM (SELECT c.is_selected, COLUMNS('^text:') FROM chosen AS c) AS c
+        UNPIVOT INCLUDE NULLS (word FOR name IN (COLUMNS('^text:'))) AS u
+    WHERE u.name <> 'text:'
+    GROUP BY u.name, u.is_selected, u.word
+),
+ranked AS (
+    SELECT
+        t.name, t.word,
+        row_number() OVER (PARTITION BY t.name, t.word IS NULL ORDER BY sum(t.n) DESC, t.word) AS place
+    FROM texts AS t
+    GROUP BY t.name, t.word
+),
+cells AS (
+    SELECT
+        n.name,
+        n.is_selected,
+        CASE
+            WHEN n.x IS NULL THEN 'missing'
+            WHEN r.is_ranged THEN 'range'
+            ELSE 'value'
+        END AS kind,
+        CASE WHEN r.is_ranged THEN len(list_filter(r.edges, lambda edge: edge <= n.x)) ELSE n.x END AS place,
+        CASE WHEN r.is_ranged THEN NULL ELSE lapwing_word(n.x) END AS word,
+        count(*) AS n
+    FROM numbers AS n JOIN ranges AS r ON n.name = r.name
+    GROUP BY ALL
+    UNION ALL BY NAME
+    SELECT
+        t.name,
+        t.is_selected,
+        CASE WHEN t.word IS NULL THEN 'missing' WHEN k.place > top THEN 'other' ELSE 'value' END AS kind,
+        CASE WHEN t.word IS NOT NULL AND k.place <= top THEN k.place END AS place,
+        CASE WHEN k.place <= top THEN t.word END AS word,
+        sum(t.n) AS n
+    FROM texts AS t JOIN ranked AS k ON t.name = k.name AND t.word IS NOT DISTINCT FROM k.word
+    GROUP BY ALL
+),
+counted AS (
+    SELECT
+        c.name, c.kind, c.place, c.word,
+        coalesce(sum(c.n) FILTER (NOT c.is_selected), 0)::BIGINT AS seen,
+        coalesce(sum(c.n) FILTER (c.is_selected), 0)::BIGINT AS now
+    FROM cells AS c
+    GROUP BY c.name, c.kind, c.place, c.word
+),
+told AS (
+    SELECT
+        c.name,
+        list(c.kind ORDER BY c.kind = 'missing', c.kind = 'other', c.place) AS kinds,
+        list(
+            CASE WHEN c.kind = 'range' THEN
+                CASE
+                    WHEN c.place = 0 THEN 'below ' || format('{:.5g}', r.edges[1])
+                    WHEN c.place = len(r.edges) THEN 'from ' || format('{:.5g}', r.edges[c.place::BIGINT])
+                    ELSE format('{:.5g} to {:.5g}', r.edges[c.place::BIGINT], r.edges[c.place::BIGINT + 1])
+                END
+            ELSE c.word END
+            ORDER BY c.kind = 'missing', c.kind = 'other', c.place
+        ) AS labels,
+        list(c.seen ORDER BY c.kind = 'missing', c.kind = 'other', c.place) AS seen,
+        list(c.now ORDER BY c.kind = 'missing', c.kind = 'other', c.place) AS now,
+        bool_and(c.kind = 'missing') AS is_empty
+    FROM counted AS c LEFT JOIN ranges AS r ON c.name = r.name
+    GROUP BY c.name
+)
+SELECT
+    lapwing_field(t.name) AS field,
+    CASE
+        WHEN least(s.sample_count, s.reference_count) >= greatest(min_rows, 1)
+        THEN lapwing_number(lapwing_js_distance(lapwing_shares(t.seen), lapwing_shares(t.now)))
+    END AS value,
+    CASE
+        WHEN least(s.sample_count, s.reference_count) >= greatest(min_rows, 1)
+        THEN sqrt((len(t.kinds) - 1) * (1 / list_sum(t.now) + 1 / list_sum(t.seen)) / 8)
+    END AS by_chance,
+    s.sample_count,
+    s.reference_count,
+    list_sum(t.now)::BIGINT AS sampled,
+    list_sum(t.seen)::BIGINT AS reference_sampled,
+    t.kinds,
+    t.labels,
+    lapwing_shares(t.now) AS shares,
+    lapwing_shares(t.seen) AS reference_shares,
+    CASE
+        WHEN s.sample_count < greatest(min_rows, 1) THEN 'fewer than ' || greatest(min_rows, 1) || ' rows are selected'
+        WHEN s.reference_count < greatest(min_rows, 1) THEN 'fewer than ' || greatest(min_rows, 1) || ' rows are not'
+    END AS reason
+FROM told AS t CROSS JOIN sides AS s
+WHERE NOT t.is_empty
+ORDER BY value DESC NULLS LAST, field;
+
 -- name: one_sample_t
 -- group: drift
 -- needs:

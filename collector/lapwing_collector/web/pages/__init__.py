@@ -5,7 +5,9 @@ from typing import Final
 from lapwing_collector.web.pages import (
     alert,
     alerts,
+    delta,
     drift,
+    explore,
     facets,
     model,
     overview,
@@ -25,6 +27,8 @@ PAGES: Final = (
     model.PAGE,
     model.TOTALS,
     drift.PAGE,
+    explore.PAGE,
+    delta.PAGE,
     rows.PAGE,
     facets.PAGE,
     record.PAGE,

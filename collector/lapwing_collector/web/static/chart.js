@@ -91,7 +91,7 @@ function gridOf(times, range) {
   return [...grid].sort((a, b) => a - b);
 }
 
-/** Draws curves into `host`; gives back what ends them. `act` has zoom, reset and say. */
+/** Draws curves into `host`; gives back what ends them. `act` has what `picking` of page.js has, and say. */
 export function drawCurves(host, data, spec, range, marks, act) {
   const { grid, curves, coverage } = curvesOf(data, spec, range);
   const colours = curves.map((curve, place) => (curve.muted ? colour("--s8") : colour(`--s${(place % 7) + 1}`)));
@@ -159,9 +159,10 @@ export function drawCurves(host, data, spec, range, marks, act) {
       ],
       series, bands,
       hooks: {
+        ready: [() => { if (act.picked) showPicked(); }],
         drawClear: [(u) => drawUnder(u)],
         draw: [(u) => drawOver(u)],
-        setCursor: [(u) => showTip(u)],
+        setCursor: [(u) => { showTip(u); if (u.cursor.drag._x && u.select.width > 4) act.during?.(...chosenOf(u)); }],
         setSelect: [(u) => { if (u.select.width > 4) choose(u); }],
       },
     }, values, body);
@@ -169,10 +170,13 @@ export function drawCurves(host, data, spec, range, marks, act) {
     plot.over.addEventListener("mouseleave", () => { tip.hidden = true; });
   }
 
-  function choose(u) {
-    const from = u.posToVal(u.select.left, "x");
-    const to = u.posToVal(u.select.left + u.select.width, "x");
-    act.zoom(from * 1000, to * 1000);
+  const chosenOf = (u) => [u.select.left, u.select.left + u.select.width].map((left) => u.posToVal(left, "x") * 1000);
+  const choose = (u) => act.zoom(...chosenOf(u));
+  const select = (left, width) => plot.setSelect({ left, top: 0, width, height: width ? plot.over.clientHeight : 0 }, false);
+  function showPicked() {
+    const picked = act.picked?.();
+    const [from, to] = picked ? picked.map((ms) => plot.valToPos(ms / 1000, "x")) : [0, 0];
+    select(from, to - from);
   }
 
   const endOf = (mark) => (mark.until ? Date.parse(mark.until) : mark.kind === "alert" ? range.until : Date.parse(mark.at));
@@ -297,6 +301,7 @@ export function drawCurves(host, data, spec, range, marks, act) {
   });
 
   build();
+  if (act.picked) addEventListener("lapwing:picked", showPicked);
   if (curves.length > 1) {
     const legend = element("div", "legend");
     curves.forEach((curve, place) => {
@@ -315,10 +320,12 @@ export function drawCurves(host, data, spec, range, marks, act) {
   }
   const observer = new ResizeObserver(() => {
     const width = Math.max(120, host.clientWidth);
-    if (Math.abs(width - plot.width) > 1) plot.setSize({ width, height: HEIGHT });
+    if (Math.abs(width - plot.width) <= 1) return;
+    plot.setSize({ width, height: HEIGHT });
+    if (act.picked) queueMicrotask(showPicked); // after the scales are set
   });
   observer.observe(host);
-  return () => { observer.disconnect(); plot.destroy(); };
+  return () => { observer.disconnect(); removeEventListener("lapwing:picked", showPicked); plot.destroy(); };
 }
 
 function summary(curves, spec) {

@@ -23,9 +23,13 @@ export async function swap() {
   }
 }
 
-async function bring(target) {
-  const response = await fetch(target.dataset.part, { headers: { Accept: "text/html" } });
+/** Shows what the server makes at the address in `data-part`; an answer that came too late is passed over. */
+export async function bring(target) {
+  const { part } = target.dataset;
+  target.setAttribute("aria-busy", "true");
+  const response = await fetch(part, { headers: { Accept: "text/html" } });
   const made = new DOMParser().parseFromString(await response.text(), "text/html");
+  if (target.dataset.part !== part) return;
   const found = made.querySelector("[data-whole]") ?? made.querySelector("main") ?? made.body;
   target.removeAttribute("aria-busy");
   target.replaceChildren(...found.childNodes);

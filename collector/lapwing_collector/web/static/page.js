@@ -24,6 +24,10 @@ export function zoom(from, to) {
 /** Back to the range that moves with time. */
 export const reset = () => go({ from: null, to: null });
 
+/** What dragging over a chart does, and a double click. A page may exchange them, look on while somebody drags
+ * (`during`), and tell which range is to be seen as picked (`picked`); after that it tells of `lapwing:picked`. */
+export const picking = { zoom, reset };
+
 function keepScroll() {
   const [path, y] = (sessionStorage.getItem("lapwing-scroll") ?? "").split(" ");
   sessionStorage.removeItem("lapwing-scroll");

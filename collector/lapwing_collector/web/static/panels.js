@@ -2,7 +2,7 @@
 // an answer. What is far below is asked for once it comes near.
 import { drawBars, drawCurves } from "./chart.js";
 import { tableOf } from "./table.js";
-import { reset, say, zoom } from "./page.js";
+import { picking, say } from "./page.js";
 
 const panels = new Map(); // by address: { figures, answer, asking }
 const endings = new Map(); // by figure
@@ -75,7 +75,7 @@ function draw(figure, { data, range, truncated }) {
   const rows = data.columns[0]?.length ?? 0;
   if (!rows) return empty(host, spec.empty);
   const toggle = figure.querySelector("[data-as-table]");
-  const act = { zoom, reset, say, table: () => { asTable(figure, toggle); toggle.focus(); } };
+  const act = { ...picking, say, table: () => { asTable(figure, toggle); toggle.focus(); } };
   if (spec.kind === "table" || toggle?.getAttribute("aria-pressed") === "true") host.replaceChildren(tableOf(data, spec.title, spec));
   else if (spec.kind === "bars") endings.set(figure, drawBars(host, data, spec, act));
   else endings.set(figure, drawCurves(host, data, spec, range, marks(), act));
