@@ -137,6 +137,7 @@ def test_every_dependency_has_its_reason() -> None:
         "SDK": PROJECT["project"]["dependencies"],
         "grpc": extras["grpc"],
         "tables": extras["tables"],
+        "postgres": extras["postgres"],
         "collector": extras["collector"],
         "demo": extras["demo"] + extras["ml"],
         "dev": extras["dev"],
