@@ -25,7 +25,7 @@ def addresses() -> list[str]:
     return [
         f"{page.path}?{SPAN}" + (f"&name=churn{more.get(page.name, '')}" if page.of_model else "")
         for page in PAGES
-        if page.name not in {"facets", "alert"}
+        if page.name not in {"facets", "totals", "alert"}  # parts of pages, and one that needs an alert
     ]
 
 

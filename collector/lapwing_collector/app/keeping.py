@@ -32,7 +32,7 @@ from lapwing_collector.wal import Log, sync_data
 
 logger = logging.getLogger(__name__)
 
-HARMLESS: Final = ("compact", "retain", "status", "requeue", "keep-evaluation")
+HARMLESS: Final = ("compact", "retain", "status", "requeue", "keep-evaluation", "annotate")
 """What whoever reaches the HTTP port may order: no more than the settings have done anyway, was done before,
 or is added for what it is. What takes rows away or writes where the caller says is ordered over the owner's
 socket, whose file says who may."""
@@ -249,6 +249,16 @@ def keep_evaluation(settings: Settings, document: Mapping[str, Any]) -> None:
     _do("keep-evaluation", {"evaluation": document}, settings, tell_nobody, make=True)
 
 
+def annotate_in(settings: Settings, note: Mapping[str, str]) -> Mapping[str, Any]:
+    """Keep a note on the time axis in a data directory.
+
+    Raises:
+        ConfigError: It is none.
+        LapwingError: It cannot be done now.
+    """
+    return _do("annotate", note, settings, tell_nobody)
+
+
 def _as_parquet(rows: Path | pa.Table, folder: Path) -> Path:
     """A file that holds the rows in Parquet: the same if it does already."""
     if isinstance(rows, Path) and rows.suffix != ".csv":
@@ -352,6 +362,7 @@ _WORK: Mapping[str, _Work] = {
     "remove-reference": _remove_reference,
     "drop-reference-rows": _drop_reference_rows,
     "keep-evaluation": _keep_evaluation,
+    "annotate": lambda maintenance, arguments, _: maintenance.annotate(arguments),
 }
 
 

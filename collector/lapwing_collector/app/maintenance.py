@@ -17,6 +17,7 @@ import pyarrow as pa
 from lapwing_collector.app.backup import take_backup
 from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.evaluations import rows_of_document
+from lapwing_collector.app.notes import rows_of_note
 from lapwing_collector.app.pacing import Pacing, StoppedError
 from lapwing_collector.app.references import References, Wanted
 from lapwing_collector.app.state_place import state_of
@@ -262,6 +263,16 @@ class Maintenance:
         rows = rows_of_document(document)
         self._lake.add_rows({"evaluations": rows})
         return {"id": rows.column("evaluation_id")[0].as_py()}
+
+    def annotate(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep a note on the time axis.
+
+        Raises:
+            ConfigError: It is none.
+        """
+        rows = rows_of_note(asked)
+        self._lake.add_rows({"annotations": rows})
+        return {"time": f"{rows.column('time')[0].as_py().isoformat(timespec='seconds')}Z"}
 
     def scrub(self, tell: Tell = tell_nobody, only: str | None = None) -> dict[str, Any]:
         """Read every page of every file, and set damaged ones aside, so that queries answer from the rest.

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from lapwing_collector.cli.alerts import add_commands as add_alert_commands
+from lapwing_collector.cli.annotating import annotate
 from lapwing_collector.cli.drill import fire
 from lapwing_collector.cli.evaluating import evaluate
 from lapwing_collector.cli.evaluations import evaluations_app
@@ -40,6 +41,7 @@ add_undelivered(app)
 app.add_typer(notify_app, name="notify")
 add_alert_commands(app)
 app.command()(fire)
+app.command()(annotate)
 app.command()(evaluate)
 app.command()(report)
 app.add_typer(evaluations_app, name="evaluations")

@@ -73,6 +73,11 @@ CREATE TABLE IF NOT EXISTS evaluations (
     evaluated_by VARCHAR, rules VARCHAR[], data VARCHAR, reference VARCHAR, against VARCHAR,
     window_start TIMESTAMP, window_end TIMESTAMP, sample_count BIGINT, label_count BIGINT, document JSON
 );
+-- Deployments and notes on the time axis; without a model they concern all of them.
+CREATE TABLE IF NOT EXISTS annotations (
+    time TIMESTAMP, ended_at TIMESTAMP, kind VARCHAR, model VARCHAR, version VARCHAR, text VARCHAR,
+    author VARCHAR, created_at TIMESTAMP
+);
 
 -- name: system_views
 -- A row for each count of a profile: its place, and what the bin there is.

@@ -110,7 +110,7 @@ class Mark:
 
     Attributes:
         at: When it began, as ISO 8601.
-        kind: `alert`, `version` or `note`.
+        kind: `alert`, `version`, `deployment` or `note`.
         label: What people read.
         until: When it ended; None for a moment.
         href: Where more is told.

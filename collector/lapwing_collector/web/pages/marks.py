@@ -14,7 +14,7 @@ def marks_of(view: View) -> list[Mark]:
     """What happened to the model of a view, or to all, in its range of time; the newest if there is much."""
     span = {"from": view.span.since.isoformat(), "to": view.span.until.isoformat()}
     alerts = (each for each in view.read("episodes", **span) if _is_of(each, view.model))
-    found = [*_versions(view), *map(_alert, alerts)]
+    found = [*_versions(view), *_notes(view), *map(_alert, alerts)]
     known = [each for each in found if _concerns(each, view)]
     return sorted(known, key=lambda mark: mark.at)[-_MOST:]
 
@@ -30,6 +30,26 @@ def _versions(view: View) -> list[Mark]:
         for known in shown
         for version, first in known.versions
         if first is not None and version
+    ]
+
+
+def _notes(view: View) -> list[Mark]:
+    rows = view.rows(
+        "SELECT time, ended_at, kind, version, text, author FROM annotations "
+        "WHERE time < $until AND coalesce(ended_at, time) >= $since "
+        "AND ($model IS NULL OR model IS NULL OR model = $model) ORDER BY time DESC LIMIT 100",
+        since=view.span.since,
+        until=view.span.until,
+        model=view.model,
+    )
+    return [
+        Mark(
+            at=_iso(row["time"]),
+            kind=row["kind"],
+            label=" ".join(filter(None, (row["text"], row["version"] and f"(version {row['version']})"))),
+            until=None if row["ended_at"] is None else _iso(row["ended_at"]),
+        )
+        for row in rows
     ]
 
 
