@@ -3,6 +3,7 @@
 from typing import Final
 
 from lapwing_collector.web.pages import (
+    advice,
     alert,
     alerts,
     delta,
@@ -12,6 +13,8 @@ from lapwing_collector.web.pages import (
     model,
     overview,
     record,
+    report,
+    reports,
     rows,
     rule,
     rules,
@@ -29,6 +32,7 @@ PAGES: Final = (
     drift.PAGE,
     explore.PAGE,
     delta.PAGE,
+    advice.PAGE,
     rows.PAGE,
     facets.PAGE,
     record.PAGE,
@@ -37,6 +41,8 @@ PAGES: Final = (
     rules.PAGE,
     rule.PAGE,
     sql.PAGE,
+    reports.PAGE,
+    report.PAGE,
     system.PAGE,
 )
 
