@@ -1,4 +1,4 @@
-"""Evaluations beside a lake: references, windows of production and of a shadow, and runs that are kept."""
+"""Evaluations and reports beside a lake: windows of production and of a shadow, runs that are kept."""
 
 import json
 import urllib.request
@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import accuracy_score, mean_absolute_error, roc_auc_score
 from typer.testing import CliRunner
 
+import lapwing
 from helpers.collector import prediction, project, request, running
 from helpers.waiting import wait_until
 from lapwing_collector.app import gate_lake
@@ -21,6 +22,7 @@ from lapwing_collector.app.evaluations import evaluation_document, list_evaluati
 from lapwing_collector.app.gating import evaluate
 from lapwing_collector.app.imports import import_labels, import_predictions
 from lapwing_collector.app.keeping import set_reference
+from lapwing_collector.app.keeping_runs import keep_run
 from lapwing_collector.app.maintenance import tell_nobody
 from lapwing_collector.app.models import asking_rows
 from lapwing_collector.cli.main import app
@@ -197,6 +199,24 @@ def test_a_shadow_is_judged_by_the_labels_of_production_and_the_run_is_kept(
     assert (shown.exit_code, shown.output) == (0, text_of(run))
 
 
+def test_a_window_of_production_is_looked_at_where_it_is(lake: Path, production: pd.DataFrame) -> None:
+    """Beside the reference of the lake: numbers of its rows, and traffic."""
+    report = lapwing.report("production:1d", model="churn", lake=lake)
+    told = report.as_dict()
+    assert [(side["name"], side["rows"], side["versions"]) for side in told["sides"]] == [
+        ("current", 1440, ["1"]),
+        ("reference", 1000, []),
+    ]
+    shown = {each["title"]: each for each in told["sections"]}
+    last = production.tail(1440)
+    accuracies = {row[0]: row[1] for row in shown["Quality"]["table"]["rows"]}
+    assert accuracies["accuracy"] == pytest.approx(accuracy_score(last["label"], last["prediction"]))
+    drifted = {row[0]: row[1] for row in shown["Drift"]["table"]["rows"]}
+    assert drifted["inputs.age"] is False
+    assert shown["Traffic"]["charts"][0]["lines"][0]["y"] == [1440.0]
+    assert report.advice == "fine"
+
+
 def test_what_a_lake_has_not_is_told(lake: Path) -> None:
     """References, stages and spans that are not there, in words that say what there is."""
     settings = load_settings(None, flags={"data": lake})
@@ -301,9 +321,11 @@ def test_a_collector_is_asked_and_keeps_the_run(
                 pa.Table.from_pandas(rows),
                 against=f"production:{began.isoformat()}..2026-02-01",
                 lake=address,
+                keep=False,
                 only=["Pairs"],
             ),
         )
+        keep_run(load_settings(None, flags={}), address, None, run.as_json())
         with urllib.request.urlopen(f"{address}/api/v1/evaluations") as answer:
             (listed,) = json.load(answer)
         with urllib.request.urlopen(f"{address}/api/v1/evaluations/{run.id}") as answer:

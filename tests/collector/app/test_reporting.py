@@ -1,4 +1,4 @@
-"""Reports on tables and on windows of production, and evaluations from Python."""
+"""Reports on tables, and evaluations from Python."""
 
 import re
 from datetime import datetime, timedelta
@@ -10,9 +10,6 @@ import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 import lapwing
-from lapwing_collector.app.imports import import_labels, import_predictions
-from lapwing_collector.app.keeping import set_reference
-from lapwing_collector.app.maintenance import tell_nobody
 
 BEGIN = datetime(2026, 1, 1)
 
@@ -68,34 +65,6 @@ def test_two_tables_are_compared_without_a_collector(tmp_path: Path, monkeypatch
     assert "&lt;b&gt;paid" in page
     assert re.match('<iframe sandbox srcdoc="&lt;!doctype html', report._repr_html_())
     assert "ROC-AUC" in str(report)
-
-
-def test_a_window_of_production_is_looked_at_where_it_is(tmp_path: Path) -> None:
-    """Beside the reference of the lake: numbers of its rows, and traffic."""
-    rows = made(2880, 3)
-    flags = {"data": tmp_path / "data"}
-    file, labels, train = (tmp_path / f"{name}.parquet" for name in ("rows", "labels", "train"))
-    rows.drop(columns="label").to_parquet(file)
-    import_predictions(None, flags, tell_nobody, file, "churn", None, [], None, "7", None)
-    rows[["prediction_id", "label"]].to_parquet(labels)
-    import_labels(None, flags, tell_nobody, labels, "churn", "prediction_id", {})
-    then = made(1500, 4).rename(columns={"score": "output.score", "prediction": "output.value"})
-    then.drop(columns=["time", "prediction_id"]).to_parquet(train)
-    set_reference(None, flags, tell_nobody, model="churn", name="train", rows=train)
-    told = lapwing.report("production:1d", model="churn", lake=tmp_path / "data").as_dict()
-    last = rows.tail(1440)
-    assert [(side["name"], side["rows"], side["versions"]) for side in told["sides"]] == [
-        ("current", 1440, ["7"]),
-        ("reference", 1500, []),
-    ]
-    accuracies = section(told, "Quality")["table"]
-    assert column(accuracies, "current")["accuracy"] == pytest.approx(
-        (last["label"] == last["prediction"]).mean()
-    )
-    assert column(section(told, "Drift")["table"], "Drifted")["inputs.age"] is False
-    predictions = section(told, "Traffic")["charts"][0]["lines"][0]
-    assert predictions["y"] == [1440.0]
-    assert told["advice"]["state"] == "fine"
 
 
 def test_an_evaluation_from_python_tells_what_the_command_does(
