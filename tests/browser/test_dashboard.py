@@ -20,12 +20,12 @@ NAMELESS = (Path(__file__).parent / "nameless.js").read_text()
 
 
 def addresses() -> list[str]:
-    """Every page that has an address of its own, over all that there is."""
-    more = {"record": "&id=p100"}
+    """Every page of the navigation and those that lead on from them, over all that there is."""
+    more = {"record": "&id=p100", "rule": "&rule=churn%2FScoreHigh"}
     return [
-        f"{page.path}?{SPAN}" + (f"&name=churn{more.get(page.name, '')}" if page.of_model else "")
+        f"{page.path}?{SPAN}" + ("&name=churn" if page.of_model else "") + more.get(page.name, "")
         for page in PAGES
-        if page.name not in {"facets", "totals", "alert"}  # parts of pages, and one that needs an alert
+        if page.nav or page.name in more
     ]
 
 
