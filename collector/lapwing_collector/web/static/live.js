@@ -58,6 +58,7 @@ export function start() {
     last = Date.now();
     if (moves === "yes") {
       refresh();
+      dispatchEvent(new Event("lapwing:news"));
       document.querySelectorAll("[data-part][data-again]").forEach(bring);
     }
     swap();

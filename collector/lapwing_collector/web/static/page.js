@@ -4,14 +4,19 @@ const announce = document.querySelector(".announce");
 /** Tells people who listen. */
 export const say = (text) => { announce.textContent = text; };
 
-function go(changes) {
-  const address = new URL(location.href);
+/** An address, this page's unless told, with other parameters; null leaves one out. */
+export function address(changes, of = location.href) {
+  const made = new URL(of, location.href);
   for (const [name, value] of Object.entries(changes)) {
-    if (value === null) address.searchParams.delete(name);
-    else address.searchParams.set(name, value);
+    if (value === null) made.searchParams.delete(name);
+    else made.searchParams.set(name, value);
   }
+  return made.pathname + made.search;
+}
+
+function go(changes) {
   sessionStorage.setItem("lapwing-scroll", `${location.pathname} ${scrollY}`);
-  location.assign(address);
+  location.assign(address(changes));
 }
 
 /** Shows the range between two times, in milliseconds, on the whole page. */
