@@ -124,7 +124,7 @@ def test_forms_for_what_is_silenced_or_did_not_arrive(
     desk.fire("a", "page")
     (row,) = desk.store.outbox_rows(Delivery.QUEUED, 1, "pager")
     assert desk.store.mark_sending(row.message.key)
-    desk.store.mark_dead(row.message.key, "503 it is away", [], desk.wall.now)
+    desk.store.mark_dead(row.message.key, "503 it is away", lambda _knowing, _over: (), desk.wall.now)
     page = web.get("/alerts").body.decode()
     assert "503 it is away" in page
     for form, field in (("requeue", "keys"), ("end-silence", "key")):
