@@ -91,6 +91,8 @@ def test_the_yaml_of_a_page_is_read(block: Block, tmp_path: Path, monkeypatch: p
     else:
         file = tmp_path / "lapwing.yaml"
         file.write_text(block.code)
+        for name in re.findall(r"\$\{env:(\w+)\}", block.code):
+            monkeypatch.setenv(name, "secret")
         load_settings(file, environment={})
 
 

@@ -153,9 +153,9 @@ def _json(collector: Collector, path: str) -> Any:
 
 
 @contextmanager
-def looking_at(folder: Path) -> Iterator[Looking]:
-    """A browser over a collector with two days of data, in a replay."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+def watched(folder: Path) -> Iterator[Collector]:
+    """A collector with two days of data, in a replay; skipped where no browser could look at it."""
+    pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     if not CHROMIUM.exists():
         pytest.skip(f"there is no {CHROMIUM} here")
     (folder / "models").mkdir()
@@ -164,8 +164,16 @@ def looking_at(folder: Path) -> Iterator[Looking]:
     settings = folder / "lapwing.yaml"
     settings.write_text("clock: data\nrules: [rules.yaml]\nweb: {dashboard: 'http://lapwing.example.org'}\n")
     fill(folder / "data")
-    with running(project(folder / "data", settings)) as collector, sync_api.sync_playwright() as playwright:
+    with running(project(folder / "data", settings)) as collector:
         let_it_fire(collector)
+        yield collector
+
+
+@contextmanager
+def browsing(collector: Collector) -> Iterator[Looking]:
+    """A browser that looks at a collector."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         yield Looking(collector, browser)
         browser.close()

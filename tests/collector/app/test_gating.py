@@ -175,7 +175,7 @@ def test_rows_that_production_answered_are_compared_with_it_pair_by_pair(
 def test_a_shadow_is_judged_by_the_labels_of_production_and_the_run_is_kept(
     rules: Path, lake: Path, production: pd.DataFrame
 ) -> None:
-    """`--data shadow:1d`: by what both answered. The run is told again by SQL, in the list, and as it was."""
+    """`--data shadow:1d` is judged by what both answered, and SQL, the list and its document tell of it."""
     run = evaluate(None, wanted(rules, "shadow:1d", lake=str(lake), version="2", skip=["Pairs"]))
     noisy = shadow(production)
     (accuracy,) = of(run, "Accuracy")

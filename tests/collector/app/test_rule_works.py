@@ -77,6 +77,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
         ]
         assert collector.post(request(rows))[0] == 200
         wait_until(lambda: "churn" in {each["model"] for each in collector.ask("SELECT model FROM models")})
+        wait_until(lambda: len(call(collector, "")[1]) == 3)  # the group for models knows the model
         yield collector
 
 

@@ -304,7 +304,7 @@ def test_order_of_arrival_never_decides_a_label(
     order.shuffle(shuffled)
     number = lake.progress.log + 1
     lake.flush([*batches(f"a{number}", rows), *batches(f"b{number}", shuffled)], [], Progress(number))
-    joined = "SELECT prediction_id, label, label_time FROM labeled.{} ORDER BY 1"
+    joined = "SELECT prediction_id, label, label_time FROM lake.labeled.{} ORDER BY 1"
     assert lake.catalog.rows(joined.format(f"a{number}")) == lake.catalog.rows(joined.format(f"b{number}"))
 
 
