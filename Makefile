@@ -44,7 +44,7 @@ bench: .venv/dev.ok ## Measure speed against stated baselines
 FAULTS := LAPWING_FAULTS=long LAPWING_FAULT_SEED=$${LAPWING_FAULT_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 
 faults: .venv/dev.ok ## Hurt the collector for an hour, root needed; LAPWING_FAULT_SEED repeats, LAPWING_FAULT_KILLS bounds
-	$(FAULTS) $(BIN)/pytest -n 2 --dist worksteal tests/faults
+	$(FAULTS) $(BIN)/pytest -n 2 --dist worksteal tests/faults tests/browser
 	$(FAULTS) $(BIN)/pytest -n 2 --dist worksteal -m hypothesis tests
 
 FUZZ_SECONDS ?= 600

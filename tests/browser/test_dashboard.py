@@ -35,14 +35,15 @@ def test_every_page_can_be_read(looking: Looking, theme: str) -> None:
     looking.said.clear()
     found: list[str] = []
     page = looking.page("/", color_scheme=theme)
-    phone = looking.page("/", color_scheme=theme, viewport={"width": 360, "height": 740}, has_touch=True)
+    phone = looking.page("/", viewport={"width": 360, "height": 740}, has_touch=True)
     for address in addresses():
         looking.go(page, address)
         found += [f"{address}: {each}" for each in page.evaluate(CONTRAST) + page.evaluate(NAMELESS)]
         found += [] if page.locator("h1").count() else [f"{address}: no heading"]
-        looking.go(phone, address)
-        wide = phone.evaluate("() => document.documentElement.scrollWidth")
-        found += [] if wide <= 360 else [f"{address}: {wide} px wide"]
+        if theme == "light":  # how wide it is does not depend on colours
+            looking.go(phone, address)
+            wide = phone.evaluate("() => document.documentElement.scrollWidth")
+            found += [] if wide <= 360 else [f"{address}: {wide} px wide"]
     assert looking.said + found == []
     page.context.close()
     phone.context.close()

@@ -16,7 +16,7 @@ import yaml
 
 from helpers.collector import prediction, request
 from helpers.faults_alerts import CALM, INTERVAL, STEPS, TURNING, Event, alerts_of, expected
-from helpers.faults_plan import ALERT_KILLS, SEED
+from helpers.faults_plan import ALERT_KILLS, SEED, long_only
 from helpers.faults_victim import Victim, wait_until
 from helpers.notify_receivers import Webhook, webhook
 from lapwing_collector.app.directory import DataDirectory
@@ -61,6 +61,7 @@ def test_killed_while_alerts_come_and_go(campaign: int, victim: Victim, tmp_path
         judge(place, receiver)
 
 
+@long_only
 @pytest.mark.timeout(900)
 def test_a_database_that_crashes_loses_no_alert(victim: Victim, tmp_path: Path, postgres: "Server") -> None:
     """Collector and PostgreSQL are killed in turn: all that had to happen did and was told; rows came in."""
