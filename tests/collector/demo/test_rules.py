@@ -71,7 +71,8 @@ def lake(flights: pd.DataFrame, predicted: pd.DataFrame) -> Iterator[duckdb.Duck
     measured.profile("flights", sample=trained)
     measured.refer("flights", "train", trained)
     for schema, view in (("predictions", "production_view"), ("labeled", "labeled_view")):
-        measured.connection.execute(f"CREATE SCHEMA {schema}; {statement(view, table='flights')}")
+        measured.connection.execute(f"CREATE SCHEMA {schema}")
+        measured.connection.execute(f"CREATE VIEW {schema}.flights AS {statement(view, table='flights')}")
     for rule in RULES.values():
         measured.know(rule.expr)
     yield measured.connection

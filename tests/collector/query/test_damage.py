@@ -7,6 +7,7 @@ import pytest
 
 from helpers.batches import predictions
 from helpers.query_lake import Readers, make_lake, readers
+from lapwing_collector.app.profiling import PROFILING
 from lapwing_collector.errors import DamagedFileError, QueryError
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.model.queries import Ask
@@ -18,7 +19,7 @@ COUNT = "SELECT count(*) AS n, sum(inputs.age) AS s FROM predictions.churn"
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[Readers]:
     folder = make_lake(tmp_path / "data" / "lake")
-    lake = Lake.open(folder)
+    lake = Lake.open(folder, profiling=PROFILING)
     lake.flush([predictions("churn", [{"prediction_id": "x", "inputs.age": 100}])], [], Progress(3, 0))
     lake.close()
     with readers(folder) as found:
