@@ -13,7 +13,7 @@ import pytest
 
 import lapwing
 from helpers.collector import ask
-from helpers.faults_plan import LONG
+from helpers.faults_plan import long_only
 from helpers.ports import free_port
 from lapwing_collector.demo.flights import events, load_flights, replayed, training
 from lapwing_collector.demo.model import Service, compile_service, train
@@ -21,7 +21,7 @@ from lapwing_collector.demo.process import CollectorProcess
 from lapwing_collector.demo.replay import Replayed, replay
 from lapwing_collector.demo.run import example_folder
 
-FLIGHTS, KILLS = (15_000, 6) if LONG else (5_000, 3)
+FLIGHTS, KILLS = 15_000, 6
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,7 @@ class Victim:
         return self._process.stop()
 
 
+@long_only
 @pytest.mark.parametrize("seed", range(int(os.environ.get("LAPWING_FAULT_RUNS", "1"))))
 def test_killed_at_random_points(seed: int, tmp_path: Path, flights: pd.DataFrame, service: Service) -> None:
     """Every flight is stored once and every label joined, whenever the collector died."""

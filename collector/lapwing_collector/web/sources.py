@@ -20,7 +20,8 @@ _DESCRIBED: Final = """
 SELECT table_name, arg_max(description::VARCHAR, described_at) AS description FROM model_descriptions
 WHERE list_contains($tables, table_name) GROUP BY ALL
 """
-_FRESH_S: Final = 2.0
+_FRESH_S: Final = 0.25
+"""Less than a page waits once it is told of something new (`static/live.js`): a new model is known then."""
 
 
 class RowsOf(Protocol):

@@ -113,7 +113,6 @@ def test_a_backtest_with_another_threshold(collector: Collector) -> None:
     for wrong, what in (
         ({"rule": "Slw", **span}, "did you mean Slow"),
         ({"rule": "Slow", "condition": "value >", **span}, "syntax error"),
-        ({"rule": "each[churn]/Accuracy", "for": "soon", **span}, "--for"),
         ({"rule": "Slow"}, "expected `from`"),
         ({"rule": "Slow", "threshold": "1", **span}, "expected a number"),
         ({"rule": "Slow", "nonsense": 1, **span}, "`nonsense` is not known"),
