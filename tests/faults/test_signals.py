@@ -12,7 +12,7 @@ import pytest
 
 from helpers.faults_claims import Claims
 from helpers.faults_judge import judge, require_well
-from helpers.faults_plan import LONG, SEED
+from helpers.faults_plan import SEED, long_only
 from helpers.faults_producer import Producer
 from helpers.faults_victim import Victim, wait_until
 
@@ -29,8 +29,9 @@ def let_end(victim: Victim, seconds: float) -> None:
         victim.process.wait(seconds)
 
 
+@long_only  # test_supervisor has the end under load, once
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("turn", range(5 if LONG else 1))
+@pytest.mark.parametrize("turn", range(5))
 def test_it_ends_when_asked_to_under_load(turn: int, victim: Victim, claims: Claims) -> None:
     """Fault 20: SIGTERM, SIGTERM twice, SIGTERM then SIGKILL: nothing acknowledged is lost at any point."""
     dice = random.Random(f"{SEED} {turn}")
