@@ -115,6 +115,7 @@ def web_server(
                 tls=tls,
                 address_file=folder / "web.address",
                 now=now,
+                firing=store.firing_count,
                 endpoint=lambda: "http://127.0.0.1:4318",
                 live=live,
             )

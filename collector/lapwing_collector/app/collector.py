@@ -196,12 +196,13 @@ async def run_collector(
             tls=receiving.access.tls,
             address_file=directory.web_address,
             now=now if settings.clock == "wall" else partial(_time_of_data, store, now),
+            firing=partial(_firing, store),
             endpoint=lambda: receiving.url,
             live=live,
         )
         parts.push_async_callback(serving.stop)
         parts.callback(queries.close)  # what runs for people ends before its server waits for it
-        owned.keeper.wait()  # nobody can ask anything before
+        await asyncio.to_thread(owned.keeper.wait)  # nobody can ask anything before
         await serving.start(listeners.get("web"))
         await asyncio.to_thread(ingestion.recovery.learn)
         writer.start()
@@ -248,6 +249,13 @@ def _tell_of(judging: Judging, live: Live, flushed: Flushed) -> None:
     """Let rules and browsers know what the lake has now."""
     judging.saw(flushed)
     live.saw(models=flushed.times.keys() | flushed.labelled)
+
+
+def _firing(store: Store) -> int | None:
+    """How many alerts fire; None while their state is away, which stops no page that shows something else."""
+    with suppress(StateUnavailableError):
+        return store.firing_count()
+    return None
 
 
 def _time_of_data(store: Store, now: Callable[[], datetime]) -> datetime:

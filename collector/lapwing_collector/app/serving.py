@@ -78,6 +78,7 @@ class Serving:
         tls: TlsFiles | None,
         address_file: Path,
         now: Callable[[], datetime],
+        firing: Callable[[], int | None],
         endpoint: Callable[[], str],
         live: Live,
     ) -> None:
@@ -95,6 +96,7 @@ class Serving:
             tls: The certificates for HTTPS; None for HTTP.
             address_file: Told where this listens while it does, for commands to find it.
             now: The time that pages reach back from, naive UTC.
+            firing: How many alerts fire; None while nobody knows.
             endpoint: Where predictions are sent to, as a URL.
             live: Tells browsers what is new; it is closed with this.
         """
@@ -117,6 +119,7 @@ class Serving:
                 rows=rows_of,
                 reads={**_reads(rows_of), **reads},
                 now=now,
+                firing=firing,
                 endpoint=endpoint,
                 version=lapwing.__version__,
             ),

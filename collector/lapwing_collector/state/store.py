@@ -277,6 +277,13 @@ class Store(Outbox, LateSlots, Groups, Hushes, Pruning):
             ]
         return sorted(found, key=lambda alert: (str(alert[0]), sorted(alert[1].labels.items())))
 
+    def firing_count(self) -> int:
+        """How many alerts fire, those that recover among them."""
+        firing = instances.c.state.in_((AlertState.FIRING, AlertState.RECOVERING))
+        with self._database.read() as connection:
+            count: int = connection.execute(select(func.count()).where(firing)).scalar_one()
+            return count
+
     def resolved_since(self, rule: RuleId, since: datetime) -> dict[str, datetime]:
         """The newest slot at which each alert of a rule resolved, by fingerprint, from `since` on."""
         query = select(history.c.fingerprint, func.max(history.c.slot).label("slot")).where(

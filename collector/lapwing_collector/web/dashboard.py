@@ -154,7 +154,7 @@ class Dashboard:
             "theme": _theme(request),
             "pages": NAVIGATION,
             "models": list(self._models.all()),
-            "firing": _firing(self._sources),
+            "firing": self._sources.firing(),
             "may_log_out": self._sessions.has(request),
             "panels": self.panels,
         }
@@ -232,11 +232,6 @@ class Dashboard:
 
 async def _in(threads: Executor, work: Callable[..., Any], *arguments: Any) -> Any:
     return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
-
-
-def _firing(sources: Sources) -> int:
-    read = sources.reads.get("alerts")
-    return 0 if read is None else sum(each["state"] in {"firing", "recovering"} for each in read({}))
 
 
 def _theme(request: Request) -> str:

@@ -43,6 +43,7 @@ class Sources:
         rows: Answers SQL over the lake.
         reads: The documents of the API, by the pattern of their address: `alerts/{fingerprint}`.
         now: The time that ranges reach back from, naive UTC: the clock's, or in a replay that of the data.
+        firing: How many alerts fire, for the head of every page; None while nobody knows.
         endpoint: Where predictions are sent to, as a URL.
         version: Lapwing's.
     """
@@ -50,6 +51,7 @@ class Sources:
     rows: RowsOf
     reads: Mapping[str, Read]
     now: Callable[[], datetime]
+    firing: Callable[[], int | None]
     endpoint: Callable[[], str]
     version: str
 

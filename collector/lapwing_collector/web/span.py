@@ -85,6 +85,11 @@ class Span:
         step = next(fits, _STEPS[-1])
         return max(step, _HOUR) if self.length >= _DAY else step
 
+    def in_steps(self, most: int) -> timedelta:
+        """The shortest usual step, an hour at least, by which the range has `most` steps or fewer."""
+        fits = (step for step in _STEPS if step >= _HOUR and self.length <= step * most)
+        return max(next(fits, _STEPS[-1]), self.step)
+
     @property
     def start(self) -> datetime:
         """Where the first step begins: steps stay where they are while the range moves with time."""

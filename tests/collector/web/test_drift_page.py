@@ -13,7 +13,7 @@ from helpers.metrics import START
 from helpers.query_lake import make_lake, readers
 from helpers.web_server import web_server
 from lapwing_collector.web.pages import drift
-from lapwing_collector.web.panels import Arguments
+from lapwing_collector.web.panels import Arguments, load_panels
 from lapwing_collector.web.span import Span
 
 SPAN = Span.of({"from": START.isoformat(), "to": (START + timedelta(days=1)).isoformat()}, START)
@@ -33,6 +33,7 @@ def model() -> Iterator[Profiled]:
     ]
     for field, values in was.items():
         made.bins(field, values)
+    made.connection.execute("UPDATE binnings SET created_from = 'rows'")
     made.keep(was)
     made.count(now)
     yield made
@@ -97,3 +98,16 @@ def test_without_a_reference_it_says_how_to_make_one(tmp_path: Any) -> None:
     with readers(make_lake(tmp_path / "lake")) as shared, web_server(shared, tmp_path) as web:
         page = web.get("/model/drift?name=churn").body.decode()
     assert "lapwing reference set churn train --from train.parquet" in page
+
+
+def test_every_chart_is_of_the_reference_that_is_chosen(model: Profiled) -> None:
+    """With another reference chosen, distance and distribution are both told against that one."""
+    model.keep({"inputs.moved": np.full(500, 1.0)}, "ones", version=0)
+    shown = look(model, reference="ones")
+    assert [dict(chart.asked).get("reference") for chart in shown["charts"]] == ["ones"] * 2
+    panel = load_panels()["model/distribution"]
+    most = {}
+    for name in ("train", "ones"):
+        query = panel.make(Arguments(SPAN, "m", "m", {"field": "inputs.moved", "reference": name}))
+        most[name] = max(row["reference_share"] for row in model.rows(query.sql, **query.parameters))
+    assert most["ones"] == 1 > most["train"]

@@ -72,7 +72,7 @@ def show(view: View) -> Mapping[str, Any]:
         "problem": compared.problem,
         "drifted": sum(each["drifted"] == 1 for each in fields),
         "judged": sum(each["drifted"] is not None for each in fields),
-        "broken": [each for each in fields if (each["more_missing"] or 0) > _MORE_MISSING],
+        "broken": [each for each in fields if each["broken"]],
         "chosen": chosen,
         "charts": _charts(chosen, reference) if chosen else [],
         "table": table,
@@ -108,11 +108,12 @@ def _worst_first(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def _missing(row: Mapping[str, Any] | None) -> dict[str, Any]:
     now = None if row is None else row["missing"]
     was = None if row is None else row["missing_in_reference"]
-    more = None if now is None or was is None else now - was
-    return {"missing": now, "missing_in_reference": was, "more_missing": more}
+    broken = now is not None and was is not None and now - was > _MORE_MISSING
+    return {"missing": now, "missing_in_reference": was, "broken": broken}
 
 
 def _charts(field: str, reference: str | None) -> list[Chart]:
+    asked = (("field", field), *((("reference", reference),) if reference else ()))
     return [
         Chart(
             panel="drift/distance",
@@ -120,7 +121,7 @@ def _charts(field: str, reference: str | None) -> list[Chart]:
             series=(Series("distance", "Jensen-Shannon distance"),),
             thresholds=(Threshold(_DRIFTS_FROM, "drift"),),
             empty="No hour of this range of time has enough rows to compare",
-            asked=(("field", field), *((("reference", reference),) if reference else ())),
+            asked=asked,
         ),
         Chart(
             panel="model/distribution",
@@ -130,7 +131,7 @@ def _charts(field: str, reference: str | None) -> list[Chart]:
             x="value",
             series=(Series("share", "now"), Series("reference_share", "reference", muted=True)),
             empty="Nothing of this field was counted in this range of time",
-            asked=(("field", field),),
+            asked=asked,
         ),
     ]
 

@@ -11,6 +11,7 @@ from lapwing_collector.model.description import ModelDescription, Task
 from lapwing_collector.web.fields import expression_of
 from lapwing_collector.web.pages.charts import Chart, Kind, Series, Unit
 from lapwing_collector.web.pages.narrowing import (
+    FILTERS,
     Column,
     Narrowing,
     columns_of,
@@ -29,7 +30,6 @@ _LONGEST: Final = 200
 _HOUR: Final = timedelta(hours=1)
 _COARSEST: Final = 60
 """Points of a curve of quality: labels are joined for each, and few rows say little."""
-_QUALITY_STEPS: Final = tuple(timedelta(hours=hours) for hours in (1, 3, 6, 12, 24, 7 * 24, 28 * 24))
 _OWN: Final = frozenset({"with", "within", "compare"})
 """What the address of the page says beside filters and what every page has."""
 _ASKED: Final = frozenset({"fields", "field", "metric", "within"})
@@ -249,8 +249,7 @@ def _quality(arguments: Arguments) -> Query:
         raise DecodeError(f"say which metric: &metric={known[0]}; known are {', '.join(known)}")
     segments, bound = _segments(narrowing)
     span = arguments.span
-    fits = (step for step in _QUALITY_STEPS if span.length <= step * _COARSEST)
-    step = max(next(fits, _QUALITY_STEPS[-1]), span.step)
+    step = span.in_steps(_COARSEST)
     return Query(
         "SELECT window_start AS time, value, low, high, sample_count, label_coverage\n"
         f"FROM {metric}(\n    {literal(table)}, $start, $to, every := $step::INTERVAL, "
@@ -405,7 +404,6 @@ counted AS MATERIALIZED (
 )
 """Counts by hour of fields, and of versions by the latencies that every row has a count of."""
 
-_FILTERS: Final = {"*": "a field, as inputs.plan, or with __not, __min, __max, __has or __missing"}
 PAGE: Final = Page(
     path="/model/explore",
     name="explore",
@@ -419,42 +417,42 @@ PAGE: Final = Page(
             title="Values by time",
             about="How often each value came in each step of time, from counts by hour.",
             make=_counts,
-            parameters={"fields": "which, as a list in JSON"} | _FILTERS,
+            parameters={"fields": "which, as a list in JSON"} | FILTERS,
         ),
         Panel(
             name="explore/cube",
             title="Values by time",
             about="How often each value came in each step of time; rows count once each.",
             make=_cube,
-            parameters={"fields": "which, as a list in JSON"} | _FILTERS,
+            parameters={"fields": "which, as a list in JSON"} | FILTERS,
         ),
         Panel(
             name="explore/calls",
             title="Predictions",
             about="Predictions, and the share of them that failed.",
             make=_calls,
-            parameters=_FILTERS,
+            parameters=FILTERS,
         ),
         Panel(
             name="explore/values",
             title="Mean and median",
             about="Mean and median of a field.",
             make=_values,
-            parameters={"field": "which, as output.score"} | _FILTERS,
+            parameters={"field": "which, as output.score"} | FILTERS,
         ),
         Panel(
             name="explore/quality",
             title="Quality",
             about="A metric over the predictions whose labels have come, with its interval.",
             make=_quality,
-            parameters={"metric": "which"} | _FILTERS,
+            parameters={"metric": "which"} | FILTERS,
         ),
         Panel(
             name="explore/delta",
             title="What differs",
             about="Fields of the selected predictions beside the rest of the range, most different first.",
             make=_delta,
-            parameters={"within": "FROM/TO: only what is between these times is selected"} | _FILTERS,
+            parameters={"within": "FROM/TO: only what is between these times is selected"} | FILTERS,
         ),
     ),
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from lapwing_collector.engine import literal
+from lapwing_collector.engine import identifier, literal
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.model.description import ModelDescription, Task
 from lapwing_collector.web.fields import expression_of
@@ -16,7 +16,6 @@ from lapwing_collector.web.panels import Arguments, Panel, Query
 
 _COARSEST: Final = 32
 """Points of a curve of quality: labels are joined for each, and few rows say little."""
-_STEPS: Final = tuple(timedelta(hours=hours) for hours in (1, 3, 6, 12, 24, 7 * 24, 28 * 24))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +227,7 @@ def _classes(arguments: Arguments) -> Query:
         told = _CLASSES_BY_HOUR
         values |= {"table": arguments.table, "field": field}
     else:
-        told = _CLASSES.format(value=expression_of(field, "p"), table=_quoted(arguments.table))
+        told = _CLASSES.format(value=expression_of(field, "p"), table=identifier(arguments.table))
     return Query(told, values | {"version": version})
 
 
@@ -238,8 +237,7 @@ def _quality_of(arguments: Arguments) -> Query:
     if metric not in _METRICS or table is None:
         raise DecodeError(f"say which model and metric; known are {', '.join(sorted(_METRICS))}")
     span = arguments.span
-    fits = (step for step in _STEPS if span.length <= step * _COARSEST)
-    step = max(next(fits, _STEPS[-1]), span.step)
+    step = span.in_steps(_COARSEST)
     name = literal(table)
     return Query(
         f"SELECT window_start AS time, value, low, high, sample_count, label_coverage\n"
@@ -247,10 +245,6 @@ def _quality_of(arguments: Arguments) -> Query:
         {"start": span.start, "to": span.until, "step": f"{int(step.total_seconds())} seconds"},
         step,
     )
-
-
-def _quoted(table: str) -> str:
-    return '"' + table.replace('"', '""') + '"'
 
 
 _ABOUT: Final = """

@@ -45,6 +45,8 @@ HOWS: Final[Mapping[str, tuple[str, str]]] = {
     "missing": ("is missing", "({value} IS NULL) = ({bound} <> 'no')"),
 }
 """Ways to narrow, by the ending of a parameter: what people read, and the SQL."""
+FILTERS: Final = {"*": "a field, as inputs.plan, or with __not, __min, __max, __has or __missing"}
+"""What a panel over narrowed rows can be asked for."""
 STAGES: Final = ("production", "shadow", "candidate")
 _FILTER: Final = re.compile(r"(?P<field>.+?)(?:__(?P<how>not|min|max|has|missing))?", re.DOTALL)
 

@@ -8,6 +8,7 @@ from lapwing_collector.engine import identifier
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.web.fields import expression_of
 from lapwing_collector.web.pages.narrowing import (
+    FILTERS,
     FIRST,
     HOWS,
     STAGES,
@@ -180,7 +181,7 @@ PAGE: Final = Page(
             title="Predictions",
             about="The predictions themselves, with their labels.",
             make=_all_rows,
-            parameters={"*": "a field, as inputs.age, or with __not, __min, __max, __has or __missing"},
+            parameters=FILTERS,
         ),
     ),
 )

@@ -1,7 +1,8 @@
 -- title: Distribution
--- about: How the values of a field are distributed in this range of time, beside the reference of the role drift where there
---   is one; in fewer bins than profiles have.
+-- about: How the values of a field are distributed in this range of time, beside a reference where there is one; in fewer bins
+--   than profiles have.
 -- parameter field: which, as output.score
+-- parameter reference: the name of the reference; the newest of the role drift unless told
 WITH bins AS (
     SELECT binning_id, kind, edges, categories, greatest(1, ceil((len(edges) - 1) / 16))::BIGINT AS together
     FROM binnings
@@ -12,7 +13,8 @@ WITH bins AS (
 named AS (
     SELECT s.reference, s.version
     FROM reference_sets AS s
-    WHERE s.table_name = $table AND s.role = 'drift' AND s.policy IS NULL
+    WHERE s.table_name = $table AND s.policy IS NULL
+        AND CASE WHEN $reference IS NULL THEN s.role = 'drift' ELSE s.reference = $reference END
     ORDER BY s.created_at DESC, s.version DESC
     LIMIT 1
 ),

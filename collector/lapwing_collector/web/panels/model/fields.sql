@@ -1,5 +1,6 @@
 -- title: Fields
--- about: What the fields of this range of time are like, by their bins, beside the reference of the role drift.
+-- about: What the fields of this range of time are like, by their bins, beside a reference.
+-- parameter reference: the name of the reference; the newest of the role drift unless told
 WITH bins AS (
     SELECT field, arg_max(binning_id, (created_at, binning_id)) AS binning_id
     FROM binnings
@@ -9,7 +10,8 @@ WITH bins AS (
 named AS (
     SELECT s.reference, s.version
     FROM reference_sets AS s
-    WHERE s.table_name = $table AND s.role = 'drift' AND s.policy IS NULL
+    WHERE s.table_name = $table AND s.policy IS NULL
+        AND CASE WHEN $reference IS NULL THEN s.role = 'drift' ELSE s.reference = $reference END
     ORDER BY s.created_at DESC, s.version DESC
     LIMIT 1
 ),
