@@ -48,6 +48,27 @@ def utc_datetime(ns: int) -> datetime:
     return _EPOCH + timedelta(microseconds=ns // 1000)
 
 
+def naive_utc(moment: datetime) -> datetime:
+    """The same moment as naive UTC, which a naive one is already.
+
+    Raises:
+        OverflowError: It lies outside the years 1 to 9999.
+    """
+    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def read_utc(text: str) -> datetime:
+    """Read an ISO 8601 time, UTC unless it says otherwise, as naive UTC.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return naive_utc(datetime.fromisoformat(text))
+    except OverflowError as error:
+        raise ValueError(f"{text!r} lies outside the years 1 to 9999") from error
+
+
 def epoch_ns(moment: datetime) -> int:
     """Turn a datetime into nanoseconds since the epoch; a naive one is taken as UTC."""
     aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -1,7 +1,7 @@
 """Commands about the rules of a collector: its files, and the slots of a replay."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from lapwing_collector.app.directory import DataDirectory
 from lapwing_collector.app.owner_socket import ask_owner
 from lapwing_collector.app.project import settings_for
 from lapwing_collector.app.state_place import state_of
+from lapwing_collector.clock import read_utc
 from lapwing_collector.errors import ConfigError, DataDirectoryError
 from lapwing_collector.state import Store
 
@@ -38,11 +39,9 @@ def advance_rules(file: Path | None, flags: Mapping[str, Any], to: str) -> datet
     if settings.clock != "data":
         raise ConfigError("rules advance is for replays: the settings must say `clock: data` (see --config)")
     try:
-        moment = datetime.fromisoformat(to)
+        moment = read_utc(to)
     except ValueError as error:
         raise ConfigError(f"--to: expected a time such as 2026-01-31T12:00, not {to!r}") from error
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
     store = Store.find(state_of(settings))
     try:
         store.advance_to(moment)

@@ -3,13 +3,13 @@
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from lapwing_collector.app.project import notify_policy, settings_for
 from lapwing_collector.app.state_place import state_of
-from lapwing_collector.clock import SystemClock, utc_datetime
+from lapwing_collector.clock import SystemClock, read_utc, utc_datetime
 from lapwing_collector.config import parse_duration
 from lapwing_collector.errors import ConfigError, NotSeenYetError
 from lapwing_collector.model.alerts import Alert, AlertState, Health, Instance, RuleId, Status
@@ -351,10 +351,9 @@ def _moment(asked: Mapping[str, Any], key: str) -> datetime | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        return read_utc(text)
     except ValueError as error:
         raise ConfigError(f"{key}: expected a time such as 2026-01-31T12:00, not {text!r}") from error
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def _needed(asked: Mapping[str, Any], key: str) -> datetime:

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
 
 from lapwing_collector.app.models import RowsOf, jsonable
+from lapwing_collector.clock import read_utc
 from lapwing_collector.errors import ConfigError, NotSeenYetError, UnknownEvaluationError
 from lapwing_collector.model.evaluations import EVALUATION_ROWS
 
@@ -94,7 +95,4 @@ def evaluation_document(rows_of: RowsOf, evaluation_id: str) -> dict[str, Any]:
 
 
 def _time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+    return None if text is None else read_utc(text)

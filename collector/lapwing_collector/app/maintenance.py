@@ -270,7 +270,7 @@ class Maintenance:
         Raises:
             ConfigError: It is none.
         """
-        rows = rows_of_note(asked)
+        rows = rows_of_note(asked, self._now())
         self._lake.add_rows({"annotations": rows})
         return {"time": f"{rows.column('time')[0].as_py().isoformat(timespec='seconds')}Z"}
 

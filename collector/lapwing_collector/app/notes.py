@@ -1,20 +1,20 @@
 """Notes on the time axis: deployments, and whatever else people want to see beside what followed."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
 
-from lapwing_collector.clock import SystemClock, utc_datetime
+from lapwing_collector.clock import read_utc
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.model.annotations import ANNOTATION_ROWS, KINDS
 
 _LONGEST: Final = 500
 
 
-def rows_of_note(asked: Mapping[str, Any]) -> pa.Table:
-    """A note as a row of `annotations`.
+def rows_of_note(asked: Mapping[str, Any], now: datetime) -> pa.Table:
+    """A note as a row of `annotations`; of `now`, naive UTC, unless it says otherwise.
 
     Raises:
         ConfigError: It is none.
@@ -31,7 +31,6 @@ def rows_of_note(asked: Mapping[str, Any]) -> pa.Table:
     kind = asked.get("kind", KINDS[0])
     if kind not in KINDS:
         raise ConfigError(f"annotate: kind is {' or '.join(KINDS)}, and not {kind!r}")
-    now = utc_datetime(SystemClock().now_ns())
     at, until = _moment(asked, "at") or now, _moment(asked, "until")
     if until is not None and until < at:
         raise ConfigError("annotate: it would end before it begins")
@@ -53,9 +52,8 @@ def _moment(asked: Mapping[str, Any], name: str) -> datetime | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        return read_utc(text)
     except ValueError:
         raise ConfigError(
             f"annotate: {name}: expected a time such as 2026-01-31T12:00, not {text!r}"
         ) from None
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)

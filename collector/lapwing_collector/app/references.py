@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Final
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapwing_collector.app.reference_rows import ReferenceRows, Whose
+from lapwing_collector.clock import read_utc
 from lapwing_collector.config.documents import parse_duration
 from lapwing_collector.engine import identifier, literal
 from lapwing_collector.errors import ConfigError
@@ -427,10 +428,9 @@ def _unknown(model: str, name: str, version: int | None) -> str:
 
 def _time(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        return read_utc(text)
     except ValueError as error:
         raise ConfigError(f"expected a time such as 2026-01-31T12:00, not {text!r}") from error
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def _seconds(span: str, least: timedelta) -> int:

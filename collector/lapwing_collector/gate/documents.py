@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
+from lapwing_collector.clock import read_utc
 from lapwing_collector.gate.values import (
     Chart,
     Check,
@@ -63,6 +64,4 @@ def _made(kind: type[_Made], told: Mapping[str, Any], **read: Any) -> _Made:
 
 
 def _time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
+    return None if text is None else read_utc(text)

@@ -234,11 +234,6 @@ class Deliverer:
         if worker := self._workers.get(target):
             worker.wake()
 
-    def wake_all(self) -> None:
-        """Say that the outbox may hold something new for anybody."""
-        for worker in self._workers.values():
-            worker.wake()
-
     def stop(self, grace_s: float) -> None:
         """Begin no more attempts, and give those under way `grace_s` seconds to end.
 

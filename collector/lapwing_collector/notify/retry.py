@@ -1,8 +1,10 @@
 """When a message that failed is tried again. Pure."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
+
+from lapwing_collector.clock import naive_utc
 
 GIVE_UP_AFTER: Final = timedelta(hours=24)
 LONGEST_DELAY: Final = timedelta(minutes=10)
@@ -66,5 +68,5 @@ def asked_for(retry_after: str | None, now: datetime) -> datetime | None:
             moment = parsedate_to_datetime(retry_after)
         except ValueError:
             return None
-        asked = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+        asked = naive_utc(moment)
     return min(asked, now + LONGEST_HOLD) if asked > now else None

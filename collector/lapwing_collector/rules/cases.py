@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from lapwing_collector.clock import read_utc
 from lapwing_collector.config.documents import Document, Mistake, parse_document, parse_duration
 from lapwing_collector.model.slots import EPOCH
 
@@ -27,10 +28,9 @@ def parse_moment(value: Any) -> datetime:
         ValueError: It is none.
     """
     try:
-        moment = datetime.fromisoformat(str(value))
+        return read_utc(str(value))
     except ValueError as error:
         raise ValueError(f"a time such as 2026-01-31T12:00:00Z, not {value!r}") from error
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def points(text: str) -> list[float | None]:

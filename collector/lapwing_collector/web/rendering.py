@@ -4,13 +4,14 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from lapwing_collector.clock import naive_utc, read_utc
 from lapwing_collector.web.sessions import local
 
 _FOLDER: Final = Path(__file__).parent / "templates"
@@ -178,11 +179,9 @@ def sparkline(values: list[float | None]) -> Mapping[str, Any]:
 
 
 def _naive(value: datetime | str | None) -> datetime | None:
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if value is not None and value.tzinfo is not None:
-        value = value.astimezone(UTC).replace(tzinfo=None)
-    return value
+    if value is None:
+        return None
+    return read_utc(value) if isinstance(value, str) else naive_utc(value)
 
 
 def _escape(found: re.Match[str]) -> str:

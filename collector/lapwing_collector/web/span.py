@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Self
 
+from lapwing_collector.clock import read_utc
 from lapwing_collector.errors import DecodeError
 
 PRESETS: Final = ("1h", "6h", "24h", "7d", "30d", "90d")
@@ -129,9 +130,8 @@ def _moment(asked: Mapping[str, str], name: str) -> datetime | None:
     if not text:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-        moment = moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
-    except (ValueError, OverflowError):
+        moment = read_utc(text)
+    except ValueError:
         raise DecodeError(f"{name}: expected a time such as 2026-01-31T12:00Z, not {text[:40]!r}") from None
     # Far from the ends of what can be computed with.
     if not datetime(1900, 1, 1) <= moment <= datetime(2200, 1, 1):  # noqa: DTZ001  # naive UTC

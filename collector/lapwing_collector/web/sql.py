@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lapwing_collector.clock import read_utc
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.model.queries import Ask, Format
 from lapwing_collector.web.answering import MEDIA_TYPES, Answering
@@ -141,8 +141,7 @@ def _parameter(name: str, value: Any) -> Any:
     match value:
         case {"timestamp": str(text), **rest} if not rest:
             with suppress(ValueError):
-                moment = datetime.fromisoformat(text)
-                return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+                return read_utc(text)
         case list():
             return [_parameter(name, item) for item in value]
         case None | bool() | int() | float() | str():

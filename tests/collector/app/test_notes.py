@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from helpers.batches import START
 from helpers.collector import ask, prediction, project, request, running
 from helpers.waiting import wait_until
 from lapwing_collector.app.notes import rows_of_note
@@ -79,4 +80,4 @@ def test_notes_are_kept_and_shown(tmp_path: Path) -> None:
 def test_what_is_no_note_is_told(asked: dict[str, Any]) -> None:
     """Nothing said, an unknown kind, a time that is none: each is refused in words."""
     with pytest.raises(ConfigError, match="annotate"):
-        rows_of_note(asked)
+        rows_of_note(asked, START)

@@ -3,10 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from lapwing_collector.clock import read_utc
 from lapwing_collector.web.pages.page import Page, View
 from lapwing_collector.web.span import Span
 
@@ -112,7 +113,7 @@ def _union(covered: Iterable[tuple[float, float]]) -> float:
 
 
 def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
+    return None if text is None else read_utc(text)
 
 
 PAGE: Final = Page(path="/alerts", name="alerts", title="Alerts", nav="Alerts", show=show)
