@@ -17,7 +17,8 @@
     ├── DecodeError              a request body that is not what it claims to be (HTTP status hint)
     ├── AccessError              who asks has not shown that they may (HTTP status hint)
     └── UnavailableError         not now, try again: overload, a full disk, shutting down
-        └── StateUnavailableError   the database of alert states is away
+        ├── StateUnavailableError   the database of alert states is away
+        └── LakeHeldError           the lake is taken elsewhere, and not written where it is
 
 Their messages are for people: what happened, where, and what to do.
 """
@@ -161,3 +162,7 @@ class UnavailableError(LapwingError):
 
 class StateUnavailableError(UnavailableError):
     """The database of alert states is away: it restarts, or cannot be reached."""
+
+
+class LakeHeldError(UnavailableError):
+    """The lake is taken elsewhere, or was: where it is, nothing is written any more."""

@@ -24,7 +24,8 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise AddressInUseError(
-                f"{where} is in use by another process; stop that process or choose another port"
+                f"{where} is in use by another process, perhaps a collector that runs already; "
+                "stop it, or choose another port"
             ) from error
         raise ConfigError(
             f"{where} cannot be listened on: {error.strerror}; choose another address"

@@ -5,6 +5,7 @@ thread that asks and for those that it starts later.
 """
 
 import ctypes
+import json
 import os
 import resource
 import signal
@@ -13,15 +14,18 @@ import sys
 import sysconfig
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 _CREATE_RULESET: Final = 444
 _ADD_RULE: Final = 445
 _RESTRICT_SELF: Final = 446
 _PATH_BENEATH: Final = 1
+_NETWORK_PORT: Final = 2
+_CONNECT: Final = 1 << 1
 _NEVER_GAIN_PRIVILEGES: Final = 38
 _DIE_WITH_PARENT: Final = 1
 
@@ -49,6 +53,8 @@ _PACKAGES: Final = (
     "pyarrow",
     "duckdb_extension_ducklake",
     "duckdb_extension_sqlite_scanner",
+    "duckdb_extension_postgres_scanner",
+    "duckdb_extension_httpfs",
 )
 
 _LONGEST_FILE_BYTES: Final = 0
@@ -63,14 +69,43 @@ def landlock_version() -> int:
     return max(int(version), 0)
 
 
-def enter(readable: Iterable[Path]) -> int:
-    """Keep only the reading of `readable`, of the interpreter with its packages, and of system libraries.
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a process is to reach.
+
+    Attributes:
+        readable: Files and folders that it reads.
+        ports: Those of TCP that it connects to.
+    """
+
+    readable: tuple[str, ...]
+    ports: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, readable: Iterable[Path], ports: Iterable[int] = ()) -> Self:
+        """These files and ports."""
+        return cls(tuple(map(str, readable)), tuple(ports))
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """What `written` wrote."""
+        readable, ports = json.loads(text)
+        return cls(tuple(readable), tuple(ports))
+
+    def written(self) -> str:
+        """As text, for another process."""
+        return json.dumps([self.readable, self.ports])
+
+
+def enter(needs: Needs) -> int:
+    """Keep only the reading of what is needed, of the interpreter with its packages, and of system libraries.
 
     From then on this process cannot write, make or remove a file, run a program or gain rights, and it dies
-    when the thread that started it does. From version 4 of Landlock on it can neither connect nor listen
-    over TCP, and from 6 on it reaches no abstract socket and no process outside. Landlock has no rights over
-    UDP, nor over connecting to sockets that are files: these stay open. Where the kernel has no Landlock,
-    files that its user may read stay readable, and the network stays open.
+    when the thread that started it does. From version 4 of Landlock on it cannot listen over TCP, nor
+    connect but to the ports that are needed, of whatever machine, and from 6 on it reaches no abstract socket
+    and no process outside. Landlock has no rights over UDP, nor over connecting to sockets that are files:
+    these stay open. Where the kernel has no Landlock, files that its user may read stay readable, and the
+    network stays open.
 
     Returns:
         The version of Landlock that holds; 0 for none.
@@ -86,7 +121,9 @@ def enter(readable: Iterable[Path]) -> int:
     libc.prctl(_NEVER_GAIN_PRIVILEGES, 1, 0, 0, 0)
     version = landlock_version()
     if version:
-        _restrict(libc, version, [*readable, *_interpreter(), *map(Path, _SYSTEM)])
+        _restrict(
+            libc, version, [*map(Path, needs.readable), *_interpreter(), *map(Path, _SYSTEM)], needs.ports
+        )
     return version
 
 
@@ -123,7 +160,7 @@ class _NoPandas:
         return None
 
 
-def _restrict(libc: ctypes.CDLL, version: int, readable: Iterable[Path]) -> None:
+def _restrict(libc: ctypes.CDLL, version: int, readable: Iterable[Path], ports: Iterable[int]) -> None:
     rights = (1 << _FILE_RIGHTS.get(version, 16)) - 1
     network = 0b11 if version >= 4 else 0  # to listen, to connect
     scoped = 0b11 if version >= 6 else 0  # abstract sockets, signals
@@ -136,6 +173,9 @@ def _restrict(libc: ctypes.CDLL, version: int, readable: Iterable[Path]) -> None
             _allow(libc, rules, path, _READ_FILE | _READ_FOLDER)
         for folder in sys.path:
             _allow(libc, rules, Path(folder), _READ_FOLDER)  # what lies there may be looked for, not read
+        for port in ports if network else ():
+            rule = struct.pack("=QQ", _CONNECT, port)
+            _checked(libc.syscall(_ADD_RULE, rules, _NETWORK_PORT, rule, 0))
         _checked(libc.syscall(_RESTRICT_SELF, rules, 0))
     finally:
         os.close(rules)

@@ -130,7 +130,7 @@ def _normal(value: Any) -> Any:
 def _add(
     outcome: Outcome, resource: ResourceLogs, scope: ScopeLogs, record: LogRecord, received_at_ns: int
 ) -> None:
-    process = _text_or_none(_map(resource.resource.attributes).get("lapwing.process.id")) or None
+    process = _process(resource)
     attributes = _map(record.attributes)
     row = Row({}, sequence=_of(int, attributes.get("lapwing.sequence")))
     if process is not None and row.sequence is not None:
@@ -164,6 +164,14 @@ def _add(
     row.columns["received_at"] = _time(received_at_ns)
     kind = record.event_name.removeprefix("ml.")
     outcome.batches.setdefault((kind, model, process), []).append(row)
+
+
+def _process(resource: ResourceLogs) -> str | None:
+    """Who sent, as it is known: one with a NUL by its hash; the strategies make no long one."""
+    process = _text_or_none(_map(resource.resource.attributes).get("lapwing.process.id")) or None
+    if process is None or "\0" not in process:
+        return process
+    return hashlib.blake2b(process.encode(), digest_size=16).hexdigest()
 
 
 def _prediction_columns(

@@ -67,8 +67,16 @@ class Server:
     def empty(self) -> str:
         """Make an empty schema, in which whoever connects from now on is; gives the address."""
         schema = f"state{next(_NUMBERS)}"
-        self.execute(f"CREATE SCHEMA {schema}", f"ALTER ROLE {_USER} SET search_path = {schema}")
+        self.execute(
+            f"CREATE SCHEMA {schema}", f"ALTER ROLE {_USER} IN DATABASE postgres SET search_path = {schema}"
+        )
         return self.url
+
+    def database(self) -> str:
+        """Make an empty database; gives its address."""
+        name = f"lake{next(_NUMBERS)}"
+        self.execute(f"CREATE DATABASE {name}")
+        return f"postgresql://{_USER}@:{self.port}/{name}?host={self.folder}"
 
     def execute(self, *statements: str) -> list[Any]:
         """Run statements; the rows of the last."""

@@ -32,11 +32,12 @@ def digest(resource: bytes, resource_url: str, scope: bytes, scope_url: str, rec
 def process_id(value: object) -> str | None:
     """Who numbered records, by the attribute of their resource; None if that does not say.
 
-    A long id is known by its hash, since it is remembered for as long as its numbers are.
+    A long id is known by its hash, since it is remembered for as long as its numbers are. So is one with a
+    NUL, which no text of PostgreSQL can have.
     """
     if not isinstance(value, str) or not value:
         return None
-    if len(value) <= MAX_PROCESS_ID:
+    if len(value) <= MAX_PROCESS_ID and "\0" not in value:
         return value
     return hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 

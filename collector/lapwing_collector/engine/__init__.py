@@ -2,22 +2,28 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 
+from lapwing_collector.engine.place import LAKE, METADATA, Place, place_of
+from lapwing_collector.engine.quoting import identifier, literal
 from lapwing_collector.errors import LapwingError
 
+__all__ = ["LAKE", "METADATA", "ask_catalog", "attach", "attach_catalog", "connect", "identifier", "literal"]
+
 EXTENSIONS: Final = ("ducklake", "sqlite_scanner")
+_EXTRA: Final = ("postgres_scanner", "httpfs")
+"""Extensions that are installed with `lapwing[scale]`."""
 
-LAKE: Final = "lake"
-"""Name under which every connection attaches the lake."""
 
-
-def connect(*, threads: int | None = None, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
+def connect(
+    place: Place | Path | None = None, *, threads: int | None = None, memory_limit: str | None = None
+) -> duckdb.DuckDBPyConnection:
     """Open an empty in-memory DuckDB that can attach a DuckLake, in UTC and with no way to fetch code.
 
     Args:
+        place: Where a lake is that is to be attached; one in a folder if None.
         threads: Worker threads; DuckDB's own choice if None.
         memory_limit: As DuckDB writes it, `512MB`; DuckDB's own choice if None.
 
@@ -39,7 +45,8 @@ def connect(*, threads: int | None = None, memory_limit: str | None = None) -> d
     if memory_limit is not None:
         settings["memory_limit"] = memory_limit
     connection = duckdb.connect(":memory:", config=settings)
-    for extension in EXTENSIONS:
+    more = place_of(place).extensions if place is not None else ()
+    for extension in dict.fromkeys((*EXTENSIONS, *more)):
         connection.execute(f"LOAD {literal(str(_extension_file(extension)))}")
     connection.execute("SET allow_unsigned_extensions = false")
     connection.execute("SET TimeZone = 'UTC'")
@@ -49,18 +56,18 @@ def connect(*, threads: int | None = None, memory_limit: str | None = None) -> d
 
 def attach(
     connection: duckdb.DuckDBPyConnection,
-    lake: Path,
+    place: Place | Path,
     *,
     read_only: bool,
     name: str = LAKE,
     snapshot: int | None = None,
     use: bool = True,
 ) -> None:
-    """Attach the DuckLake in folder `lake` (an absolute path) and make it the default.
+    """Attach the DuckLake at a place and make it the default.
 
     Args:
-        connection: What to attach it to.
-        lake: Its folder.
+        connection: What to attach it to; opened for such a place.
+        place: Where it is.
         read_only: Whether nothing can be written.
         name: What it is called there.
         snapshot: The one to read whatever comes later; each query reads the newest if None.
@@ -69,38 +76,33 @@ def attach(
     Raises:
         duckdb.Error: There is no lake to read, or it cannot be opened.
     """
-    # Even with the limit of the session at 0, DuckLake would make an empty table for the inlined rows of each
-    # shape of each table, and look into all of them with each query; with that of the catalog it makes none.
-    catalog = literal(f"ducklake:sqlite:{lake / 'catalog.sqlite'}")
-    access = (
-        "READ_ONLY"
-        if read_only
-        else ("META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 5000, DATA_INLINING_ROW_LIMIT 0")
-    )
-    if snapshot is not None:
-        access += f", SNAPSHOT_VERSION {snapshot}"
-    data_path = literal(str(data_folder(lake)) + "/")
-    # The catalog remembers where the lake was made; overriding lets people move and copy the folder.
-    connection.execute(
-        f"ATTACH {catalog} AS {name} ({access}, DATA_PATH {data_path}, OVERRIDE_DATA_PATH true)"
-    )
+    for sql in place_of(place).attachment(read_only=read_only, name=name, snapshot=snapshot):
+        connection.execute(sql)
     if use:
         connection.execute(f"USE {name}")
 
 
-def data_folder(lake: Path) -> Path:
-    """Where the Parquet files of the lake in folder `lake` are."""
-    return lake / "data"
+def attach_catalog(
+    connection: duckdb.DuckDBPyConnection, place: Place, name: str, *, read_only: bool = True
+) -> None:
+    """Attach the database that the catalog of a lake is in, without the lake.
+
+    Raises:
+        duckdb.Error: There is none to read, or it cannot be opened.
+    """
+    for sql in (*place.secrets, place.catalog.attached(name, read_only=read_only)):
+        connection.execute(sql)
 
 
-def identifier(name: str) -> str:
-    """Quote a name for SQL."""
-    return '"' + name.replace('"', '""') + '"'
+def ask_catalog(place: Place, sql: str) -> list[tuple[Any, ...]]:
+    """Have the database that the catalog of a lake is in run a SELECT, once.
 
-
-def literal(text: str) -> str:
-    """Quote a text for SQL."""
-    return "'" + text.replace("'", "''") + "'"
+    Raises:
+        duckdb.Error: There is none to read, or it refuses.
+    """
+    with connect(place, threads=1) as connection:
+        attach_catalog(connection, place, "catalog")
+        return connection.execute(f"SELECT * FROM {place.catalog.asked('catalog', sql)}").fetchall()
 
 
 def _extension_file(name: str) -> Path:
@@ -110,4 +112,5 @@ def _extension_file(name: str) -> Path:
         if file.exists():
             return file
     wheel = f"duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
-    raise LapwingError(f"the DuckDB extension {name} is not installed: pip install '{wheel}'")
+    wanted = "lapwing[scale]" if name in _EXTRA else wheel
+    raise LapwingError(f"the DuckDB extension {name} is not installed: pip install '{wanted}'")

@@ -3,7 +3,7 @@
 DuckLake reads all tables there are, with all their columns, before it answers the first query, and again for
 each change of any: 70 kB of memory and half a millisecond a table. Thousands of models would not fit into a
 process, and would let each query wait for seconds. So the catalog that it reads is one in memory, made of
-views over the real one that leave out whatever nobody asks for. SQLite finds the rest by its indexes.
+views over the real one that leave out whatever nobody asks for. The real one finds the rest by its indexes.
 """
 
 import re
@@ -13,7 +13,9 @@ from typing import Any, Final
 
 import duckdb
 
-from lapwing_collector.engine import LAKE, data_folder, identifier, literal
+from lapwing_collector.engine import attach_catalog
+from lapwing_collector.engine.place import LAKE, Place, place_of
+from lapwing_collector.engine.quoting import identifier, literal
 
 MANY: Final = 400
 """From so many tables on, a lens is worth what it costs: the rest are not listed any more."""
@@ -77,7 +79,7 @@ class Lens:
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
-        lake: Path,
+        place: Place | Path,
         *,
         name: str = LAKE,
         origin: str | None = None,
@@ -86,10 +88,10 @@ class Lens:
         """Attach it and make it the default.
 
         Args:
-            connection: What to attach it to.
-            lake: Its folder, an absolute path.
+            connection: What to attach it to; opened for such a place.
+            place: Where it is.
             name: What it is called there.
-            origin: What its SQLite catalog is attached as already; it is attached here if None.
+            origin: What its catalog is attached as already; it is attached here if None.
             follow: Whether columns of what is shown change; those of the lake's own tables do not.
 
         Raises:
@@ -99,12 +101,13 @@ class Lens:
         self._follow = follow
         self._meta = f"__ducklake_metadata_{name}"
         self._origin = origin or f"__ducklake_origin_{name}"
+        place = place_of(place)
+        self._catalog = place.catalog
         if origin is None:
-            file = literal(str(lake / "catalog.sqlite"))
-            connection.execute(f"ATTACH {file} AS {self._origin} (TYPE sqlite, READ_ONLY)")
-        path = literal(str(data_folder(lake)) + "/")
+            attach_catalog(connection, place, self._origin)
+        path = literal(place.prefix)
         connection.execute(f"ATTACH 'ducklake::memory:' AS {name} (DATA_PATH {path})")
-        self._columns = {table: self._types(table) for table in _TABLES}
+        self._columns = self._types()
         self._names: dict[str, list[str]] = {}
         self._names_version: object = None
         self._shown: dict[str, None] = {}
@@ -120,6 +123,11 @@ class Lens:
         drops = ";".join(f"DROP TABLE {self._meta}.{table}" for table in self._columns)
         connection.execute(f"BEGIN; {drops}; {self._views(self._columns)}; COMMIT")
         connection.execute(f"USE {name}")
+
+    @property
+    def origin(self) -> str:
+        """What the catalog of the lake is attached as."""
+        return self._origin
 
     @property
     def worn(self) -> bool:
@@ -160,26 +168,30 @@ class Lens:
             self._names_version = version
         return [name for word in words for name in self._names.get(_VARIANT.sub("", word), ())]
 
-    def _types(self, table: str) -> list[tuple[str, str]]:
-        """Names and types of the columns of a table of the catalog, as DuckLake makes them."""
-        described = self._connection.execute(f"DESCRIBE {self._meta}.{table}").fetchall()
-        return [(name, kind) for name, kind, *_ in described]
+    def _types(self) -> dict[str, list[tuple[str, str]]]:
+        """Names and types of the columns of the tables of a catalog, as DuckLake makes them."""
+        described = " UNION ALL ".join(  # at once: two thirds of asking is planning
+            f"SELECT '{table}', cid, name, type FROM pragma_table_info('{self._meta}.{table}')"
+            for table in _TABLES
+        )
+        found: dict[str, list[tuple[str, str]]] = {table: [] for table in _TABLES}
+        for table, _, name, kind in self._connection.execute(f"{described} ORDER BY ALL").fetchall():
+            found[table].append((name, kind))
+        return found
 
     def _native(self, sql: str) -> list[tuple[Any, ...]]:
-        return self._connection.execute(
-            f"SELECT * FROM sqlite_query({literal(self._origin)}, {literal(sql)})"
-        ).fetchall()
+        return self._connection.execute(f"SELECT * FROM {self._catalog.asked(self._origin, sql)}").fetchall()
 
     def _views(self, tables: Iterable[str]) -> str:
         """SQL for views over the tables of the catalog, with what is shown of each."""
         return ";".join(
             f"CREATE OR REPLACE VIEW {self._meta}.{table} AS SELECT {self._selected(table)} "
-            f"FROM sqlite_query({literal(self._origin)}, {literal(self._seen(table))})"
+            f"FROM {self._catalog.asked(self._origin, self._seen(table))}"
             for table in tables
         )
 
     def _selected(self, table: str) -> str:
-        """The columns of a table of the catalog in their types; SQLite gives numbers as text."""
+        """The columns of a table of the catalog in their types; SQLite gives every value as text."""
         own = "schema_version::BIGINT" if self._follow else "0"
         version = f"{own} + {self._generation * _STRIDE} AS schema_version"
         return ", ".join(
@@ -190,7 +202,7 @@ class Lens:
         )
 
     def _seen(self, table: str) -> str:
-        """What SQLite selects of a table of the catalog."""
+        """What the catalog selects of a table of it."""
         names = ", ".join(map(literal, [*self._own, *self._shown]))
         if table == "ducklake_snapshot":
             where = "snapshot_id = (SELECT max(snapshot_id) FROM ducklake_snapshot)"
@@ -218,15 +230,16 @@ def mentioned(texts: Iterable[str]) -> set[str]:
     return found
 
 
-def is_large(connection: duckdb.DuckDBPyConnection, catalog: str) -> bool:
+def is_large(connection: duckdb.DuckDBPyConnection, place: Place | Path, catalog: str) -> bool:
     """Whether a lake has so many tables that a lens is worth it.
 
     Args:
         connection: That it is attached to.
-        catalog: What its SQLite catalog is called there.
+        place: Where it is.
+        catalog: What its catalog is called there.
     """
     sql = "SELECT count(*) FROM ducklake_table WHERE end_snapshot IS NULL"
-    found = connection.execute(f"SELECT * FROM sqlite_query({literal(catalog)}, {literal(sql)})").fetchall()
+    found = connection.execute(f"SELECT * FROM {place_of(place).catalog.asked(catalog, sql)}").fetchall()
     return int(found[0][0]) >= MANY
 
 

@@ -62,7 +62,7 @@ class Changes:
 
 def define(catalog: Catalog, changes: Changes) -> None:
     """Make `changes`; called inside a transaction of the catalog."""
-    [(snapshot, next_number)] = catalog.rows(statement("newest_definitions"))
+    snapshot, next_number = map(int, catalog.native(statement("newest_definitions"))[0])
     schemas = {name: int(number) for number, name in catalog.native(statement("schema_numbers"))}
     numbers = count(next_number)
     work = _Work()
@@ -157,13 +157,13 @@ def _bare(query: str) -> str:
 
 
 def _write(catalog: Catalog, work: _Work, snapshot: int, numbers: int) -> None:
-    catalog.rows(statement("add_definitions_snapshot"), [snapshot, numbers])
-    catalog.rows(statement("add_definitions_changes"), [snapshot, ",".join(work.told)])
+    catalog.change(statement("add_definitions_snapshot"), [snapshot, numbers])
+    catalog.change(statement("add_definitions_changes"), [snapshot, ",".join(work.told)])
     for table, column in work.ended_columns:
-        catalog.rows(statement("end_column"), [snapshot, table, column])
+        catalog.change(statement("end_column"), [snapshot, table, column])
     if work.ended_views:
         ended = ", ".join(map(str, work.ended_views))
-        catalog.rows(statement("end_views", views=ended), [snapshot])
+        catalog.change(statement("end_views", views=ended), [snapshot])
     for name, rows, schema in (
         ("add_tables", work.tables, _TABLES),
         ("add_columns", work.columns, _COLUMNS),

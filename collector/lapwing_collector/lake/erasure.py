@@ -13,21 +13,20 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
 
 from lapwing_collector.engine import identifier, literal
+from lapwing_collector.engine.place import Location
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.expiry import delete_files, expire_snapshots
 from lapwing_collector.lake.files import StoredFile, TableName, table_files
-from lapwing_collector.lake.parquet import write_parquet
 from lapwing_collector.lake.rewriting import ConflictError, Rewriter
 from lapwing_collector.lake.snapshots import DataFile, add_files
-from lapwing_collector.lake.statements import statement
+from lapwing_collector.lake.statements import sharing, statement
 from lapwing_collector.lake.tables import Tables
 from lapwing_collector.model.records import PREDICTION_ROWS
 
@@ -143,7 +142,8 @@ def erase(catalog: Catalog, rewriter: Rewriter, subject: Subject) -> Erased:
         rewritten += files
     described = Tables(catalog).find([table for table in (predictions, labels, references) if table])
     numbers = ", ".join(str(each.number) for each in described.values())
-    catalog.rows(statement("forget_column_totals", tables=numbers))  # which bound the values of whole tables
+    # They bound the values of whole tables.
+    catalog.change(statement("forget_column_totals", tables=numbers))
     while expire_snapshots(catalog, _END_OF_TIME):
         pass
     deleted = 0
@@ -179,14 +179,29 @@ def remaining_in_lake(catalog: Catalog, rewriter: Rewriter, subject: Subject) ->
     return found
 
 
-def unknown_files(catalog: Catalog, table: TableName) -> list[Path]:
+def mentions_in_catalog(catalog: Catalog, texts: Sequence[str]) -> list[str]:
+    """The tables of a catalog on a server that say one of some texts; of one in a file, its bytes tell."""
+    if not catalog.place.shared or not texts:
+        return []
+    # As rows are written as text, with quotes and backslashes doubled.
+    written = {*texts, *(text.replace("\\", "\\" * 2).replace('"', '""') for text in texts)}
+    says = " OR ".join(f"strpos(t::text, {literal(text)}) > 0" for text in sorted(written))
+    each = [
+        sharing("table_that_says", told=literal(table), table=identifier(table), says=says)
+        for (table,) in catalog.native(sharing("own_tables"))
+    ]
+    return [table for (table,) in catalog.native(" UNION ALL ".join(each))]
+
+
+def unknown_files(catalog: Catalog, table: TableName) -> list[Location]:
     """Parquet files in a table's folder that the catalog does not know: what a crash left, or foreign."""
     with catalog.exclusive():
         folder = catalog.table_folder(*table)
-        if folder is None or not folder.is_dir():
+        if folder is None:
             return []
         known = {each.path for each in table_files(catalog, table)}
-        return sorted(set(folder.glob("*.parquet")) - known)
+        there = (each.path for each in catalog.store.listed(folder) if each.path.name.endswith(".parquet"))
+        return sorted({*there} - known, key=str)
 
 
 def record_erasure(
@@ -213,7 +228,7 @@ def record_erasure(
     }
     table = Tables(catalog)["main", "erasures"]
     file = table.folder / f"{uuid.uuid4()}.parquet"
-    written = write_parquet(file, pa.Table.from_pylist([row], _ERASURE_ROWS), table.columns)
+    written = catalog.store.write(file, [pa.Table.from_pylist([row], _ERASURE_ROWS)], table.columns)
     with catalog.transaction([file]):
         add_files(catalog, [DataFile(table, file, written)], None)
 
@@ -310,7 +325,7 @@ def _files_with(
     found = rewriter.read(f"SELECT DISTINCT filename FROM {table.sql} WHERE {condition}", parameters)
     by_path = {each.path: each for each in table_files(catalog, table)}
     try:
-        return [by_path[Path(name)] for name in found.column("filename").to_pylist()]
+        return [by_path[catalog.located(None, name)] for name in found.column("filename").to_pylist()]
     except KeyError as error:
         raise ConflictError(f"{table.sql}: {error} left it while rows were looked for") from error
 

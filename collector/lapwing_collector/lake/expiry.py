@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 from lapwing_collector import engine
 from lapwing_collector.crashpoints import reach
+from lapwing_collector.engine.place import Location
 from lapwing_collector.lake.catalog import Catalog
+from lapwing_collector.lake.files import known_paths
 from lapwing_collector.lake.statements import statement
 
 _SNAPSHOTS_AT_ONCE: Final = 1000
@@ -36,7 +37,7 @@ def expire_snapshots(catalog: Catalog, before: datetime, limit: int = _SNAPSHOTS
         return len(old)
 
 
-def delete_files(catalog: Catalog, before: datetime, limit: int = _FILES_AT_ONCE) -> list[Path]:
+def delete_files(catalog: Catalog, before: datetime, limit: int = _FILES_AT_ONCE) -> list[Location]:
     """Delete files that no snapshot sees since before a time, some at a time; those deleted.
 
     DuckLake's own function compares times as text on a SQLite catalog, and would take younger files too.
@@ -51,18 +52,37 @@ def delete_files(catalog: Catalog, before: datetime, limit: int = _FILES_AT_ONCE
     """
     with catalog.exclusive():
         found = catalog.rows(statement("deletable_files", limit=str(limit)), [before])
-        files = [_absolute(catalog, path, relative=relative) for _, path, relative in found]
+        files = [catalog.located("" if relative else None, path) for _, path, relative in found]
         for file in files:
-            file.unlink(missing_ok=True)
+            catalog.store.remove(file)
             reach("maintenance.after_unlink")
         if found:
             _forget(catalog, [row[0] for row in found])
         return files
 
 
+def delete_orphans(catalog: Catalog, before: datetime | None = None) -> list[Location]:
+    """Delete files that the catalog does not know: what a crash left; those deleted.
+
+    Args:
+        catalog: Of the lake.
+        before: Only those that were written before a time, naive UTC, since younger ones may be about to be
+            committed by somebody else; all if None.
+
+    Raises:
+        OSError: The store does not answer, or a file cannot be deleted.
+    """
+    there = [
+        each.path
+        for each in catalog.store.listed(catalog.store.root)
+        if before is None or each.changed_at < before
+    ]
+    known = known_paths(catalog)  # later than what is there, of which each was committed by then, or never is
+    unknown = [path for path in there if path not in known]
+    for path in unknown:
+        catalog.store.remove(path)
+    return unknown
+
+
 def _forget(catalog: Catalog, ids: Sequence[int]) -> None:
-    catalog.rows(statement("forget_files", ids=", ".join(map(str, ids))))
-
-
-def _absolute(catalog: Catalog, path: str, *, relative: bool) -> Path:
-    return engine.data_folder(catalog.folder) / path if relative else Path(path)
+    catalog.change(statement("forget_files", ids=", ".join(map(str, ids))))

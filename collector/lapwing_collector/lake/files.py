@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import NamedTuple
 
-from lapwing_collector import engine
 from lapwing_collector.engine import identifier, literal
+from lapwing_collector.engine.place import Location
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.statements import statement
 
@@ -32,11 +31,11 @@ class StoredFile:
         number: The catalog's.
         path: Where it is.
         rows: In it.
-        size_bytes: On the disk.
+        size_bytes: Where it is kept.
     """
 
     number: int
-    path: Path
+    path: Location
     rows: int
     size_bytes: int
 
@@ -75,9 +74,9 @@ class NewFile:
 
 def table_files(catalog: Catalog, table: TableName) -> list[StoredFile]:
     """The files of one table, in the order in which they were added."""
-    found = catalog.rows(statement("table_files", schema=literal(table.schema), table=literal(table.name)))
+    found = catalog.native(statement("table_files", schema=literal(table.schema), table=literal(table.name)))
     return [
-        StoredFile(number, _absolute(catalog, relative, path), rows, size_bytes)
+        StoredFile(int(number), catalog.located(relative, path), int(rows), int(size_bytes))
         for number, path, relative, rows, size_bytes in found
     ]
 
@@ -90,7 +89,7 @@ def timed_files(catalog: Catalog) -> list[TimedFile]:
     return [
         TimedFile(
             TableName(schema, name),
-            StoredFile(number, _absolute(catalog, relative, path), rows, size_bytes),
+            StoredFile(number, catalog.located(relative, path), rows, size_bytes),
             first,
             last,
         )
@@ -100,24 +99,24 @@ def timed_files(catalog: Catalog) -> list[TimedFile]:
     ]
 
 
-def all_files(catalog: Catalog) -> Mapping[Path, tuple[TableName, StoredFile]]:
+def all_files(catalog: Catalog) -> Mapping[Location, tuple[TableName, StoredFile]]:
     """Every file that the newest snapshot sees."""
     found = {}
-    for schema, name, number, path, relative, rows, size_bytes in catalog.rows(statement("all_files")):
-        absolute = _absolute(catalog, relative, path)
-        found[absolute] = (TableName(schema, name), StoredFile(number, absolute, rows, size_bytes))
+    for schema, name, number, path, relative, rows, size_bytes in catalog.native(statement("all_files")):
+        place = catalog.located(relative, path)
+        found[place] = (TableName(schema, name), StoredFile(int(number), place, int(rows), int(size_bytes)))
     return found
 
 
-def delete_files(catalog: Catalog, file: StoredFile) -> list[Path]:
+def delete_files(catalog: Catalog, file: StoredFile) -> list[Location]:
     """The files that say which rows of a file are deleted."""
-    found = catalog.rows(statement("delete_files", file=str(file.number)))
-    return [_absolute(catalog, relative, path) for path, relative in found]
+    found = catalog.native(statement("delete_files", file=str(file.number)))
+    return [catalog.located(relative, path) for path, relative in found]
 
 
-def known_paths(catalog: Catalog) -> set[Path]:
+def known_paths(catalog: Catalog) -> set[Location]:
     """Every file that the catalog knows: of any snapshot, or waiting to be deleted."""
-    return {_absolute(catalog, relative, path) for path, relative in catalog.rows(statement("known_paths"))}
+    return {catalog.located(relative, path) for path, relative in catalog.native(statement("known_paths"))}
 
 
 class Newcomers:
@@ -130,13 +129,9 @@ class Newcomers:
 
     def look(self) -> list[NewFile]:
         """Files added since the last call."""
-        found = self._catalog.rows(statement("new_files", after=str(self._seen)))
-        self._seen = max((row[0] for row in found), default=self._seen)
+        found = self._catalog.native(statement("new_files", after=str(self._seen)))
+        self._seen = max((int(row[0]) for row in found), default=self._seen)
         return [
-            NewFile(TableName(schema, name), rows, size_bytes) for _, schema, name, rows, size_bytes in found
+            NewFile(TableName(schema, name), int(rows), int(size_bytes))
+            for _, schema, name, rows, size_bytes in found
         ]
-
-
-def _absolute(catalog: Catalog, relative: str | None, path: str) -> Path:
-    """A path as the catalog keeps it: beside the table's folder, or as it is."""
-    return Path(path) if relative is None else engine.data_folder(catalog.folder) / relative / path

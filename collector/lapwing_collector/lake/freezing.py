@@ -19,9 +19,8 @@ from lapwing_collector.crashpoints import reach
 from lapwing_collector.engine import identifier, literal
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.files import StoredFile, TableName, table_files
-from lapwing_collector.lake.parquet import write_parquet_parts
 from lapwing_collector.lake.profiles import FIRST_ROWS, Profiles, owned
-from lapwing_collector.lake.rewriting import ConflictError, Pause, Rewriter, no_pause
+from lapwing_collector.lake.rewriting import FEW_ROWS, ROUNDS, ConflictError, Pause, Rewriter, no_pause
 from lapwing_collector.lake.shapes import leaves
 from lapwing_collector.lake.snapshots import DataFile
 from lapwing_collector.lake.statements import statement
@@ -41,12 +40,6 @@ from lapwing_collector.model.profiles import (
 AddRows = Callable[[Mapping[str, pa.Table], Sequence[DataFile]], None]
 """Adds rows to the lake's own tables, and files that are written already, in one commit. The files are its
 own from then on: a commit that seems to fail may have taken place, so only it knows which may be deleted."""
-
-_FEW_ROWS: Final = 20_000
-"""So many rows may be read while nothing is flushed."""
-
-_ROUNDS: Final = 5
-"""How often new files are read first, where more rows come all the time."""
 
 _PART_ROWS: Final = 20_000
 """Rows of a profile that are put together in memory."""
@@ -162,21 +155,20 @@ class Freezing:
             with self._catalog.exclusive():
                 counters = self._counters(new)
             counted: set[int] = set()
-            for _ in range(_ROUNDS):
+            for _ in range(ROUNDS):
                 stored = self._uncounted(new.table, counted)
-                if sum(file.rows for file in stored) <= _FEW_ROWS:
+                if sum(file.rows for file in stored) <= FEW_ROWS:
                     break
                 files += self._count(new, counters, stored, pause)
                 counted.update(file.number for file in stored)
             reach("freezing.before_last")
-            with self._catalog.exclusive(), self._forgetting(new.table):
+            with self._catalog.turn(), self._forgetting(new.table):
                 stored = self._uncounted(new.table, counted)
-                files += self._count(new, counters, stored, no_pause)
+                files += self._count(new, counters, stored, lambda _: self._catalog.stay())
                 handed, files = files, []  # whether they stay is decided there
                 self._add_rows({**_rows(new), **(rows or {})}, handed)
         except BaseException:
-            for file in files:
-                file.path.unlink(missing_ok=True)
+            self._catalog.remove(file.path for file in files)
             raise
 
     def _look(self, model: str, table: str, at: datetime, pause: Pause) -> tuple[int, bool]:
@@ -315,7 +307,7 @@ class Freezing:
             return []
         table = Tables(self._catalog)["main", "profiles"]
         path = table.folder / f"{uuid.uuid4()}.parquet"
-        return [DataFile(table, path, write_parquet_parts(path, chain([first], rows), table.columns))]
+        return [DataFile(table, path, self._catalog.store.write(path, chain([first], rows), table.columns))]
 
     def _counted(
         self, new: NewBins, counters: Sequence[Counter], stored: Sequence[StoredFile], pause: Pause

@@ -21,6 +21,10 @@ class TableNames:
         self._names[model] = name
         self._taken.add(name.lower())
 
+    def knows(self, model: str) -> bool:
+        """Whether a model has a table."""
+        return model in self._names
+
     def of(self, model: str) -> str:
         """The table for a model, which may be new.
 

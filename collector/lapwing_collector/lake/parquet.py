@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import IO, Final, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,59 +32,50 @@ class Written:
     footer_bytes: int
     footer: pq.FileMetaData
 
+    @classmethod
+    def of(cls, file: IO[bytes], footer: pq.FileMetaData) -> Self:
+        """What there is to say of an open file."""
+        size_bytes = file.seek(0, os.SEEK_END)
+        file.seek(-8, os.SEEK_END)  # the footer's length and the closing mark
+        return cls(size_bytes, int.from_bytes(file.read(4), "little"), footer)
 
-def write_parquet(file: Path, rows: pa.Table, columns: Mapping[FieldPath, int] | None = None) -> Written:
-    """Write `rows` to the new `file` durably; its folder is made where missing.
+
+def write_parquet(
+    file: Path, parts: Iterable[pa.Table], columns: Mapping[FieldPath, int] | None = None
+) -> Written:
+    """Write rows to the new `file` durably; its folder is made where missing.
 
     Pages carry checksums, so that a scrub finds flipped bits.
 
     Args:
         file: Where to.
-        rows: What.
-        columns: The catalog's number of each column and of what is inside it; None to leave them unnumbered.
-
-    Raises:
-        OSError: The disk is full, or refuses.
-    """
-    return write_parquet_parts(file, [rows], columns)
-
-
-def write_parquet_parts(
-    file: Path, parts: Iterable[pa.Table], columns: Mapping[FieldPath, int] | None = None
-) -> Written:
-    """Write a file as `write_parquet` does, of parts that need not be in memory together.
-
-    Args:
-        file: Where to.
-        parts: What, of one schema; at least one. The first one's values decide on encodings.
+        parts: What, of one schema; at least one, and never all in memory together. The first one's values
+            decide on encodings.
         columns: The catalog's number of each column and of what is inside it; None to leave them unnumbered.
 
     Raises:
         OSError: The disk is full, or refuses.
     """
     make_folder(file.parent)
-    footers: list[pq.FileMetaData] = []
     try:
-        _write_parts(file, iter(parts), columns, footers)
+        footer = write_parts(file, parts, columns)
         crashpoints.reach("lake.before_sync")
-        with file.open("rb") as written:
-            os.fsync(written.fileno())
-            size_bytes = written.seek(0, os.SEEK_END)
-            written.seek(-8, os.SEEK_END)  # the footer's length and the closing mark
-            footer_bytes = int.from_bytes(written.read(4), "little")
+        with file.open("rb") as synced:
+            os.fsync(synced.fileno())
+            written = Written.of(synced, footer)
         sync_folder(file.parent)
     except BaseException:
         file.unlink(missing_ok=True)  # a full disk must not be filled further by trying again
         raise
-    return Written(size_bytes, footer_bytes, footers[0])
+    return written
 
 
-def _write_parts(
-    file: Path,
-    parts: Iterator[pa.Table],
-    columns: Mapping[FieldPath, int] | None,
-    footers: list[pq.FileMetaData],
-) -> None:
+def write_parts(
+    file: Path | IO[bytes], parts: Iterable[pa.Table], columns: Mapping[FieldPath, int] | None = None
+) -> pq.FileMetaData:
+    """Write a file as `write_parquet` does, without making it durable; its footer."""
+    footers: list[pq.FileMetaData] = []
+    parts = iter(parts)
     first = next(parts)
     schema = first.schema
     if columns is not None:
@@ -102,6 +93,7 @@ def _write_parts(
         for part in chain([first], parts):
             numbered = pa.Table.from_arrays(part.columns, schema=schema)
             writer.write_table(numbered, row_group_size=ROW_GROUP_ROWS)
+    return footers[0]
 
 
 def _numbered(field: pa.Field, path: FieldPath, columns: Mapping[FieldPath, int]) -> pa.Field:

@@ -95,6 +95,13 @@ class Profiles:
                     self._due[table] = model
         self._shrink(len(shapes))
 
+    def heard(self, table: str, model: str, rows: int) -> None:
+        """Rows were written by whomever; `saw` counts those of this process once more, which does no harm."""
+        to_come = self._rows_to_come.get(table, FIRST_ROWS) - rows
+        self._rows_to_come[table] = to_come
+        if to_come <= 0:
+            self._due[table] = model
+
     def next_due(self) -> tuple[str, str] | None:
         """Model and table some of whose fields may have enough values for bins; the longest due.
 
@@ -144,6 +151,10 @@ class Profiles:
     def forget(self, table: str) -> None:
         """Read what there is of a table when it is asked for again: it has changed, or may have."""
         self._known.pop(table, None)
+
+    def forget_all(self) -> None:
+        """As `forget`, of all tables."""
+        self._known.clear()
 
     def counter(self, binnings: Iterable[Binning], segments: Sequence[Binning], *, whole: bool) -> Counter:
         """What counts by some bins, but those of labels, which come later and change; see `MakeCounter`."""

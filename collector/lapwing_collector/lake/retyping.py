@@ -18,7 +18,7 @@ from lapwing_collector.engine import literal
 from lapwing_collector.errors import ConfigError, UnavailableError
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.files import StoredFile, TableName, table_files
-from lapwing_collector.lake.rewriting import MOST_ROWS, ConflictError, Rewriter
+from lapwing_collector.lake.rewriting import FEW_ROWS, MOST_ROWS, ROUNDS, ConflictError, Rewriter
 from lapwing_collector.lake.shapes import Path as FieldPath
 from lapwing_collector.lake.shapes import assemble, convert, jsonable, leaves
 from lapwing_collector.lake.snapshots import DataFile, add_files, end_files
@@ -109,23 +109,28 @@ class _Retyping:
         before = self._described()
         columns = self._columns(before)
         try:
-            stored = table_files(self.catalog, self.table)
-            total = sum(file.rows for file in stored)
-            for group in _groups(stored):
-                self._write(before, columns, group)
-                told(self.outcome.rows, total)
-            with self.catalog.exclusive():
-                late = [
-                    file for file in table_files(self.catalog, self.table) if file.number not in self.done
-                ]
-                for group in _groups(late):  # rows that came meanwhile: a few, while nothing is flushed
+            for number in range(ROUNDS):
+                left = self._left()
+                rows = sum(file.rows for file in left)
+                if number and rows <= FEW_ROWS:
+                    break
+                total = self.outcome.rows + rows
+                for group in _groups(left):
                     self._write(before, columns, group)
+                    told(self.outcome.rows, total)
+            with self.catalog.turn():
+                for group in _groups(self._left()):  # rows that came meanwhile, while nothing is flushed
+                    self._write(before, columns, group)
+                    self.catalog.stay()
                 self._exchange(before, columns)
         except BaseException:
-            for file in self.files:
-                file.path.unlink(missing_ok=True)
+            self.catalog.remove(file.path for file in self.files)
             raise
         return self.outcome
+
+    def _left(self) -> list[StoredFile]:
+        """Files whose rows are not written anew yet."""
+        return [file for file in table_files(self.catalog, self.table) if file.number not in self.done]
 
     def _described(self) -> Table:
         """The table as it is, which has the field.
@@ -178,13 +183,13 @@ class _Retyping:
             if self.done and end_files(self.catalog, before, self.done) != len(self.done):
                 raise ConflictError(f"{self.table.sql}: files left it while they were read")
             names = {"table": str(before.number), "column": str(before.columns[self.path])}
-            self.catalog.rows(statement("tell_of_retyping", table=names["table"]))
-            self.catalog.rows(statement("retype_column", **names, kind=literal(catalog_name(self.kind))))
-            self.catalog.rows(statement("end_inner_columns", **names))
+            self.catalog.change(statement("tell_of_retyping", table=names["table"]))
+            self.catalog.change(statement("retype_column", **names, kind=literal(catalog_name(self.kind))))
+            self.catalog.change(statement("end_inner_columns", **names))
             if pa.types.is_list(self.kind):
                 inner = literal(catalog_name(self.kind.value_type))
                 number = str(columns[*self.path, "element"])
-                self.catalog.rows(statement("add_element", **names, number=number, kind=inner))
+                self.catalog.change(statement("add_element", **names, number=number, kind=inner))
             reach("maintenance.in_retype")
 
 

@@ -7,6 +7,7 @@ the exchange is a transaction: a moment in which the old files leave the table a
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -20,9 +21,9 @@ from lapwing_collector import engine
 from lapwing_collector.crashpoints import reach
 from lapwing_collector.engine import literal
 from lapwing_collector.engine.lens import Lens
-from lapwing_collector.lake.catalog import Catalog
+from lapwing_collector.lake.catalog import Catalog, ConflictingCommitError
 from lapwing_collector.lake.files import StoredFile, TableName, delete_files
-from lapwing_collector.lake.parquet import ROW_GROUP_ROWS, write_parquet_parts
+from lapwing_collector.lake.parquet import ROW_GROUP_ROWS
 from lapwing_collector.lake.shapes import Path as FieldPath
 from lapwing_collector.lake.snapshots import DataFile, add_files, end_files
 from lapwing_collector.lake.statements import statement
@@ -35,6 +36,12 @@ MOST_ROWS: Final = 500_000
 """What one file may hold, and so what merging reads at a time."""
 
 MOST_BYTES: Final = 128 << 20
+
+FEW_ROWS: Final = 20_000
+"""So many rows may be read while nothing is flushed."""
+
+ROUNDS: Final = 5
+"""How often new files are read first, where more rows come all the time."""
 
 Pause = Callable[[float], None]
 """Told how many seconds some work took; comes back when more may be done."""
@@ -105,7 +112,7 @@ class Rewriter:
         deletions = self._deletions(files)
         counted = self.read(f"SELECT count(*) AS n FROM {table.sql} WHERE {_among(files)}")
         before = int(counted.column("n")[0].as_py())
-        if before != sum(file.rows for file in files) - sum(rows for _, _, rows in deletions):
+        if before != sum(file.rows for file in files) - sum(int(rows) for _, _, rows in deletions):
             raise ConflictError(f"{table.sql}: a query sees {before} rows of its files, the catalog others")
         rows = self.rows_of(table, files, keep, parameters) if read is None else read(self, _among(files))
         parts = _paced(rows, pause)
@@ -152,7 +159,7 @@ class Rewriter:
             [
                 part
                 for each in delete_files(self._catalog, file)
-                for part in pq.read_table(each, columns=["pos"])["pos"].chunks
+                for part in pq.read_table(self._catalog.store.opened(each), columns=["pos"])["pos"].chunks
             ],
             pa.int64(),
         )
@@ -163,7 +170,7 @@ class Rewriter:
         if first is not None:
             described = Tables(self._catalog)[table]
             path = described.folder / f"{uuid.uuid4()}.parquet"
-            new = DataFile(described, path, write_parquet_parts(path, chain([first], kept)))
+            new = DataFile(described, path, self._catalog.store.write(path, chain([first], kept)))
         self._exchange(table, [file], deletions, new, carry_progress=False)
         return file.rows - len(deleted) - (0 if new is None else int(new.written.footer.num_rows))
 
@@ -185,7 +192,13 @@ class Rewriter:
 
     def deleted_rows(self, files: Sequence[StoredFile]) -> int:
         """How many rows of some files are deleted."""
-        return sum(rows for _, _, rows in self._deletions(files))
+        return sum(int(rows) for _, _, rows in self._deletions(files))
+
+    def interrupt(self) -> None:
+        """Have the query fail that another thread waits for, if any."""
+        if (reader := self._reader) is not None:
+            with suppress(duckdb.Error):  # that thread has just closed it
+                reader.interrupt()
 
     def close(self) -> None:
         """Let go of the second connection; it opens again when it is needed."""
@@ -198,10 +211,10 @@ class Rewriter:
         if self._lens is not None and self._lens.worn:
             self.close()
         if self._reader is None or self._lens is None:
-            reader = engine.connect(threads=1, memory_limit=_MEMORY_LIMIT)
+            reader = engine.connect(self._catalog.place, threads=1, memory_limit=_MEMORY_LIMIT)
             # Each file is read once: what is kept of it would take up the whole limit by and by.
             reader.execute("SET enable_external_file_cache = false")
-            self._reader, self._lens = reader, Lens(reader, self._catalog.folder)
+            self._reader, self._lens = reader, Lens(reader, self._catalog.place)
         self._lens.show(sql)
         return self._reader
 
@@ -245,7 +258,7 @@ class Rewriter:
             return None
         file = table.folder / f"{uuid.uuid4()}.parquet"
         try:
-            written = write_parquet_parts(file, chain([first], parts), columns)
+            written = self._catalog.store.write(file, chain([first], parts), columns)
         except KeyError as error:  # a column went since the rows began to be read
             raise ConflictError(f"{table.sql_name}: {error} is no column any more") from error
         return DataFile(table, file, written)
@@ -259,8 +272,22 @@ class Rewriter:
         *,
         carry_progress: bool,
     ) -> None:
+        try:
+            self._exchange_once(table, files, deletions, new, carry_progress=carry_progress)
+        except ConflictingCommitError as error:
+            raise ConflictError(f"{table.sql}: somebody else committed meanwhile: {error}") from error
+
+    def _exchange_once(
+        self,
+        table: TableName,
+        files: Sequence[StoredFile],
+        deletions: Sequence[tuple[Any, ...]],
+        new: DataFile | None,
+        *,
+        carry_progress: bool,
+    ) -> None:
         with self._catalog.transaction([] if new is None else [new.path]):
-            progress = self._catalog.rows(statement("commit_progress")) if carry_progress else []
+            progress = self._catalog.native(statement("commit_progress")) if carry_progress else []
             if self._deletions(files) != deletions:
                 raise ConflictError(f"{table.sql}: rows were deleted while they were read")
             add_files(self._catalog, [] if new is None else [new], progress[0][0] if progress else None)
@@ -271,7 +298,7 @@ class Rewriter:
 
     def _deletions(self, files: Sequence[StoredFile]) -> list[tuple[Any, ...]]:
         numbers = ", ".join(str(file.number) for file in files)
-        return self._catalog.rows(statement("deletions", files=numbers))
+        return self._catalog.native(statement("deletions", files=numbers))
 
 
 def _among(files: Sequence[StoredFile]) -> str:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.files import StoredFile, TableName, table_files
+from lapwing_collector.lake.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def newest_rows(catalog: Catalog, table: TableName, columns: Sequence[str], most
     for file in reversed(table_files(catalog, table)):
         if most <= 0:
             break
-        rows = _end_of(file, columns, most)
+        rows = _end_of(catalog.store, file, columns, most)
         if rows is not None and rows.num_rows:
             found.append(rows)
             most -= rows.num_rows
@@ -54,14 +55,14 @@ def logged(catalog: Catalog, event: str, after: int) -> tuple[int, list[dict[str
         `resource`, the last three as JSON.
     """
     files = [file for file in table_files(catalog, _LOGS) if file.number > after]
-    records = [record for file in files for record in _records(file, event)]
+    records = [record for file in files for record in _records(catalog.store, file, event)]
     return max((file.number for file in files), default=after), records
 
 
-def _end_of(file: StoredFile, columns: Sequence[str], most: int) -> pa.Table | None:
+def _end_of(store: Store, file: StoredFile, columns: Sequence[str], most: int) -> pa.Table | None:
     """The last groups of rows of a file; None if it cannot be read: it may have left the table by now."""
     try:
-        with pq.ParquetFile(file.path) as opened:
+        with pq.ParquetFile(store.opened(file.path)) as opened:
             present = [name for name in columns if name in opened.schema_arrow.names]
             groups: list[int] = []
             for group in reversed(range(opened.num_row_groups)):
@@ -75,9 +76,11 @@ def _end_of(file: StoredFile, columns: Sequence[str], most: int) -> pa.Table | N
         return None
 
 
-def _records(file: StoredFile, event: str) -> Iterator[dict[str, Any]]:
+def _records(store: Store, file: StoredFile, event: str) -> Iterator[dict[str, Any]]:
     try:
-        rows = ds.dataset(file.path).to_table(list(_SAID), filter=ds.field("event_name") == event)
+        rows = pq.read_table(
+            store.opened(file.path), columns=list(_SAID), filters=ds.field("event_name") == event
+        )
     except (OSError, pa.ArrowException) as error:
         _tell(file, error)
         return

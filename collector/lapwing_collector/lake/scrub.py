@@ -13,11 +13,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lapwing_collector import engine
-from lapwing_collector.folders import make_folder, sync_folder
+from lapwing_collector.engine.place import Location
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.files import StoredFile, TableName, all_files
 from lapwing_collector.lake.rewriting import ConflictError, Rewriter
+from lapwing_collector.lake.store import Store, damage_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,59 +53,45 @@ def scrub(
     """
     held = all_files(catalog)
     if only is not None:
-        path = engine.data_folder(catalog.folder) / only
+        path = catalog.store.root / only
         held = {path: held[path]} if path in held else {}
     for done, (table, file) in enumerate(held.values(), 1):
-        problem = damage_of(file.path, file.size_bytes)
+        problem = damage_of(catalog.store, file.path, file.size_bytes)
         yield (
             done,
             len(held),
-            None if problem is None else _set_aside(rewriter, table, file, problem, quarantine),
+            None
+            if problem is None
+            else _set_aside(catalog.store, rewriter, table, file, problem, quarantine),
         )
 
 
-def damage_of(file: Path, size_bytes: int) -> str | None:
-    """What is wrong with a Parquet file, every page of it read; None if nothing is."""
-    try:
-        found_bytes = file.stat().st_size
-    except FileNotFoundError:
-        return "is missing"
-    if found_bytes != size_bytes:
-        return f"has {found_bytes} bytes instead of {size_bytes}"
-    try:
-        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
-            for _ in parquet.iter_batches():
-                pass
-    except (OSError, pa.ArrowException) as error:
-        return f"is damaged: {error}"
-    return None
-
-
-def _set_aside(
-    rewriter: Rewriter, table: TableName, file: StoredFile, problem: str, quarantine: Path
+def _set_aside(  # noqa: PLR0917  # a file, and what becomes of it
+    store: Store, rewriter: Rewriter, table: TableName, file: StoredFile, problem: str, quarantine: Path
 ) -> Damaged | None:
     """Put what can be read of a file in its place, and move it; None where it left the table meanwhile."""
     try:
-        lost = rewriter.replace(table, file, _readable(file.path))
+        lost = rewriter.replace(table, file, _readable(store, file.path))
     except ConflictError:
         return None
     aside = None
-    if file.path.exists():
+    if store.size(file.path) is not None:
         aside = quarantine / table.schema / f"{uuid.uuid4().hex[:8]}-{file.path.name}"
-        make_folder(aside.parent)
-        file.path.replace(aside)
-        sync_folder(aside.parent)
+        store.move(file.path, aside)
     return Damaged(table, aside, problem, lost)
 
 
-def _readable(file: Path) -> Iterator[tuple[int, pa.Table]]:
+def _readable(store: Store, file: Location) -> Iterator[tuple[int, pa.Table]]:
     """The row groups of a file that can be read, each with its first row's position."""
-    try:
-        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
-            start = 0
-            for number in range(parquet.num_row_groups):
-                with suppress(OSError, pa.ArrowException):
-                    yield start, parquet.read_row_group(number)
-                start += parquet.metadata.row_group(number).num_rows
-    except (OSError, pa.ArrowException):
-        return  # not even its footer
+    if store.size(file) is None:
+        return
+    with (
+        store.fetched(file) as fetched,
+        suppress(OSError, pa.ArrowException),  # not even its footer can be
+        pq.ParquetFile(fetched, page_checksum_verification=True) as parquet,
+    ):
+        start = 0
+        for number in range(parquet.num_row_groups):
+            with suppress(OSError, pa.ArrowException):
+                yield start, parquet.read_row_group(number)
+            start += parquet.metadata.row_group(number).num_rows

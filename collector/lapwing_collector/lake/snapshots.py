@@ -7,12 +7,12 @@ specification describes, so they are written here, for all files of a flush at o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lapwing_collector.engine.place import Location
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.parquet import Written
 from lapwing_collector.lake.statements import statement
@@ -52,7 +52,7 @@ class DataFile:
     """A durable Parquet file in the folder of a table, its columns numbered as the table's are."""
 
     table: Table
-    path: Path
+    path: Location
     written: Written
 
 
@@ -65,8 +65,8 @@ def add_files(catalog: Catalog, files: Sequence[DataFile], extra_info: str | Non
         extra_info: What the snapshot says of itself, if anything.
     """
     tables = ", ".join({str(file.table.number) for file in files})
-    [(snapshot, first_file)] = catalog.rows(statement("newest_snapshot"))
-    found = catalog.native(statement("table_totals", tables=tables))
+    snapshot, first_file = map(int, catalog.native(statement("newest_snapshot"))[0])
+    found = catalog.native(statement("table_totals", tables=tables)) if files else []
     before = {table: numbers for table, *numbers in (map(int, row) for row in found)}
     totals: dict[int, list[int]] = dict(before)
     described: list[tuple[Any, ...]] = []
@@ -93,8 +93,8 @@ def add_files(catalog: Catalog, files: Sequence[DataFile], extra_info: str | Non
     new = [(table, *numbers) for table, numbers in totals.items() if table not in before]
     grown = [(table, *numbers) for table, numbers in totals.items() if table in before]
     changes = ",".join(f"inserted_into_table:{table}" for table in totals)
-    catalog.rows(statement("add_snapshot"), [snapshot + 1, len(files)])
-    catalog.rows(statement("add_changes"), [snapshot + 1, changes, extra_info])
+    catalog.change(statement("add_snapshot"), [snapshot + 1, len(files)])
+    catalog.change(statement("add_changes"), [snapshot + 1, changes, extra_info])
     for name, rows, schema in (
         ("add_files", described, _FILES),
         ("add_statistics", statistics, _STATISTICS),
@@ -104,7 +104,7 @@ def add_files(catalog: Catalog, files: Sequence[DataFile], extra_info: str | Non
         if rows:
             catalog.insert(statement(name), _rows(rows, schema))
     if files and catalog.native(statement("has_column_totals", tables=tables)):
-        catalog.rows(statement("forget_column_totals", tables=tables))
+        catalog.change(statement("forget_column_totals", tables=tables))
 
 
 def end_files(catalog: Catalog, table: Table, files: Sequence[int]) -> int:
@@ -119,12 +119,12 @@ def end_files(catalog: Catalog, table: Table, files: Sequence[int]) -> int:
         How many of them the snapshot before did see.
     """
     numbers = ", ".join(map(str, files))
-    [(seen, rows, size_bytes)] = catalog.rows(statement("seen_files", files=numbers))
-    catalog.rows(statement("end_files", files=numbers))
-    catalog.rows(statement("end_deletions", files=numbers))
+    [(seen, rows, size_bytes)] = catalog.native(statement("seen_files", files=numbers))
+    catalog.change(statement("end_files", files=numbers))
+    catalog.change(statement("end_deletions", files=numbers))
     values = {"table": str(table.number), "rows": str(rows), "size": str(size_bytes)}
-    catalog.rows(statement("lower_totals", **values))
-    catalog.rows(statement("tell_of_deletion", table=str(table.number)))
+    catalog.change(statement("lower_totals", **values))
+    catalog.change(statement("tell_of_deletion", table=str(table.number)))
     return int(seen)
 
 

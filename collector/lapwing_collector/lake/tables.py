@@ -3,13 +3,12 @@
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 
-from lapwing_collector import engine
 from lapwing_collector.engine import identifier, literal
+from lapwing_collector.engine.place import Location
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.shapes import Path as FieldPath
 from lapwing_collector.lake.statements import statement
@@ -44,7 +43,7 @@ class Table:
     number: int
     schema: str
     name: str
-    folder: Path
+    folder: Location
     columns: Mapping[FieldPath, int]
     types: Mapping[str, pa.DataType]
     shape: Mapping[str, pa.DataType]
@@ -92,7 +91,7 @@ class Tables:
     def _read(self, keys: Collection[Key]) -> dict[Key, Table]:
         names = ", ".join({literal(name) for _, name in keys})
         found = {
-            int(number): ((schema, name), Path(schema_path) / path)
+            int(number): ((schema, name), self._catalog.store.root / schema_path / path)
             for number, schema, name, schema_path, path in self._catalog.native(
                 statement("tables", names=names)
             )
@@ -104,17 +103,14 @@ class Tables:
         tables = ", ".join(map(str, found))
         for table, number, outer, name, kind in self._catalog.native(statement("columns", tables=tables)):
             columns[int(table)].append((int(number), None if outer is None else int(outer), name, kind))
-        data = engine.data_folder(self._catalog.folder)
-        return {
-            key: _table(number, key, data / path, columns[number]) for number, (key, path) in found.items()
-        }
+        return {key: _table(number, key, folder, columns[number]) for number, (key, folder) in found.items()}
 
 
 _Column = tuple[int, int | None, str, str]
 """Number of a column, number of the one that it is in, name, type."""
 
 
-def _table(number: int, key: Key, folder: Path, columns: Iterable[_Column]) -> Table:
+def _table(number: int, key: Key, folder: Location, columns: Iterable[_Column]) -> Table:
     """Put a table together from its columns, in order."""
     inside: dict[int | None, list[tuple[int, str, str]]] = {}
     for column, outer, name, kind in columns:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from lapwing_collector.engine import identifier
+from lapwing_collector.engine.place import Location
 from lapwing_collector.lake.catalog import Catalog
-from lapwing_collector.lake.expiry import delete_files, expire_snapshots
-from lapwing_collector.lake.files import Newcomers, StoredFile, TableName, table_files, timed_files
+from lapwing_collector.lake.expiry import delete_files, delete_orphans, expire_snapshots
+from lapwing_collector.lake.files import Newcomers, NewFile, StoredFile, TableName, table_files, timed_files
 from lapwing_collector.lake.freezing import AddRows, Freezing
 from lapwing_collector.lake.merging import Crowds, choose, choose_any
 from lapwing_collector.lake.profiles import Profiles
@@ -71,9 +71,11 @@ class Upkeep:
         )
         self.tally = Tally()
 
-    def look(self) -> None:
-        """Learn which files were added since the last look."""
-        self._crowds.add(self._newcomers.look())
+    def look(self) -> list[NewFile]:
+        """Learn which files were added since the last look; these."""
+        new = self._newcomers.look()
+        self._crowds.add(new)
+        return new
 
     def freeze_next(self, at: datetime, pause: Pause = no_pause) -> bool:
         """Begin to count fields of a model that have values enough; False where no model may have such."""
@@ -145,11 +147,21 @@ class Upkeep:
         self.tally.snapshots_expired += expired
         return expired
 
-    def delete(self, before: datetime) -> list[Path]:
+    def delete(self, before: datetime) -> list[Location]:
         """Delete some of the files that no snapshot sees since before a time; those deleted."""
         deleted = delete_files(self._catalog, before)
         self.tally.files_deleted += len(deleted)
         return deleted
+
+    def delete_orphans(self, before: datetime) -> list[Location]:
+        """Delete files written before a time that the catalog does not know; those deleted."""
+        deleted = delete_orphans(self._catalog, before)
+        self.tally.files_deleted += len(deleted)
+        return deleted
+
+    def interrupt(self) -> None:
+        """Have another thread's work fail where it reads rows; nothing of it is kept."""
+        self.rewriter.interrupt()
 
     def close(self) -> None:
         """Let go of the second connection."""

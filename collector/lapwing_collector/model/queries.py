@@ -1,9 +1,11 @@
 """A query on its way to the lake and back: what is asked, what is answered, how it is called off."""
 
+import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -36,6 +38,7 @@ class Ask:
         max_bytes: Bytes of the answer, as Arrow holds it, beyond which it is cut.
         whole: An answer that would be cut is an error instead.
         explain: Tell what stands behind the metrics that it calls, rather than answer it.
+        plain: The answer is read by `Answer.plain`, in whatever form that is quickest.
     """
 
     sql: str
@@ -45,6 +48,38 @@ class Ask:
     max_bytes: int = MAX_BYTES
     whole: bool = False
     explain: bool = False
+    plain: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to a query process in a third of the time that a dataclass takes by itself."""
+        return Ask, _values_of(self)
+
+
+_values_of: Final = attrgetter(*(each.name for each in fields(Ask)))
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Some rows, as values of Python.
+
+    Attributes:
+        columns: Name and type of each column, types as Arrow names them.
+        rows: The values of each row, in the order of the columns.
+    """
+
+    columns: Sequence[tuple[str, str]]
+    rows: Sequence[Sequence[Any]]
+
+    @classmethod
+    def of(cls, table: "pa.Table") -> Self:
+        """The rows of a table.
+
+        Raises:
+            ValueError: Python has no type for a value.
+            OverflowError: The same.
+        """
+        columns = [(field.name, str(field.type)) for field in table.schema]
+        return cls(columns, list(zip(*(column.to_pylist() for column in table.columns), strict=True)))
 
 
 class Answer:
@@ -56,13 +91,20 @@ class Answer:
         rows: How many there are.
         truncated: Whether there were more than the limits let through.
         incomplete: Whether a damaged file was set aside for this query, so that its rows may be missing.
+        whole: All that it hands out, where that is short and here already.
     """
 
     def __init__(
-        self, rows: int, truncated: bool, pieces: Iterator[bytes], close: Callable[[], None]
+        self,
+        rows: int,
+        truncated: bool,
+        pieces: Iterator[bytes],
+        close: Callable[[], None],
+        whole: bytes | None = None,
     ) -> None:
         """Hand out `pieces`; `close` is called once nobody wants more."""
         self.rows = rows
+        self.whole = whole
         self.truncated = truncated
         self.incomplete = False
         self._pieces = pieces
@@ -77,6 +119,20 @@ class Answer:
         import pyarrow as pa  # noqa: PLC0415  # half of what `lapwing --help` took
 
         return pa.ipc.open_stream(pa.py_buffer(b"".join(self._pieces))).read_all()
+
+    def plain(self) -> Plain:
+        """The rows of an answer that was asked for as plain ones.
+
+        Raises:
+            ValueError: Python has no type for a value.
+            OverflowError: The same.
+        """
+        data = b"".join(self._pieces)
+        if not data.startswith(b"{"):
+            self._pieces = iter((data,))
+            return Plain.of(self.table())
+        told = json.loads(data)
+        return Plain([(name, kind) for name, kind in told["columns"]], told["rows"])
 
     def close(self) -> None:
         """Want no more; closing twice is harmless."""

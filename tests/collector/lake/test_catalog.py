@@ -3,12 +3,14 @@
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from lapwing_collector import engine
+from lapwing_collector.engine.place import Place
 from lapwing_collector.lake import CatalogKeeper
 from lapwing_collector.lake.catalog import Catalog
 
@@ -61,14 +63,14 @@ def test_folders_of_tables_are_known(catalog: Catalog) -> None:
     """A table's folder is inside the lake's; an unknown table has none."""
     folder = catalog.table_folder("main", "numbers")
     assert folder is not None
-    assert folder.is_relative_to(catalog.folder)
+    assert folder.is_relative_to(catalog.place.files.root)
     assert catalog.table_folder("main", "letters") is None
 
 
-def test_a_keeper_keeps_the_log_of_the_catalog(catalog: Catalog) -> None:
+def test_a_keeper_keeps_the_log_of_the_catalog(catalog: Catalog, tmp_path: Path) -> None:
     """Once waited for it knows the newest snapshot, and the catalog's log stays until it lets go."""
-    file = catalog.folder / "catalog.sqlite-wal"
-    keeper = CatalogKeeper.begin(catalog.folder)
+    file = tmp_path / "lake" / "catalog.sqlite-wal"
+    keeper = CatalogKeeper.begin(catalog.place)
     keeper.wait()
     assert [(keeper.snapshot,)] == catalog.rows("SELECT max(snapshot_id) FROM ducklake_snapshots('lake')")
     assert os.getpgid(keeper._process.pid) != os.getpgrp()  # Ctrl-C is not for it
@@ -91,3 +93,22 @@ def test_no_other_extension_is_loaded_without_a_signature(
             connection.execute(f"LOAD {engine.literal(str(tampered))}")
         with pytest.raises(duckdb.InvalidInputException, match="allow_unsigned_extensions"):
             connection.execute("SET allow_unsigned_extensions = true")
+
+
+def test_a_redefinition_that_fails_leaves_the_catalog_open(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where DuckLake refuses, or a server is away when others are to be kept out, work goes on as before."""
+    with pytest.raises(duckdb.Error):
+        catalog.redefine(["CREATE TABLE more (n BIGINT)", "SELECT * FROM nothing"])
+    assert catalog.rows("SELECT * FROM numbers") == []
+
+    @contextmanager
+    def away(_place: Place) -> Iterator[None]:
+        raise duckdb.IOException("Unable to connect to Postgres")
+        yield
+
+    monkeypatch.setattr("lapwing_collector.lake.catalog.opening_alone", away)
+    with pytest.raises(duckdb.IOException):
+        catalog.redefine(["CREATE TABLE more (n BIGINT)"])
+    assert catalog.rows("SELECT * FROM numbers") == []

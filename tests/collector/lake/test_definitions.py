@@ -9,7 +9,7 @@ import pytest
 
 from helpers.batches import START, labels, predictions
 from helpers.ducklake import ducklake
-from lapwing_collector.app.profiling import PROFILING
+from lapwing_collector.app.places.profiling import PROFILING
 from lapwing_collector.engine import identifier
 from lapwing_collector.lake import Lake, Progress, sql_type
 from lapwing_collector.lake.catalog import Catalog

@@ -17,9 +17,9 @@ import pytest
 from helpers.batches import START, predictions
 from helpers.ducklake import ducklake, ducklake_table
 from helpers.flaky import make_flaky
-from lapwing_collector.app.poison import find_refused
-from lapwing_collector.app.profiling import PROFILING
-from lapwing_collector.app.references import References, Wanted
+from lapwing_collector.app.ingest.poison import find_refused
+from lapwing_collector.app.places.profiling import PROFILING
+from lapwing_collector.app.upkeep.references import References, Wanted
 from lapwing_collector.lake import Lake, Progress, declared_type, profiles
 from lapwing_collector.lake.erasure import Subject, erase, remaining_in_lake
 from lapwing_collector.lake.files import TableName, table_files
@@ -186,7 +186,7 @@ def test_rows_that_come_while_bins_are_made_are_counted_once(
     lake: Lake, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether they come while files are read or between the last look and the commit."""
-    monkeypatch.setattr("lapwing_collector.lake.freezing._FEW_ROWS", 50)
+    monkeypatch.setattr("lapwing_collector.lake.freezing.FEW_ROWS", 50)
     traffic = Traffic(lake)
     traffic.flush(1_000)
     traffic.flush(100)
@@ -401,7 +401,7 @@ def test_counts_go_where_nothing_was_committed(
     """The disk is full before the commit: the file of counts that was written already goes."""
     traffic = Traffic(lake)
     traffic.flush(1_000)
-    before = set(lake.catalog.folder.rglob("*.parquet"))
+    before = set(lake.catalog.store.root.rglob("*.parquet"))
 
     def full(*_: Any) -> None:
         raise OSError("no space left on device")
@@ -410,7 +410,7 @@ def test_counts_go_where_nothing_was_committed(
         patched.setattr(lake, "_write", full)
         with pytest.raises(OSError, match="no space"):
             upkeep.freeze_next(NOW)
-    assert set(lake.catalog.folder.rglob("*.parquet")) == before
+    assert set(lake.catalog.store.root.rglob("*.parquet")) == before
 
 
 def test_rows_that_the_lake_refuses_are_not_counted(lake: Lake, upkeep: Upkeep) -> None:
@@ -595,11 +595,11 @@ DIES = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from lapwing_collector.app.profiling import PROFILING
+from lapwing_collector.app.places.profiling import PROFILING
 from lapwing_collector.lake import Lake, freezing
 from lapwing_collector.lake.upkeep import Upkeep
 
-freezing.FIRST_ROWS, freezing._FEW_ROWS = 1_000, 50
+freezing.FIRST_ROWS, freezing.FEW_ROWS = 1_000, 50
 lake = Lake.open(Path(sys.argv[1]), profiling=PROFILING)
 lake.profiles.look_at("m", "m")
 Upkeep(lake.catalog, lake.profiles, lake.add_rows).freeze_next(datetime(2026, 2, 1))
@@ -638,6 +638,9 @@ def test_references_of_older_lakes_are_set_aside(folder: Path) -> None:
     ducklake(lake.catalog, "DROP TABLE reference_bins; DROP TABLE reference_sets")
     ducklake(lake.catalog, "CREATE TABLE reference_sets (model VARCHAR, reference VARCHAR)")
     ducklake(lake.catalog, "CREATE TABLE reference_bins (model VARCHAR, bin INTEGER)")
+    ducklake(
+        lake.catalog, "DELETE FROM __ducklake_metadata_lake.ducklake_metadata WHERE key = 'lapwing_format'"
+    )
     lake.close()
     lake = Lake.open(folder, profiling=PROFILING)
     assert lake.catalog.rows("SELECT count(*) FROM reference_bins_0_1") == [(0,)]
@@ -669,6 +672,7 @@ def test_the_rows_of_one_hour_are_taken_apart_too(
     places = merged.select(["segment", "field"]).to_pylist()
     assert places == sorted(places, key=lambda each: (each["segment"], each["field"]))
     assert merged.num_rows == len(summed(merged))
+    monkeypatch.setattr("lapwing_collector.lake.rollup._ROWS_AT_ONCE", rows // 2)  # two parts of each
     list(upkeep.merge_all())
     check(lake)
 

@@ -51,7 +51,7 @@ def read(lake: Lake, sql: str, connection: duckdb.DuckDBPyConnection | None = No
     """Ask as another process would."""
     reader = connection or engine.connect()
     if connection is None:
-        engine.attach(reader, lake.catalog.folder, read_only=True)
+        engine.attach(reader, lake.catalog.place, read_only=True)
     rows = reader.execute(sql).fetchall()
     if connection is None:
         reader.close()
@@ -116,7 +116,7 @@ def test_labels_and_their_views_follow(lake: Lake) -> None:
     told = [{"prediction_id": "a", "label": "true"}, {"prediction_id": "b", "label": False}]
     lake.flush([labels("m", told)], [], Progress(9, 0))
     reader = engine.connect()
-    engine.attach(reader, lake.catalog.folder, read_only=True)
+    engine.attach(reader, lake.catalog.place, read_only=True)
     query = "SELECT prediction_id, label FROM labeled.m ORDER BY 1"
     assert read(lake, query, reader) == [("a", "true"), ("b", "false")]
     [(snapshot,)] = reader.execute("SELECT max(snapshot_id) FROM ducklake_snapshots('lake')").fetchall()
@@ -149,7 +149,7 @@ def test_what_comes_and_goes_meanwhile_counts(lake: Lake, monkeypatch: pytest.Mo
         (3, True),
     ]
     assert len(table_files(lake.catalog, TABLE)) == 1
-    written = set(lake.catalog.folder.rglob("predictions_all/**/*.parquet"))
+    written = set(lake.catalog.store.root.rglob("predictions_all/**/*.parquet"))
     assert written <= known_paths(lake.catalog)  # nothing is left of the attempt that failed
 
 
@@ -196,7 +196,8 @@ def test_dying_meanwhile_changes_nothing(lake: Lake) -> None:
     """Killed in the middle of the exchange, everything is as it was, and doing it again works."""
     flush(lake, {"inputs.n": "1"}, {"inputs.n": "x"})
     lake.close()
-    folder = lake.catalog.folder
+    folder = lake.catalog.place.folder
+    assert folder is not None
     command = [sys.executable, "-c", DIES, str(folder)]
     dying = subprocess.run(
         command, env={**os.environ, "LAPWING_CRASH_AT": "maintenance.in_retype"}, check=False

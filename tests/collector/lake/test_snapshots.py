@@ -31,7 +31,7 @@ def test_the_catalog_tells_the_truth_about_files(lake: Lake) -> None:
         "SELECT path, record_count, file_size_bytes, footer_size "
         "FROM __ducklake_metadata_lake.ducklake_data_file"
     )
-    files = {file.name: file for file in lake.catalog.folder.rglob("*.parquet")}
+    files = {file.name: file for file in lake.catalog.store.root.rglob("*.parquet")}
     assert len(described) == 3 + 3 + 1
     for name, rows, size_bytes, footer_bytes in described:
         content = files[name].read_bytes()

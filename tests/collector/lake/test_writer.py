@@ -21,8 +21,9 @@ from helpers.batches import START, labels, logs, predictions
 from helpers.flaky import make_flaky
 from lapwing_collector import engine
 from lapwing_collector.errors import DataDirectoryError
-from lapwing_collector.lake import Lake, Progress, QueuedMetric, writer
+from lapwing_collector.lake import Lake, Progress, QueuedMetric
 from lapwing_collector.lake.names import TableNames
+from lapwing_collector.lake.store import FolderStore
 from lapwing_collector.lake.upkeep import Upkeep
 from lapwing_collector.model.alerts import MetricRow
 from lapwing_collector.model.records import Batch
@@ -69,16 +70,16 @@ def test_a_failed_flush_leaves_nothing(lake: Lake, folder: Path, monkeypatch: py
     """When one of two tables cannot be written, neither is there, and a retry stores both once."""
     lake.flush([predictions("a", [{"inputs.x": 1}]), predictions("b", [{"inputs.x": 1}])], [], Progress(1, 0))
     before = files(folder)
-    real, calls = writer.write_parquet, []
+    real, calls = FolderStore.write, []
 
-    def full_disk(file: Path, *arguments: Any) -> Any:
+    def full_disk(store: FolderStore, file: Path, *arguments: Any) -> Any:
         calls.append(file)
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
-        return real(file, *arguments)
+        return real(store, file, *arguments)
 
     more = [predictions("a", [{"inputs.x": 2, "inputs.new": "y"}]), predictions("b", [{"inputs.x": 2}])]
-    monkeypatch.setattr(writer, "write_parquet", full_disk)
+    monkeypatch.setattr(FolderStore, "write", full_disk)
     with pytest.raises(OSError, match="No space"):
         lake.flush(more, [], Progress(2, 0))
     monkeypatch.undo()

@@ -235,20 +235,20 @@ FROM (
 
 -- name: commit_progress
 -- What the newest commit that carried data covers. The catalog's own tables answer in constant time.
-SELECT commit_extra_info FROM __ducklake_metadata_lake.ducklake_snapshot_changes
+SELECT commit_extra_info FROM ducklake_snapshot_changes
 WHERE commit_extra_info IS NOT NULL
 ORDER BY snapshot_id DESC
 LIMIT 1;
 
 -- name: table_folder
 -- Where a table's files go, relative to the lake's data folder.
-SELECT s.path, t.path
-FROM __ducklake_metadata_lake.ducklake_table AS t
-JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+SELECT s.path AS schema_path, t.path
+FROM ducklake_table AS t
+JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
 WHERE t.end_snapshot IS NULL AND s.schema_name = $schema AND t.table_name = $table;
 
 -- name: tables
--- Number, schema, name and folders of the tables with these names. For SQLite itself, as the next ones.
+-- Number, schema, name and folders of the tables with these names. For the catalog itself, as the next ones.
 SELECT t.table_id, s.schema_name, t.table_name, s.path AS schema_path, t.path
 FROM ducklake_table AS t
 JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
@@ -292,9 +292,20 @@ CREATE INDEX IF NOT EXISTS lapwing_statistics ON __ducklake_metadata_lake.main.d
 CREATE INDEX IF NOT EXISTS lapwing_totals ON __ducklake_metadata_lake.main.ducklake_table_stats (table_id);
 CREATE INDEX IF NOT EXISTS lapwing_versions ON __ducklake_metadata_lake.main.ducklake_schema_versions (table_id);
 
+-- name: count_nothing
+-- Of a table whose totals are not told DuckLake asks the catalog anew for each column that a query reads, each time for
+-- a millisecond; of an empty one as well.
+INSERT INTO __ducklake_metadata_lake.main.ducklake_table_stats
+SELECT t.table_id, 0, 0, 0
+FROM __ducklake_metadata_lake.main.ducklake_table AS t
+JOIN __ducklake_metadata_lake.main.ducklake_schema AS s
+    ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL AND s.schema_name = 'main'
+WHERE t.end_snapshot IS NULL
+    AND t.table_id NOT IN (SELECT table_id FROM __ducklake_metadata_lake.main.ducklake_table_stats);
+
 -- name: newest_snapshot
 -- Its number, and the number that the next file gets.
-SELECT snapshot_id, next_file_id FROM __ducklake_metadata_lake.ducklake_snapshot
+SELECT snapshot_id, next_file_id FROM ducklake_snapshot
 ORDER BY snapshot_id DESC
 LIMIT 1;
 
@@ -306,12 +317,12 @@ WHERE snapshot_id = $$1 - 1;
 
 -- name: newest_definitions
 -- The number of the newest snapshot, and the number that the next table or view gets.
-SELECT snapshot_id, next_catalog_id FROM __ducklake_metadata_lake.ducklake_snapshot
+SELECT snapshot_id, next_catalog_id FROM ducklake_snapshot
 ORDER BY snapshot_id DESC
 LIMIT 1;
 
 -- name: own_names
--- Schemas, and tables and views of the first of them. For SQLite itself, as the next ones.
+-- Schemas, and tables and views of the first of them. For the catalog itself, as the next ones.
 SELECT schema_name FROM ducklake_schema WHERE end_snapshot IS NULL
 UNION ALL
 SELECT table_name FROM ducklake_table WHERE end_snapshot IS NULL AND schema_id = 0
@@ -338,7 +349,7 @@ INSERT INTO __ducklake_metadata_lake.ducklake_snapshot_changes VALUES ($$1, $$2,
 
 -- name: add_tables
 INSERT INTO __ducklake_metadata_lake.ducklake_table
-SELECT table_id, table_uuid, $snapshot, NULL, schema_id, name, path, true FROM rows;
+SELECT table_id, table_uuid::UUID, $snapshot, NULL, schema_id, name, path, true FROM rows;
 
 -- name: add_columns
 INSERT INTO __ducklake_metadata_lake.ducklake_column
@@ -354,7 +365,7 @@ WHERE table_id = $$2 AND column_id = $$3 AND end_snapshot IS NULL;
 
 -- name: add_views
 INSERT INTO __ducklake_metadata_lake.ducklake_view
-SELECT view_id, view_uuid, $snapshot, NULL, schema_id, name, 'duckdb', query, '' FROM rows;
+SELECT view_id, view_uuid::UUID, $snapshot, NULL, schema_id, name, 'duckdb', query, '' FROM rows;
 
 -- name: end_views
 UPDATE __ducklake_metadata_lake.ducklake_view
@@ -382,13 +393,14 @@ INSERT INTO __ducklake_metadata_lake.ducklake_file_column_stats
 SELECT file, table_id, column_id, size_bytes, present, absent, least, greatest, NULL, NULL FROM rows;
 
 -- name: add_totals
-INSERT INTO __ducklake_metadata_lake.ducklake_table_stats FROM rows;
+INSERT INTO __ducklake_metadata_lake.ducklake_table_stats
+SELECT table_id, records, next_row, size_bytes FROM rows;
 
 -- name: raise_totals
 UPDATE __ducklake_metadata_lake.ducklake_table_stats AS t
-SET record_count = r.records, next_row_id = r.next_row, file_size_bytes = r.size_bytes
-FROM rows AS r
-WHERE t.table_id = r.table_id;
+SET record_count = rows.records, next_row_id = rows.next_row, file_size_bytes = rows.size_bytes
+FROM rows
+WHERE t.table_id = rows.table_id;
 
 -- name: forget_column_totals
 -- They bound the values of whole tables, which a flush does not keep up: none is better than a wrong one.
@@ -398,9 +410,9 @@ DELETE FROM __ducklake_metadata_lake.ducklake_table_column_stats WHERE table_id 
 SELECT
     f.data_file_id, f.path, CASE WHEN f.path_is_relative THEN s.path || t.path END,
     f.record_count, f.file_size_bytes
-FROM __ducklake_metadata_lake.ducklake_data_file AS f
-JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
-JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+FROM ducklake_data_file AS f
+JOIN ducklake_table AS t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
+JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
 WHERE f.end_snapshot IS NULL AND s.schema_name = $schema AND t.table_name = $table
 ORDER BY f.data_file_id;
 
@@ -409,9 +421,9 @@ ORDER BY f.data_file_id;
 SELECT
     s.schema_name, t.table_name, f.data_file_id, f.path, CASE WHEN f.path_is_relative THEN s.path || t.path END,
     f.record_count, f.file_size_bytes
-FROM __ducklake_metadata_lake.ducklake_data_file AS f
-JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
-JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+FROM ducklake_data_file AS f
+JOIN ducklake_table AS t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
+JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
 WHERE f.end_snapshot IS NULL;
 
 -- name: timed_files
@@ -432,17 +444,13 @@ WHERE f.end_snapshot IS NULL
 ORDER BY c.max_value NULLS LAST, f.data_file_id;
 
 -- name: new_files
--- SQLite finds the files that came after one by its primary key, however many there are.
--- It gives every value as text.
-SELECT data_file_id::BIGINT, schema_name, table_name, record_count::BIGINT, file_size_bytes::BIGINT
-FROM sqlite_query('__ducklake_metadata_lake', '
-    SELECT f.data_file_id, s.schema_name, t.table_name, f.record_count, f.file_size_bytes
-    FROM ducklake_data_file AS f
-    JOIN ducklake_table AS t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
-    JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
-    WHERE f.data_file_id > $after AND f.end_snapshot IS NULL
-    ORDER BY f.data_file_id
-');
+-- The catalog finds the files that came after one by its primary key, however many there are.
+SELECT f.data_file_id, s.schema_name, t.table_name, f.record_count, f.file_size_bytes
+FROM ducklake_data_file AS f
+JOIN ducklake_table AS t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
+JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+WHERE f.data_file_id > $after AND f.end_snapshot IS NULL
+ORDER BY f.data_file_id;
 
 -- name: expirable_snapshots
 -- Old snapshots, but never the newest one, nor the newest one in which a writer says how far it has come.
@@ -472,31 +480,31 @@ DELETE FROM __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion WHERE
 
 -- name: known_files
 -- Which files the catalog knows, of those whose commits seemed to fail.
-SELECT path FROM __ducklake_metadata_lake.ducklake_data_file WHERE path IN ($names);
+SELECT path FROM ducklake_data_file WHERE path IN ($names);
 
 -- name: known_paths
 -- Every file that the catalog knows: of any snapshot, or waiting to be deleted.
 SELECT f.path, CASE WHEN f.path_is_relative THEN s.path || t.path END
-FROM __ducklake_metadata_lake.ducklake_data_file AS f
-JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id
-JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id
+FROM ducklake_data_file AS f
+JOIN ducklake_table AS t ON t.table_id = f.table_id
+JOIN ducklake_schema AS s ON s.schema_id = t.schema_id
 UNION ALL
 SELECT f.path, CASE WHEN f.path_is_relative THEN s.path || t.path END
-FROM __ducklake_metadata_lake.ducklake_delete_file AS f
-JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id
-JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id
+FROM ducklake_delete_file AS f
+JOIN ducklake_table AS t ON t.table_id = f.table_id
+JOIN ducklake_schema AS s ON s.schema_id = t.schema_id
 UNION ALL
 SELECT path, CASE WHEN path_is_relative THEN '' END
-FROM __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion;
+FROM ducklake_files_scheduled_for_deletion;
 
 -- name: seen_files
 -- Of some files, those that the newest snapshot but one sees, with the rows that it sees of them.
 SELECT
-    count(*),
-    coalesce(sum(f.record_count), 0) - coalesce(sum(d.delete_count), 0),
-    coalesce(sum(f.file_size_bytes), 0)
-FROM __ducklake_metadata_lake.ducklake_data_file AS f
-LEFT JOIN __ducklake_metadata_lake.ducklake_delete_file AS d
+    count(*) AS files,
+    coalesce(sum(f.record_count), 0) - coalesce(sum(d.delete_count), 0) AS records,
+    coalesce(sum(f.file_size_bytes), 0) AS size_bytes
+FROM ducklake_data_file AS f
+LEFT JOIN ducklake_delete_file AS d
     ON d.data_file_id = f.data_file_id AND d.end_snapshot IS NULL
 WHERE f.data_file_id IN ($files) AND f.end_snapshot IS NULL;
 
@@ -525,16 +533,24 @@ WHERE snapshot_id = (SELECT max(snapshot_id) FROM __ducklake_metadata_lake.duckl
 -- name: delete_files
 -- Where the files are that say which rows of a file are deleted.
 SELECT d.path, CASE WHEN d.path_is_relative THEN s.path || t.path END
-FROM __ducklake_metadata_lake.ducklake_delete_file AS d
-JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = d.table_id AND t.end_snapshot IS NULL
-JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+FROM ducklake_delete_file AS d
+JOIN ducklake_table AS t ON t.table_id = d.table_id AND t.end_snapshot IS NULL
+JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
 WHERE d.data_file_id = $file AND d.end_snapshot IS NULL;
+
+-- name: all_deletions
+-- Every file that says for the newest snapshot which rows of another are deleted.
+SELECT s.schema_name, t.table_name, d.path, CASE WHEN d.path_is_relative THEN s.path || t.path END AS folder
+FROM ducklake_delete_file AS d
+JOIN ducklake_table AS t ON t.table_id = d.table_id AND t.end_snapshot IS NULL
+JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+WHERE d.end_snapshot IS NULL;
 
 -- name: deletions
 -- Files that say which rows of some files are deleted.
-SELECT d.data_file_id, d.delete_file_id, d.delete_count FROM __ducklake_metadata_lake.ducklake_delete_file AS d
+SELECT d.data_file_id, d.delete_file_id, d.delete_count FROM ducklake_delete_file AS d
 WHERE d.data_file_id IN ($files) AND d.end_snapshot IS NULL
-ORDER BY ALL;
+ORDER BY d.data_file_id, d.delete_file_id;
 
 -- name: descriptions
 -- The newest of each model.
@@ -542,7 +558,7 @@ SELECT model, described_at, description, said, facts, logs_seen FROM model_descr
 QUALIFY row_number() OVER (PARTITION BY model ORDER BY described_at DESC) = 1;
 
 -- name: newest_column
--- For SQLite itself: the greatest number that a column of a table ever had.
+-- For the catalog itself: the greatest number that a column of a table ever had.
 SELECT max(column_id) FROM ducklake_column WHERE table_id = $table;
 
 -- name: tell_of_retyping
@@ -579,6 +595,6 @@ WHERE table_id = $table AND parent_column = $column AND end_snapshot IS NULL;
 -- What a list is made of.
 INSERT INTO __ducklake_metadata_lake.ducklake_column
 SELECT
-    $number, max(snapshot_id), NULL, $table, $number, 'element', $kind, NULL, 'NULL', 1, $column, 'literal',
+    $number, max(snapshot_id), NULL, $table, $number, 'element', $kind, NULL, 'NULL', true, $column, 'literal',
     'duckdb'
 FROM __ducklake_metadata_lake.ducklake_snapshot;
