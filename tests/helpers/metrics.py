@@ -25,7 +25,7 @@ from lapwing_collector.model.profiles import (
 from lapwing_collector.model.records import LABEL_ROWS, PREDICTION_ROWS
 from lapwing_collector.query.calls import calls_in
 from lapwing_collector.query.library import load
-from lapwing_collector.query.subjects import prepare
+from lapwing_collector.query.subjects import make_views, views_of
 
 START = datetime(2026, 1, 1)
 END = START + timedelta(days=1)
@@ -137,7 +137,7 @@ class Measured:
 
     def know(self, sql: str) -> None:
         """Let the connection itself run SQL that calls metrics, of models that have been put."""
-        prepare(self.connection, calls_in(self.connection, sql))
+        make_views(self.connection, views_of(self.connection, calls_in(self.connection, sql)))
         load(self.connection, [sql], self._loaded)
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:

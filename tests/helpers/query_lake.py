@@ -1,14 +1,14 @@
 """A small lake, and query processes over it, shared by the tests of a module because starting takes time."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.batches import labels, predictions
-from lapwing_collector.app.profiling import PROFILING
+from lapwing_collector.app.places.profiling import PROFILING
 from lapwing_collector.lake import CatalogKeeper, Lake, Progress
-from lapwing_collector.query import Limits, QueryPool, Spare
+from lapwing_collector.query import Limits, QueryPool, Session, Spare
 
 LIMITS = Limits(memory_bytes=256 << 20)
 
@@ -34,9 +34,9 @@ class Readers:
     spare: Spare
 
     @contextmanager
-    def pool(self, size: int = 1, queue: int | None = None) -> Iterator[QueryPool]:
+    def pool(self, size: int = 1, queue: int | None = None, *, holding: bool = False) -> Iterator[QueryPool]:
         """A pool that is closed in the end."""
-        pool = QueryPool(self.spare, size, queue=queue)
+        pool = QueryPool(self.spare, size, queue=queue, holding=holding)
         try:
             yield pool
         finally:
@@ -53,3 +53,10 @@ def readers(folder: Path) -> Iterator[Readers]:
     finally:
         spare.close()
         keeper.close()
+
+
+@contextmanager
+def session_over(folder: Path) -> Iterator[Session]:
+    """A session over the lake in `folder`, whose owner is there: without one its catalog has no log."""
+    with closing(Lake.open(folder)), closing(Session.open(folder)) as session:
+        yield session

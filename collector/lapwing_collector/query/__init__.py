@@ -21,6 +21,8 @@ from lapwing_collector.query.late import (
 )
 from lapwing_collector.query.library import METRICS, Metric
 from lapwing_collector.query.limits import Limits
+from lapwing_collector.query.measured import Measured, measured_in
+from lapwing_collector.query.origin import ORIGIN
 from lapwing_collector.query.pool import PoolStats, QueryPool
 from lapwing_collector.query.process import QueryProcess
 from lapwing_collector.query.render import cells
@@ -30,11 +32,13 @@ from lapwing_collector.query.spare import Spare
 
 __all__ = [
     "METRICS",
+    "ORIGIN",
     "PARTNERS",
     "PARTNERS_APART",
     "SEGMENT",
     "STORED",
     "Limits",
+    "Measured",
     "Metric",
     "Part",
     "PoolStats",
@@ -47,6 +51,7 @@ __all__ = [
     "check_select",
     "example_ids",
     "explain",
+    "measured_in",
     "metrics_in",
     "oldest_time",
     "oldest_times",

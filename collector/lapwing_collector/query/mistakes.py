@@ -3,6 +3,7 @@
 import json
 import re
 from typing import Any, Final
+from urllib.parse import quote, unquote, urlsplit
 
 import duckdb
 
@@ -22,6 +23,12 @@ _OUT_OF_MEMORY: Final = re.compile(
 )
 _FILE: Final = r"(?:[A-Z][A-Za-z ]* )?[Ff]ile ['\"]{files}([^'\"]+)['\"]"
 """How DuckDB begins what it says about a file that it cannot read."""
+_GONE: Final = re.compile(r"HTTP GET error reading '([^']+)'.*\(HTTP 404")
+"""How it says that a bucket has no such object."""
+_AWAY: Final = re.compile(
+    r"Unable to connect to Postgres|server closed the connection|Could not connect to server|HTTP \w+ error"
+)
+"""What it says where the server of the catalog, or of the files, does not answer."""
 _SHOWN: Final = 80
 """Characters of the line in which a mistake is."""
 
@@ -43,11 +50,15 @@ def query_error(error: Exception, sql: str, files: str = "", *, raises: bool = F
         if file is not None or details.get("exception_type") == "Invalid":  # what broken headers end in
             which = f" ({file})" if file else ""
             return DamagedFileError(
-                f"a file of the lake{which} is damaged or gone: {message.replace(files, '')}. "
+                f"a file of the lake{which} is damaged or gone: {_unplaced(message, files)}. "
                 "`lapwing doctor` says what can be done",
                 file=file,
             )
-    message = message.replace(files, "") if files else message
+        if isinstance(error, duckdb.IOException) and _AWAY.search(message):
+            return QueryError(
+                "the lake does not answer, its catalog or its files; try again: `lapwing doctor` says more"
+            )
+    message = _unplaced(message, files)
     if isinstance(error, (duckdb.OutOfMemoryException, MemoryError)) or _OUT_OF_MEMORY.search(message):
         return QueryLimitError(
             "the query ran out of memory: read fewer rows or columns, aggregate earlier, "
@@ -68,7 +79,35 @@ def _damaged_file(error: Exception, message: str, files: str) -> str | None:
     if not isinstance(error, (duckdb.InvalidInputException, duckdb.IOException, OSError)):
         return None
     named = re.match(_FILE.replace("{files}", re.escape(files)), message)
+    if named is None and (gone := _GONE.match(message)):
+        return _within(gone[1], files)
     return named[1] if named else None
+
+
+def _unplaced(message: str, files: str) -> str:
+    """A message without the place of the lake's files, nor where a server has them."""
+    message = message.replace(files, "")
+    bucket, folder = _bucket_of(files)
+    if not bucket:
+        return message
+    path = "|".join(re.escape(each) for each in dict.fromkeys((folder, quote(folder))))
+    return re.sub(rf"https?://[^\s/'\"]+/(?:{re.escape(bucket)}/)?(?:{path})", "", message)
+
+
+def _within(address: str, files: str) -> str:
+    """The file of a folder in a bucket that DuckDB names by its own address or the server's."""
+    bucket, folder = _bucket_of(files)
+    path = unquote(urlsplit(address).path)
+    for start in (f"/{bucket}/{folder}", f"/{folder}"):  # the bucket's name may be in that of the host
+        if path.startswith(start):
+            return path.removeprefix(start)
+    return path
+
+
+def _bucket_of(files: str) -> tuple[str, str]:
+    """The bucket of the lake's files and the folder in it; nothing where they are in no bucket."""
+    bucket, _, folder = files.partition("://")[2].partition("/")
+    return bucket, folder
 
 
 def _details(text: str) -> dict[str, Any]:

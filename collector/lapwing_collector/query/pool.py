@@ -16,9 +16,12 @@ from lapwing_collector.errors import (
     RefusedQueryError,
     UnavailableError,
 )
-from lapwing_collector.model.queries import Answer, Ask, Cancellation
+from lapwing_collector.model.queries import Answer, Ask, Cancellation, Plain
 from lapwing_collector.query.process import QueryProcess
 from lapwing_collector.query.spare import Spare
+
+RESTS_S: Final = 120.0
+"""A process that nobody asked for so long ends, and its memory with it. Another one is ready in its place."""
 
 OUTCOMES: Final = ("answered", "truncated", "refused", "failed", "over_limit", "cancelled", "turned_away")
 
@@ -51,7 +54,14 @@ class QueryPool:
     """Up to a number of queries at a time, each in a process that is free; calls may come from any thread."""
 
     def __init__(
-        self, spare: Spare, size: int, *, queue: int | None = None, mend: Mend | None = None
+        self,
+        spare: Spare,
+        size: int,
+        *,
+        queue: int | None = None,
+        mend: Mend | None = None,
+        holding: bool = False,
+        rests_s: float = RESTS_S,
     ) -> None:
         """Take processes from `spare`.
 
@@ -61,12 +71,18 @@ class QueryPool:
             queue: Queries that may wait beyond those; without a bound if None.
             mend: Called when a query meets a damaged file; where it helped, the query is asked again, twice
                 at most: without the file that it met, then without all that are damaged.
+            holding: Whether processes hold the lake's own small tables in memory: for queries of which many
+                are about these, and which need not see rows and counts of them at the same moment.
+            rests_s: How long a process is kept that nobody asks.
         """
+        self._rests_s = rests_s
+        self._tidying: threading.Timer | None = None
+        self._holding = holding
         self._mend = mend
         self._spare = spare
         self._size = size
         self._queue = queue
-        self._idle: list[QueryProcess] = []
+        self._idle: list[tuple[QueryProcess, float]] = []  # each with since when, the longest first
         self._busy: set[QueryProcess] = set()
         self._stats = PoolStats()
         self._changed = threading.Condition()
@@ -80,6 +96,17 @@ class QueryPool:
         """
         with self.ask(Ask(sql, parameters, whole=True), timeout_s) as answer:
             return answer.table()
+
+    def rows(self, sql: str, parameters: Mapping[str, Any], timeout_s: float) -> Plain:
+        """As `run`, with the rows as values of Python.
+
+        Raises:
+            QueryError: As there.
+            ValueError: Python has no type for a value.
+            OverflowError: The same.
+        """
+        with self.ask(Ask(sql, parameters, whole=True, plain=True), timeout_s) as answer:
+            return answer.plain()
 
     def ask(self, ask: Ask, timeout_s: float, cancellation: Cancellation | None = None) -> Answer:
         """Answer one query within `timeout_s` seconds, after as long a wait for a free process at most.
@@ -112,10 +139,14 @@ class QueryPool:
         try:
             process = self._process()
             cancellation.ends_by(lambda: process.kill("the query was cancelled"))
-            answer = process.ask(ask, timeout_s)
+            answer = process.ask(ask, timeout_s, holding=self._holding)
         except BaseException as error:
             self._end_turn(process, started_s, _outcome(error, cancellation))
             raise
+        if process.idle:  # all of a short answer is here
+            cancellation.ends_by(None)
+            self._end_turn(process, started_s, "truncated" if answer.truncated else "answered")
+            return answer
         return self._on_its_way(answer, process, started_s, cancellation)
 
     def stats(self) -> PoolStats:
@@ -128,10 +159,32 @@ class QueryPool:
         with self._changed:
             self._closed = True
             idle, self._idle = self._idle, []
+            if self._tidying is not None:
+                self._tidying.cancel()
             for process in self._busy:
                 process.kill("the collector is shutting down")
             self._changed.notify_all()
-        for process in idle:
+        for process, _ in idle:
+            self._spare.bury(process)
+
+    def _tidy_later(self) -> None:
+        """See to it that processes which rest are let go; only while nothing else changes."""
+        if self._tidying is None and self._idle:
+            rests_for_s = time.monotonic() - self._idle[0][1]
+            self._tidying = threading.Timer(max(0.0, self._rests_s - rests_for_s), self._tidy)
+            self._tidying.daemon = True
+            self._tidying.start()
+
+    def _tidy(self) -> None:
+        with self._changed:
+            self._tidying = None
+            if self._closed:
+                return
+            since_s = time.monotonic() - self._rests_s
+            rested = [process for process, idle_since_s in self._idle if idle_since_s <= since_s]
+            del self._idle[: len(rested)]
+            self._tidy_later()
+        for process in rested:
             self._spare.bury(process)
 
     def _on_its_way(
@@ -168,6 +221,9 @@ class QueryPool:
                 raise UnavailableError(
                     f"{stats.running} queries run and {stats.waiting} wait; try again in a moment"
                 )
+            if stats.running < self._size and not (self._closed or cancellation.cancelled):
+                stats.running += 1
+                return
             stats.waiting += 1
             try:
                 cancellation.ends_by(self._look_again)
@@ -196,7 +252,7 @@ class QueryPool:
     def _process(self) -> QueryProcess:
         while True:
             with self._changed:
-                process = self._idle.pop() if self._idle else None
+                process = self._idle.pop()[0] if self._idle else None
             if process is None:
                 process = self._spare.take()
             if process.alive:
@@ -216,7 +272,8 @@ class QueryPool:
             if process is not None:
                 self._busy.discard(process)
                 if process.alive and not self._closed:
-                    self._idle.append(process)
+                    self._idle.append((process, time.monotonic()))
+                    self._tidy_later()
                     process = None
             self._changed.notify_all()
         if process is not None:

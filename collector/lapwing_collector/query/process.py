@@ -1,17 +1,15 @@
 """The near end of a query process: starts it, asks it, and kills it when it runs over."""
 
 import json
-import os
 import pickle
 import select
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
+from lapwing_collector.engine.place import Place, place_of
 from lapwing_collector.errors import (
     DamagedFileError,
     DataDirectoryError,
@@ -21,26 +19,18 @@ from lapwing_collector.errors import (
     RefusedQueryError,
 )
 from lapwing_collector.model.queries import Answer, Ask
+from lapwing_collector.query.child import Child, Spawned
 from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.serve import HEAD_BYTES, PIECE_BYTES, Opening, Task
+from lapwing_collector.sandbox import Needs
+
+Start = Callable[[socket.socket, Needs], Child]
 
 _START_S: Final = 30.0
 _PIECE_S: Final = 10.0
 """An answer is complete before its first piece comes; a piece that is late never comes."""
 
 _LONGEST_HEAD_BYTES: Final = 4 * 1024 * 1024
-
-_BOOTSTRAP: Final = """
-import sys
-descriptor, lake, *sys.path[:] = sys.argv[1:]
-from pathlib import Path
-from lapwing_collector import sandbox
-landlock = sandbox.enter([Path(lake)])
-sandbox.leave_out_pandas()
-from lapwing_collector.query.serve import serve
-serve(int(descriptor), Path(lake), landlock)
-"""
-"""Nothing that could start a thread is imported before the sandbox is entered."""
 
 _ERRORS: Final[dict[str, type[QueryError]]] = {
     kind.__name__: kind for kind in (QueryError, NotSeenYetError, RefusedQueryError, QueryLimitError)
@@ -56,49 +46,33 @@ class QueryProcess:
         landlock: The version of Landlock that holds in it; 0 where the kernel has none.
     """
 
-    def __init__(self, lake: Path, limits: Limits, snapshot: int | None = None) -> None:
+    def __init__(
+        self, where: Place | Path, limits: Limits, snapshot: int | None = None, start: Start = Spawned
+    ) -> None:
         """Start it and wait until it is ready.
 
-        On Linux it dies with the thread that calls this.
-
         Args:
-            lake: The folder of the lake.
+            where: Where the lake is; a folder stands for a lake that is all in it.
             limits: What it may use.
             snapshot: The one of the lake that it reads; the newest, query by query, if None.
+            start: Starts it with its end of a pair of sockets. On Linux one that is spawned dies with the
+                thread that calls this, one that is forked with the process.
 
         Raises:
-            DataDirectoryError: There is no lake in folder `lake`, or it cannot be read.
+            DataDirectoryError: There is no lake, or it cannot be read.
             QueryError: It cannot work.
         """
-        lake = lake.resolve()
+        place = place_of(where)
         ours, theirs = socket.socketpair()
-        command = [
-            sys.executable,
-            "-I",
-            "-B",
-            "-c",
-            _BOOTSTRAP,
-            str(theirs.fileno()),
-            str(lake),
-            *filter(None, sys.path),
-        ]
-        self._process = subprocess.Popen(  # noqa: S603  # our own script
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env=_environment(),
-            cwd="/",
-            start_new_session=True,  # Ctrl-C is for whoever asked, who then ends this
-        )
-        theirs.close()
+        with theirs:
+            self._child = start(theirs, Needs.of(place.readable, place.ports))
         self._connection = Connection(ours.detach())
         self._came = select.poll()
         self._came.register(self._connection, select.POLLIN)
         self._killed_because: str | None = None
         self._asked = False
         try:
-            self._connection.send_bytes(pickle.dumps(Opening(limits, snapshot)))
+            self._connection.send_bytes(pickle.dumps(Opening(place, limits, snapshot)))
             head, _ = self._head(_START_S, "the query process did not start in time")
         except BaseException:
             self.kill("")
@@ -106,8 +80,10 @@ class QueryProcess:
             raise
         self.landlock = int(head["landlock"])
 
-    def ask(self, ask: Ask, timeout_s: float) -> Answer:
+    def ask(self, ask: Ask, timeout_s: float, *, holding: bool = False) -> Answer:
         """Answer one query; the rows come from the process while they are taken from the answer.
+
+        With `holding` it reads the lake's own small tables from memory, and keeps them there for the next.
 
         Raises:
             QueryError: The SQL is refused or fails.
@@ -115,7 +91,7 @@ class QueryProcess:
         """
         self._asked = True
         try:
-            self._connection.send_bytes(pickle.dumps(Task(ask, timeout_s)))
+            self._connection.send_bytes(pickle.dumps(Task(ask, timeout_s, holding)))
         except OSError as error:
             raise self._died() from error
         head, body = self._head(
@@ -125,13 +101,13 @@ class QueryProcess:
         )
         if head.get("whole"):
             self._asked = False
-            return Answer(head["rows"], head["truncated"], iter((body,)), lambda: None)
+            return Answer(head["rows"], head["truncated"], iter((body,)), lambda: None, whole=body)
         return Answer(head["rows"], head["truncated"], self._pieces(), lambda: None)
 
     @property
     def alive(self) -> bool:
         """Whether it can be asked again."""
-        return self._killed_because is None and self._process.poll() is None
+        return self._killed_because is None and not self._child.ended()
 
     @property
     def idle(self) -> bool:
@@ -142,12 +118,12 @@ class QueryProcess:
         """End it at once, from any thread; a query under way fails for `reason`."""
         if self._killed_because is None:
             self._killed_because = reason
-        self._process.kill()
+        self._child.kill()
 
     def close(self) -> None:
         """End it and wait until it is gone; closing twice is harmless."""
         self.kill("the query process was closed")
-        self._process.wait()
+        self._child.wait()
         self._connection.close()
 
     def _head(self, timeout_s: float, late: str) -> tuple[dict[str, Any], bytes]:
@@ -199,14 +175,3 @@ def _error(head: dict[str, Any]) -> Exception:
         return DamagedFileError(head["message"], file=head.get("file"))
     kind = _ERRORS.get(head["error"], QueryError)
     return kind(head["message"], position=head.get("position"), candidates=tuple(head.get("candidates", ())))
-
-
-def _environment() -> dict[str, str]:
-    """Nothing of ours but what an interpreter may need to start, and what keeps address space for queries.
-
-    It is bounded, and counts when it is only reserved: 1 GiB by Arrow's own allocator, 128 MiB for each
-    thread that ever allocated.
-    """
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
-    frugal = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return kept | frugal | {"LANG": "C.UTF-8", "TZ": "UTC", "HOME": "/nonexistent"}

@@ -45,7 +45,8 @@ def render(rows: pa.RecordBatchReader, ask: Ask) -> Rendered:
     Raises:
         QueryLimitError: There are more than the limits let through, and `ask` wants all or none.
     """
-    writer = _writer(ask.fmt, rows.schema)
+    plain = ask.plain and all(map(_is_plain, rows.schema.types))
+    writer = _Plain(rows.schema) if plain else _writer(ask.fmt, rows.schema)
     data: list[bytes] = []
     count = size = 0
     truncated = False
@@ -152,6 +153,25 @@ class _Columns:
         return text.encode(errors="replace")
 
 
+class _Plain:
+    """One object for `Answer.plain`, of values that JSON, as Python reads and writes it, leaves as they are.
+
+    A handful of rows is read from it in a tenth of the time that Arrow takes: its code is large, and from one
+    evaluation of a rule to the next it has left the processor's caches.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._columns = [(field.name, str(field.type)) for field in schema]
+        self._rows: list[tuple[Any, ...]] = []
+
+    def write(self, batch: pa.RecordBatch) -> bytes:
+        self._rows += zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        return b""
+
+    def end(self) -> bytes:
+        return json.dumps({"columns": self._columns, "rows": self._rows}).encode()
+
+
 class _Csv:
     """A header and a line per row; text that a spreadsheet would take for a formula gets a quote in front."""
 
@@ -211,6 +231,15 @@ class _Parquet:
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_batches(self._batches, self._schema), sink, compression="zstd")
         return bytes(sink.getvalue())
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_string(kind)
+    )
 
 
 def cells(batch: pa.RecordBatch) -> Iterator[tuple[str | Number, ...]]:

@@ -6,13 +6,13 @@ recorded metrics, …), as long as they are small together; models' rows stay in
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import duckdb
 
 from lapwing_collector import engine
 from lapwing_collector.engine import LAKE, identifier
+from lapwing_collector.engine.place import Place
 
 _ORIGIN: Final = "origin"
 """What DuckLake's own catalog is called beside the one in memory."""
@@ -33,20 +33,20 @@ _GROWTH: Final = 10
 
 
 def attach_snapshot(
-    connection: duckdb.DuckDBPyConnection, lake: Path, snapshot: int, memory_bytes: int
+    connection: duckdb.DuckDBPyConnection, place: Place, snapshot: int, memory_bytes: int
 ) -> None:
-    """Let `connection` read one snapshot of the lake in folder `lake`, as if it were attached itself.
+    """Let `connection` read one snapshot of the lake at a place, as if it were attached itself.
 
     Args:
-        connection: Empty.
-        lake: An absolute path.
+        connection: Empty; opened for such a place.
+        place: Where the lake is.
         snapshot: Which.
         memory_bytes: What the tables that are copied may take.
 
     Raises:
         duckdb.Error: There is no lake, or no such snapshot any more.
     """
-    engine.attach(connection, lake, read_only=True, name=_ORIGIN, snapshot=snapshot)
+    engine.attach(connection, place, read_only=True, name=_ORIGIN, snapshot=snapshot)
     connection.execute("SET parquet_metadata_cache = true")  # no file of a snapshot ever changes
     connection.execute(f"ATTACH ':memory:' AS {LAKE}")
     connection.execute(f"USE {LAKE}")

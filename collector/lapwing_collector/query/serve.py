@@ -7,15 +7,16 @@ come pieces, then an empty one. Whoever reads it need not trust a process that r
 import json
 import os
 import pickle
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import duckdb
 
 from lapwing_collector import sandbox
+from lapwing_collector.engine.place import Place
 from lapwing_collector.errors import DamagedFileError, LapwingError, QueryError
 from lapwing_collector.model.queries import Ask
 from lapwing_collector.query.limits import Limits
@@ -25,6 +26,12 @@ from lapwing_collector.query.session import Session
 Sent = TypeVar("Sent")
 
 PIECE_BYTES: Final = 256 * 1024
+LOOKS_S: Final = 0.05
+"""How often is looked, while somebody asks again and again, whether something came for the next query."""
+LEAVES_S: Final = 10.0
+"""Time without a query after which nobody is expected to ask again."""
+RESTS_S: Final = 0.5
+"""Time without a query after which nothing stays open for the next: the catalog's log could not be cut."""
 HEAD_BYTES: Final = 4
 """What a message with a head begins with: how long the head is."""
 
@@ -34,33 +41,34 @@ _SPOILS: Final = (duckdb.OutOfMemoryException, duckdb.InternalException, duckdb.
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a process may use, and which snapshot of the lake it reads; the newest if None."""
+    """Where the lake is, what a process may use, and which snapshot it reads; the newest if None."""
 
+    place: Place
     limits: Limits
     snapshot: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A query and how long it may take."""
+    """A query, how long it may take, and whether it reads the lake's own small tables from memory."""
 
     ask: Ask
     timeout_s: float
+    holding: bool = False
 
 
-def serve(descriptor: int, lake: Path, landlock: int) -> None:
+def serve(descriptor: int, landlock: int) -> None:
     """Answer tasks that come through `descriptor`, after the sandbox was entered.
 
     Args:
         descriptor: One end of a pair of sockets. First comes an `Opening`; it is answered with a head.
-        lake: The folder of the lake.
         landlock: The version of Landlock that holds.
     """
     connection = Connection(descriptor)
     opening = _taken(connection, Opening)
     limits = opening.limits
     try:
-        session = Session.open(lake, limits, opening.snapshot)
+        session = Session.open(opening.place, limits, opening.snapshot)
     except LapwingError as error:
         _send_head(connection, _told(error))
         return
@@ -70,6 +78,7 @@ def serve(descriptor: int, lake: Path, landlock: int) -> None:
     _be_silent()
     while True:
         try:
+            _wait(connection, session)
             task = _taken(connection, Task)
         except EOFError:
             return
@@ -80,8 +89,19 @@ def serve(descriptor: int, lake: Path, landlock: int) -> None:
             _send_head(connection, _told(QueryError(unknown)))
             continue
         sandbox.limit_cpu(task.timeout_s * limits.threads + 1)
-        if not _answer(connection, session, task.ask):
+        if not _answer(connection, session, task):
             return
+
+
+def _wait(connection: Connection, session: Session) -> None:
+    """Wait for a task, or for the first while, in which it is made ready what the next one may ask for."""
+    since_s = time.monotonic()
+    waited_s = 0.0
+    while waited_s < LEAVES_S and not connection.poll(LOOKS_S):
+        waited_s = time.monotonic() - since_s
+        if waited_s >= RESTS_S:
+            session.rest()
+        session.keep_up()
 
 
 def _taken(connection: Connection, kind: type[Sent]) -> Sent:
@@ -90,15 +110,18 @@ def _taken(connection: Connection, kind: type[Sent]) -> Sent:
     return sent
 
 
-def _answer(connection: Connection, session: Session, ask: Ask) -> bool:
+def _answer(connection: Connection, session: Session, task: Task) -> bool:
     """Answer one query; False if this process had better be replaced."""
+    ask = task.ask
     try:
         # DuckDB says no more of text that cannot be encoded than that it is no text.
         json.dumps([ask.sql, dict(ask.parameters)], ensure_ascii=False, default=str).encode()
         if ask.explain:
             rendered = render(session.explain(ask.sql).to_reader(), ask)
         else:
-            rendered = session.stream(ask.sql, ask.parameters, lambda rows: render(rows, ask))
+            rendered = session.stream(
+                ask.sql, ask.parameters, lambda rows: render(rows, ask), holding=task.holding
+            )
     except QueryError as error:
         spoilt = isinstance(error.__cause__, _SPOILS)
         _send_head(connection, _told(error) | {"last": spoilt})

@@ -1,7 +1,9 @@
 """A connection that reads the lake and nothing else."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -10,22 +12,23 @@ import duckdb
 import pyarrow as pa
 
 from lapwing_collector import engine
-from lapwing_collector.engine import literal
+from lapwing_collector.engine import METADATA, literal
+from lapwing_collector.engine.format import recorded_format, refuse_newer
 from lapwing_collector.engine.lens import Lens, is_large
+from lapwing_collector.engine.place import CatalogFile, Place, place_of
 from lapwing_collector.errors import DataDirectoryError, QueryError
 from lapwing_collector.query.arguments import check_parameters
 from lapwing_collector.query.calls import Call, calls_in
 from lapwing_collector.query.explaining import explain
 from lapwing_collector.query.guard import check_select, functions_in
+from lapwing_collector.query.held import NAMES, Held
 from lapwing_collector.query.library import load
 from lapwing_collector.query.limits import Limits
 from lapwing_collector.query.mistakes import query_error
 from lapwing_collector.query.replica import attach_snapshot
-from lapwing_collector.query.subjects import prepare, views_of
+from lapwing_collector.query.subjects import make_views, views_of
 
 _ROWS_AT_ONCE: Final = 8192
-_CATALOG: Final = f"__ducklake_metadata_{engine.LAKE}"
-"""What DuckLake attaches its own catalog as."""
 
 _GROWN_EVERY: Final = 100
 """Queries after which somebody looks whether there are too many tables by now to know them all."""
@@ -34,11 +37,23 @@ _REMEMBERED: Final = 256
 _SHORT: Final = 16 * 1024
 """How many checked queries are remembered, and up to which length."""
 
+_LISTING: Final = re.compile(r"\bshow\b|\bdescribe\b|\binformation_schema\b", re.IGNORECASE)
+"""What SQL has that asks which tables and columns there are."""
+
 Taken = TypeVar("Taken")
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """Two connections to one lake that is attached once: one reads it as it is, one has tables in memory."""
+
+    connection: duckdb.DuckDBPyConnection
+    beside: duckdb.DuckDBPyConnection
+    lens: Lens | None
+
+
 class Session:
-    """A read-only connection to the lake in one folder. Not for use by several threads at once."""
+    """A read-only connection to one lake. Not for use by several threads at once."""
 
     def __init__(
         self,
@@ -47,41 +62,64 @@ class Session:
         *,
         fixed: bool = False,
         lens: Lens | None = None,
-        reopen: Callable[[], tuple[duckdb.DuckDBPyConnection, Lens | None]] | None = None,
+        reopen: Callable[[], _Opened] | None = None,
+        grown: Callable[[duckdb.DuckDBPyConnection], bool] = lambda _: False,
+        hold: Callable[[_Opened], Held] | None = None,
+        held: Held | None = None,
     ) -> None:
         """Use `open` or `over` instead."""
+        self._grown = grown
+        self._hold = hold
+        self._held = held
+        self._beside: Session | None = None
         self._fixed = fixed
         self._lens = lens
         self._reopen = reopen
         self._asked = 0
         self._in_transaction = False
         self._prepared: Sequence[Call] | None = None
+        self._made: dict[str, str] = {}  # views of the transaction that is open
         self._connection = connection
         self._files = files
         # Rules bring the same SQL for every slot; only its parameters differ.
         self._check_once = lru_cache(_REMEMBERED)(self._check)
+        self._views_once = lru_cache(_REMEMBERED)(self._views)
         self._loaded: set[str] = set()
 
     @classmethod
-    def open(cls, lake: Path, limits: Limits | None = None, snapshot: int | None = None) -> Self:
-        """Open the lake in folder `lake` for reading; its owner may write meanwhile.
+    def open(cls, where: Place | Path, limits: Limits | None = None, snapshot: int | None = None) -> Self:
+        """Open a lake for reading; others may write meanwhile.
 
         Args:
-            lake: Where.
+            where: Where it is; a folder stands for a lake that is all in it.
             limits: What queries may use.
             snapshot: The one to read; the newest, query by query, if None.
 
         Raises:
             DataDirectoryError: There is no lake.
         """
-        lake = lake.resolve()
+        place = place_of(where)
         limits = limits or Limits()
-        if not (lake / "catalog.sqlite").exists():
-            raise DataDirectoryError(f"{lake.parent}: there is no lake here yet; `lapwing up` makes one")
-        opened = partial(_opened, lake, limits, snapshot)
-        connection, lens = opened()
-        fixed = snapshot is not None
-        return cls(connection, _files(lake), fixed=fixed, lens=lens, reopen=None if fixed else opened)
+        if isinstance(place.catalog, CatalogFile) and not place.catalog.path.exists():
+            folder = place.catalog.path.parent.parent
+            raise DataDirectoryError(
+                f"{folder}: there is no lake here yet; `lapwing up` makes one, "
+                "or name the data directory of a collector that runs elsewhere"
+            )
+        open_ = partial(_opened, place, limits, snapshot)
+        opened = open_()
+        if snapshot is not None:
+            return cls(opened.connection, place.prefix, fixed=True, lens=opened.lens)
+        session = cls(
+            opened.connection,
+            place.prefix,
+            lens=opened.lens,
+            reopen=open_,
+            grown=lambda connection: is_large(connection, place, METADATA),
+            hold=partial(_held, place, limits.memory_bytes // 4),
+        )
+        session._use(opened)
+        return session
 
     @classmethod
     def over(cls, connection: duckdb.DuckDBPyConnection) -> Self:
@@ -95,7 +133,12 @@ class Session:
         return self.stream(sql, parameters or {}, lambda rows: rows.read_all())
 
     def stream(
-        self, sql: str, parameters: Mapping[str, Any], take: Callable[[pa.RecordBatchReader], Taken]
+        self,
+        sql: str,
+        parameters: Mapping[str, Any],
+        take: Callable[[pa.RecordBatchReader], Taken],
+        *,
+        holding: bool = False,
     ) -> Taken:
         """Answer one SELECT while its rows are computed.
 
@@ -103,6 +146,8 @@ class Session:
             sql: One SELECT; parameters are written `$name`.
             parameters: Their values; times as naive UTC datetimes, which DuckDB can prune files by.
             take: Takes as many rows as it likes; it may be called a second time, from the first row on.
+            holding: Read the lake's own small tables from memory, where they are kept for the next query. A
+                commit that takes place at this moment may then be seen in models' rows and not yet in these.
 
         Returns:
             What `take` returned.
@@ -113,7 +158,10 @@ class Session:
             DamagedFileError: A file of the lake that it needs cannot be read.
         """
         self._show(sql, parameters)
-        calls = self._check_once(sql) if len(sql) <= _SHORT else self._check(sql)
+        if holding and self._beside is not None and self._is_for(self._beside, sql):
+            return self._beside.stream(sql, parameters, take)
+        self._follow(sql)
+        calls = self._calls(sql)
         check_parameters([name for call in calls for name in call.moments], parameters)
         try:
             return self._take(sql, parameters, take, calls)
@@ -132,7 +180,7 @@ class Session:
         """
         self._show(sql, {})
         calls = self._check(sql)
-        parts = explain((call.metric for call in calls), views_of(self._connection, calls))
+        parts = explain((call.metric for call in calls), self._views(calls))
         return pa.table(
             {
                 "part": pa.array([part.kind for part in parts], pa.string()),
@@ -141,8 +189,30 @@ class Session:
             }
         )
 
+    @property
+    def holds(self) -> bool:
+        """Whether it has the lake's own tables in memory, and so is the one who reads on."""
+        return self._held is not None and self._held.began
+
+    def rest(self) -> None:
+        """Let go of what is left open for the next query, after which nobody asks for a moment."""
+        if self._beside is not None:
+            self._beside.rest()
+        elif not self._fixed:
+            self._end_transaction()
+
+    def keep_up(self) -> None:
+        """Hold what was committed since the last query, so that the next one need not wait for it."""
+        if self._beside is not None:
+            self._beside.keep_up()
+        elif self._held is not None and self._held.lags:
+            with suppress(QueryError):  # the next query meets it, too
+                self._follow("")
+
     def close(self) -> None:
         """Let go of the lake."""
+        if self._beside is not None:
+            self._beside.close()
         self._connection.close()
 
     def _show(self, sql: str, parameters: Mapping[str, Any]) -> None:
@@ -151,15 +221,42 @@ class Session:
             return
         self._asked += 1
         if self._lens is None:
-            again = self._asked % _GROWN_EVERY == 0 and is_large(self._connection, _CATALOG)
+            again = self._asked % _GROWN_EVERY == 0 and self._grown(self._connection)
         else:
             again = self._lens.worn
         if again:
-            self._connection.close()
-            self._connection, self._lens = self._reopen()
-            self._loaded.clear()
+            self.close()
+            self._use(self._reopen())
         if self._lens is not None:
+            self.rest()
             self._lens.show(sql, parameters)
+
+    def _use(self, opened: _Opened) -> None:
+        self._connection, self._lens = opened.connection, opened.lens
+        self._loaded.clear()
+        if self._hold is not None:
+            self._beside = Session(opened.beside, self._files, held=self._hold(opened))
+
+    def _follow(self, sql: str) -> None:
+        """Hold what the newest snapshot has."""
+        if self._held is None or (self._in_transaction and self._held.is_newest):
+            return
+        self._end_transaction()
+        try:
+            if self._held.follow():
+                self._views_once.cache_clear()
+        except (duckdb.Error, OSError) as error:
+            raise self._mistake(error, sql) from error
+
+    def _is_for(self, beside: "Session", sql: str) -> bool:
+        """Whether that session answers it; to begin to hold tables it has to read all of their files."""
+        if _LISTING.search(sql):
+            return False
+        return beside.holds or bool(NAMES.search(sql) or self._calls(sql))
+
+    def _calls(self, sql: str) -> Sequence[Call]:
+        """The metrics that `sql` calls, if it may run."""
+        return self._check_once(sql) if len(sql) <= _SHORT else self._check(sql)
 
     def _check(self, sql: str) -> Sequence[Call]:
         """Let `sql` pass if it may run; the metrics that it calls."""
@@ -186,30 +283,39 @@ class Session:
     @contextmanager
     def _measuring(self, calls: Sequence[Call]) -> Iterator[None]:
         """Have what metrics read; the views and the query see one state of the lake."""
-        if not calls:
-            with self._unhurried():
-                yield
-            return
-        self._end_transaction()
-        load(self._connection, (f"{call.metric.name}(" for call in calls), self._loaded)
-        if self._fixed:  # what the views are made of does not change
+        if not {call.metric.name for call in calls} <= self._loaded:
+            self._end_transaction()
+            load(self._connection, (f"{call.metric.name}(" for call in calls), self._loaded)
+        if self._fixed and calls:  # what the views are made of does not change
+            self._end_transaction()
             if self._prepared != calls:
                 self._prepared = None
-                prepare(self._connection, calls)
+                make_views(self._connection, self._views(calls))
                 self._prepared = calls
             yield
             return
-        self._connection.begin()
-        try:
-            prepare(self._connection, calls)
+        with self._unhurried(calls):
+            self._prepare(calls)
             yield
-        finally:
-            self._connection.rollback()  # nothing is to be kept
+
+    def _prepare(self, calls: Sequence[Call]) -> None:
+        """Make the views that metrics read; kept where it is known when they would differ."""
+        if not calls:
+            return
+        views = self._views(calls) if self._held is None else self._views_once(calls)
+        missing = {name: sql for name, sql in views.items() if self._made.get(name) != sql}
+        if missing:
+            make_views(self._connection, missing)
+            self._made |= missing
+
+    def _views(self, calls: Sequence[Call]) -> Mapping[str, str]:
+        return views_of(self._connection, calls)
 
     @contextmanager
-    def _unhurried(self) -> Iterator[None]:
-        """Leave a transaction open where nothing changes anyway: for each one the catalog is opened anew."""
-        if self._fixed and not self._in_transaction:
+    def _unhurried(self, calls: Sequence[Call]) -> Iterator[None]:
+        """Leave a transaction open as long as nothing changes: for each one the catalog is opened anew."""
+        stays = self._fixed or (self._held is not None and self._held.is_newest)
+        if not self._in_transaction and (stays or calls):
             self._connection.begin()
             self._in_transaction = True
         try:
@@ -217,11 +323,14 @@ class Session:
         except BaseException:
             self._end_transaction()  # which an error spoils
             raise
+        if not stays:
+            self._end_transaction()
 
     def _end_transaction(self) -> None:
         if self._in_transaction:
             self._in_transaction = False
-            self._connection.rollback()
+            self._made.clear()
+            self._connection.rollback()  # nothing is to be kept
 
     def _mistake(self, error: Exception, sql: str) -> QueryError:
         raises = (
@@ -230,38 +339,44 @@ class Session:
         return query_error(error, sql, self._files, raises=raises)
 
 
-def _files(lake: Path) -> str:
-    return f"{engine.data_folder(lake)}/"
+def _held(place: Place, memory_bytes: int, opened: _Opened) -> Held:
+    return Held(opened.beside, place, memory_bytes, METADATA if opened.lens is None else opened.lens.origin)
 
 
-def _opened(
-    lake: Path, limits: Limits, snapshot: int | None
-) -> tuple[duckdb.DuckDBPyConnection, Lens | None]:
-    """A connection that reads a lake and cannot do anything else; with a lens where it has many tables.
+def _opened(place: Place, limits: Limits, snapshot: int | None) -> _Opened:
+    """Connections that read a lake and cannot do anything else; with a lens where it has many tables.
 
     Raises:
         DataDirectoryError: It cannot be read.
     """
-    connection = engine.connect(threads=limits.threads, memory_limit=f"{limits.memory_bytes >> 20}MiB")
+    connection = engine.connect(place, threads=limits.threads, memory_limit=f"{limits.memory_bytes >> 20}MiB")
     lens = None
     try:
         if snapshot is not None:
-            attach_snapshot(connection, lake, snapshot, limits.memory_bytes // 4)
+            attach_snapshot(connection, place, snapshot, limits.memory_bytes // 4)
         else:
-            engine.attach(connection, lake, read_only=True, use=False)
-            if is_large(connection, _CATALOG):
+            engine.attach(connection, place, read_only=True, use=False)
+            refuse_newer(recorded_format(lambda sql: connection.execute(sql).fetchall(), METADATA), place)
+            if is_large(connection, place, METADATA):
                 connection.execute(f"DETACH {engine.LAKE}")
-                lens = Lens(connection, lake)
+                lens = Lens(connection, place)
             else:
                 connection.execute(f"USE {engine.LAKE}")
+    except DataDirectoryError:
+        connection.close()
+        raise
     except duckdb.Error as error:
         connection.close()
-        raise DataDirectoryError(f"{lake}: the lake cannot be read: {error}") from error
-    connection.execute("SET python_enable_replacements = false")
-    connection.execute("SET errors_as_json = true")
+        raise DataDirectoryError(f"{place}: the lake cannot be read: {error}") from error
+    beside = connection.cursor()
+    beside.execute(f"USE {engine.LAKE}")
+    beside.execute("SET TimeZone = 'UTC'")
+    for each in (connection, beside):
+        each.execute("SET python_enable_replacements = false")
+        each.execute("SET errors_as_json = true")
     # The system keeps files in memory already; what a process keeps stays damaged once they are mended.
     connection.execute("SET enable_external_file_cache = false")
-    connection.execute(f"SET allowed_directories = [{literal(_files(lake))}]")
+    connection.execute(f"SET allowed_directories = [{literal(place.prefix)}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-    return connection, lens
+    return _Opened(connection, beside, lens)

@@ -8,8 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from lapwing_collector.engine.place import Place, place_of
 from lapwing_collector.errors import LapwingError, QueryError
 from lapwing_collector.query.limits import Limits
+from lapwing_collector.query.origin import ORIGIN
 from lapwing_collector.query.process import QueryProcess
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -18,18 +20,19 @@ _LOGGER: Final = logging.getLogger(__name__)
 class Spare:
     """Gives out ready query processes, and from the first on keeps another one ready.
 
-    One thread starts all of them and lives as long as this does, since they die with it.
+    One thread starts all of them and lives as long as this does, since who cannot be forked dies with it.
     """
 
-    def __init__(self, lake: Path, limits: Limits, snapshot: int | None = None) -> None:
+    def __init__(self, where: Place | Path, limits: Limits, snapshot: int | None = None) -> None:
         """Start nothing yet; processes read `snapshot` of the lake, or the newest if None."""
-        self._lake = lake
+        self._place = place_of(where)
         self._limits = limits
         self._snapshot = snapshot
         self._wanted: queue.SimpleQueue[Future[QueryProcess] | None] = queue.SimpleQueue()
         self._closed = False
         self._warned = False
         self._lock = threading.Lock()
+        ORIGIN.hold()
         self._thread = threading.Thread(target=self._run, name="lapwing-query-starter", daemon=True)
         self._thread.start()
 
@@ -54,13 +57,14 @@ class Spare:
             process.close()
 
     def close(self) -> None:
-        """Give out no more; processes given out are their takers' to end."""
+        """Give out no more; who took processes has ended them, since they need not outlive this."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             self._wanted.put(None)
         self._thread.join()
+        ORIGIN.let_go()
 
     def _run(self) -> None:
         ready: QueryProcess | None = None
@@ -78,7 +82,7 @@ class Spare:
             ready.close()
 
     def _start(self) -> QueryProcess:
-        process = QueryProcess(self._lake, self._limits, self._snapshot)
+        process = QueryProcess(self._place, self._limits, self._snapshot, ORIGIN.start)
         if not process.landlock and not self._warned:
             self._warned = True
             _LOGGER.warning(

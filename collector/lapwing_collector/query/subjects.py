@@ -8,46 +8,46 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from lapwing_collector.engine import LAKE, identifier
+from lapwing_collector.engine import LAKE, METADATA, identifier
 from lapwing_collector.errors import NotSeenYetError, QueryError
 from lapwing_collector.model.description import ModelDescription, Source, Task, dotted, infer, merged, parts
 from lapwing_collector.query.calls import Call
 from lapwing_collector.query.mistakes import query_error
 from lapwing_collector.query.views import FIELDS, Fields, Kept, Subject, Types, known_roles, views
 
-_DECLARED: Final = f"""
-    SELECT description FROM {LAKE}.main.model_descriptions WHERE lower(table_name) = lower($table)
+_DECLARED: Final = """
+    SELECT description FROM main.model_descriptions WHERE lower(table_name) = lower($table)
     ORDER BY described_at DESC LIMIT 1
 """  # the newest holds
 
-_REFERENCES: Final = f"""
+_REFERENCES: Final = """
     SELECT reference, coalesce(has_rows, false), policy IS NOT NULL, role = 'drift'
-    FROM {LAKE}.main.reference_sets WHERE lower(table_name) = lower($table)
+    FROM main.reference_sets WHERE lower(table_name) = lower($table)
     QUALIFY row_number() OVER (PARTITION BY reference ORDER BY created_at DESC, version DESC) = 1
     ORDER BY ALL
 """  # of each name, the newest version
 
-_BINNED: Final = f"""
-    SELECT DISTINCT field, field GLOB $pattern FROM {LAKE}.main.binnings
+_BINNED: Final = """
+    SELECT DISTINCT field, field GLOB $pattern FROM main.binnings
     WHERE lower(table_name) = lower($table) ORDER BY ALL
 """
 
-_SEGMENTS: Final = f"""
-    SELECT 1 FROM {LAKE}.main.profiles
+_SEGMENTS: Final = """
+    SELECT 1 FROM main.profiles
     WHERE lower(table_name) = lower($table) AND (segment = $segment OR starts_with(segment, $segment || '='))
     LIMIT 1
 """
 
 _UNTIMED: Final = f"""
     SELECT 1
-    FROM __ducklake_metadata_{LAKE}.ducklake_table AS t
-    JOIN __ducklake_metadata_{LAKE}.ducklake_schema AS s
+    FROM {METADATA}.ducklake_table AS t
+    JOIN {METADATA}.ducklake_schema AS s
         ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
-    JOIN __ducklake_metadata_{LAKE}.ducklake_column AS k
+    JOIN {METADATA}.ducklake_column AS k
         ON k.table_id = t.table_id AND k.column_name = 'prediction_time' AND k.parent_column IS NULL
-    JOIN __ducklake_metadata_{LAKE}.ducklake_data_file AS f
+    JOIN {METADATA}.ducklake_data_file AS f
         ON f.table_id = t.table_id AND f.end_snapshot IS NULL
-    LEFT JOIN __ducklake_metadata_{LAKE}.ducklake_file_column_stats AS c
+    LEFT JOIN {METADATA}.ducklake_file_column_stats AS c
         ON c.data_file_id = f.data_file_id AND c.column_id = k.column_id
     WHERE s.schema_name = 'labels' AND lower(t.table_name) = lower($table) AND t.end_snapshot IS NULL
         AND k.end_snapshot IS NULL AND c.null_count IS DISTINCT FROM 0
@@ -55,16 +55,15 @@ _UNTIMED: Final = f"""
 """
 
 
-def prepare(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> None:
-    """Make the views that metrics read, for every model that they are called for.
+def make_views(connection: duckdb.DuckDBPyConnection, views: Mapping[str, str]) -> None:
+    """Make views.
 
-    Raises:
-        NotSeenYetError: Nothing has come of a model or of what has to play a role.
-        QueryError: Nobody told what plays a role that a metric needs, or there is no reference of a name.
+    Args:
+        connection: What they are made for; they last as long as its transaction, or itself.
+        views: The SELECT behind each, by name.
     """
-    made = views_of(connection, calls).items()
     connection.execute(
-        ";".join(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {select}" for name, select in made)
+        ";".join(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {sql}" for name, sql in views.items())
     )
 
 

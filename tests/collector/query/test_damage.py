@@ -1,17 +1,20 @@
 """Damaged files of the lake: told apart from wrong SQL, and not missed once they are set aside."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from helpers.batches import predictions
 from helpers.query_lake import Readers, make_lake, readers
-from lapwing_collector.app.profiling import PROFILING
+from lapwing_collector.app.places.profiling import PROFILING
 from lapwing_collector.errors import DamagedFileError, QueryError
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.model.queries import Ask
 from lapwing_collector.query import QueryPool
+from lapwing_collector.query.mistakes import query_error
 
 COUNT = "SELECT count(*) AS n, sum(inputs.age) AS s FROM predictions.churn"
 
@@ -45,6 +48,28 @@ HARM = {
     "foreign": lambda _: b"time,age\n1,2\n" * 10,
     "flipped_footer": lambda data: data[:-20] + bytes([data[-20] ^ 0xFF]) + data[-19:],
 }
+
+
+@pytest.mark.parametrize(
+    ("address", "files"),
+    [
+        ("https://store.example.org:9000/bucket/lake/{}", "s3://bucket/lake/"),
+        ("https://bucket.store.example.org/lake/{}", "s3://bucket/lake/"),
+        ("https://store.example.org/bucket/main/{}", "s3://bucket/main/"),
+        ("https://store.example.org/bucket/{}", "s3://bucket/"),
+        ("https://bucket.store.example.org/{}", "s3://bucket/"),
+        ("https://store.example.org/bucket/a%20lake/{}", "s3://bucket/a lake/"),
+        ("s3://bucket/lake/{}", "s3://bucket/lake/"),
+    ],
+)
+def test_objects_that_are_gone_are_named_within_the_lake(address: str, files: str) -> None:
+    """Whatever the address of an object is made of, its file is called as the lake calls it."""
+    file = "main/profiles/1.parquet"
+    message = f"HTTP GET error reading '{address.format(file)}' in region 'us-east-1' (HTTP 404 Not Found)"
+    told = json.dumps({"exception_type": "HTTP", "exception_message": message})
+    error = query_error(duckdb.HTTPException(f"HTTP Error: {told}"), "FROM profiles", files)
+    assert isinstance(error, DamagedFileError)
+    assert error.file == file
 
 
 def test_damage_is_told_apart_and_hides_where_files_are(shared: Readers) -> None:

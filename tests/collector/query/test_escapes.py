@@ -393,7 +393,17 @@ from contextlib import suppress
 from pathlib import Path
 lake, script = Path(sys.argv[1]), json.loads(sys.argv[2])
 from lapwing_collector import sandbox
-version = sandbox.enter([lake])
+neighbour = os.getppid()
+if sys.argv[5] == "forked":
+    import lapwing_collector.query.forks
+    neighbour = os.fork()
+    if not neighbour:
+        sandbox.enter(sandbox.Needs.of([lake]))
+        sys.stdin.read()
+        sys.exit()
+    if forked := os.fork():
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]))
+version = sandbox.enter(sandbox.Needs.of([lake]))
 from lapwing_collector.query.session import Session
 connection = Session.open(lake)._connection
 said = {"version": version}
@@ -421,6 +431,8 @@ attempt("run", lambda: subprocess.run(["/bin/true"], check=True))
 attempt("connect", lambda: socket.create_connection(("127.0.0.1", int(sys.argv[4])), 5))
 attempt("listen", lambda: socket.create_server(("127.0.0.1", 0)))
 attempt("kill", lambda: os.kill(os.getppid(), 0))
+attempt("kill a neighbour", lambda: os.kill(neighbour, 0))
+attempt("look into one", lambda: open(f"/proc/{neighbour}/mem", "rb").close())
 print(json.dumps(said))
 """
 
@@ -428,8 +440,9 @@ HARDER = [sql for sql in WRITES + SETTINGS + READS if "range(x)" not in sql and 
 
 
 @pytest.mark.skipif(not sandbox.landlock_version(), reason="this kernel has no Landlock")
-def test_the_process_alone_holds_without_the_check_of_the_sql(ground: Ground) -> None:
-    """Even SQL and code that nobody checked neither write, nor read elsewhere, run programs or connect."""
+@pytest.mark.parametrize("kind", ["spawned", "forked"])
+def test_the_process_alone_holds_without_the_check_of_the_sql(ground: Ground, kind: str) -> None:
+    """Even SQL and code that nobody checked neither write, nor read elsewhere, nor reach other processes."""
     before = ground.digests()
     script = [ground.filled(sql) for sql in HARDER]
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -442,7 +455,9 @@ def test_the_process_alone_holds_without_the_check_of_the_sql(ground: Ground) ->
                 json.dumps(script),
                 str(ground.root / "secret.csv"),
                 str(listener.getsockname()[1]),
+                kind,
             ],
+            stdin=subprocess.PIPE,  # which ends with this
             capture_output=True,
             check=False,
             timeout=120,
@@ -453,5 +468,5 @@ def test_the_process_alone_holds_without_the_check_of_the_sql(ground: Ground) ->
     assert said.pop("version") > 0
     assert ground.digests() == before
     assert CANARY not in str(said)
-    attempts = list(said)[-12:]
+    attempts = list(said)[-14:]
     assert {name: said[name] for name in attempts if said[name].startswith("done")} == {}

@@ -1,26 +1,18 @@
 """The rule for drift on its page: how it fares where chance alone moves things, and where something did."""
 
-import importlib.util
 import re
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from helpers.benchmarks import load
+from helpers.contract_docs import ROOT
 
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
     """The benchmark of the same name, smaller."""
-    spec = importlib.util.spec_from_file_location("false_alarms", ROOT / "bench/false_alarms.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("false_alarms")
 
 
 def test_drift_is_noticed_and_chance_is_not(bench: ModuleType) -> None:

@@ -2,39 +2,63 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from helpers.batches import START, labels, predictions
-from lapwing_collector.app.profiling import PROFILING
+from lapwing_collector.app.places.profiling import PROFILING
 from lapwing_collector.engine import lens as lenses
 from lapwing_collector.errors import NotSeenYetError
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.query import Session
+from lapwing_collector.web.pages.sql import _TABLES
 
 MODELS = ("churn", "Churn", "it's", "my model", "time", "other")
 
 
-@pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
-    """A lake that counts as a large one."""
+@pytest.fixture(autouse=True)
+def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every lake count as a large one."""
     monkeypatch.setattr(lenses, "MANY", 1)
-    opened = Lake.open(tmp_path / "lake", profiling=PROFILING)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
+    """A lake that nobody changes."""
+    with closing(fill(tmp_path_factory.mktemp("filled") / "lake")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def session(filled: Lake) -> Iterator[Session]:
+    """What reads it."""
+    with closing(Session.open(filled.catalog.place)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Iterator[Lake]:
+    """A lake to change."""
+    with closing(fill(tmp_path / "lake")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def beside(lake: Lake) -> Iterator[Session]:
+    """What reads that."""
+    with closing(Session.open(lake.catalog.place)) as opened:
+        yield opened
+
+
+def fill(folder: Path) -> Lake:
+    opened = Lake.open(folder, profiling=PROFILING)
     rows = [{"prediction_id": "a", "inputs.x": 1, "output.value": True}]
     batches = [predictions(model, rows) for model in MODELS]
     batches.append(labels("churn", [{"prediction_id": "a", "prediction_time": START, "label": True}]))
     opened.flush(batches, [], Progress(1, 0))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def session(lake: Lake) -> Iterator[Session]:
-    """What reads it."""
-    opened = Session.open(lake.catalog.folder)
-    yield opened
-    opened.close()
+    return opened
 
 
 def known(session: Session) -> int:
@@ -73,6 +97,21 @@ def test_only_what_queries_name_is_kept_in_mind(session: Session) -> None:
     assert session.run("SELECT count(*) FROM models").column(0)[0].as_py() == len(MODELS)
 
 
+def test_columns_are_listed_of_the_models_that_are_named(session: Session) -> None:
+    """The SQL page finds tables by their names, of which DuckDB knew nothing before."""
+    rows = session.run(_TABLES, {"tables": ["my model", "churn"]}).to_pylist()
+    tables = [(row["table_schema"], row["table_name"]) for row in rows if row["table_schema"] != "main"]
+    assert [each for each in tables if each[0] != "labeled"] == [
+        ("predictions", "churn"),
+        ("predictions", "my model"),
+        ("labels", "churn"),
+    ]
+    (found,) = (
+        row for row in rows if (row["table_schema"], row["table_name"]) == ("predictions", "my model")
+    )
+    assert "prediction_id\x1fVARCHAR" in found["columns"]
+
+
 def test_those_that_were_asked_for_last_are_kept(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some models stay in mind, a query with more has all of its own, and no connection gets old."""
     monkeypatch.setattr(lenses, "_KEPT", 2)
@@ -87,25 +126,25 @@ def test_those_that_were_asked_for_last_are_kept(session: Session, monkeypatch: 
     assert session._connection is not first
 
 
-def test_what_changes_meanwhile_is_seen(lake: Lake, session: Session) -> None:
+def test_what_changes_meanwhile_is_seen(lake: Lake, beside: Session) -> None:
     """New rows, fields and models are there with the next query."""
-    assert session.run("SELECT count(*) FROM predictions.other").column(0)[0].as_py() == 1
+    assert beside.run("SELECT count(*) FROM predictions.other").column(0)[0].as_py() == 1
     with pytest.raises(NotSeenYetError):
-        session.run("SELECT inputs.z FROM predictions.other")
+        beside.run("SELECT inputs.z FROM predictions.other")
     with pytest.raises(NotSeenYetError):
-        session.run("SELECT * FROM predictions.late")
+        beside.run("SELECT * FROM predictions.late")
     rows = [{"prediction_id": "b", "inputs.z": 2.5}]
     lake.flush([predictions("other", rows), predictions("late", rows)], [], Progress(2, 0))
-    assert session.run("SELECT sum(inputs.z) FROM predictions.other").column(0)[0].as_py() == 2.5
-    assert session.run("SELECT inputs.z FROM predictions.late").column(0).to_pylist() == [2.5]
+    assert beside.run("SELECT sum(inputs.z) FROM predictions.other").column(0)[0].as_py() == 2.5
+    assert beside.run("SELECT inputs.z FROM predictions.late").column(0).to_pylist() == [2.5]
 
 
 def test_a_session_that_began_small_takes_a_lens_once_there_are_many(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
+    filled: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that knew all models stops doing so some queries after they became too many."""
     monkeypatch.setattr(lenses, "MANY", 1000)
-    session = Session.open(lake.catalog.folder)
+    session = Session.open(filled.catalog.place)
     assert known(session) == len(MODELS)
     monkeypatch.setattr(lenses, "MANY", 1)
     for _ in range(100):
@@ -114,15 +153,15 @@ def test_a_session_that_began_small_takes_a_lens_once_there_are_many(
     session.close()
 
 
-def test_nothing_can_be_written_through_a_lens(lake: Lake, session: Session) -> None:
+def test_nothing_can_be_written_through_a_lens(lake: Lake, beside: Session) -> None:
     """Even a statement that nobody checked changes neither the catalog nor the files."""
-    catalog = lake.catalog.folder / "catalog.sqlite"
+    catalog = lake.catalog.place.catalog.path
 
     def state() -> tuple[list[str], list[Path]]:
         with sqlite3.connect(f"file:{catalog}?mode=ro", uri=True) as connection:
-            return list(connection.iterdump()), sorted(lake.catalog.folder.rglob("*.parquet"))
+            return list(connection.iterdump()), sorted(lake.catalog.store.root.rglob("*.parquet"))
 
-    session.run("SELECT * FROM predictions.other")
+    beside.run("SELECT * FROM predictions.other")
     before = state()
     for sql in (
         "DELETE FROM predictions_all.other",
@@ -130,5 +169,5 @@ def test_nothing_can_be_written_through_a_lens(lake: Lake, session: Session) -> 
         "CREATE TABLE more (a INT)",
     ):
         with pytest.raises(Exception, match="Failed to commit"):
-            session._connection.execute(sql)
+            beside._connection.execute(sql)
     assert state() == before

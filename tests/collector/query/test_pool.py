@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from helpers.query_lake import LIMITS, Readers, make_lake, readers
 from helpers.waiting import wait_until
@@ -22,8 +24,9 @@ from lapwing_collector.errors import (
     RefusedQueryError,
     UnavailableError,
 )
-from lapwing_collector.model.queries import Ask, Cancellation, Format
+from lapwing_collector.model.queries import Answer, Ask, Cancellation, Format, Plain
 from lapwing_collector.query import QueryPool, QueryProcess
+from lapwing_collector.query.render import render
 
 ENDLESS = "SELECT count(*) FROM range(1000000000000)"
 
@@ -80,7 +83,7 @@ def test_an_endless_query_is_killed_in_time_and_the_next_answers(pool: QueryPool
     assert counted(pool) - before == {"over_limit": 1, "answered": 1}
 
 
-BUSY_MACHINE_S = 0.4
+BUSY_MACHINE_S = 10
 """What other tests beside this one may cost it."""
 
 
@@ -120,9 +123,9 @@ def test_a_dead_process_costs_its_query_only(pool: QueryPool) -> None:
         running = thread.submit(pool.run, ENDLESS, {}, 30)
         wait_until(lambda: bool(pool._busy))
         (process,) = pool._busy
-        os.kill(process._process.pid, signal.SIGKILL)
+        os.kill(process._child.pid, signal.SIGKILL)
         with pytest.raises(QueryLimitError, match="died"):
-            running.result(20)
+            running.result(60)
     assert pool.run("SELECT 1 AS one", {}, 30).to_pylist() == [{"one": 1}]
 
 
@@ -155,11 +158,34 @@ def test_who_leaves_in_the_middle_ends_the_query(pool: QueryPool) -> None:
         wait_until(lambda: pool.stats().running == 1)
         cancellation.cancel()
         with pytest.raises(QueryError, match="cancelled"):
-            running.result(20)
+            running.result(60)
     with pool.ask(Ask("FROM range(1000000)"), 30) as answer:
         assert next(iter(answer))
     assert counted(pool) - before == {"cancelled": 2}
     assert pool.run("SELECT 1 AS one", {}, 30).to_pylist() == [{"one": 1}]
+
+
+def test_who_is_not_asked_for_long_is_let_go(shared: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that rests too long ends, with the memory that it has; the next question starts another."""
+    taken: list[QueryProcess] = []
+    take = shared.spare.take
+
+    def seen() -> QueryProcess:
+        taken.append(take())
+        return taken[-1]
+
+    monkeypatch.setattr(shared.spare, "take", seen)
+    patient, hasty = QueryPool(shared.spare, 1), QueryPool(shared.spare, 1, rests_s=0.05)
+    for _ in range(2):
+        patient.run("SELECT 1", {}, 30)
+    (kept,) = taken
+    hasty.run("SELECT 1", {}, 30)
+    wait_until(lambda: not taken[-1].alive)
+    assert hasty.run("SELECT 1 AS one", {}, 30).to_pylist() == [{"one": 1}]
+    assert (len(taken), kept.alive) == (3, True)
+    patient.close()
+    hasty.close()
+    assert not any(process.alive for process in taken)
 
 
 def test_too_many_at_a_time_are_turned_away(shared: Readers) -> None:
@@ -213,7 +239,7 @@ def test_closing_ends_what_runs(shared: Readers) -> None:
         (process,) = pool._busy
         pool.close()
         assert isinstance(running.exception(20), QueryError)
-        assert process._process.poll() is not None
+        assert process._child.ended()
         with pytest.raises(QueryError, match="shutting down"):
             pool.run("SELECT 1", {}, 30)
 
@@ -240,3 +266,52 @@ def test_rows_come_as_arrow_whatever_their_type(pool: QueryPool) -> None:
 
 def counted(pool: QueryPool) -> "Counter[str]":
     return Counter(pool.stats().outcomes)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 'a' AS version, 3 AS sample_count, 0.25 AS value, true AS active, NULL::BOOLEAN AS clear",
+        "SELECT unnest(['nan'::DOUBLE, 'inf', '-inf', -0.0, 0.1, 1e308, 5e-324]) AS value",
+        "SELECT 9223372036854775807 AS most, 18446744073709551615::UBIGINT AS more, 0.1::FLOAT AS little",
+        "SELECT unnest(['', 'é', '\U0001f426', 'a\"' || chr(10) || chr(1) || 'b', NULL]) AS label",
+        "SELECT sum(range) AS huge, 1.50::DECIMAL(4, 2) AS price FROM range(4)",
+        "SELECT TIMESTAMP '2026-01-01' AS at, ['a', NULL] AS reasons, 'x'::BLOB AS bytes",
+        "SELECT 1 AS value WHERE false",
+    ],
+)
+def test_plain_rows_are_those_of_the_table(pool: QueryPool, sql: str) -> None:
+    """Whatever form short answers take on their way, rows have the values and types that tables have."""
+    wanted = Plain.of(pool.run(sql, {}, 60))
+    found = pool.rows(sql, {}, 60)
+    assert found.columns == wanted.columns
+    assert repr([tuple(row) for row in found.rows]) == repr(wanted.rows)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.none() | st.floats(),
+            st.none() | st.integers(-(2**63), 2**63 - 1),
+            st.none() | st.text(st.characters(exclude_categories=["Cs"])),
+            st.none() | st.booleans(),
+        )
+    )
+)
+def test_plain_rows_lose_nothing(rows: list[tuple[object, ...]]) -> None:
+    """Numbers, texts and truths come out of a plain answer as they went in."""
+    names = ("number", "count", "text", "truth")
+    kinds = (pa.float64(), pa.int64(), pa.string(), pa.bool_())
+    columns = [pa.array([row[at] for row in rows], kind) for at, kind in enumerate(kinds)]
+    table = pa.table(dict(zip(names, columns, strict=True)))
+    rendered = render(table.to_reader(), Ask("", plain=True))
+    answer = Answer(rendered.rows, rendered.truncated, iter(rendered.data), lambda: None)
+    assert rendered.data[0].startswith(b"{")
+    assert repr([tuple(row) for row in answer.plain().rows]) == repr(rows)
+
+
+def test_a_plain_answer_has_its_limits(pool: QueryPool) -> None:
+    """Too many rows are an error, as of a table, and the next query is answered."""
+    with pytest.raises(QueryLimitError, match="more than"):
+        pool.rows("SELECT range AS value FROM range(2000000)", {}, 60)
+    assert pool.rows("SELECT 1 AS value", {}, 60).rows == [[1]]

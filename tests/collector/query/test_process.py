@@ -4,9 +4,11 @@ import csv
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +20,8 @@ from lapwing_collector import sandbox
 from lapwing_collector.errors import QueryError, QueryLimitError
 from lapwing_collector.model.queries import Ask, Format
 from lapwing_collector.query import QueryProcess, cells
+from lapwing_collector.query.child import Spawned
+from lapwing_collector.query.origin import Origin
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -28,17 +32,23 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Readers]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def process(shared: Readers) -> Iterator[QueryProcess]:
+@pytest.fixture(scope="module", params=["spawned", "forked"])
+def process(shared: Readers, request: pytest.FixtureRequest) -> Iterator[QueryProcess]:
+    """One of each kind that there is: both are held to the same."""
+    origin = Origin()
+    origin.hold()
     os.environ["LAPWING_CANARY"] = "canary"
-    started = QueryProcess(shared.folder, LIMITS)
+    started = QueryProcess(
+        shared.folder, LIMITS, start=origin.start if request.param == "forked" else Spawned
+    )
     del os.environ["LAPWING_CANARY"]
     yield started
     started.close()
+    origin.let_go()
 
 
 def of(process: QueryProcess, name: str) -> Path:
-    return Path(f"/proc/{process._process.pid}/{name}")
+    return Path(f"/proc/{process._child.pid}/{name}")
 
 
 def test_it_has_no_environment_and_no_files_of_ours(process: QueryProcess) -> None:
@@ -81,7 +91,7 @@ def test_a_parameter_that_it_cannot_know_is_told(process: QueryProcess) -> None:
 
 def test_it_leaves_the_terminal_alone(process: QueryProcess) -> None:
     """Ctrl-C in the terminal of its owner does not reach it: it is in a session of its own."""
-    assert os.getsid(process._process.pid) == process._process.pid
+    assert os.getsid(process._child.pid) == process._child.pid
 
 
 def test_processor_time_is_bounded_by_the_kernel_too(shared: Readers) -> None:
@@ -91,7 +101,8 @@ def test_processor_time_is_bounded_by_the_kernel_too(shared: Readers) -> None:
         process._comes = lambda _timeout: True  # type: ignore[method-assign]  # nobody watches
         with pytest.raises(QueryLimitError, match="died"):
             process.ask(Ask("SELECT count(*) FROM range(1000000000000)"), 0.1)
-        assert process._process.wait(20) == -signal.SIGXCPU
+        assert isinstance(process._child, Spawned)
+        assert process._child._process.wait(60) == -signal.SIGXCPU
     finally:
         process.close()
 
@@ -101,16 +112,21 @@ import sys
 from pathlib import Path
 from lapwing_collector.model.queries import Ask, Format
 from lapwing_collector.query import Limits, QueryProcess
-process = QueryProcess(Path(sys.argv[1]), Limits())
-print(process._process.pid, flush=True)
+from lapwing_collector.query.child import Spawned
+from lapwing_collector.query.origin import ORIGIN
+ORIGIN.hold()
+start = {"spawned": Spawned, "forked": ORIGIN.start}[sys.argv[2]]
+process = QueryProcess(Path(sys.argv[1]), Limits(), start=start)
+print(process._child.pid, flush=True)
 process.ask(Ask("SELECT count(*) FROM range(1000000000000)"), 600)
 """
 
 
-def test_it_dies_with_its_owner(shared: Readers) -> None:
+@pytest.mark.parametrize("kind", ["spawned", "forked"])
+def test_it_dies_with_its_owner(shared: Readers, kind: str) -> None:
     """After kill -9 of its owner, a query in full flight does not go on for nobody."""
     owner = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(shared.folder)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PARENT, str(shared.folder), kind], stdout=subprocess.PIPE, text=True
     )
     assert owner.stdout is not None
     with owner, owner.stdout:
@@ -182,3 +198,29 @@ def test_what_nobody_foresaw_is_told(shared: Readers) -> None:
         assert not process.alive
     finally:
         process.close()
+
+
+def test_it_lets_go_of_the_catalog_when_nobody_asks(shared: Readers, process: QueryProcess) -> None:
+    """A moment after an answer nothing keeps the catalog's log from being cut."""
+    with closing(sqlite3.connect(shared.folder / "catalog.sqlite", timeout=0)) as catalog:
+        catalog.execute("PRAGMA user_version = 1")  # there is something in it
+        for file in shared.folder.glob("catalog.sqlite*"):
+            os.utime(file, (0, 0))  # and was long ago
+        with process.ask(Ask("FROM predictions.churn", whole=True), 30.0, holding=True) as answer:
+            assert answer.rows == 10
+        wait_until(lambda: catalog.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+
+
+def test_it_looks_at_what_came_before_it_is_asked_again(shared: Readers, process: QueryProcess) -> None:
+    """Something that is committed after an answer is read at once, and not only for the next query."""
+
+    def read() -> int:
+        told = dict(line.split(": ") for line in of(process, "io").read_text().splitlines())
+        return int(told["rchar"])
+
+    with closing(sqlite3.connect(shared.folder / "catalog.sqlite")) as catalog:
+        with process.ask(Ask("FROM models", whole=True), 30.0, holding=True) as answer:
+            assert answer.rows == 1
+        before = read()
+        catalog.execute("PRAGMA user_version = 2")
+        wait_until(lambda: read() > before)

@@ -11,7 +11,16 @@ from typing import Any, Final
 import duckdb
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
-from lapwing_collector.query.library import counts, isotonic, levels, quantiles, samples, texts, vectors
+from lapwing_collector.query.library import (
+    counts,
+    isotonic,
+    levels,
+    paired,
+    quantiles,
+    samples,
+    texts,
+    vectors,
+)
 
 PRIVATE: Final = "lapwing_"
 """How the names of functions and macros begin that queries cannot call."""
@@ -73,12 +82,36 @@ _APART: Final = (
     Function("lapwing_texts", texts.texts, (_TEXTS, _TEXTS), texts.TYPE, columns=True),
 )
 
+_PAIRED: Final = (
+    Function(
+        "lapwing_paired_classes",
+        paired.classes,
+        (
+            "VARCHAR",
+            "STRUCT(truth VARCHAR, one VARCHAR, other VARCHAR, w DOUBLE, n BIGINT)[]",
+            "VARCHAR",
+            "DOUBLE",
+            "BIGINT",
+        ),
+        paired.TYPE,
+        columns=True,
+    ),
+    Function(
+        "lapwing_paired_numbers",
+        paired.numbers,
+        ("VARCHAR", "STRUCT(truth DOUBLE, one DOUBLE, other DOUBLE, w DOUBLE)[]", "DOUBLE", "BIGINT"),
+        paired.TYPE,
+        columns=True,
+    ),
+)
+
 FUNCTIONS: Final[tuple[Function, ...]] = (
     Function("lapwing_levels", levels.levels, ("DOUBLE[]",) * 3, levels.TYPE, columns=True),
     Function("lapwing_isotonic", isotonic.isotonic, ("DOUBLE[]",) * 3, isotonic.TYPE, columns=True),
     Function("lapwing_quantiles", quantiles.quantiles, ("DOUBLE[]",) * 3, "DOUBLE[]", columns=True),
     *_DRIFT,
     *_APART,
+    *_PAIRED,
 )
 
 

@@ -474,3 +474,248 @@ SELECT
     b.label_maturity
 FROM bounded AS b
 ORDER BY ALL;
+
+-- name: shadow_class_difference
+-- group: shadow
+-- needs: classification, prediction, truth
+-- summary: F1, precision, recall, balanced accuracy or Matthews' coefficient of the challenger minus that of the champion, on the
+--   labelled pairs: above 0, the challenger is better.
+-- formula: the measure of the challenger - that of the champion, of the same requests; of the positive class, where the model has
+--   one, else the mean over all classes
+-- source: sklearn.metrics (f1_score, precision_score, recall_score, balanced_accuracy_score, matthews_corrcoef); interval: paired bootstrap, bias-corrected and accelerated (Efron, 1987), as
+--   scipy.stats.bootstrap(paired=True) has it: of 2,000 resamples, fewer of more than 100,000 pairs
+-- parameter measure: `f1`, the default, `precision`, `recall`, `balanced_accuracy` or `mcc`
+-- parameter seed: of the draws; equal rows have equal intervals
+-- parameter version: the version of the champion, whose stage is `stage`; default any
+-- parameter variant: the variant of the champion; default any
+-- parameter challenger_stage: the stage of the challenger, default shadow
+-- parameter challenger_version: the version of the challenger; default any
+-- parameter challenger_variant: the variant of the challenger; default any
+-- example: FROM shadow_class_difference('churn', $window_start, $window_end, measure := 'recall')
+CREATE TEMP MACRO shadow_class_difference(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    weights := 1, confidence := 0.95, measure := 'f1', seed := 1, version := NULL, variant := NULL,
+    challenger_stage := 'shadow', challenger_version := NULL, challenger_variant := NULL
+) AS TABLE
+WITH judged AS (
+    SELECT
+        p.*,
+        p.w IS NOT NULL AND p.truth IS NOT NULL AND p.prediction IS NOT NULL AND p.other_prediction IS NOT NULL
+            AS counted
+    FROM lapwing_pairs(
+        model, since, until, segments, every, as_of, stage, weights, version, variant,
+        challenger_stage, challenger_version, challenger_variant
+    ) AS p
+    WHERE p.side = 'both'
+),
+groups AS (
+    SELECT
+        j.labels,
+        j.start,
+        count(*) FILTER (j.counted) AS n,
+        lapwing_coverage(j.truth) AS label_coverage,
+        lapwing_maturity(j.mature) AS label_maturity
+    FROM judged AS j
+    GROUP BY j.labels, j.start
+),
+cells AS (
+    SELECT
+        j.labels,
+        j.start,
+        j.positive_class,
+        j.truth::VARCHAR AS truth,
+        j.prediction::VARCHAR AS one,
+        j.other_prediction::VARCHAR AS other,
+        j.w::DOUBLE AS w,
+        count(*) AS n
+    FROM judged AS j
+    WHERE j.counted
+    GROUP BY ALL
+),
+drawn AS (
+    SELECT
+        c.labels,
+        c.start,
+        lapwing_paired_classes(
+            CASE
+                WHEN measure IN ('f1', 'precision', 'recall', 'balanced_accuracy', 'mcc') THEN measure
+                ELSE error('measure is f1, precision, recall, balanced_accuracy or mcc, and not ' || measure)
+            END,
+            list({'truth': c.truth, 'one': c.one, 'other': c.other, 'w': c.w, 'n': c.n}),
+            any_value(c.positive_class)::VARCHAR,
+            confidence::DOUBLE,
+            seed::BIGINT
+        ) AS found
+    FROM cells AS c
+    GROUP BY c.labels, c.start
+)
+SELECT
+    unnest(g.labels),
+    g.start AS window_start,
+    lapwing_window_end(every, g.start, since, until) AS window_end,
+    d.found.champion,
+    d.found.challenger,
+    d.found.challenger - d.found.champion AS value,
+    d.found.low,
+    d.found.high,
+    g.n AS sample_count,
+    g.label_coverage,
+    g.label_maturity
+FROM groups AS g
+LEFT JOIN drawn AS d ON g.labels = d.labels AND g.start = d.start
+ORDER BY ALL;
+
+-- name: shadow_pr_auc_difference
+-- group: shadow
+-- needs: classification, score, positive_class, truth
+-- summary: Average precision of the challenger minus that of the champion, on the labelled pairs: above 0, the challenger is better.
+-- formula: average precision of the challenger - that of the champion, of the same requests
+-- source: sklearn.metrics.average_precision_score; interval: paired bootstrap, bias-corrected and accelerated (Efron, 1987), as
+--   scipy.stats.bootstrap(paired=True) has it: of 2,000 resamples, fewer of more than 100,000 pairs
+-- parameter seed: of the draws; equal rows have equal intervals
+-- parameter version: the version of the champion, whose stage is `stage`; default any
+-- parameter variant: the variant of the champion; default any
+-- parameter challenger_stage: the stage of the challenger, default shadow
+-- parameter challenger_version: the version of the challenger; default any
+-- parameter challenger_variant: the variant of the challenger; default any
+-- example: FROM shadow_pr_auc_difference('churn', $window_start, $window_end, challenger_stage := 'candidate')
+CREATE TEMP MACRO shadow_pr_auc_difference(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    weights := 1, confidence := 0.95, seed := 1, version := NULL, variant := NULL,
+    challenger_stage := 'shadow', challenger_version := NULL, challenger_variant := NULL
+) AS TABLE
+WITH judged AS (
+    SELECT
+        p.*,
+        p.w IS NOT NULL AND p.truth IS NOT NULL AND p.score IS NOT NULL AND NOT isnan(p.score)
+            AND p.other_score IS NOT NULL AND NOT isnan(p.other_score) AS counted
+    FROM lapwing_pairs(
+        model, since, until, segments, every, as_of, stage, weights, version, variant,
+        challenger_stage, challenger_version, challenger_variant
+    ) AS p
+    WHERE p.side = 'both'
+),
+groups AS (
+    SELECT
+        j.labels,
+        j.start,
+        count(*) FILTER (j.counted) AS n,
+        lapwing_coverage(j.truth) AS label_coverage,
+        lapwing_maturity(j.mature) AS label_maturity
+    FROM judged AS j
+    GROUP BY j.labels, j.start
+),
+drawn AS (
+    SELECT
+        j.labels,
+        j.start,
+        lapwing_paired_numbers(
+            'average_precision',
+            list({
+                'truth': (j.truth = j.positive_class)::DOUBLE,
+                'one': j.score::DOUBLE,
+                'other': j.other_score::DOUBLE,
+                'w': j.w::DOUBLE
+            }),
+            confidence::DOUBLE,
+            seed::BIGINT
+        ) AS found
+    FROM judged AS j
+    WHERE j.counted
+    GROUP BY j.labels, j.start
+)
+SELECT
+    unnest(g.labels),
+    g.start AS window_start,
+    lapwing_window_end(every, g.start, since, until) AS window_end,
+    d.found.champion,
+    d.found.challenger,
+    d.found.challenger - d.found.champion AS value,
+    d.found.low,
+    d.found.high,
+    g.n AS sample_count,
+    g.label_coverage,
+    g.label_maturity
+FROM groups AS g
+LEFT JOIN drawn AS d ON g.labels = d.labels AND g.start = d.start
+ORDER BY ALL;
+
+-- name: shadow_fit_difference
+-- group: shadow
+-- needs: regression, prediction, truth
+-- summary: Root mean squared error, or R², of the challenger minus that of the champion, on the labelled pairs: for errors the challenger
+--   is better below 0, for R² above.
+-- formula: the measure of the challenger - that of the champion, of the same requests
+-- source: sklearn.metrics (root_mean_squared_error, r2_score); interval: paired bootstrap, bias-corrected and accelerated (Efron, 1987), as
+--   scipy.stats.bootstrap(paired=True) has it: of 2,000 resamples, fewer of more than 100,000 pairs
+-- parameter measure: `rmse`, the default, or `r2`
+-- parameter seed: of the draws; equal rows have equal intervals
+-- parameter version: the version of the champion, whose stage is `stage`; default any
+-- parameter variant: the variant of the champion; default any
+-- parameter challenger_stage: the stage of the challenger, default shadow
+-- parameter challenger_version: the version of the challenger; default any
+-- parameter challenger_variant: the variant of the challenger; default any
+-- example: FROM shadow_fit_difference('price', $window_start, $window_end, challenger_stage := 'candidate')
+CREATE TEMP MACRO shadow_fit_difference(
+    model, since, until, segments := {'segment': 'all'}, every := NULL, as_of := NULL, stage := 'production',
+    weights := 1, confidence := 0.95, measure := 'rmse', seed := 1, version := NULL, variant := NULL,
+    challenger_stage := 'shadow', challenger_version := NULL, challenger_variant := NULL
+) AS TABLE
+WITH judged AS (
+    SELECT
+        p.*,
+        p.w IS NOT NULL AND isfinite(p.truth::DOUBLE) AND isfinite(p.prediction::DOUBLE)
+            AND isfinite(p.other_prediction::DOUBLE) AS counted
+    FROM lapwing_pairs(
+        model, since, until, segments, every, as_of, stage, weights, version, variant,
+        challenger_stage, challenger_version, challenger_variant
+    ) AS p
+    WHERE p.side = 'both'
+),
+groups AS (
+    SELECT
+        j.labels,
+        j.start,
+        count(*) FILTER (j.counted) AS n,
+        lapwing_coverage(j.truth) AS label_coverage,
+        lapwing_maturity(j.mature) AS label_maturity
+    FROM judged AS j
+    GROUP BY j.labels, j.start
+),
+drawn AS (
+    SELECT
+        j.labels,
+        j.start,
+        lapwing_paired_numbers(
+            CASE
+                WHEN measure IN ('rmse', 'r2') THEN measure
+                ELSE error('measure is rmse or r2, and not ' || measure)
+            END,
+            list({
+                'truth': j.truth::DOUBLE,
+                'one': j.prediction::DOUBLE,
+                'other': j.other_prediction::DOUBLE,
+                'w': j.w::DOUBLE
+            }),
+            confidence::DOUBLE,
+            seed::BIGINT
+        ) AS found
+    FROM judged AS j
+    WHERE j.counted
+    GROUP BY j.labels, j.start
+)
+SELECT
+    unnest(g.labels),
+    g.start AS window_start,
+    lapwing_window_end(every, g.start, since, until) AS window_end,
+    d.found.champion,
+    d.found.challenger,
+    d.found.challenger - d.found.champion AS value,
+    d.found.low,
+    d.found.high,
+    g.n AS sample_count,
+    g.label_coverage,
+    g.label_maturity
+FROM groups AS g
+LEFT JOIN drawn AS d ON g.labels = d.labels AND g.start = d.start
+ORDER BY ALL;

@@ -425,39 +425,58 @@ ORDER BY ALL;
 -- source: counts of the profile. A bin of durations is 26 % wide, so a quantile is off by less than that. Each row counts once,
 --   whatever its sampling weight; a window takes the hours that begin in it
 -- parameter by_version: whether each version is told apart
+-- parameter by_segment: a field by which counts are kept, `inputs.plan`: each of its values is told apart
+-- parameter version: the calls of this version alone
 -- example: FROM service_profile('churn', $window_start, $window_end, every := INTERVAL 1 DAY, by_version := true)
 CREATE TEMP MACRO service_profile(
-    model, since, until, every := NULL, stage := 'production', by_version := false
+    model, since, until, every := NULL, stage := 'production', by_version := false, by_segment := NULL,
+    version := NULL
 ) AS TABLE
 WITH counted AS (
     SELECT
-        CASE WHEN by_version THEN coalesce(p.version, '') ELSE 'all' END AS label,
+        CASE
+            WHEN by_segment IS NOT NULL THEN p.segment[len(by_segment::VARCHAR) + 2:]
+            WHEN by_version THEN coalesce(p.version, '')
+            ELSE 'all'
+        END AS label,
         lapwing_window_start(every, p.time, since) AS start,
         p.field,
         p.counts
     FROM lapwing_own_table('profiles', model) AS p
-    WHERE lower(p.table_name) = lower(model) AND p.segment = '' AND p.field IN ('duration_ms', 'error_type')
+    WHERE lower(p.table_name) = lower(model) AND p.field IN ('duration_ms', 'error_type')
+        AND CASE
+            WHEN by_segment IS NULL THEN p.segment = ''
+            ELSE starts_with(p.segment, by_segment::VARCHAR || '=')
+        END
         AND p.time >= since::TIMESTAMP AND p.time < until::TIMESTAMP
         AND (stage IS NULL OR p.stage = stage)
+        AND (version IS NULL OR p.version = version)
 ),
 added AS (
     SELECT
         c.label,
         c.start,
-        lapwing_total(CASE WHEN c.field = 'duration_ms' THEN c.counts END) AS durations,
+        sum(list_sum(c.counts)) FILTER (c.field = 'duration_ms') AS timed,
         sum(list_sum(c.counts)) FILTER (c.field = 'error_type') AS calls,
         sum(c.counts[2]) FILTER (c.field = 'error_type') AS failed
     FROM counted AS c
     GROUP BY c.label, c.start
 ),
 ranges AS (
-    SELECT a.label, a.start, unnest(range(1, len(a.durations) - 1)) AS place, unnest(a.durations[3:]) AS n
-    FROM added AS a
+    SELECT u.label, u.start, u.place, sum(u.n)::DOUBLE AS n
+    FROM (
+        SELECT
+            c.label, c.start, unnest(c.counts[3:]) AS n, generate_subscripts(c.counts[3:], 1) AS place
+        FROM counted AS c
+        WHERE c.field = 'duration_ms'
+    ) AS u
+    WHERE u.n > 0
+    GROUP BY u.label, u.start, u.place
 ),
 edged AS (
     SELECT
         r.label, r.start, r.n,
-        sum(r.n) OVER (PARTITION BY r.label, r.start ORDER BY r.place) AS upto,
+        sum(r.n) OVER (PARTITION BY r.label, r.start ORDER BY r.place ROWS UNBOUNDED PRECEDING) AS upto,
         sum(r.n) OVER (PARTITION BY r.label, r.start) AS known,
         e.edges[greatest(r.place - 1, 1)] AS lower,
         e.edges[least(r.place, len(e.edges))] AS upper
@@ -475,17 +494,17 @@ placed AS (
         max(lapwing_in_bin(e, 0.95)) AS p95,
         max(lapwing_in_bin(e, 0.99)) AS p99
     FROM edged AS e
-    WHERE e.n > 0
     GROUP BY e.label, e.start
 )
 SELECT
-    a.label AS version,
+    CASE WHEN by_segment IS NULL THEN a.label END AS version,
+    CASE WHEN by_segment IS NOT NULL THEN a.label END AS segment,
     a.start AS window_start,
     lapwing_window_end(every, a.start, since, until) AS window_end,
-    coalesce(a.calls, list_sum(a.durations))::DOUBLE AS value,
+    coalesce(a.calls, a.timed)::DOUBLE AS value,
     lapwing_ratio(a.failed, a.calls) AS error_share,
     p.p50, p.p90, p.p95, p.p99,
-    coalesce(a.calls, list_sum(a.durations))::BIGINT AS sample_count
+    coalesce(a.calls, a.timed)::BIGINT AS sample_count
 FROM added AS a
 LEFT JOIN placed AS p ON p.label = a.label AND p.start = a.start
 ORDER BY ALL;
