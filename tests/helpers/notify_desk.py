@@ -10,7 +10,7 @@ from textwrap import dedent
 from typing import Final
 
 from helpers.notify_alerts import NOON, RULE, Wall, instance, transition
-from lapwing_collector.app.dispatching import Dispatcher
+from lapwing_collector.app.judging.dispatching import Dispatcher
 from lapwing_collector.model.alerts import AlertState, RuleState, Status, Transition
 from lapwing_collector.model.groups import Ack, GroupChange, Silence
 from lapwing_collector.notify import Policy, read_notify_file

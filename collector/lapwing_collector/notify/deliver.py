@@ -64,6 +64,11 @@ class QueuedMessage(Protocol):
         """Why the newest attempt failed."""
         ...
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether nobody noted what came of the newest attempt."""
+        ...
+
 
 class Outbox(Protocol):
     """Where messages wait, and where what became of them is kept. Times are wall-clock UTC."""
@@ -451,8 +456,8 @@ class _Worker:
         """Let a message go unsent where a newer one says all that it says."""
         key = queued.message.key
         later = [message for message in self._outbox.waiting_behind(key) if not message.origin]
-        if queued.message.origin or not later:
-            return False
+        if queued.interrupted or queued.message.origin or not later:
+            return False  # what may have been taken is told again, so that what follows fits what was heard
         dropped = superseded(
             queued.message,
             later,

@@ -3,6 +3,7 @@
 Everything here is pure: text, values and naive UTC times go in and come out.
 """
 
+from lapwing_collector.rules.bounds import Bound, bounds_of
 from lapwing_collector.rules.builtin import INGEST_STALLED, WATCHDOG, builtin_rules
 from lapwing_collector.rules.cases import (
     AlertCase,
@@ -65,6 +66,7 @@ __all__ = [
     "SIDES",
     "WATCHDOG",
     "AlertCase",
+    "Bound",
     "Case",
     "CaseFile",
     "Course",
@@ -90,6 +92,7 @@ __all__ = [
     "Summary",
     "WaitFor",
     "Window",
+    "bounds_of",
     "builtin_rules",
     "condition_sql",
     "conditions",

@@ -130,8 +130,9 @@ def evaluate(
     moment = Moment(slot, elapsed, slot - before, rule.for_, rule.keep_firing_for)
     window = window_of(rule, slot)
     resolved: tuple[Transition, ...] = ()
-    first_seen = {key: instance.first_seen_at for key, instance in state.instances.items()}
+    first_seen: dict[str, datetime | None] = {}
     if state.definition != rule.definition:
+        first_seen = {key: instance.first_seen_at for key, instance in state.instances.items()}
         resolved = _resolve_all(rule.id, state, slot, window, RULE_CHANGED)
         state = RuleState(rule.definition)
     rows, own = _apart(rule.id, state)
@@ -167,13 +168,13 @@ def _fingerprint(group: str, name: str, identity: tuple[tuple[str, str | None], 
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _apart(rule: RuleId, state: RuleState) -> tuple[dict[str, Instance], dict[str, Instance]]:
+def _apart(rule: RuleId, state: RuleState) -> tuple[Mapping[str, Instance], Mapping[str, Instance]]:
     """Tell the alerts of rows from those about the rule itself."""
-    own = {trouble_fingerprint(rule, trouble) for trouble in Trouble}
-    return (
-        {key: instance for key, instance in state.instances.items() if key not in own},
-        {key: instance for key, instance in state.instances.items() if key in own},
-    )
+    keys = [key for trouble in Trouble if (key := trouble_fingerprint(rule, trouble)) in state.instances]
+    if not keys:
+        return state.instances, {}
+    own = {key: state.instances[key] for key in keys}
+    return {key: instance for key, instance in state.instances.items() if key not in own}, own
 
 
 def _judge(check: _Check, outcome: Outcome, state: RuleState) -> Evaluation:
@@ -298,9 +299,11 @@ def _limit_text(check: _Check, refused: int) -> str:
 _SILENT: Final[Mapping[Trouble, Said]] = dict.fromkeys(Trouble, Said(Evidence.HOLD))
 
 
-def _answered(check: _Check, refused: int) -> dict[Trouble, Said]:
+def _answered(check: _Check, refused: int) -> Mapping[Trouble, Said]:
     """The query has an answer, which may have had to be cut."""
     rule = check.rule
+    if not refused and not check.own:
+        return _SILENT  # nothing is wrong, and nothing was
     limit = (
         Said(Evidence.ACTIVE, f"{rule.id}: {_limit_text(check, refused)}")
         if refused
@@ -310,6 +313,8 @@ def _answered(check: _Check, refused: int) -> dict[Trouble, Said]:
 
 
 def _own_findings(check: _Check, said: Mapping[Trouble, Said]) -> Iterator[_Finding]:
+    if said is _SILENT and not check.own:
+        return
     for trouble, what in said.items():
         known = check.own.get(trouble_fingerprint(check.rule.id, trouble))
         instance = troubled(check.rule, trouble, known, what, check.slot)
@@ -404,13 +409,17 @@ def _after(check: _Check, finding: _Finding) -> Instance:
     after = step(before, finding.evidence, finding.moment or check.moment)
     if row is None:
         return after
+    peak = after.peak
     if finding.evidence is Evidence.ACTIVE and row.value is not None:
-        after = replace(after, peak=_further(check.rule, after.peak, row.value))
+        peak = _further(check.rule, peak, row.value)
+    annotations = after.annotations
     if after.state is AlertState.INACTIVE and not announced(before):
-        return replace(after, annotations={}) if after.annotations else after
-    if not row.conclusive:
+        annotations = {}
+    elif row.conclusive:
+        annotations = _annotations(check, after, row)
+    if peak == after.peak and annotations == after.annotations:
         return after
-    return replace(after, annotations=_annotations(check, after, row))
+    return replace(after, peak=peak, annotations=annotations)
 
 
 def _forgotten(finding: _Finding, after: Instance) -> bool:

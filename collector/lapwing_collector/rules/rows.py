@@ -204,6 +204,8 @@ def _is_label(rule: Rule, column: Column) -> bool:
 
 
 def _refuse_duplicates(rows: Sequence[Row]) -> None:
+    if len(rows) == 1:
+        return
     counts = Counter(_order(row) for row in rows)
     double = next((row for row in rows if counts[_order(row)] > 1), None)
     if double is not None:

@@ -65,7 +65,7 @@ def step(instance: Instance, evidence: Evidence, moment: Moment) -> Instance:
 
 def announced(instance: Instance) -> bool:
     """Tell whether people have been told of it: it fires, or fires on while it recovers."""
-    return instance.state in {AlertState.FIRING, AlertState.RECOVERING}
+    return instance.state is AlertState.FIRING or instance.state is AlertState.RECOVERING
 
 
 def resolve(instance: Instance, slot: datetime) -> Instance:

@@ -1,50 +1,68 @@
 """The connection to the state database: its two kinds of transaction, and what is done where it is away."""
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from lapwing_collector.errors import DataDirectoryError, StateUnavailableError
-from lapwing_collector.state.dialects import OwnedElsewhereError, Place
-from lapwing_collector.state.schema import migrate, owner
+from lapwing_collector.state.dialects import OwnedElsewhereError, Place, Role, keep, written
+from lapwing_collector.state.schema import leadership, migrate
 
 logger = logging.getLogger(__name__)
 
 _RETRY_AFTER_S: Final = 5
 _LOOK_S: Final = 0.5
 """How often it is looked whether the database is back."""
-_KNOWN: Final = "lapwing_known"
 
 
 class Database:
-    """One state database. Threads and processes may share it; writers take turns."""
+    """One state database. Threads and processes may share it; writers take turns, and one may own it."""
 
-    def __init__(self, place: Place, *, owner: bool = False, make: bool = True) -> None:
+    def __init__(
+        self,
+        place: Place,
+        *,
+        owner: bool = False,
+        patient: bool = False,
+        make: bool = True,
+        now: datetime | None = None,
+        wait_s: float | None = None,
+        quiet: bool = False,
+    ) -> None:
         """Connect, and make or migrate the tables.
 
         Args:
             place: Where it is.
-            owner: Be the one collector that works with it. While it is away, and be it at the start, all that
-                is asked fails at once; a thread connects again as soon as it is back.
+            owner: Be the one that leads those who work with it, for as long as no other does: another one can
+                begin only when nothing more can be written here.
+            patient: While it is away, and be it at the start, all that is asked fails at once; a thread
+                connects again as soon as it is back. An owner is.
             make: Whether the tables are made where there are none.
+            now: When this is, for an owner, so that others know since when it leads.
+            wait_s: How long an owner waits for the one before it to end; 10 s if None.
+            quiet: Say nothing when it goes away and comes back, since somebody else does.
 
         Raises:
             DataDirectoryError: It cannot be used, another collector owns it, or there is none and none is to
                 be made; the message says why.
-            StateUnavailableError: It is away, and this is no owner.
+            StateUnavailableError: It is away, and this is neither owner nor patient.
         """
         self._place = place
         self._make = make
-        self._reading, self._writing_engine = place.engines(owner=owner)
-        self._token = secrets.token_hex(8) if owner else None
-        self._owned = self._lost = False
+        self._reading, self._writing_engine = place.engines(owner=owner, wait_s=wait_s)
+        self._owner = owner
+        self._patient = owner or patient
+        self._since = now
+        self._quiet = quiet
+        self._term: int | None = None
+        self._lost = False
         # Inside a process a lock is fairer than that of a database, which polls with growing sleeps.
         self._writing = threading.Lock()
         self._kept: Connection | None = None
@@ -57,7 +75,7 @@ class Database:
         try:
             self._reach()
         except StateUnavailableError:
-            if not owner:
+            if not self._patient:
                 self.close()
                 raise
         except SQLAlchemyError as error:
@@ -73,6 +91,16 @@ class Database:
     def problem(self) -> str | None:
         """Why it cannot be used; None if it can."""
         return self._problem
+
+    @property
+    def name(self) -> str:
+        """What this process is called among those who share it."""
+        return self._place.session
+
+    @property
+    def lost(self) -> bool:
+        """Whether another one leads, or did since: nothing is written by this owner any more."""
+        return self._lost
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until it can be used; False if it cannot yet."""
@@ -100,6 +128,36 @@ class Database:
         with self._writing, self._watched(), self._transaction() as connection:
             yield connection
 
+    @contextmanager
+    def note(self) -> Iterator[Connection]:
+        """A transaction that takes no turn, for what nobody looks at in the order of commits.
+
+        Raises:
+            StateUnavailableError: It is away.
+        """
+        if not self._place.breaks:
+            with self.write() as connection:
+                yield connection
+            return
+        with self._watched(), self._reading.connect() as connection, _whole(connection):
+            aside = connection.execution_options(lapwing_note=True)
+            with aside.begin():
+                yield aside
+
+    def number_after(self, connection: Connection, table: str, number: int) -> None:
+        """Give rows of a table greater numbers than this from now on, in a transaction that writes."""
+        self._place.number_after(connection, table, number)
+
+    def holder(self, role: Role) -> str | None:
+        """The name of the process whose session holds the lock of a role; None where none does."""
+        with self.note() as connection:
+            return self._place.holder(connection, role)
+
+    def evict(self, name: str, role: Role) -> None:
+        """End the session by which a process holds the lock of a role, if it does."""
+        with self.note() as connection:
+            self._place.evict(connection, name, role)
+
     def close(self) -> None:
         """Close the connections that are not in use."""
         self._closed.set()
@@ -111,47 +169,58 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with self._writer() as connection:
-            with connection.begin():
-                self._get_ready(connection)
-                yield connection
-            self._migrated = True
-            self._owned = self._token is not None
-            connection.info[_KNOWN] = True
+        with self._borrowed() if self._place.breaks else self._on_kept() as connection:
+            term = self._get_ready(connection)
+            yield connection
+        self._migrated = True
+        self._term = term
 
     @contextmanager
-    def _writer(self) -> Iterator[Connection]:
-        """A connection for who writes; where none breaks, one stays: taking one takes longer than writing."""
-        if self._place.breaks:
-            with self._writing_engine.connect() as connection, _whole(connection):
-                yield connection.execution_options(lapwing_write=True)
-            return
-        if self._kept is None or self._kept.closed:
-            self._kept = self._writing_engine.connect().execution_options(lapwing_write=True)
-        yield self._kept
+    def _borrowed(self) -> Iterator[Connection]:
+        with self._writing_engine.connect() as connection, _whole(connection):
+            writing = connection.execution_options(lapwing_write=True)
+            with writing.begin():
+                yield writing
 
-    def _get_ready(self, connection: Connection) -> None:
-        """Bring the tables up to date before the first transaction; be known as owner with a connection's."""
+    @contextmanager
+    def _on_kept(self) -> Iterator[Connection]:
+        """A transaction on the connection that stays, where none breaks: taking one takes long."""
+        if self._kept is None or self._kept.closed:
+            self._kept = keep(self._writing_engine)
+        with written(self._kept):
+            yield self._kept
+
+    def _get_ready(self, connection: Connection) -> int | None:
+        """Bring the tables up to date before the first transaction, and begin or check the owner's term."""
         if not self._migrated:
             migrate(connection, self._place.name, make=self._make)
-        if self._token is None or _KNOWN in connection.info:
-            return
-        known = connection.execute(select(owner.c.token)).scalar_one_or_none()
-        if self._owned and known != self._token:
-            self._lost = True
-            raise OwnedElsewhereError(
-                f"{self._place.name}: another collector worked with this state while it was away; restart "
-                "this one"
+        if not self._owner or (self._term is not None and not self._place.breaks):
+            return self._term
+        known = connection.execute(select(leadership.c.term)).scalar_one_or_none()
+        if self._term is None:
+            term: int = (known or 0) + 1
+            connection.execute(delete(leadership))
+            connection.execute(
+                insert(leadership).values(term=term, name=self._place.session, since=self._since)
             )
-        if known != self._token:
-            connection.execute(delete(owner))
-            connection.execute(insert(owner).values(token=self._token))
+            return term
+        if known != self._term:
+            raise OwnedElsewhereError(
+                f"{self._place.name}: another collector leads, or did meanwhile; what this one knows is old"
+            )
+        return self._term
+
+    def _watched(self) -> AbstractContextManager[None]:
+        """Let nobody wait in vain while it is known to be away, and take note where it is from now on."""
+        return self._watching() if self._place.breaks else nullcontext()  # a file is there or broken
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Let nobody wait in vain while it is known to be away, and take note where it is from now on."""
-        if self._problem is not None and self._token is not None:
+    def _watching(self) -> Iterator[None]:
+        if self._problem is not None and self._patient:
             raise self._unavailable()
+        if self._owner and self._closed.is_set():
+            # A thread that hung: to connect again could keep the lock from who leads next.
+            raise StateUnavailableError(f"{self._place.name}: it is closed", retry_after_s=_RETRY_AFTER_S)
         with self._told_apart():
             yield
 
@@ -167,8 +236,9 @@ class Database:
             self._miss(place.explain(error))
             raise self._unavailable() from error
         except OwnedElsewhereError as error:
-            if not self._migrated:
+            if self._term is None:
                 raise
+            self._lost = True  # whoever holds the lock has a term of its own, or is about to
             self._miss(str(error))
             raise self._unavailable() from error
 
@@ -178,18 +248,21 @@ class Database:
         )
 
     def _miss(self, why: str) -> None:
-        """Tell people, once, and look for it; what is no owner just fails, and tries anew."""
+        """Tell people, once, and look for it; who is not patient just fails, and tries anew."""
         with self._missing:
             known, self._problem = self._problem, why
-            if known is not None or self._token is None:
+            if known is not None or not self._patient:
                 return
             self._back.clear()
-        logger.error(
-            "%s: the alert state is away: %s; rules and notifications wait for it, records are received",
-            self._place.name,
-            why,
-            extra={"action": "state_away"},
-        )
+        if self._lost:
+            return
+        if not self._quiet:
+            logger.error(
+                "%s: the alert state is away: %s; rules and notifications wait for it, records are received",
+                self._place.name,
+                why,
+                extra={"action": "state_away"},
+            )
         threading.Thread(target=self._look_for_it, name="lapwing-state", daemon=True).start()
 
     def _look_for_it(self) -> None:
@@ -201,17 +274,21 @@ class Database:
                 if self._lost:
                     return
                 continue
+            except OwnedElsewhereError as error:  # before it ever was the owner
+                self._lost, self._problem = True, str(error)
+                return
             except (DataDirectoryError, SQLAlchemyError) as error:
                 self._problem = str(error)
                 continue
             self._problem = None
+            if not self._quiet:
+                logger.info(
+                    "%s: the alert state is back after %.1f s",
+                    self._place.name,
+                    time.monotonic() - since_s,
+                    extra={"action": "state_back"},
+                )
             self._back.set()
-            logger.info(
-                "%s: the alert state is back after %.1f s",
-                self._place.name,
-                time.monotonic() - since_s,
-                extra={"action": "state_back"},
-            )
             return
 
     def _reach(self) -> None:

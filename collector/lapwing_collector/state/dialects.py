@@ -5,12 +5,14 @@ import secrets
 import socket
 import sqlite3
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from enum import StrEnum
 from functools import partial
 from math import isnan
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from sqlalchemy import (
     URL,
@@ -29,14 +31,26 @@ from sqlalchemy import Double as _AnyDouble
 from sqlalchemy import Text as _AnyText
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import insert  # SQLAlchemy says `ON CONFLICT` of it to SQLite, too
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from lapwing_collector.errors import ConfigError, DataDirectoryError
 from lapwing_collector.state.documents import as_json, of_json
 
-__all__ = ["JSON", "DateTime", "Double", "Number", "Place", "PostgresServer", "SqliteFile", "Text", "insert"]
+__all__ = [
+    "JSON",
+    "DateTime",
+    "Double",
+    "Number",
+    "Place",
+    "PostgresServer",
+    "Role",
+    "Seat",
+    "SqliteFile",
+    "Text",
+    "insert",
+]
 
 _LOCK_WAIT_S: Final = 30.0
 """How long a transaction waits for another process's; the longest one of ours takes milliseconds."""
@@ -97,6 +111,31 @@ Number: Final = BigInteger().with_variant(Integer(), "sqlite")
 """What rows are numbered by: in SQLite all integers are alike, and only this word numbers rows by itself."""
 
 
+class Role(StrEnum):
+    """What one process does for all that share the state."""
+
+    OWNER = "owner"
+    """It decides what alerts do, and writes that through the connection that holds the lock."""
+    MAINTENANCE = "maintenance"
+    """It looks after the lake, and takes rows to it that rules record."""
+
+
+class Seat(Protocol):
+    """A lock of which there is one."""
+
+    def holds(self) -> bool:
+        """Whether it is held, as the database says now; False, too, where that is away."""
+        ...
+
+    def take(self) -> bool:
+        """Hold it if nobody does; tells whether it is held."""
+        ...
+
+    def release(self) -> None:
+        """Hold it no more; releasing twice is harmless."""
+        ...
+
+
 class Place(Protocol):
     """Where state is kept."""
 
@@ -110,19 +149,52 @@ class Place(Protocol):
         """Whether connections may break while they are not in use."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may share it, of which one leads."""
+        ...
+
+    @property
+    def session(self) -> str:
+        """What this process is called among those who share it; one name of all that ever were."""
+        ...
+
     def exists(self) -> bool:
         """Whether a collector may have made it; False where it surely has not."""
         ...
 
-    def engines(self, *, owner: bool) -> tuple[Engine, Engine]:
+    def engines(self, *, owner: bool, wait_s: float | None = None) -> tuple[Engine, Engine]:
         """What connects: for reading, and for writing.
 
-        Transactions that say `lapwing_write` among their execution options keep other writers out from their
-        begin on, in this process and others, so that ids grow in the order of commits; others see one state.
+        Transactions that write keep other writers out from their begin on, in this process and others, so
+        that ids grow in the order of commits: on a server those that say `lapwing_write` among their
+        execution options, to a file those of `keep` and `written`. Those that say `lapwing_note` write beside
+        them; others see one state.
 
         Args:
             owner: Connections for writing hold a lock of which there is one.
+            wait_s: How long they wait for it; 10 s if None.
         """
+        ...
+
+    def seat(self, role: Role) -> "Seat":
+        """A lock of which there is one, to be held by a connection that does nothing else."""
+        ...
+
+    def holder(self, connection: Connection, role: Role) -> str | None:
+        """The name of whose connection holds the lock of a role; None where nobody's does, or can."""
+        ...
+
+    def evict(self, connection: Connection, name: str, role: Role) -> None:
+        """End the connection by which `name` holds the lock of a role."""
+        ...
+
+    def last_number(self, connection: Connection, table: str) -> int:
+        """The last number that a row of a table was given, be it gone since; 0 where none was."""
+        ...
+
+    def number_after(self, connection: Connection, table: str, number: int) -> None:
+        """Give rows of a table greater numbers than this from now on, and never one that was given."""
         ...
 
     def is_away(self, error: Exception) -> bool:
@@ -146,17 +218,19 @@ class SqliteFile:
     """A SQLite file. Who owns the data directory owns it."""
 
     breaks: Final = False
+    shared: Final = False
 
     def __init__(self, path: Path) -> None:
         """Keep state in the file at `path`."""
         self._path = path
         self.name = str(path)
+        self.session = "this process"
 
     def exists(self) -> bool:
         """Whether the file is there."""
         return self._path.exists()
 
-    def engines(self, *, owner: bool) -> tuple[Engine, Engine]:  # noqa: ARG002
+    def engines(self, *, owner: bool, wait_s: float | None = None) -> tuple[Engine, Engine]:  # noqa: ARG002
         """One engine for all: connections are alike."""
         engine = create_engine(
             URL.create("sqlite", database=str(self._path)),
@@ -169,6 +243,30 @@ class SqliteFile:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_in_sqlite)
         return engine, engine
+
+    def seat(self, role: Role) -> "Seat":  # noqa: ARG002
+        """One that is always this process's: there is no other."""
+        return _OwnSeat()
+
+    def holder(self, connection: Connection, role: Role) -> str | None:  # noqa: ARG002
+        """Nobody's: the lock is that of the data directory."""
+        return None
+
+    def evict(self, connection: Connection, name: str, role: Role) -> None:
+        """Nothing: there is one process."""
+
+    def last_number(self, connection: Connection, table: str) -> int:
+        """What SQLite remembers of tables that say so; of others the greatest that there is."""
+        remembered = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,))
+        greatest = connection.exec_driver_sql(f"SELECT max(id) FROM {table}")
+        return max(remembered.scalar() or 0, greatest.scalar() or 0)
+
+    def number_after(self, connection: Connection, table: str, number: int) -> None:
+        """Have SQLite remember it, for tables that say so; others go on from the greatest there is."""
+        if number <= self.last_number(connection, table):
+            return
+        connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+        connection.exec_driver_sql("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, number))
 
     def is_away(self, error: Exception) -> bool:  # noqa: ARG002
         """Never: a file is there or broken."""
@@ -186,15 +284,55 @@ class SqliteFile:
         )
 
 
+class _OwnSeat:
+    def holds(self) -> bool:
+        return True
+
+    def take(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
+def keep(engine: Engine) -> Connection:
+    """Take a connection to a SQLite file, for `written`."""
+    connection = engine.connect().execution_options(lapwing_kept=True)
+    connection.begin()
+    return connection
+
+
+@contextmanager
+def written(connection: Connection) -> Iterator[None]:
+    """Write what happens inside to a SQLite file when it ends, or none of it on an exception.
+
+    To SQLAlchemy all of these are one transaction without an end: it takes longer to pass on that one begins
+    and ends than SQLite to do it.
+    """
+    driver = cast("sqlite3.Connection", connection.connection.dbapi_connection)
+    try:
+        # A transaction that reads before it writes fails at once where another writer came between, however
+        # long the lock wait is; IMMEDIATE takes the write lock first.
+        driver.execute("BEGIN IMMEDIATE")
+        yield
+        driver.commit()
+    except sqlite3.Error as error:
+        driver.rollback()
+        raise OperationalError(None, None, error) from error
+    except BaseException:
+        driver.rollback()
+        raise
+
+
 def _begin_in_sqlite(connection: Connection) -> None:
-    # A transaction that reads before it writes fails at once where another writer came between, however
-    # long the lock wait is; IMMEDIATE takes the write lock first.
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
+    if not connection.get_execution_options().get("lapwing_kept", False):
+        # By the driver itself: SQLAlchemy takes longer to pass it on than SQLite to do it.
+        connection.connection.cursor().execute("BEGIN")
 
 
 def _writes(connection: Connection) -> bool:
@@ -210,7 +348,7 @@ _SESSION: Final = {
     "datestyle": "ISO",
     "lock_timeout": "10s",
     # A collector that lost its power, or its network, must not keep the lock from the one after it.
-    "idle_in_transaction_session_timeout": "60s",
+    "idle_in_transaction_session_timeout": "10s",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
@@ -221,19 +359,22 @@ stops, one that is a standby still, has no room, or keeps a lock for too long.""
 _REFUSES: Final = ("28", "3D", "42501")
 
 # Two keys, so that each schema of a database may be the state of a project of its own.
-_OWNS: Final = 1_280_331_591
+_KEYS: Final = {Role.OWNER: 1_280_331_591, Role.MAINTENANCE: 1_280_331_613}
 _WRITES: Final = 1_280_331_607
-_OWN: Final = f"SELECT pg_advisory_lock({_OWNS}, hashtext(current_schema()))"
-_OWNER: Final = (
-    "SELECT held.pid, session.application_name FROM pg_locks held JOIN pg_stat_activity session USING (pid) "
-    f"WHERE held.locktype = 'advisory' AND held.classid = {_OWNS} "
+_OWN: Final = f"SELECT pg_advisory_lock({_KEYS[Role.OWNER]}, hashtext(current_schema()))"
+_HOLDERS: Final = {
+    role: "SELECT held.pid, session.application_name "
+    "FROM pg_locks held JOIN pg_stat_activity session USING (pid) "
+    f"WHERE held.locktype = 'advisory' AND held.classid = {key} "
     "AND held.objid::bigint = (hashtext(current_schema())::bigint & 4294967295) AND held.granted "
     "AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-)
+    for role, key in _KEYS.items()
+}
 _BEGIN_WRITING: Final = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; "
     f"SELECT pg_advisory_xact_lock({_WRITES}, hashtext(current_schema()))"
 )
+_BEGIN_NOTING: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _BEGIN_READING: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -245,6 +386,7 @@ class PostgresServer:
     """
 
     breaks: Final = True
+    shared: Final = True
 
     def __init__(self, url: str, password: str | None = None) -> None:
         """Keep state in the database at `url`, such as `postgresql://user@host:5432/database`.
@@ -284,20 +426,52 @@ class PostgresServer:
         if unknown := sorted(query):
             raise ConfigError(f"state.url: {unknown[0]} is not known; sslmode, sslrootcert and host are")
         self.name = parts.set(drivername="postgresql", password=None).render_as_string()
-        self._session = f"lapwing {socket.gethostname()[:30]} {os.getpid()} {secrets.token_hex(4)}"
+        self.session = f"lapwing {socket.gethostname()[:30]} {os.getpid()} {secrets.token_hex(4)}"
 
     def exists(self) -> bool:
         """Always: only the server could tell."""
         return True
 
-    def engines(self, *, owner: bool) -> tuple[Engine, Engine]:
+    def engines(self, *, owner: bool, wait_s: float | None = None) -> tuple[Engine, Engine]:
         """Some connections that read; one that writes."""
         reading = self._engine("", pool_size=5, max_overflow=10)
         if not owner:
             return reading, reading
-        writing = self._engine(" owner", pool_size=1, max_overflow=0)
-        event.listen(writing, "connect", self._own)
+        writing = self._engine(f" {Role.OWNER}", pool_size=1, max_overflow=0)
+        event.listen(writing, "connect", partial(self._own, wait_s))
         return reading, writing
+
+    def seat(self, role: Role) -> "Seat":
+        """A session of its own, once it is taken."""
+        return _Session(
+            partial(self._connect, application_name=f"{self.session} {role}"),
+            f"SELECT pg_try_advisory_lock({_KEYS[role]}, hashtext(current_schema()))",
+        )
+
+    def holder(self, connection: Connection, role: Role) -> str | None:
+        """The name of whose session holds the lock; of one that is none of ours, its number."""
+        row = connection.exec_driver_sql(_HOLDERS[role]).first()
+        return None if row is None else (row[1] or f"session {row[0]}").removesuffix(f" {role}")
+
+    def evict(self, connection: Connection, name: str, role: Role) -> None:
+        """End the session by which `name` holds the lock."""
+        for pid, session in connection.exec_driver_sql(_HOLDERS[role]).all():
+            if session == f"{name} {role}":
+                connection.exec_driver_sql(f"SELECT pg_terminate_backend({int(pid)})")
+
+    def last_number(self, connection: Connection, table: str) -> int:
+        """What the table's sequence says."""
+        last: int | None = connection.exec_driver_sql(
+            f"SELECT pg_sequence_last_value(pg_get_serial_sequence('{table}', 'id'))"
+        ).scalar()
+        return last or 0
+
+    def number_after(self, connection: Connection, table: str, number: int) -> None:
+        """Have the table's sequence go on from there."""
+        if number > self.last_number(connection, table):
+            connection.exec_driver_sql(
+                f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {int(number)})"
+            )
 
     def is_away(self, error: Exception) -> bool:
         """Whether the server cannot be reached, does not answer, or is not ready."""
@@ -321,7 +495,7 @@ class PostgresServer:
     def _engine(self, role: str, **pool: int) -> Engine:
         engine = create_engine(
             "postgresql+pg8000://",
-            creator=partial(self._connect, application_name=f"{self._session}{role}"),
+            creator=partial(self._connect, application_name=f"{self.session}{role}"),
             paramstyle="numeric_dollar",
             pool_pre_ping=True,
             pool_timeout=_SILENCE_S,
@@ -332,19 +506,23 @@ class PostgresServer:
         event.listen(engine, "begin", _begin_in_postgres)
         return engine
 
-    def _own(self, connection: Any, _record: object) -> None:
+    def _own(self, wait_s: float | None, connection: Any, _record: object) -> None:
         cursor = connection.cursor()
-        cursor.execute(_OWNER)
+        cursor.execute(_HOLDERS[Role.OWNER])
         for pid, name in cursor.fetchall():
             # A session that this process lost, and of which the server does not know yet that it is.
-            if name == f"{self._session} owner":
+            if name == f"{self.session} {Role.OWNER}":
                 cursor.execute(f"SELECT pg_terminate_backend({int(pid)})")
         try:
+            if wait_s is not None:
+                cursor.execute(f"SELECT set_config('lock_timeout', '{round(1000 * wait_s)}ms', false)")
             cursor.execute(_OWN)
+            if wait_s is not None:
+                cursor.execute("RESET lock_timeout")
         except Exception as error:
             if _code_of(error) != "55P03":
                 raise
-            cursor.execute(_OWNER)
+            cursor.execute(_HOLDERS[Role.OWNER])
             owners = ", ".join(name or f"session {pid}" for pid, name in cursor.fetchall())
             connection.close()
             raise OwnedElsewhereError(
@@ -353,8 +531,49 @@ class PostgresServer:
             ) from error
 
 
+class _Session:
+    """A session that holds a lock, or tries to."""
+
+    def __init__(self, connect: Callable[[], Any], lock: str) -> None:
+        self._connect = connect
+        self._lock = lock
+        self._connection: Any = None
+
+    def holds(self) -> bool:
+        return self._connection is not None and self._ask("SELECT true")
+
+    def take(self) -> bool:
+        if self.holds():
+            return True
+        try:
+            self._connection = self._connect()
+        except Exception:  # noqa: BLE001  # whatever it is, there is no lock; the store tells people
+            return False
+        if self._ask(self._lock):
+            return True
+        self.release()
+        return False
+
+    def release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):  # it is broken, and the lock is gone with it
+                connection.close()
+
+    def _ask(self, sql: str) -> bool:
+        try:
+            cursor = self._connection.cursor()
+            cursor.execute(sql)
+            return bool(cursor.fetchone()[0])
+        except Exception:  # noqa: BLE001  # as above
+            self.release()
+            return False
+
+
 def _begin_in_postgres(connection: Connection) -> None:
-    connection.exec_driver_sql(_BEGIN_WRITING if _writes(connection) else _BEGIN_READING)
+    options = connection.get_execution_options()
+    begin = _BEGIN_NOTING if options.get("lapwing_note") else _BEGIN_READING
+    connection.exec_driver_sql(_BEGIN_WRITING if _writes(connection) else begin)
 
 
 def _code(error: Exception) -> str:

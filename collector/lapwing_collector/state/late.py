@@ -298,6 +298,11 @@ class LateSlots:
         with self._database.read() as connection:
             return [(row["id"], _metric(row), row["as_of"]) for row in connection.execute(query).mappings()]
 
+    def number_metrics_after(self, number: int) -> None:
+        """Give rows that are queued from now on ids above this one."""
+        with self._database.write() as connection:
+            self._database.number_after(connection, metric_queue.name, number)
+
     def forget_metrics(self, through: int) -> None:
         """Drop the queued rows with ids up to and including `through`: the lake has committed them."""
         with self._database.write() as connection:

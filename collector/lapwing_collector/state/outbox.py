@@ -12,6 +12,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    bindparam,
     func,
     or_,
     select,
@@ -23,6 +24,7 @@ from lapwing_collector.model.groups import Told
 from lapwing_collector.state.database import Database
 from lapwing_collector.state.dialects import insert
 from lapwing_collector.state.hearsay import hear, still_known
+from lapwing_collector.state.prepared import Prepared
 from lapwing_collector.state.schema import Delivery, message_alerts, outbox
 
 _MESSAGE_FIELDS: Final = tuple(field.name for field in fields(Message))
@@ -46,7 +48,8 @@ class OutboxRow:
         created_at: When it was put in.
         queued_at: When it was queued last: then, or when somebody wanted it to be sent again.
         sent_at: When the target accepted it, None before.
-        last_error: Why the newest failed attempt failed, or why it is not sent; None where neither is so.
+        last_error: Why the newest failed attempt failed, or why it is not sent; None where neither is so, and
+            where nobody noted what came of the newest attempt.
     """
 
     message: Message
@@ -57,6 +60,11 @@ class OutboxRow:
     queued_at: datetime
     sent_at: datetime | None
     last_error: str | None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it waits after an attempt of which nobody noted what came of it."""
+        return self.delivery is Delivery.QUEUED and self.attempts > 0 and self.last_error is None
 
 
 def enqueue(connection: Connection, messages: Sequence[Message], now: datetime) -> None:
@@ -78,26 +86,27 @@ def enqueue_told(connection: Connection, told: Sequence[Told], now: datetime) ->
         row = _new(each.message, now)
         if each.suppressed:
             row |= {"delivery": Delivery.SUPPRESSED, "last_error": each.suppressed}
-        message_id = connection.execute(_NEW_KEY.values(row).returning(outbox.c.id)).scalar_one_or_none()
+        message_id = _TOLD.one(connection, tuple(row.values()))
         new += message_id is not None
         if message_id is not None and each.alerts:
-            connection.execute(
-                insert(message_alerts),
-                [
-                    {"message_id": message_id, "fingerprint": alert, "spoken": spoken}
-                    for alert, spoken in sorted(each.alerts.items())
-                ],
+            _SPOKEN.many(
+                connection, [(message_id, alert, spoken) for alert, spoken in sorted(each.alerts.items())]
             )
     return new
 
 
+_TIMES: Final = ("next_at", "created_at", "queued_at")
 _NEW_KEY: Final = insert(outbox).on_conflict_do_nothing(index_elements=["key"])
+_TOLD: Final = Prepared(
+    _NEW_KEY.returning(outbox.c.id), (*_MESSAGE_FIELDS, "delivery", "attempts", *_TIMES, "last_error")
+)
+_SPOKEN: Final = Prepared(insert(message_alerts), ("message_id", "fingerprint", "spoken"))
 
 
 def _new(message: Message, now: datetime) -> dict[str, Any]:
     values = {field: getattr(message, field) for field in _MESSAGE_FIELDS}
     values |= {"delivery": Delivery.QUEUED, "attempts": 0}
-    return values | dict.fromkeys(("next_at", "created_at", "queued_at"), now)
+    return values | dict.fromkeys(_TIMES, now) | {"last_error": None}
 
 
 class Outbox:
@@ -135,7 +144,7 @@ class Outbox:
             return connection.execute(
                 update(outbox)
                 .where(outbox.c.target == target, outbox.c.delivery == Delivery.SENDING)
-                .values(delivery=Delivery.QUEUED)
+                .values(delivery=Delivery.QUEUED, last_error=None)
             ).rowcount
 
     def give_up_without_target(self, known: Collection[str], before: datetime) -> int:
@@ -157,19 +166,14 @@ class Outbox:
 
     def due_messages(self, target: str, now: datetime, limit: int) -> list[OutboxRow]:
         """Messages to send to `target` now, oldest first, at most one of each group."""
-        # What was not tried never waits, and nothing waits for long: such times a clock told that was ahead.
-        due = or_(
-            outbox.c.next_at <= now, outbox.c.attempts == 0, outbox.c.next_at > now + _LONGER_THAN_ANY_WAIT
-        )
-        query = select(outbox).where(due).order_by(outbox.c.id).limit(limit)
+        values = {"to": target, "now": now, "far": now + _LONGER_THAN_ANY_WAIT, "most": limit}
         with self._database.read() as connection:
-            return [_row(row) for row in connection.execute(_sendable(query, target))]
+            return [_row(row) for row in connection.execute(_DUE, values)]
 
     def next_due(self, target: str) -> datetime | None:
         """When the next message to `target` is due, None where none waits."""
-        query = _sendable(select(func.min(outbox.c.next_at)), target)
         with self._database.read() as connection:
-            due: datetime | None = connection.execute(query).scalar_one()
+            due: datetime | None = connection.execute(_NEXT_DUE, {"to": target}).scalar_one()
         return due
 
     def mark_sending(self, key: str) -> bool:
@@ -220,15 +224,8 @@ class Outbox:
 
     def waiting_behind(self, key: str) -> list[Message]:
         """Messages of the same group to the same target that wait behind a message, oldest first."""
-        first = outbox.alias("first")
-        query = (
-            select(outbox)
-            .join(first, _same_group(outbox, first))
-            .where(first.c.key == key, outbox.c.id > first.c.id, outbox.c.delivery == Delivery.QUEUED)
-            .order_by(outbox.c.id)
-        )
         with self._database.read() as connection:
-            return [_row(row).message for row in connection.execute(query)]
+            return [_row(row).message for row in connection.execute(_BEHIND, {"its_key": key})]
 
     def alerts_of(self, keys: Sequence[str]) -> dict[str, dict[str, Spoken]]:
         """How messages speak of alerts, by key and fingerprint, where that is known."""
@@ -240,32 +237,8 @@ class Outbox:
 
         A resolve counts once the target accepted it, whatever became of firings after it.
         """
-        first, firing, over = (outbox.alias(name) for name in ("first", "firing", "over"))
-        accepted = (
-            select(over.c.id)
-            .where(
-                _same_group(over, first),
-                over.c.id > firing.c.id,
-                over.c.id < first.c.id,
-                over.c.status == Status.RESOLVED,
-                over.c.delivery == Delivery.SENT,
-            )
-            .exists()
-        )
-        query = (
-            select(firing.c.id)
-            .join(first, _same_group(firing, first))
-            .where(
-                first.c.key == key,
-                firing.c.id < first.c.id,
-                firing.c.status == Status.FIRING,
-                or_(firing.c.attempts > 0, firing.c.delivery.in_((Delivery.SENT, Delivery.DEAD))),
-                ~accepted,
-            )
-            .limit(1)
-        )
         with self._database.read() as connection:
-            return connection.execute(query).first() is not None
+            return connection.execute(_HEARD, {"its_key": key}).first() is not None
 
     def requeue(self, keys: Sequence[str], now: datetime) -> set[str]:
         """Let messages that were given up be sent again, with their keys, as if they were put in now.
@@ -350,20 +323,71 @@ def _same_group(one: FromClause, other: FromClause) -> ColumnElement[bool]:
     return and_(one.c.target == other.c.target, one.c.group == other.c.group)
 
 
-def _sendable(query: Select[Any], target: str) -> Select[Any]:
-    """Narrow `query` to the queued messages of `target` that have no unsent earlier one of their group."""
+def _sendable(query: Select[Any]) -> Select[Any]:
+    """Narrow `query` to the queued messages of a target that have no unsent earlier one of their group."""
     earlier = outbox.alias("earlier")
     blocked = (
         select(earlier.c.id)
+        .where(_same_group(earlier, outbox), earlier.c.id < outbox.c.id, earlier.c.delivery.in_(_UNSENT))
+        .exists()
+    )
+    return query.where(outbox.c.target == bindparam("to"), outbox.c.delivery == Delivery.QUEUED, ~blocked)
+
+
+def _due() -> Select[Any]:
+    # What was not tried never waits, and nothing waits for long: such times a clock told that was ahead.
+    time = outbox.c.next_at
+    now, far = (bindparam(name, type_=time.type) for name in ("now", "far"))
+    query = select(outbox).where(or_(time <= now, outbox.c.attempts == 0, time > far))
+    return _sendable(query.order_by(outbox.c.id).limit(bindparam("most")))
+
+
+def _behind() -> Select[Any]:
+    first = outbox.alias("first")
+    return (
+        select(outbox)
+        .join(first, _same_group(outbox, first))
         .where(
-            earlier.c.target == outbox.c.target,
-            earlier.c.group == outbox.c.group,
-            earlier.c.id < outbox.c.id,
-            earlier.c.delivery.in_(_UNSENT),
+            first.c.key == bindparam("its_key"),
+            outbox.c.id > first.c.id,
+            outbox.c.delivery == Delivery.QUEUED,
+        )
+        .order_by(outbox.c.id)
+    )
+
+
+def _heard() -> Select[Any]:
+    first, firing, over = (outbox.alias(name) for name in ("first", "firing", "over"))
+    accepted = (
+        select(over.c.id)
+        .where(
+            _same_group(over, first),
+            over.c.id > firing.c.id,
+            over.c.id < first.c.id,
+            over.c.status == Status.RESOLVED,
+            over.c.delivery == Delivery.SENT,
         )
         .exists()
     )
-    return query.where(outbox.c.target == target, outbox.c.delivery == Delivery.QUEUED, ~blocked)
+    return (
+        select(firing.c.id)
+        .join(first, _same_group(firing, first))
+        .where(
+            first.c.key == bindparam("its_key"),
+            firing.c.id < first.c.id,
+            firing.c.status == Status.FIRING,
+            or_(firing.c.attempts > 0, firing.c.delivery.in_((Delivery.SENT, Delivery.DEAD))),
+            ~accepted,
+        )
+        .limit(1)
+    )
+
+
+# Made once: each target asks for them whenever it looks, and to make them takes longer than to answer.
+_DUE: Final = _due()
+_NEXT_DUE: Final = _sendable(select(func.min(outbox.c.next_at)))
+_BEHIND: Final = _behind()
+_HEARD: Final = _heard()
 
 
 def _row(row: Row[Any]) -> OutboxRow:

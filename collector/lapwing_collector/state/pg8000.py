@@ -15,8 +15,10 @@ from pg8000.core import make_params as converted
 from pg8000.legacy import Connection, Cursor, DatabaseError, IntegrityError, InterfaceError, ProgrammingError
 
 _TIMESTAMP: Final = 1114
-_AT_ONCE: Final = 500
-"""Rows that go out together: answers to more might fill what the system keeps of them, while none is read."""
+_AT_ONCE: Final = 64
+"""Rows that go out together: answers to more might fill what the system keeps of them, while none is read,
+and then each side waits for the other. The server sends each by itself where rows come slower than it takes
+them, and Linux keeps some 130 for a socket in a folder, however small they are."""
 
 
 class _Cursor(Cursor):  # type: ignore[misc]  # it ships no types

@@ -25,6 +25,12 @@ class _Driven:
     sql: str
     places: tuple[tuple[int, Callable[[Any], Any] | None], ...]
 
+    def values(self, row: Row) -> Row:
+        """The values of one row."""
+        return tuple(
+            [row[place] if process is None else process(row[place]) for place, process in self.places]
+        )
+
 
 class Prepared:
     """A statement that changes rows, each of which is a tuple of its parameters' values."""
@@ -44,9 +50,7 @@ class Prepared:
     def one(self, connection: Connection, row: Row) -> Any:
         """Run it for one row; gives the first value that it returns, None where it returns none."""
         driven = self._for(connection.dialect)
-        values = tuple(
-            row[place] if process is None else process(row[place]) for place, process in driven.places
-        )
+        values = driven.values(row)
         if connection.dialect.name == "sqlite":
             found = _cursor(connection).execute(driven.sql, values).fetchone()
             return None if found is None else found[0]
@@ -62,6 +66,8 @@ class Prepared:
         if not rows:
             return 0
         driven = self._for(connection.dialect)
+        if len(rows) == 1 and connection.dialect.name == "sqlite":
+            return _cursor(connection).execute(driven.sql, driven.values(rows[0])).rowcount
         by_parameter = list(zip(*rows, strict=True))
         values = [_fitting(by_parameter[place], process) for place, process in driven.places]
         if connection.dialect.name == "sqlite":

@@ -247,8 +247,51 @@ advance = Table(
     Column("at", DateTime, nullable=False),
 )
 
-# At most one row: which process was the last to own the state.
-owner = Table("owner", metadata, Column("token", Text, nullable=False))
+# At most one row: which process leads, or did last; all that it writes is written under its term.
+leadership = Table(
+    "leadership",
+    metadata,
+    Column("term", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("since", DateTime),
+)
+
+# Processes that share the state; `beats` grows while they live.
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("since", DateTime, nullable=False),
+    Column("beats", BigInteger, nullable=False),
+    Column("seen_at", DateTime, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# How far each collector is that writes the lake; `beats` grows while it lives.
+marks = Table(
+    "marks",
+    metadata,
+    Column("collector", Text, primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("settled_at", DateTime, nullable=False),
+    Column("beats", BigInteger, nullable=False),
+    Column("seen_at", DateTime, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The models' tables that got rows, with the newest event time; `number` grows in the order of commits.
+arrivals = Table(
+    "arrivals",
+    metadata,
+    Column("table", Text, primary_key=True),
+    Column("newest", DateTime),
+    Column("number", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("arrivals_by_number", arrivals.c.number)
 
 # Up to when what was received is known to have touched no slot of a rule, or slots that are in `late_slots`.
 # The slots after `since` were evaluated, too, where a person asked for it.
@@ -279,6 +322,9 @@ late_slots = Table(
     sqlite_with_rowid=False,
 )
 Index("late_slots_by_age", late_slots.c.queued_at, late_slots.c.slot.desc())
+
+NUMBERED: Final = (rules, history, outbox, groups, metric_queue)
+"""Tables whose rows are numbered as they come."""
 
 Step = Callable[[Connection], None]
 
@@ -330,7 +376,14 @@ def _tell_apart_how_messages_speak(connection: Connection) -> None:
 
 def _name_the_owner(connection: Connection) -> None:
     """Nobody is known yet."""
-    owner.create(connection)
+    connection.execute(text("CREATE TABLE owner (token TEXT NOT NULL)"))
+
+
+def _let_one_of_several_lead(connection: Connection) -> None:
+    """Who was the last to own the state does not matter: whoever begins has a term of its own."""
+    connection.execute(text("DROP TABLE owner"))
+    for table in (leadership, replicas, marks, arrivals):
+        table.create(connection)
 
 
 STEPS: Final[tuple[Step, ...]] = (
@@ -341,11 +394,28 @@ STEPS: Final[tuple[Step, ...]] = (
     _add_groups,
     _tell_apart_how_messages_speak,
     _name_the_owner,
+    _let_one_of_several_lead,
 )
 """What lifts a database from schema 1 to 2, 2 to 3, and so on; a step that was released never changes.
 
 Those up to 8 are in SQLite's words: PostgreSQL begins there.
 """
+
+NEWEST: Final = 1 + len(STEPS)
+"""The schema that this version of Lapwing writes."""
+
+
+def refuse_newer(version: int, name: str, newest: int = NEWEST) -> None:
+    """Leave a database alone of which it is not known what is in it.
+
+    Raises:
+        DataDirectoryError: It was written by a newer version.
+    """
+    if version > newest:
+        raise DataDirectoryError(
+            f"{name}: was written by a newer version of Lapwing (schema {version}; this one knows {newest}). "
+            "Upgrade Lapwing, or use another data directory."
+        )
 
 
 def migrate(connection: Connection, name: str, steps: Sequence[Step] = STEPS, *, make: bool = True) -> None:
@@ -368,11 +438,7 @@ def migrate(connection: Connection, name: str, steps: Sequence[Step] = STEPS, *,
         connection.execute(insert(schema_version).values(version=newest))
         return
     version = connection.execute(select(schema_version.c.version)).scalar_one()
-    if version > newest:
-        raise DataDirectoryError(
-            f"{name}: was written by a newer version of Lapwing (schema {version}; this one knows {newest}). "
-            "Upgrade Lapwing, or use another data directory."
-        )
+    refuse_newer(version, name, newest)
     for step in steps[version - 1 :]:
         step(connection)
     connection.execute(update(schema_version).values(version=newest))

@@ -21,6 +21,7 @@ _READ_FIELDS: Final = ("annotations", "value", "peak", "sample_count", "last_see
 _OTHER_FIELDS: Final = tuple(name for name in INSTANCE_FIELDS if name not in _READ_FIELDS)
 
 _STATE: Final = attrgetter(*STATE_FIELDS)
+_OTHER_STATE: Final = attrgetter(*(name for name in STATE_FIELDS if name != "slot"))
 _VALUES: Final = attrgetter(*INSTANCE_FIELDS)
 _READ: Final = attrgetter("fingerprint", *_READ_FIELDS)
 _OTHERS: Final = attrgetter(*_OTHER_FIELDS)
@@ -41,13 +42,13 @@ def _advance() -> Prepared:
     return Prepared(statement.returning(rules.c.id), ("rule_group", "rule_name", *STATE_FIELDS))
 
 
-def _follow() -> Prepared:
+def _follow(*fields: str) -> Prepared:
     statement = update(rules).where(
         rules.c.rule_group == bindparam("of_group", type_=rules.c.rule_group.type),
         rules.c.rule_name == bindparam("of_name", type_=rules.c.rule_name.type),
         rules.c.slot == bindparam("of_slot", type_=rules.c.slot.type),
     )
-    new = {name: bindparam(f"new_{name}", type_=rules.c[name].type) for name in STATE_FIELDS}
+    new = {name: bindparam(f"new_{name}", type_=rules.c[name].type) for name in fields}
     parameters = ("of_group", "of_name", "of_slot", *(each.key for each in new.values()))
     return Prepared(statement.values(new).returning(rules.c.id), parameters)
 
@@ -73,7 +74,8 @@ def _put() -> Prepared:
 
 # Made once: to make a statement takes longer than to run it.
 _ADVANCE: Final = _advance()
-_FOLLOW: Final = _follow()
+_FOLLOW: Final = _follow(*STATE_FIELDS)
+_FOLLOW_SLOT: Final = _follow("slot")
 _READ_AGAIN: Final = _read()
 _PUT: Final = _put()
 _DROP: Final = Prepared(
@@ -132,9 +134,13 @@ def _follow_up(
     connection: Connection, rule: RuleId, before: RuleState, slot: datetime, after: RuleState
 ) -> None:
     """Write what differs from before, where that is what there is."""
-    row = rule.group, rule.name, slot, *_STATE(after)
-    later = after.slot is not None and after.slot > slot
-    rule_id = _FOLLOW.one(connection, row) if later else None
+    if after.slot is None or after.slot <= slot:
+        raise _committed(rule, after)
+    rule_id: int | None
+    if _OTHER_STATE(after) == _OTHER_STATE(before):  # what most evaluations come to
+        rule_id = _FOLLOW_SLOT.one(connection, (rule.group, rule.name, slot, after.slot))
+    else:
+        rule_id = _FOLLOW.one(connection, (rule.group, rule.name, slot, *_STATE(after)))
     if rule_id is None:
         raise _committed(rule, after)
     read, put = [], []

@@ -25,9 +25,12 @@ from lapwing_collector.state.dialects import Place, SqliteFile, insert
 from lapwing_collector.state.groups import Groups, change_groups, know_more
 from lapwing_collector.state.hushes import Hushes
 from lapwing_collector.state.late import LateSlots, forget_late, queue_metrics
+from lapwing_collector.state.marks import Marks
+from lapwing_collector.state.mentions import Mentions
 from lapwing_collector.state.outbox import Outbox, enqueue_told
 from lapwing_collector.state.prepared import Prepared
 from lapwing_collector.state.pruning import Pruning
+from lapwing_collector.state.replicas import Replicas
 from lapwing_collector.state.schema import (
     advance,
     group_alerts,
@@ -60,7 +63,7 @@ _SHOW: Final = (
 """The history has no index of alerts: what was committed a moment ago is at its end."""
 
 
-class Store(Outbox, LateSlots, Groups, Hushes, Pruning):
+class Store(Outbox, LateSlots, Groups, Hushes, Pruning, Mentions, Replicas, Marks):
     """Alert state, history, outbox, metric rows, late slots and watermarks of one project.
 
     Every method is one transaction and may be called from any thread; several processes may hold the same
@@ -81,13 +84,36 @@ class Store(Outbox, LateSlots, Groups, Hushes, Pruning):
         return cls(Database(SqliteFile(place) if isinstance(place, Path) else place))
 
     @classmethod
-    def own(cls, place: Place) -> Self:
-        """The same for the one collector that works with it; if it is away, it is opened once it is there.
+    def own(
+        cls,
+        place: Place,
+        *,
+        now: datetime | None = None,
+        wait_s: float | None = None,
+        quiet: bool = False,
+    ) -> Self:
+        """The same for the one that leads all who work with it; if it is away, it is opened once it is there.
+
+        Args:
+            place: Where it is.
+            now: When this is, so that others know since when it leads.
+            wait_s: How long to wait for the one before to end; 10 s if None.
+            quiet: Say nothing when it goes away and comes back, since another store does.
 
         Raises:
-            DataDirectoryError: It cannot be used, was written by a newer version, or has another owner.
+            DataDirectoryError: It cannot be used or was written by a newer version.
+            OwnedElsewhereError: Another one leads.
         """
-        return cls(Database(place, owner=True))
+        return cls(Database(place, owner=True, now=now, wait_s=wait_s, quiet=quiet))
+
+    @classmethod
+    def join(cls, place: Place) -> Self:
+        """The same for who works with it beside its owner; if it is away, it is opened once it is there.
+
+        Raises:
+            DataDirectoryError: It cannot be used, or was written by a newer version.
+        """
+        return cls(Database(place, patient=True))
 
     @classmethod
     def find(cls, place: Place) -> Self:
@@ -105,6 +131,11 @@ class Store(Outbox, LateSlots, Groups, Hushes, Pruning):
     def problem(self) -> str | None:
         """Why the database cannot be used; None if it can."""
         return self._database.problem
+
+    @property
+    def lost(self) -> bool:
+        """Whether another one leads, or did since this store became the owner: it writes nothing any more."""
+        return self._database.lost
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until the database can be used; False if it cannot yet."""

@@ -160,6 +160,17 @@ def test_a_newer_message_takes_the_place_of_an_unsent_one(store: Store) -> None:
     assert row.last_error == "superseded by message resolve"
 
 
+def test_what_was_interrupted_is_told_again_before_what_follows(store: Store) -> None:
+    """A resolve that may have been taken when its sender died is sent again, not left out for newer ones."""
+    outbox = WatchedOutbox(store)
+    put(store, message("resolve", group="f", status=Status.RESOLVED))
+    store.mark_sending("resolve")
+    put(store, message("fire", group="f"), message("over", group="f", status=Status.RESOLVED))
+    with webhook() as hook, delivering(outbox, Target("hook", hook.url())):
+        outbox.wait_for(resolve="sent", fire="suppressed", over="suppressed")
+    assert keys(hook.inbox.items) == ["resolve"]
+
+
 def test_what_came_and_went_unheard_is_not_told(store: Store) -> None:
     """A firing and its resolve that both wait are dropped, but for a resolve of what the target heard."""
     outbox = WatchedOutbox(store)

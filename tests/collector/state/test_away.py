@@ -94,7 +94,8 @@ def test_who_lost_the_state_to_another_writes_no_more(server: "Server") -> None:
             with pytest.raises(StateUnavailableError):
                 put(first, message("b"))
             put(second, message("c"))
-        wait_until(lambda: "restart this one" in str(first.problem))
+        wait_until(lambda: first.lost)
+        assert "another collector" in str(first.problem)
         with pytest.raises(StateUnavailableError):
             put(first, message("d"))
     with closing(Store.own(PostgresServer(server.url))) as third:

@@ -115,10 +115,15 @@ def test_what_was_left_half_sent_is_queued_again(place: Place, store: Store) -> 
     assert [row.message.key for row in again.outbox_rows(Delivery.SENDING)] == ["a"]
     assert again.recover("hook") == 1
     assert again.recover("hook") == 0
-    assert [(row.message.key, row.attempts) for row in again.due_messages("hook", NOON, 10)] == [
-        ("a", 1),
-        ("b", 0),
+    assert [
+        (row.message.key, row.attempts, row.interrupted) for row in again.due_messages("hook", NOON, 10)
+    ] == [
+        ("a", 1, True),
+        ("b", 0, False),
     ]
+    again.mark_sending("a")
+    again.mark_retry("a", NOON, "error=500")
+    assert not again.due_messages("hook", NOON, 10)[0].interrupted
     again.close()
 
 

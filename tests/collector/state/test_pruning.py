@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from helpers.notify_alerts import NOON, RULE, Wall, alert, instance, joining, message, put, transition
-from lapwing_collector.app.pruning import Pruner
+from lapwing_collector.app.judging.pruning import Pruner
 from lapwing_collector.model.alerts import AlertState, RuleState, Status
 from lapwing_collector.model.groups import Silence
 from lapwing_collector.state import Delivery, Keep, Store

@@ -4,11 +4,14 @@ import math
 import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import insert, text
+from sqlalchemy.exc import DBAPIError
 
 from helpers.notify_alerts import NOON, RULE, alert, instance, joining, transition
 from lapwing_collector.model.alerts import (
@@ -20,9 +23,11 @@ from lapwing_collector.model.alerts import (
     RuleState,
     Status,
 )
+from lapwing_collector.model.groups import Silence
 from lapwing_collector.notify import alert_of
 from lapwing_collector.state import Place, PostgresServer, SlotCommittedError, SqliteFile, Store
 from lapwing_collector.state.database import Database
+from lapwing_collector.state.schema import message_alerts, watermarks
 
 MINUTE = timedelta(minutes=1)
 # The fixture's store is shared by the examples of a property on purpose: each uses a rule or key of its own.
@@ -298,6 +303,14 @@ REFUSING = {
 """What makes a table refuse its second row."""
 
 
+def test_many_wide_rows_are_one_commit(store: Store) -> None:
+    """A slot in which hundreds of alerts begin, each with much to say, is kept like any other."""
+    said = {f"annotation {n}": "why " * 100 for n in range(5)}
+    began = [transition(instance=instance(fingerprint=f"f{n}", annotations=said)) for n in range(500)]
+    store.commit(RULE, RuleState("d", NOON), began, [], [], NOON)
+    assert len(store.history(1000)) == 500
+
+
 @pytest.mark.parametrize("table", ["instances", "history", "group_alerts", "metric_queue"])
 def test_a_commit_that_fails_midway_leaves_nothing(place: Place, store: Store, table: str) -> None:
     """Where any table refuses a slot's rows, none of the slot is kept, and it can be committed again."""
@@ -355,6 +368,29 @@ def test_queued_metrics_leave_once_the_lake_has_them(store: Store) -> None:
     assert (number > last[0], row.metric) == (True, "d")
 
 
+def test_queued_metrics_are_numbered_above_what_the_lake_has(store: Store) -> None:
+    """A queue that is behind the lake goes on above it; one that is not, goes on where it was."""
+    row = MetricRow("m", None, {}, NOON, NOON, 1.0, 1, None)
+    for slot, known in enumerate((0, 40, 40, 7)):
+        store.number_metrics_after(known)
+        at = NOON + slot * MINUTE
+        store.commit(RULE, RuleState("d", at), [], [], [row], at)
+    assert [number for number, *_ in store.queued_metrics(0, 10)] == [1, 41, 42, 43]
+
+
+def test_it_is_said_where_a_text_stands(store: Store) -> None:
+    """Texts are found in columns and in documents, whatever marks are in them; others like them are not."""
+    said = 'Ann "100%" O_Neil\\'
+    began = transition(instance=instance(labels={"customer": said}))
+    store.commit(RULE, RuleState("d", NOON), [began], [], [], NOON)
+    store.silence(Silence("s1", f"customer={said}", NOON, None, "me", "known", NOON))
+    assert store.mentions([said]) == ["history", "silences"]
+    assert store.mentions(["nobody", said]) == ["history", "silences"]
+    for another in ('Ann "100x" O_Neil\\', 'Ann "100%" OxNeil\\', "ANN", "nobody"):
+        assert store.mentions([another]) == [], another
+    assert store.mentions([]) == []
+
+
 def test_watermarks_never_go_back(store: Store) -> None:
     """Each model keeps its latest watermark, whatever is saved later."""
     store.save_watermarks({})
@@ -396,3 +432,20 @@ def test_history_is_newest_first_and_bounded(store: Store) -> None:
     events = [transition(slot=NOON + n * MINUTE) for n in range(4)]
     commit(store, NOON, transitions=events)
     assert store.history(3) == events[:0:-1]
+
+
+def test_what_cannot_be_committed_leaves_nothing_and_harms_nothing(tmp_path: Path) -> None:
+    """Where SQLite refuses at the very end, all is as it was, for the writer after that, too."""
+    store = Store.open(SqliteFile(tmp_path / "state.sqlite"))
+    database = store._database
+    orphan = insert(message_alerts).values(message_id=1, fingerprint="a", spoken="firing")
+    with pytest.raises(DBAPIError), database.write() as connection:  # noqa: PT012  # the end of it refuses
+        connection.execute(text("PRAGMA defer_foreign_keys = ON"))
+        connection.execute(insert(watermarks).values(model="m", at=NOON))
+        connection.execute(orphan)
+    assert store.load_watermarks() == {}
+    store.save_watermarks({"m": NOON})
+    with pytest.raises(ZeroDivisionError), database.write() as connection:
+        connection.execute(insert(watermarks).values(model="n", at=1 / 0))
+    assert store.load_watermarks() == {"m": NOON}
+    store.close()
