@@ -5,6 +5,9 @@ from importlib.util import find_spec
 
 from lapwing._version import __version__
 
+_EXTRAS = {"lapwing demo": ("its flights and their model", "demo")}
+"""What commands need that the collector alone has not, and the extra that brings it."""
+
 
 def main() -> None:
     """Run the collector's command line; without the collector, say what to install and exit with 2."""
@@ -24,8 +27,9 @@ def main() -> None:
 
 
 def _missing(command: str, module: str | None) -> int:
+    what, extra = _EXTRAS.get(command, ("the collector", "collector"))
     print(  # noqa: T201  # what the command is for
-        f"{command} needs the collector (there is no module {module}): pip install 'lapwing[collector]'",
+        f"{command} needs {what} (there is no module {module}): pip install 'lapwing[{extra}]'",
         file=sys.stderr,
     )
     return 2

@@ -326,7 +326,7 @@ class _Folder:
     def __init__(self, folder: Path) -> None:
         _pyarrow()
         try:
-            from lapwing_collector.app.asking import Asking  # noqa: PLC0415  # may be missing
+            from lapwing_collector.app.answers.asking import Asking  # noqa: PLC0415  # may be missing
             from lapwing_collector.errors import LapwingError  # noqa: PLC0415
         except ModuleNotFoundError as missing:
             raise ModuleNotFoundError(
@@ -349,7 +349,7 @@ class _Folder:
             raise _query_error(error) from error
 
     def set_reference(self, model: str, name: str, rows: "pa.Table | None", wanted: Mapping[str, Any]) -> int:
-        from lapwing_collector.app.keeping import set_reference_in  # noqa: PLC0415  # whoever only asks
+        from lapwing_collector.app.upkeep.keeping import set_reference_in  # noqa: PLC0415  # whoever only asks
 
         try:
             return set_reference_in(self._folder, model, name, rows, **wanted)

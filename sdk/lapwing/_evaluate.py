@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from lapwing._connect import as_arrow
 
 if TYPE_CHECKING:
-    from lapwing_collector.app.candidates import Wanted
+    from lapwing_collector.app.gate.candidates import Wanted
     from lapwing_collector.gate import Check, Comparison
     from lapwing_collector.gate import Evaluation as _Evaluation
     from lapwing_collector.gate import Report as _Report
@@ -182,7 +182,7 @@ def evaluate(
     files = [rules] if isinstance(rules, (str, os.PathLike)) else rules
 
     def work() -> Evaluation:
-        from lapwing_collector.app.gating import evaluate as done  # noqa: PLC0415  # heavy, and may be missing
+        from lapwing_collector.app.gate.gating import evaluate as done  # noqa: PLC0415  # heavy, and may be missing
 
         wanted = _wanted(
             model=model,
@@ -241,7 +241,7 @@ def report(
     """
 
     def work() -> Report:
-        from lapwing_collector.app.reporting import report as made  # noqa: PLC0415  # heavy, and may be missing
+        from lapwing_collector.app.gate.reporting import report as made  # noqa: PLC0415  # heavy, and may be missing
 
         wanted = _wanted(
             model=model,
@@ -274,8 +274,8 @@ def _told(work: Callable[[], _Made]) -> _Made:
 
 
 def _wanted(*, columns: Mapping[str, str], **wanted: Any) -> "Wanted":
-    from lapwing_collector.app.candidates import Wanted  # noqa: PLC0415  # heavy, and may be missing
-    from lapwing_collector.app.tabled import Columns  # noqa: PLC0415
+    from lapwing_collector.app.gate.candidates import Wanted  # noqa: PLC0415  # heavy, and may be missing
+    from lapwing_collector.app.gate.tabled import Columns  # noqa: PLC0415
 
     try:
         said = Columns(**columns)

@@ -29,6 +29,7 @@ def logging_as_before() -> Iterator[None]:
     """Leave logging to other tests as they expect it."""
     root = logging.getLogger()
     handlers, level, hook = root.handlers[:], root.level, threading.excepthook
+    logging.captureWarnings(capture=False)  # what was set up in a test before is nobody's by now
     yield
     logging.captureWarnings(capture=False)
     root.handlers[:], threading.excepthook = handlers, hook

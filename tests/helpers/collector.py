@@ -4,7 +4,7 @@ import asyncio
 import http.client
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValu
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from lapwing import semconv
-from lapwing_collector.app.collector import run_collector
-from lapwing_collector.app.directory import DataDirectory
-from lapwing_collector.app.project import Project, load_project
-from lapwing_collector.app.receiving import Receiving
+from lapwing_collector.app.ingest.inflow import Inflow
+from lapwing_collector.app.places.directory import DataDirectory
+from lapwing_collector.app.places.project import Project, load_project
+from lapwing_collector.app.processes.collector import run_collector
 from lapwing_collector.clock import Clock, SystemClock
 from lapwing_collector.query import Session
 
@@ -31,6 +31,8 @@ class Collector:
     grpc_address: str = ""
     failure: BaseException | None = None
     stop: "asyncio.Event" = field(default_factory=asyncio.Event)
+    _session: Session | None = None
+    _asking: threading.Lock = field(default_factory=threading.Lock)
 
     def post(self, body: bytes, content_type: str = "application/x-protobuf") -> tuple[int, bytes]:
         """Send one request to /v1/logs; status and body of the answer."""
@@ -48,18 +50,32 @@ class Collector:
         return DataDirectory(self.data).web_address.read_text().strip()
 
     def ask(self, sql: str) -> list[dict[str, Any]]:
-        """Query its lake as another process would."""
-        return ask(self.data, sql)
+        """Query its lake as another process would, which opens it once."""
+        with self._asking:
+            if self._session is None:
+                self._session = Session.open(DataDirectory(self.data).lake)
+            return _rows(self._session, sql)
+
+    def forget(self) -> None:
+        """Let go of its lake."""
+        with self._asking:
+            if self._session is not None:
+                self._session.close()
+                self._session = None
 
 
 def ask(data: Path, sql: str) -> list[dict[str, Any]]:
     """Query the lake of a data directory."""
     session = Session.open(data / "lake")
     try:
-        rows: list[dict[str, Any]] = session.run(sql).to_pylist()
-        return rows
+        return _rows(session, sql)
     finally:
         session.close()
+
+
+def _rows(session: Session, sql: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = session.run(sql).to_pylist()
+    return rows
 
 
 def project(data: Path, config: Path | None = None, **flags: Any) -> Project:
@@ -68,7 +84,7 @@ def project(data: Path, config: Path | None = None, **flags: Any) -> Project:
         "data": data,
         "http.listen": "127.0.0.1:0",
         "web.listen": "127.0.0.1:0",
-        "write.flush_interval": "10ms",
+        "write.flush_interval": "50ms",
     }
     return load_project(config, settings | flags)
 
@@ -86,16 +102,16 @@ def running(configured: Project, clock: Clock | None = None) -> Iterator[Collect
 
     async def run() -> None:
         loops.append(asyncio.get_running_loop())
-        receiving = Receiving(configured.settings)
-        await receiving.start({})
-        collector.grpc_address = receiving.grpc_address
-        await run_collector(
-            configured,
-            clock=clock or SystemClock(),
-            stop=collector.stop,
-            on_ready=on_ready,
-            receiving=receiving,
-        )
+        async with AsyncExitStack() as parts:
+            inflow = await Inflow.open(parts, configured, clock or SystemClock(), listeners={})
+            collector.grpc_address = inflow.receiving.grpc_address
+            await run_collector(
+                configured,
+                clock=clock or SystemClock(),
+                stop=collector.stop,
+                on_ready=on_ready,
+                inflow=inflow,
+            )
 
     def target() -> None:
         try:
@@ -113,6 +129,7 @@ def running(configured: Project, clock: Clock | None = None) -> Iterator[Collect
             raise collector.failure
         yield collector
     finally:
+        collector.forget()
         if loops and thread.is_alive():
             loops[0].call_soon_threadsafe(collector.stop.set)
         thread.join(30)

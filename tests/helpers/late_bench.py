@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 from helpers.batches import labels, predictions
-from lapwing_collector.app.alerting import Alerting
-from lapwing_collector.app.completeness import Completeness
-from lapwing_collector.app.dispatching import Dispatcher
-from lapwing_collector.app.project import load_project
-from lapwing_collector.app.recomputing import Recomputing
+from lapwing_collector.app.judging.alerting import Alerting
+from lapwing_collector.app.judging.completeness import Completeness
+from lapwing_collector.app.judging.dispatching import Dispatcher
+from lapwing_collector.app.judging.recomputing import Recomputing
+from lapwing_collector.app.places.project import load_project
 from lapwing_collector.clock import SteppingClock, epoch_ns, utc_datetime
 from lapwing_collector.lake import CatalogKeeper, Lake, Progress, QueuedMetric
 from lapwing_collector.metrics import DATA_CLOCK, WALL_CLOCK

@@ -10,10 +10,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from lapwing_collector.app.alerting import Alerting
-from lapwing_collector.app.briefing import Brief
-from lapwing_collector.app.completeness import Completeness
-from lapwing_collector.app.dispatching import Dispatcher
+from lapwing_collector.app.judging.alerting import Alerting
+from lapwing_collector.app.judging.briefing import Brief
+from lapwing_collector.app.judging.completeness import Completeness
+from lapwing_collector.app.judging.dispatching import Dispatcher
 from lapwing_collector.clock import SteppingClock, epoch_ns, utc_datetime
 from lapwing_collector.metrics import WALL_CLOCK
 from lapwing_collector.notify import NOBODY, Policy

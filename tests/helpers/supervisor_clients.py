@@ -18,6 +18,8 @@ from helpers.waiting import wait_until
 from lapwing import semconv
 
 PER_REQUEST = 20
+_PAUSE_S = 0.02
+"""Between requests of one: what they meet does not change with more of them, which take the processors."""
 
 
 class Exporter(Protocol):
@@ -63,6 +65,7 @@ class Clients:
             else:
                 self.given_up += 1
             made.clear()
+            self._stop.wait(_PAUSE_S)
         exporter.shutdown()
 
     def wait_for_more(self, batches: int = 5) -> None:

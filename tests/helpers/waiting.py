@@ -4,14 +4,16 @@ import threading
 import time
 from collections.abc import Callable
 
-_SHORTEST_S = 0.005
-_LONGEST_S = 0.1
+_SHORTEST_S = 0.01
+_LONGEST_S = 0.2
+_SHARE = 3
+"""How many times as long as a look takes is waited for the next."""
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until something holds, and fail if it does not in time.
 
-    Between two looks passes as long as one took: those who are waited for need the processor, too.
+    Between two looks passes a multiple of what one took: those who are waited for need the processor, too.
     """
     pause = threading.Event()
     looks = time.monotonic()
@@ -19,5 +21,5 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         looked = time.monotonic()
         assert looked < deadline, "it did not come to be in time"
-        pause.wait(min(max(_SHORTEST_S, looked - looks), _LONGEST_S))
+        pause.wait(min(max(_SHORTEST_S, _SHARE * (looked - looks)), _LONGEST_S))
         looks = time.monotonic()

@@ -303,13 +303,13 @@ def test_a_flush_of_the_provider_does_not_take_longer_than_asked() -> None:
 
     class Slow(LoggerProvider):
         def force_flush(self, timeout_millis: int = 30000) -> bool:
-            return hanging.wait(10)
+            return hanging.wait(60)
 
     with into(exporter=Slow(shutdown_on_exit=False)):
         record()
         started = time.monotonic()
         assert not lapwing.flush(0.05)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
         hanging.set()
         assert lapwing.flush()
 

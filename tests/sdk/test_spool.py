@@ -354,7 +354,7 @@ def test_a_refused_file_is_dropped(root: Path, caplog: pytest.LogCaptureFixture)
     with receiver(Answer(503), Answer(400)) as running:
         lapwing.init(endpoint=running.endpoint, spool=root, batch_size=2)
         predict(1, 2, 3)
-        while lapwing.stats().pending + lapwing.stats().spooled:
+        while lapwing.stats().pending + lapwing.stats().spooled or files(root):
             lapwing.flush(0.05)
         assert lapwing.stats() == lapwing.Stats(3, 1, 0, {"rejected": 2})
         assert not lapwing.flush(0)
@@ -435,7 +435,7 @@ def test_leftovers_are_sent_without_a_new_record(root: Path) -> None:
         got_both = threading.Event()
         running.answer = _noting(running, 2, got_both)  # type: ignore[method-assign]
         lapwing.init(endpoint=running.endpoint, spool=root)
-        assert got_both.wait(10)
+        assert got_both.wait(60)
         assert lapwing.shutdown()
         assert arrived(running) == [1, 2]
     assert lapwing.stats() == lapwing.Stats(0, 0, 0, {}, adopted=2)
@@ -457,12 +457,12 @@ def _noting(running: Receiver, requests: int, done: threading.Event) -> Any:
 def test_shutdown_spools_what_it_cannot_send_in_time(root: Path) -> None:
     """While the receiver hangs, shutdown returns in its time, and everything is on disk for the next one."""
     hanging = threading.Event()
-    with receiver(Answer(before=lambda: hanging.wait(10))) as running:
+    with receiver(Answer(before=lambda: hanging.wait(60))) as running:
         lapwing.init(endpoint=running.endpoint, spool=root, batch_size=2)
         predict(*range(7))
         started = time.monotonic()
         assert not lapwing.shutdown(timeout_s=0.4)
-        assert time.monotonic() - started < 5  # half a second on a machine that does nothing else
+        assert time.monotonic() - started < 30  # half a second on a machine that does nothing else
         assert lapwing.stats() == lapwing.Stats(7, 0, 0, {}, spooled=7)
         hanging.set()
         lapwing.init(endpoint=running.endpoint, spool=root)

@@ -30,7 +30,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def alerts(config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
     """List the alerts that are pending or fire, who knows of them, and who has taken them on."""
-    from lapwing_collector.app.alerts import list_alerts, store_of, wall_clock
+    from lapwing_collector.app.alerts.alerts import list_alerts, store_of, wall_clock
 
     with store_of(config, {"data": data}) as store:
         found = list_alerts(store, wall_clock())
@@ -39,8 +39,8 @@ def alerts(config: Config = None, data: Data = None, as_json: AsJson = False) ->
 
 def why(alert: Alert, config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
     """Tell what became of an alert on its way to people: who was told, who was not, and why."""
-    from lapwing_collector.app.alerts import store_of, wall_clock
-    from lapwing_collector.app.alerts import why as work
+    from lapwing_collector.app.alerts.alerts import store_of, wall_clock
+    from lapwing_collector.app.alerts.alerts import why as work
     from lapwing_collector.cli.output import write_text
 
     with store_of(config, {"data": data}) as store:
@@ -80,9 +80,9 @@ def silence(  # noqa: PLR0917  # typer passes them by name
 
     Who has heard that an alert fires still hears that it is over.
     """
-    from lapwing_collector.app.alerts import end_silence, silences, store_of, wall_clock
-    from lapwing_collector.app.alerts import silence as work
-    from lapwing_collector.app.keeping import user
+    from lapwing_collector.app.alerts.alerts import end_silence, silences, store_of, wall_clock
+    from lapwing_collector.app.alerts.alerts import silence as work
+    from lapwing_collector.app.upkeep.keeping import user
 
     with store_of(config, {"data": data}) as store:
         if end is not None:
@@ -117,8 +117,8 @@ def ack(  # noqa: PLR0917  # typer passes them by name
     as_json: AsJson = False,
 ) -> None:
     """Take an alert on: until it resolves it is neither repeated nor escalated."""
-    from lapwing_collector.app.alerts import acknowledge, store_of, wall_clock
-    from lapwing_collector.app.keeping import user
+    from lapwing_collector.app.alerts.alerts import acknowledge, store_of, wall_clock
+    from lapwing_collector.app.upkeep.keeping import user
 
     asked = {"alert": alert, "author": user(), "comment": comment, "withdraw": withdraw}
     with store_of(config, {"data": data}) as store:
@@ -135,7 +135,7 @@ def routes_test(
     as_json: AsJson = False,
 ) -> None:
     """Show where an alert with these labels would arrive now, who would hear of it when, or why not."""
-    from lapwing_collector.app.alerts import routes_for
+    from lapwing_collector.app.alerts.alerts import routes_for
 
     found = routes_for(config, {"data": data}, ",".join(labels or ()))
     rows = [row for each in found for row in _route_rows(each)]

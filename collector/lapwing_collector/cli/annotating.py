@@ -20,8 +20,8 @@ def annotate(  # noqa: PLR0917  # each is an option
     data: Data = None,
 ) -> None:
     """Note a deployment, or anything else, on the time axis of charts."""
-    from lapwing_collector.app.keeping import annotate_in, user
-    from lapwing_collector.app.project import settings_for
+    from lapwing_collector.app.places.project import settings_for
+    from lapwing_collector.app.upkeep.keeping import annotate_in, user
 
     kind = "deployment" if deployment else None
     told = {"text": text, "kind": kind, "model": model, "version": version, "at": at, "until": until}

@@ -10,7 +10,7 @@ from lapwing_collector.cli.output import write_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lapwing_collector.app.backtest import Backtest, Tried
+    from lapwing_collector.app.rule_tools.backtest import Backtest, Tried
     from lapwing_collector.rules import Summary
 
 _SHOWN: Final = 20

@@ -14,7 +14,7 @@ def main() -> None:
     packages = [Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")]
     found = find_spec("lapwing")
     own = [Path(place) for place in (found.submodule_search_locations or ())] if found else []
-    sandbox.enter([Path.cwd(), *packages, *own, _TIME_ZONES])
+    sandbox.enter(sandbox.Needs.of([Path.cwd(), *packages, *own, _TIME_ZONES]))
     from lapwing_collector.cli.main import main as run  # no thread is started before
 
     run()

@@ -34,7 +34,7 @@ def fire(  # noqa: PLR0917  # each is an option
     as_json: AsJson = False,
 ) -> None:
     """Hold a drill: tell people, marked as [DRILL], of an alert that there is not; show what became of it."""
-    from lapwing_collector.app.drills import fire as work
+    from lapwing_collector.app.alerts.drills import fire as work
     from lapwing_collector.cli.keeping import progress
     from lapwing_collector.cli.output import write_text
     from lapwing_collector.errors import ConfigError

@@ -118,9 +118,9 @@ def evaluate(  # noqa: PLR0917  # each is an option
     Rules fail where they would alert, and where they cannot be judged; those with `criticality: warn` only
     warn. The exit code is 2 where there is no verdict, and the message says why.
     """
-    from lapwing_collector.app.candidates import Wanted
-    from lapwing_collector.app.gating import evaluate as work
-    from lapwing_collector.app.tabled import Columns
+    from lapwing_collector.app.gate.candidates import Wanted
+    from lapwing_collector.app.gate.gating import evaluate as work
+    from lapwing_collector.app.gate.tabled import Columns
 
     wanted = Wanted(
         model=model,

@@ -9,7 +9,7 @@ import typer
 from lapwing_collector.cli.evaluating import write_file
 from lapwing_collector.cli.models import Config, Data, Json
 
-evaluations_app = typer.Typer(help="Runs of the gate that are kept.")
+evaluations_app = typer.Typer(help="List and show the runs of the gate that are kept.")
 
 _SHOWN = ("evaluation_id", "model", "version", "passed", "started_at", "sample_count", "data", "against")
 
@@ -27,9 +27,9 @@ def list_(
         return
     import pyarrow as pa
 
-    from lapwing_collector.app.asking import Asking
-    from lapwing_collector.app.evaluations import list_evaluations
-    from lapwing_collector.app.models import asking_rows
+    from lapwing_collector.app.answers.asking import Asking
+    from lapwing_collector.app.answers.evaluations import list_evaluations
+    from lapwing_collector.app.answers.models import asking_rows
     from lapwing_collector.cli.output import write_table, write_text
 
     with Asking.over(config, {"data": data}) as asking:
@@ -51,9 +51,9 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a run again as it was."""
-    from lapwing_collector.app.asking import Asking
-    from lapwing_collector.app.evaluations import evaluation_document
-    from lapwing_collector.app.models import asking_rows
+    from lapwing_collector.app.answers.asking import Asking
+    from lapwing_collector.app.answers.evaluations import evaluation_document
+    from lapwing_collector.app.answers.models import asking_rows
     from lapwing_collector.cli.output import write_text
     from lapwing_collector.gate import evaluation_of, evaluation_page, text_of
 

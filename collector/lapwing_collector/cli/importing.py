@@ -16,10 +16,10 @@ from lapwing_collector.cli.output import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from lapwing_collector.app.imports import Imported
+    from lapwing_collector.app.importing.imports import Imported
 
-labels_app = typer.Typer(help="Bring labels.", no_args_is_help=True)
-predictions_app = typer.Typer(help="Bring predictions.", no_args_is_help=True)
+labels_app = typer.Typer(help="Import labels, the truth about predictions, from files.", no_args_is_help=True)
+predictions_app = typer.Typer(help="Import predictions of the past from files.", no_args_is_help=True)
 
 _SHOWN: Final = 20
 
@@ -72,7 +72,7 @@ def import_labels(  # noqa: PLR0917  # each is an option
     as_json: AsJson = False,
 ) -> None:
     """Import labels from a file, whether the collector runs or not; doing it twice changes nothing."""
-    from lapwing_collector.app.imports import import_labels as work
+    from lapwing_collector.app.importing.imports import import_labels as work
 
     columns = {
         "key": key,
@@ -113,7 +113,7 @@ def import_predictions(  # noqa: PLR0917  # each is an option
     as_json: AsJson = False,
 ) -> None:
     """Import predictions from a file, whether the collector runs or not; doing it twice changes nothing."""
-    from lapwing_collector.app.imports import import_predictions as work
+    from lapwing_collector.app.importing.imports import import_predictions as work
 
     _run(
         lambda tell: work(

@@ -9,7 +9,7 @@ from lapwing_collector.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lapwing_collector.app.rule_tests import Tested
+    from lapwing_collector.app.rule_tools.rule_tests import Tested
 
 
 def write_junit(file: Path, tested: "Sequence[Tested]") -> None:

@@ -1,4 +1,4 @@
-"""Commands that keep a data directory in order: compact, retain, erase, backup, restore, doctor.
+"""Commands that keep a data directory in order: compact, retain, erase, backup, restore, doctor, moving.
 
 Exit codes: 0 done, 1 it could not be done or something is wrong (the output says what), 2 wrong usage.
 """
@@ -17,20 +17,20 @@ Config = Annotated[
     typer.Option("--config", help="Settings file; lapwing.yaml of this folder if there is one."),
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="Data directory; ./lapwing-data by default.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for scripts.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 Tell = Callable[[str, int, int], None]
 
 
 def add_commands(app: typer.Typer) -> None:
     """Give the command line these commands."""
-    for command in (compact, retain, erase, backup, restore, doctor):
+    for command in (compact, retain, erase, backup, restore, doctor, migrate_lake, migrate_state):
         app.command()(command)
 
 
 def compact(config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
     """Merge the small files of every table now; the collector does it by and by."""
-    from lapwing_collector.app.keeping import compact as work
+    from lapwing_collector.app.upkeep.keeping import compact as work
 
     with progress() as tell:
         done = work(config, {"data": data}, tell)
@@ -44,7 +44,7 @@ def compact(config: Config = None, data: Data = None, as_json: AsJson = False) -
 
 def retain(config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
     """Remove rows that the settings under `retention` keep no longer, now; the collector does it hourly."""
-    from lapwing_collector.app.keeping import retain as work
+    from lapwing_collector.app.upkeep.keeping import retain as work
 
     with progress() as tell:
         done = work(config, {"data": data}, tell)
@@ -69,7 +69,7 @@ def erase(  # noqa: PLR0917  # typer passes them by name
 
     Exits with 1 where something that names the subject is left; it is listed.
     """
-    from lapwing_collector.app.keeping import erase as work
+    from lapwing_collector.app.upkeep.keeping import erase as work
 
     with progress() as tell:
         done = work(
@@ -94,6 +94,72 @@ def erase(  # noqa: PLR0917  # typer passes them by name
         raise typer.Exit(1)
 
 
+def migrate_lake(
+    to: Annotated[Path, typer.Option("--to", help="Settings file that says where the lake is to be.")],
+    switch: Annotated[
+        bool,
+        typer.Option(
+            "--switch",
+            help="Come to the end while the collector runs: until it is started with the new settings, it "
+            "keeps what comes in its log.",
+        ),
+    ] = False,
+    config: Config = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take the lake to PostgreSQL and object storage, or back, verified row by row.
+
+    The alert state goes along where the settings name another place for it. While the collector runs, only
+    files are copied, and everything goes on; with --switch the rest of the lake is, too, which takes seconds.
+    What was interrupted goes on where it was. The old lake and state stay as they are.
+    """
+    from lapwing_collector.app.upkeep.moving import migrate_lake as work
+
+    with progress() as tell:
+        done = work(config, {"data": data}, to, tell, switch=switch)
+    lines = [f"{done['files_copied']:,} files were copied from {done['from']} to {done['to']}"]
+    if done["finished"]:
+        lines += [
+            f"{done['rows']:,} rows of {len(done['tables']):,} tables are there, read back and compared",
+            *([] if done["state"] is None else [_state_is_there(done["state"])]),
+            "what was is as it was, delete it when you need it no more",
+            f"put {to} in the place of the collector's settings and restart it (SIGHUP, `systemctl reload`); "
+            "until then it answers from the old lake and keeps what comes in its log"
+            if done["collector_runs"]
+            else f"start the collector with {to}",
+        ]
+    else:
+        lines.append("the collector goes on: say this again with --switch when you want to change over")
+    say(done, "\n".join(lines), as_json=as_json)
+
+
+def migrate_state(
+    to: Annotated[Path, typer.Option("--to", help="Settings file that says where alerts are to be kept.")],
+    config: Config = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take alerts, messages and silences to PostgreSQL, or back, verified row by row.
+
+    Stop all that work with them first. It is done as a whole or not at all; the old state stays as it is.
+    Where the lake goes elsewhere, too, `migrate-lake` takes both.
+    """
+    from lapwing_collector.app.upkeep.moving import migrate_state as work
+
+    with progress() as tell:
+        done = work(config, {"data": data}, to, tell)
+    lines = [
+        _state_is_there(done["rows"]),
+        f"start the collector with {to}; {done['from']} is as it was, delete it when you need it no more",
+    ]
+    say(done, "\n".join(lines), as_json=as_json)
+
+
+def _state_is_there(rows: Mapping[str, int]) -> str:
+    return f"{sum(rows.values()):,} rows of alerts and messages are there, read back and compared"
+
+
 def backup(
     target: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
     config: Config = None,
@@ -101,7 +167,7 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy the data directory while it is used; nothing that was acknowledged before is missing."""
-    from lapwing_collector.app.keeping import backup as work
+    from lapwing_collector.app.upkeep.keeping import backup as work
 
     with progress() as tell:
         done = work(config, {"data": data}, tell, target)
@@ -121,7 +187,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Make a data directory of a backup, and verify every file of it."""
-    from lapwing_collector.app.keeping import restore as work
+    from lapwing_collector.app.upkeep.keeping import restore as work
 
     with progress() as tell:
         done = work(config, {"data": data}, tell, source)
@@ -147,7 +213,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Examine a data directory; exits with 1 where something is wrong, and says what to do."""
-    from lapwing_collector.app.doctor import examine
+    from lapwing_collector.app.upkeep.doctor import examine
 
     with progress() as tell:
         findings = examine(config, {"data": data}, tell, scrub_files=scrub, rebuild=rebuild_catalog)

@@ -3,12 +3,15 @@
 Exit codes: 0 done, 1 it could not be done (the message says why), 2 wrong usage, 130 interrupted.
 """
 
+import gc
 import sys
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from lapwing_collector.cli.alerts import add_commands as add_alert_commands
 from lapwing_collector.cli.annotating import annotate
@@ -25,32 +28,91 @@ from lapwing_collector.cli.references import reference_app
 from lapwing_collector.cli.reporting import report
 from lapwing_collector.cli.rule_tools import add_rule_tools
 from lapwing_collector.cli.undelivered import add_commands as add_undelivered
+from lapwing_collector.cli.upgrading import upgrade
 from lapwing_collector.errors import LapwingError
+from lapwing_collector.sandbox import leave_out_pandas
+
+PANELS: Final = {
+    "Begin": ("up", "demo", "collect", "serve"),
+    "Look": ("sql", "models", "metrics", "report", "annotate"),
+    "Rules and alerts": ("rules", "alerts", "why", "silence", "ack", "fire"),
+    "Tell people": ("notify", "routes", "dead", "requeue"),
+    "Before a release": ("evaluate", "evaluations"),
+    "Bring data": ("predictions", "labels", "reference"),
+    "Care for the data": (
+        "doctor",
+        "backup",
+        "restore",
+        "upgrade",
+        "compact",
+        "retain",
+        "erase",
+        "migrate-lake",
+        "migrate-state",
+    ),
+}
+"""The commands by what people come for, in the order in which they meet it."""
+
+_GARBAGE: Final = 50_000
+"""Objects after which it is looked for: most commands import for longer than they work, which leaves none."""
+
+
+class _Whole(TyperGroup):
+    """Shows commands with their whole first sentence, however long."""
+
+    def panels(self) -> Iterator[tuple[str, Sequence[str]]]:
+        """Headings, and the commands under each."""
+        yield "Commands", list(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  # handed over by typer
+        """Write them to the help."""
+        for panel, names in self.panels():
+            if rows := [(name, _first_paragraph(self.commands[name].help)) for name in names]:
+                with formatter.section(panel):
+                    formatter.write_dl(rows)
+
+
+class _Arranged(_Whole):
+    """Shows commands by what people come for."""
+
+    def panels(self) -> Iterator[tuple[str, Sequence[str]]]:
+        """Those of `PANELS`, and what is in none of them."""
+        yield from PANELS.items()
+        placed = {name for names in PANELS.values() for name in names}
+        yield "Others", [name for name in self.commands if name not in placed]
+
+
+def _first_paragraph(text: str | None) -> str:
+    return " ".join((text or "").split("\n\n")[0].split())
+
 
 app = typer.Typer(
     name="lapwing",
+    cls=_Arranged,
     help="Watches machine-learning models: log predictions, query them with SQL, alert on SQL rules.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # what draws boxes takes longer to import than everything else
 )
 rules_app = typer.Typer(help="Check, test, explain and back-test rules, close slots.", no_args_is_help=True)
 add_commands(app)
 add_rule_tools(rules_app)
 add_undelivered(app)
-app.add_typer(notify_app, name="notify")
+app.add_typer(notify_app, name="notify", cls=_Whole)
 add_alert_commands(app)
 app.command()(fire)
 app.command()(annotate)
 app.command()(evaluate)
 app.command()(report)
-app.add_typer(evaluations_app, name="evaluations")
-app.add_typer(rules_app, name="rules")
-app.add_typer(reference_app, name="reference")
-app.add_typer(models_app, name="models")
+app.command()(upgrade)
+app.add_typer(evaluations_app, name="evaluations", cls=_Whole)
+app.add_typer(rules_app, name="rules", cls=_Whole)
+app.add_typer(reference_app, name="reference", cls=_Whole)
+app.add_typer(models_app, name="models", cls=_Whole)
 app.command()(metrics)
-app.add_typer(labels_app, name="labels")
-app.add_typer(predictions_app, name="predictions")
+app.add_typer(labels_app, name="labels", cls=_Whole)
+app.add_typer(predictions_app, name="predictions", cls=_Whole)
 
 Config = Annotated[
     Path | None,
@@ -61,6 +123,9 @@ Data = Annotated[Path | None, typer.Option("--data", help="Data directory; ./lap
 
 def main() -> None:
     """Run the command line; never returns."""
+    gc.set_threshold(_GARBAGE)
+    if sys.argv[1:2] != ["demo"]:  # its flights are a frame of pandas
+        leave_out_pandas()
     try:
         app()
     except LapwingError as error:
@@ -87,30 +152,54 @@ def _root(
     pass
 
 
+Http = Annotated[str | None, typer.Option("--http", help="Where to receive OTLP/HTTP, host:port.")]
+Grpc = Annotated[str | None, typer.Option("--grpc", help="Where to receive OTLP/gRPC, host:port.")]
+Web = Annotated[
+    str | None, typer.Option("--web", help="Where to answer SQL, metrics and commands, host:port.")
+]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Listen beyond this machine, and let everybody send and ask.")
+]
+
+
 @app.command()
 def up(  # noqa: PLR0917  # each is an option
     config: Config = None,
     data: Data = None,
-    http: Annotated[str | None, typer.Option("--http", help="Where to receive OTLP/HTTP, host:port.")] = None,
-    grpc: Annotated[str | None, typer.Option("--grpc", help="Where to receive OTLP/gRPC, host:port.")] = None,
-    web: Annotated[
-        str | None, typer.Option("--web", help="Where to answer SQL, metrics and commands, host:port.")
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen beyond this machine, and let everybody send and ask.")
-    ] = False,
+    http: Http = None,
+    grpc: Grpc = None,
+    web: Web = None,
+    insecure: Insecure = False,
 ) -> None:
     """Start the collector: receive predictions, keep them, evaluate rules, notify."""
+    _become("up", config, data, {"http.listen": http, "grpc.listen": grpc, "web.listen": web}, insecure)
+
+
+@app.command()
+def collect(  # noqa: PLR0917  # each is an option
+    config: Config = None,
+    data: Data = None,
+    http: Http = None,
+    grpc: Grpc = None,
+    web: Web = None,
+    insecure: Insecure = False,
+) -> None:
+    """Start the part that receives predictions and keeps them; `lapwing serve` does the rest."""
+    _become("collect", config, data, {"http.listen": http, "grpc.listen": grpc, "web.listen": web}, insecure)
+
+
+@app.command()
+def serve(config: Config = None, data: Data = None, web: Web = None, insecure: Insecure = False) -> None:
+    """Start the part that answers people, evaluates rules and notifies; `lapwing collect` receives."""
+    _become("serve", config, data, {"web.listen": web}, insecure)
+
+
+def _become(
+    arrangement: str, config: Path | None, data: Path | None, listen: dict[str, str | None], insecure: bool
+) -> None:
     from lapwing_collector.cli.becoming import become_supervisor
 
-    flags = {
-        "data": data,
-        "http.listen": http,
-        "grpc.listen": grpc,
-        "web.listen": web,
-        "insecure": insecure or None,
-    }
-    become_supervisor(config, flags)
+    become_supervisor(config, {"data": data, **listen, "insecure": insecure or None}, arrangement)
 
 
 @app.command()
@@ -134,7 +223,7 @@ def sql(  # noqa: PLR0917  # typer reads options off parameters
     ] = False,
 ) -> None:
     """Query predictions, labels, logs and metrics, whether the collector runs or not."""
-    from lapwing_collector.app.asking import Asking
+    from lapwing_collector.app.answers.asking import Asking
     from lapwing_collector.cli.output import write_answer, write_parts
 
     text = sys.stdin.read() if query == "-" else query
@@ -170,7 +259,7 @@ def demo(
 @rules_app.command("reload")
 def rules_reload(config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
     """Let the collector that runs read its rule files and notify.yaml again; what fires, goes on firing."""
-    from lapwing_collector.app.admin import reload_files
+    from lapwing_collector.app.rule_tools.admin import reload_files
     from lapwing_collector.cli.past import show_reloaded
 
     show_reloaded(reload_files(config, {"data": data}), as_json=as_json)
@@ -191,7 +280,7 @@ def rules_run(  # noqa: PLR0917  # each is an option
     as_json: AsJson = False,
 ) -> None:
     """Evaluate rules over the past: store what they record, show what they would have told."""
-    from lapwing_collector.app.backfill import run_rules
+    from lapwing_collector.app.rule_tools.backfill import run_rules
     from lapwing_collector.cli.past import show
 
     with progress() as tell:
@@ -212,9 +301,9 @@ def rules_generate(  # noqa: PLR0917  # each is an option
     data: Data = None,
 ) -> None:
     """Write rules that expect of a model what its reference says: ranges, categories, drift, and more."""
-    from lapwing_collector.app.asking import Asking
-    from lapwing_collector.app.generating import generate_rules
-    from lapwing_collector.app.models import asking_rows
+    from lapwing_collector.app.answers.asking import Asking
+    from lapwing_collector.app.answers.models import asking_rows
+    from lapwing_collector.app.rule_tools.generating import generate_rules
     from lapwing_collector.cli.output import write_text
     from lapwing_collector.errors import ConfigError
 
@@ -244,7 +333,7 @@ def rules_explain(
     data: Data = None,
 ) -> None:
     """Print the SQL that a rule is judged by, and what is behind the metrics that it calls."""
-    from lapwing_collector.app.metrics import explain_rule
+    from lapwing_collector.app.serving.metrics import explain_rule
     from lapwing_collector.cli.output import write_text
 
     write_text(explain_rule(config, {"data": data}, rule))
@@ -257,7 +346,7 @@ def rules_advance(
     data: Data = None,
 ) -> None:
     """Close every slot up to a time, when no newer data will come: the end of a replay."""
-    from lapwing_collector.app.admin import advance_rules
+    from lapwing_collector.app.rule_tools.admin import advance_rules
 
     moment = advance_rules(config, {"data": data}, to)
     typer.echo(f"slots up to {moment:%Y-%m-%d %H:%M} are closed as soon as their data is in")

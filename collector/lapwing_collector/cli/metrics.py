@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def metrics(
     name: Annotated[str | None, typer.Argument(help="One metric; without it all are listed.")] = None,
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL behind the metric.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """List the metrics that queries and rules can call, or say what one is and how it is computed."""
-    from lapwing_collector.app.metrics import describe_metric, list_metrics
+    from lapwing_collector.app.serving.metrics import describe_metric, list_metrics
     from lapwing_collector.cli.output import write_text
 
     if name is None:

@@ -33,15 +33,15 @@ Config = Annotated[
     typer.Option("--config", help="Settings file; lapwing.yaml of this folder if there is one."),
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="Data directory; ./lapwing-data by default.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context, config: Config = None, data: Data = None, as_json: Json = False) -> None:
     """List the models with their tables and versions."""
     if context.invoked_subcommand is None:
-        from lapwing_collector.app.asking import Asking
-        from lapwing_collector.app.models import asking_rows, jsonable, list_models
+        from lapwing_collector.app.answers.asking import Asking
+        from lapwing_collector.app.answers.models import asking_rows, jsonable, list_models
         from lapwing_collector.cli.output import write_table
 
         with Asking.over(config, {"data": data}) as asking:
@@ -62,8 +62,8 @@ def show(
     """Show what is known of a model, where each value comes from, and what became of its fields."""
     import pyarrow as pa
 
-    from lapwing_collector.app.asking import Asking
-    from lapwing_collector.app.models import asking_rows, describe_model
+    from lapwing_collector.app.answers.asking import Asking
+    from lapwing_collector.app.answers.models import asking_rows, describe_model
     from lapwing_collector.cli.output import write_table
 
     with Asking.over(config, {"data": data}) as asking:
@@ -78,7 +78,7 @@ def show(
 @models_app.command("check")
 def check(files: Annotated[list[Path], typer.Argument(help="Files that describe models.")]) -> None:
     """Check files that describe models; every mistake is named with file, line, key and what was expected."""
-    from lapwing_collector.app.project import read_model_files
+    from lapwing_collector.app.places.project import read_model_files
 
     models = read_model_files(files)
     typer.echo(f"{len(models)} models in {len(files)} files are fine")
@@ -94,7 +94,7 @@ def retype(  # noqa: PLR0917  # typer passes them by name
     as_json: Json = False,
 ) -> None:
     """Give a field another type: values in `extra` that fit go to the column, others in it to `extra`."""
-    from lapwing_collector.app.keeping import retype as work
+    from lapwing_collector.app.upkeep.keeping import retype as work
     from lapwing_collector.cli.keeping import progress
 
     with progress() as tell:

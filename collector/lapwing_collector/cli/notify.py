@@ -53,7 +53,7 @@ def add(  # noqa: PLR0917  # typer passes them by name
 
     The address is a secret: it goes into a file of its own, that only its owner may read and git leaves out.
     """
-    from lapwing_collector.app.enrolling import enrol
+    from lapwing_collector.app.alerts.enrolling import enrol
     from lapwing_collector.cli.output import write_text
 
     if address is not None and env is not None:
@@ -98,7 +98,7 @@ def add(  # noqa: PLR0917  # typer passes them by name
 
 def _tell_collector(config: Path | None, data: Path | None) -> str | None:
     """Have the collector read the file; None if it did, else why not, which is empty where none runs."""
-    from lapwing_collector.app.admin import reload_files
+    from lapwing_collector.app.rule_tools.admin import reload_files
     from lapwing_collector.errors import DataDirectoryError, LapwingError
 
     try:

@@ -8,7 +8,7 @@ from lapwing_collector.cli.output import write_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lapwing_collector.app.backfill import Past
+    from lapwing_collector.app.rule_tools.backfill import Past
     from lapwing_collector.model.alerts import Transition
 
 

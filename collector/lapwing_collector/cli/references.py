@@ -9,7 +9,9 @@ import typer
 
 from lapwing_collector.cli.models import Config, Data, Json
 
-reference_app = typer.Typer(help="What production is compared with.", no_args_is_help=True)
+reference_app = typer.Typer(
+    help="Set, list and remove what production is compared with.", no_args_is_help=True
+)
 
 Model = Annotated[str, typer.Argument(help="The model.")]
 Name = Annotated[str, typer.Argument(help="The reference.")]
@@ -42,10 +44,10 @@ def set_(  # noqa: PLR0917  # typer passes them by name
     as_json: Json = False,
 ) -> None:
     """Keep what a model is compared with: counts of a file or a past window, or a choice made each time."""
-    from lapwing_collector.app.keeping import set_reference
-    from lapwing_collector.app.maintenance import tell_nobody
-    from lapwing_collector.app.references import rolling as rolling_policy
-    from lapwing_collector.app.references import same_hours as hours_policy
+    from lapwing_collector.app.upkeep.keeping import set_reference
+    from lapwing_collector.app.upkeep.maintenance import tell_nobody
+    from lapwing_collector.app.upkeep.references import rolling as rolling_policy
+    from lapwing_collector.app.upkeep.references import same_hours as hours_policy
     from lapwing_collector.cli.output import write_text
 
     if sum(each is not None for each in (source, window, rolling, same_hours)) != 1:
@@ -83,8 +85,8 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List references with their versions, what they are for and what they are made of."""
-    from lapwing_collector.app.asking import Asking
-    from lapwing_collector.app.models import asking_rows, jsonable, list_references
+    from lapwing_collector.app.answers.asking import Asking
+    from lapwing_collector.app.answers.models import asking_rows, jsonable, list_references
     from lapwing_collector.cli.output import write_table, write_text
 
     with Asking.over(config, {"data": data}) as asking:
@@ -105,8 +107,8 @@ def remove(  # noqa: PLR0917  # typer passes them by name
     as_json: Json = False,
 ) -> None:
     """Forget a reference; the bins of the model stay."""
-    from lapwing_collector.app.keeping import remove_reference
-    from lapwing_collector.app.maintenance import tell_nobody
+    from lapwing_collector.app.upkeep.keeping import remove_reference
+    from lapwing_collector.app.upkeep.maintenance import tell_nobody
     from lapwing_collector.cli.output import write_text
 
     done = remove_reference(config, {"data": data}, tell_nobody, model=model, name=name, version=version)
@@ -126,8 +128,8 @@ def drop_rows(  # noqa: PLR0917  # typer passes them by name
     as_json: Json = False,
 ) -> None:
     """Forget the rows that are kept of a reference; its counts stay, and drift of counts works on."""
-    from lapwing_collector.app.keeping import drop_reference_rows
-    from lapwing_collector.app.maintenance import tell_nobody
+    from lapwing_collector.app.upkeep.keeping import drop_reference_rows
+    from lapwing_collector.app.upkeep.maintenance import tell_nobody
     from lapwing_collector.cli.output import write_text
 
     done = drop_reference_rows(config, {"data": data}, tell_nobody, model=model, name=name, version=version)

@@ -55,9 +55,9 @@ def report(  # noqa: PLR0917  # each is an option
     as_json: AsJson = False,
 ) -> None:
     """Look at a window of a model, or at a file: quality, drift, its data, and whether to retrain it."""
-    from lapwing_collector.app.candidates import Wanted
-    from lapwing_collector.app.reporting import report as work
-    from lapwing_collector.app.tabled import Columns
+    from lapwing_collector.app.gate.candidates import Wanted
+    from lapwing_collector.app.gate.reporting import report as work
+    from lapwing_collector.app.gate.tabled import Columns
     from lapwing_collector.gate import ENOUGH, report_page, report_text
 
     if (window is None) == (data is None):

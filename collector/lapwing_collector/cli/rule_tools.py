@@ -41,7 +41,7 @@ def check(  # noqa: PLR0917  # each is an option
 
     Where there is a lake, its models, fields and metrics are looked up.
     """
-    from lapwing_collector.app.checking import check_rules
+    from lapwing_collector.app.rule_tools.checking import check_rules
 
     checked = check_rules(config, {"data": data}, files or [], lint=lint)
     if as_json:
@@ -74,7 +74,7 @@ def run_cases(
     as_json: AsJson = False,
 ) -> None:
     """Test rules: the real engine and real SQL over the tables and series that a test file brings."""
-    from lapwing_collector.app.rule_tests import run_tests
+    from lapwing_collector.app.rule_tools.rule_tests import run_tests
 
     tested = []
     for each in run_tests(files, run):
@@ -138,8 +138,8 @@ def backtest(  # noqa: PLR0917  # each is an option
 
     All of it is about one snapshot of the lake; nothing is kept, and nobody is told.
     """
-    from lapwing_collector.app.backtest import Otherwise
-    from lapwing_collector.app.backtest import backtest as work
+    from lapwing_collector.app.rule_tools.backtest import Otherwise
+    from lapwing_collector.app.rule_tools.backtest import backtest as work
     from lapwing_collector.cli.backtesting import show_backtest
     from lapwing_collector.cli.keeping import progress
 

@@ -23,7 +23,7 @@ def dead(target: Target = None, config: Config = None, data: Data = None, as_jso
     """List the messages that were given up, with the reason; `lapwing requeue` sends them again."""
     import pyarrow as pa
 
-    from lapwing_collector.app.undelivered import list_dead
+    from lapwing_collector.app.alerts.undelivered import list_dead
     from lapwing_collector.cli.output import write_table, write_text
 
     found = list_dead(config, {"data": data}, target)
@@ -46,8 +46,8 @@ def requeue(  # noqa: PLR0917  # typer passes them by name
     as_json: AsJson = False,
 ) -> None:
     """Send messages again that were given up, under their old keys."""
-    from lapwing_collector.app.undelivered import Wanted
-    from lapwing_collector.app.undelivered import requeue as work
+    from lapwing_collector.app.alerts.undelivered import Wanted
+    from lapwing_collector.app.alerts.undelivered import requeue as work
     from lapwing_collector.cli.output import write_text
 
     if [bool(keys), target is not None, every].count(True) != 1:

@@ -67,9 +67,15 @@ def _limit(value: object) -> object:
     return {"keep": value} if isinstance(value, str) else value
 
 
+def _data_place(value: object) -> object:
+    """What has a scheme is an address, everything else a path."""
+    return Path(value) if isinstance(value, str) and "://" not in value else value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
 Address = Annotated[str, BeforeValidator(_address)]
+DataPlace = Annotated[Path | str, BeforeValidator(_data_place)]
 Url = Annotated[str, AfterValidator(_url)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
 
@@ -164,6 +170,42 @@ class QuerySettings(_Section):
     queue: int = Field(16, ge=0, description="queries over HTTP that may wait for their turn")
 
 
+class S3Settings(_Section):
+    """How to get into the bucket of the lake's files."""
+
+    endpoint: str | None = Field(
+        None, description="host:port of a store that is not AWS's, such as `minio.example.org:9000`"
+    )
+    region: str = Field("us-east-1", description="where the bucket is")
+    access_key: SecretStr | None = Field(None, description="who asks, as `${env:NAME}`")
+    secret_key: SecretStr | None = Field(None, description="that it is they, as `${env:NAME}`")
+    session_token: SecretStr | None = Field(None, description="for keys that hold for a while only")
+    url_style: Literal["vhost", "path"] = Field(
+        "vhost", description="whether the bucket stands in the host's name, or, as `path`, behind it"
+    )
+    use_ssl: bool = Field(True, description="whether connections are encrypted")
+
+
+class LakeSettings(_Section):
+    """Where the lake is."""
+
+    catalog: SecretStr | None = Field(
+        None,
+        description="a PostgreSQL database, as `postgresql://lapwing@db.example.org/lake`, which several "
+        "collectors may write and which needs a `state.url`; by default a file in the data directory",
+    )
+    password: SecretStr | None = Field(
+        None,
+        description="that of its user, as `${env:NAME}`; instead of one in `catalog`, where it is escaped",
+    )
+    data: DataPlace | None = Field(
+        None,
+        description="where Parquet files go: a folder, or `s3://bucket/prefix`; by default in the data "
+        "directory",
+    )
+    s3: S3Settings = S3Settings()
+
+
 class LogSettings(_Section):
     """The durable log."""
 
@@ -241,6 +283,11 @@ class StateSettings(_Section):
     )
     password: SecretStr | None = Field(
         None, description="that of its user, as `${env:NAME}`; instead of one in `url`, where it is escaped"
+    )
+    wait_for_collectors: Duration = Field(
+        timedelta(minutes=1),
+        ge=timedelta(seconds=1),
+        description="how long slots of rules wait for a collector that tells nothing any more",
     )
 
 
@@ -334,6 +381,7 @@ class Settings(_Section):
     grpc: GrpcSettings = GrpcSettings()
     auth: AuthSettings = AuthSettings()
     tls: TlsSettings = TlsSettings()
+    lake: LakeSettings = LakeSettings()
     log: LogSettings = LogSettings()
     dedup: DedupSettings = DedupSettings()
     write: WriteSettings = WriteSettings()

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.notify_desk import Desk
-from lapwing_collector.app.alerts import alert_duties, alert_reads, wall_clock
+from lapwing_collector.app.alerts.alerts import alert_duties, alert_reads, wall_clock
 from lapwing_collector.cli.main import app
 from lapwing_collector.errors import ConfigError, LapwingError, NotSeenYetError
 from lapwing_collector.notify import parse_matchers

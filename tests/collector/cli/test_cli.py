@@ -9,9 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ from lapwing_collector.cli.main import main
 from lapwing_collector.cli.output import write_table
 from lapwing_collector.clock import epoch_ns
 from lapwing_collector.lake import Lake, Progress
+from lapwing_collector.listening import listen
 
 COMMAND = [sys.executable, "-m", "lapwing_collector.cli"]
 
@@ -40,6 +42,30 @@ def run(
         input=stdin.encode() if stdin else None,
         env={**os.environ, "COLUMNS": "200", **environment},
     )
+
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """Runs a command as `run` does, in this process, which has imported what it needs."""
+
+    def run_here(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[bytes]":
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["lapwing", *arguments])
+            patch.setattr(sys, "meta_path", [*sys.meta_path])
+            for name, value in {"COLUMNS": "200", **environment}.items():
+                patch.setenv(name, value)
+            capfdbinary.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        sys.stdout.flush()
+        code = ended.value.code or 0
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(arguments, code, *capfdbinary.readouterr())
+
+    return run_here
 
 
 @contextmanager
@@ -83,9 +109,29 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_line_is_light() -> None:
     """`lapwing --help`, and what becomes the supervisor, load nothing of what commands need."""
     heavy = "{'pyarrow', 'duckdb', 'numpy', 'starlette', 'sqlalchemy', 'grpc', 'pydantic', 'rich'}"
-    command = f"import sys, lapwing_collector.cli.main; print(*{heavy} & set(sys.modules))"
+    command = (
+        "import sys; from lapwing_collector.cli.main import app; app(['--help'], standalone_mode=False);"
+        f"print('loaded:', *{heavy} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True)
+    assert "Usage" in found.stdout
+    assert found.stdout.splitlines()[-1] == "loaded:"
+    modules = "lapwing_collector.cli.up, lapwing_collector.app.processes.worker"
+    command = f"import sys, {modules}; print(*{heavy} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True)
     assert found.stdout.split() == []
+
+
+@pytest.mark.parametrize(("command", "found"), [("sql", False), ("demo", True)])
+def test_pandas_stays_where_it_is_needed(command: str, found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No command but the demo has a use for pandas, which Arrow would load with a third of a second."""
+    monkeypatch.setattr(sys, "argv", ["lapwing", command])
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    monkeypatch.setattr(sys.modules[main.__module__], "app", lambda: None)
+    main()
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+    with nullcontext() if found else pytest.raises(ModuleNotFoundError):
+        assert find_spec("pandas")
 
 
 QUERY = "SELECT prediction_id, inputs.age AS age, inputs, tags, label FROM labeled.churn"
@@ -100,9 +146,9 @@ def test_rows_as_json(data: Path) -> None:
     ]
 
 
-def test_rows_as_csv(data: Path) -> None:
+def test_rows_as_csv(data: Path, here: Run) -> None:
     """Spreadsheets get a header and plain cells."""
-    answer = run("sql", QUERY, "--data", str(data), "-f", "csv")
+    answer = here("sql", QUERY, "--data", str(data), "-f", "csv")
     rows = list(csv.DictReader(io.StringIO(answer.stdout.decode())))
     assert rows == [
         {
@@ -116,9 +162,9 @@ def test_rows_as_csv(data: Path) -> None:
 
 
 @pytest.mark.parametrize("fmt", ["arrow", "parquet"])
-def test_rows_as_columns(data: Path, fmt: str) -> None:
+def test_rows_as_columns(data: Path, fmt: str, here: Run) -> None:
     """Programs get typed columns on standard output."""
-    answer = run("sql", QUERY, "--data", str(data), "-f", fmt)
+    answer = here("sql", QUERY, "--data", str(data), "-f", fmt)
     source = pa.BufferReader(answer.stdout)
     rows = pa.ipc.open_stream(source).read_all() if fmt == "arrow" else pq.read_table(source)
     assert rows.column("age").to_pylist() == [41]
@@ -133,9 +179,9 @@ def test_rows_as_a_table_and_from_standard_input(data: Path) -> None:
     assert b"41" in answer.stdout
 
 
-def test_an_answer_is_cut_where_asked(data: Path) -> None:
+def test_an_answer_is_cut_where_asked(data: Path, here: Run) -> None:
     """Rows beyond --limit are left out, and standard error says that there are more."""
-    answer = run("sql", "FROM range(1000)", "--data", str(data), "-f", "csv", "--limit", "2")
+    answer = here("sql", "FROM range(1000)", "--data", str(data), "-f", "csv", "--limit", "2")
     assert (answer.returncode, answer.stdout) == (0, b"range\r\n0\r\n1\r\n")
     assert answer.stderr.startswith(b"lapwing: these are the first 2 rows; there are more")
 
@@ -143,9 +189,9 @@ def test_an_answer_is_cut_where_asked(data: Path) -> None:
 ENDLESS = "SELECT count(*) FROM range(1000000000000)"
 
 
-def test_a_query_ends_in_time(data: Path) -> None:
+def test_a_query_ends_in_time(data: Path, here: Run) -> None:
     """A query over --timeout is stopped and told of in one line."""
-    answer = run("sql", ENDLESS, "--data", str(data), "--timeout", "200ms")
+    answer = here("sql", ENDLESS, "--data", str(data), "--timeout", "200ms")
     assert (answer.returncode, answer.stdout) == (1, b"")
     assert answer.stderr.startswith(b"lapwing: the query took longer than 0.2 s and was stopped")
 
@@ -195,25 +241,14 @@ def cpu_ticks(stat: Path) -> int:
         (["demo", "--once", "--data", "{data}"], ["not from an earlier demo"]),
     ],
 )
-def test_mistakes_get_a_line_and_exit_1(  # noqa: PLR0917  # most are fixtures
-    arguments: list[str],
-    words: list[str],
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_mistakes_get_a_line_and_exit_1(
+    arguments: list[str], words: list[str], data: Path, tmp_path: Path, here: Run
 ) -> None:
     """Wrong input is told in words, without a traceback."""
-    arguments = [argument.format(tmp=tmp_path, data=data) for argument in arguments]
-    if arguments[0] in {"up", "demo"}:  # these take their process over
-        answer = run(*arguments)
-        code, said = answer.returncode, answer.stderr.decode()
-    else:
-        monkeypatch.setattr(sys, "argv", ["lapwing", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code, said = ended.value.code, capsys.readouterr().err
-    assert code == 1, said
+    takes_over = arguments[0] == "up"  # its process
+    answer = (run if takes_over else here)(*(each.format(tmp=tmp_path, data=data) for each in arguments))
+    said = answer.stderr.decode()
+    assert answer.returncode == 1, said
     assert said.startswith("lapwing: ")
     assert "Traceback" not in said
     for word in words:
@@ -237,7 +272,7 @@ def test_a_wrong_rule_file_stops_before_anything_starts(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_ctrl_c_drains_and_ends_within_5_s(tmp_path: Path) -> None:
+def test_ctrl_c_drains_and_ends_within_5_s(tmp_path: Path, here: Run) -> None:
     """What was acknowledged a moment before Ctrl-C is in the lake afterwards."""
     with up("--data", str(tmp_path), "--http", "127.0.0.1:0") as (process, address):
         host, _, port = address.rpartition(":")
@@ -251,55 +286,51 @@ def test_ctrl_c_drains_and_ends_within_5_s(tmp_path: Path) -> None:
             assert b"200 OK" in client.recv(4096)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0  # 5 s on a machine that does nothing else
-    answer = run("sql", "SELECT count(*) AS n FROM predictions.m", "--data", str(tmp_path), "-f", "json")
+    answer = here("sql", "SELECT count(*) AS n FROM predictions.m", "--data", str(tmp_path), "-f", "json")
     assert json.loads(answer.stdout) == [{"n": 500}]
 
 
-def test_a_second_collector_and_a_taken_port(tmp_path: Path) -> None:
-    """Each gets one clear line and exit code 1, and the first runs on."""
-    with up("--data", str(tmp_path / "a"), "--http", "127.0.0.1:0") as (process, address):
-        second = run("up", "--data", str(tmp_path / "a"), "--http", "127.0.0.1:0")
-        assert second.returncode == 1
-        assert f"pid {process.pid}" in second.stderr.decode()
-        assert len(second.stderr.splitlines()) == 1
-        taken = run("up", "--data", str(tmp_path / "b"), "--http", address)
-        assert taken.returncode == 1
-        assert address in taken.stderr.decode()
-        assert len(taken.stderr.splitlines()) == 1
-        assert process.poll() is None
+def test_a_taken_port(tmp_path: Path) -> None:
+    """It gets one clear line and exit code 1."""
+    with closing(listen("127.0.0.1", 0)) as held:
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        taken = run("up", "--data", str(tmp_path), "--http", address)
+    assert taken.returncode == 1
+    assert address in taken.stderr.decode()
+    assert len(taken.stderr.splitlines()) == 1
 
 
-def test_references_are_set_from_files(tmp_path: Path) -> None:
+def test_references_are_set_from_files(tmp_path: Path, here: Run) -> None:
     """A Parquet or CSV file becomes bins that SQL can read."""
     (tmp_path / "train.csv").write_text("age,plan\n1,a\n2,b\n,b\n")
-    answer = run(
+    answer = here(
         "reference", "set", "churn", "train", "--from", str(tmp_path / "train.csv"), "--data", str(tmp_path)
     )
     assert answer.returncode == 0, answer.stderr
-    rows = run(
+    rows = here(
         "sql", "SELECT DISTINCT field FROM reference_bins ORDER BY 1", "--data", str(tmp_path), "-f", "json"
     )
     assert [row["field"] for row in json.loads(rows.stdout)] == ["inputs.age", "inputs.plan"]
     assert b"warning: no prediction of a model 'churn' has come yet" in answer.stderr
     assert b"3 rows, 3 of them kept" in answer.stdout
-    dropped = run("reference", "drop-rows", "churn", "train", "--data", str(tmp_path))
+    dropped = here("reference", "drop-rows", "churn", "train", "--data", str(tmp_path))
     assert dropped.stdout.decode() == "reference train of churn: 3 rows are gone\n"
 
 
-def test_rules_check_tells_fine_files() -> None:
+def test_rules_check_tells_fine_files(here: Run) -> None:
     """The example's own rules pass."""
-    answer = run("rules", "check", str(Path(__file__).parents[3] / "examples/flights/rules.yaml"))
+    answer = here("rules", "check", str(Path(__file__).parents[3] / "examples/flights/rules.yaml"))
     assert answer.returncode == 0, answer.stderr
     assert b"6 rules" in answer.stdout
 
 
-def test_settings_come_from_flag_then_environment_then_file(tmp_path: Path) -> None:
+def test_settings_come_from_flag_then_environment_then_file(tmp_path: Path, here: Run) -> None:
     """The documented precedence decides where `sql` looks."""
     (tmp_path / "lapwing.yaml").write_text("data: from-file\n")
     config = ("--config", str(tmp_path / "lapwing.yaml"))
-    assert f"{tmp_path}/from-file:" in run("sql", "SELECT 1", *config).stderr.decode()
-    assert "/from-env:" in run("sql", "SELECT 1", *config, LAPWING_DATA="/from-env").stderr.decode()
-    by_flag = run("sql", "SELECT 1", *config, "--data", "/from-flag", LAPWING_DATA="/from-env")
+    assert f"{tmp_path}/from-file:" in here("sql", "SELECT 1", *config).stderr.decode()
+    assert "/from-env:" in here("sql", "SELECT 1", *config, LAPWING_DATA="/from-env").stderr.decode()
+    by_flag = here("sql", "SELECT 1", *config, "--data", "/from-flag", LAPWING_DATA="/from-env")
     assert "/from-flag:" in by_flag.stderr.decode()
 
 

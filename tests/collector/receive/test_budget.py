@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from lapwing_collector.app import ingest
+from lapwing_collector.app.ingest import ingest
 from lapwing_collector.errors import UnavailableError
 from lapwing_collector.receive import Accepted, Intake, Limits
 from lapwing_collector.receive.budget import Budget, Claim

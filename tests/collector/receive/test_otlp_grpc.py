@@ -177,7 +177,7 @@ def test_the_guard_is_asked_before_the_message_is_read(server: Running) -> None:
             raise AccessError("no", 401 if header is None else 403)
 
     def never() -> Iterator[bytes]:
-        done.wait(20)
+        done.wait(60)
         yield b""
 
     server.guard = guard
@@ -245,7 +245,7 @@ def test_a_message_that_does_not_come_is_given_up() -> None:
         done = threading.Event()
 
         def never() -> Iterator[bytes]:
-            done.wait(20)
+            done.wait(60)
             yield b""
 
         calls = server.channel.stream_unary(EXPORT)
@@ -290,7 +290,7 @@ def test_calls_that_send_nothing_do_not_keep_others_out() -> None:
     done = threading.Event()
 
     def never() -> Iterator[bytes]:
-        done.wait(20)
+        done.wait(60)
         yield b""
 
     with serving(limits) as server, ThreadPoolExecutor() as clients:
@@ -335,6 +335,7 @@ def test_stopping_finishes_what_is_in_hand() -> None:
         server.ingest = ingest
         in_hand = clients.submit(server.call)
         ingest.entered.acquire()
+        server.ingest = Recorder()  # for calls that come before the server knows that it stops
         stopping = clients.submit(server.run, server.server.stop(20))
         with closing(grpc.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)])) as late:
             while call(late, b"late").code is not grpc.StatusCode.UNAVAILABLE:

@@ -19,7 +19,7 @@ from helpers.decode_tables import labels, predictions, stream
 from helpers.redact_requests import CANARY
 from lapwing import redact, semconv
 from lapwing.redact import Redactor
-from lapwing_collector.app.redaction import redaction
+from lapwing_collector.app.ingest.redaction import redaction
 from lapwing_collector.decode import decode_logs
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.redact import Redaction, read_policy

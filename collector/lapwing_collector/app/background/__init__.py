@@ -1,0 +1,1 @@
+"""How work behind everything else is paced and repeated."""

@@ -1,0 +1,1 @@
+"""Evaluations before a release, and reports."""

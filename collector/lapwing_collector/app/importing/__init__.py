@@ -1,0 +1,1 @@
+"""Rows that people bring by file, and the demo."""

@@ -1,0 +1,1 @@
+"""The way of a record: received, made durable, read back after a start, written to the lake."""

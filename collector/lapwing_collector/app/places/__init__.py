@@ -1,0 +1,1 @@
+"""Where a project and its data are, what was configured, and whose they are."""

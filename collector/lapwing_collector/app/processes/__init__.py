@@ -1,0 +1,1 @@
+"""The processes of a collector: the one that stays, the one that works, and all rooms joined in it."""

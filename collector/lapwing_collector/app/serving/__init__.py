@@ -1,0 +1,1 @@
+"""The port of people, and what the collector says of itself."""
