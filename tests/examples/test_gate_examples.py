@@ -14,8 +14,8 @@ import yaml
 from typer.testing import CliRunner
 
 import lapwing
-from lapwing_collector.app.candidates import Wanted
-from lapwing_collector.app.gating import evaluate
+from lapwing_collector.app.gate.candidates import Wanted
+from lapwing_collector.app.gate.gating import evaluate
 from lapwing_collector.cli.main import app
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "gate"

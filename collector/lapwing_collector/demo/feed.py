@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow as pa
 
 import lapwing
-from lapwing_collector.app.keeping import set_reference
-from lapwing_collector.app.maintenance import tell_nobody
+from lapwing_collector.app.upkeep.keeping import set_reference
+from lapwing_collector.app.upkeep.maintenance import tell_nobody
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.demo.flights import INPUTS, events, load_flights, training
 from lapwing_collector.demo.model import compile_service, train

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from lapwing_collector.app.asking import ask
+from lapwing_collector.app.answers.asking import ask
 from lapwing_collector.demo.inbox import Delivery
 from lapwing_collector.demo.replay import Replayed
 from lapwing_collector.model.alerts import Status, Transition

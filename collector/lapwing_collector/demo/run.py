@@ -22,10 +22,10 @@ from rich.table import Table
 from rich.text import Text
 
 import lapwing
-from lapwing_collector.app.admin import advance_rules
-from lapwing_collector.app.directory import DataDirectory
-from lapwing_collector.app.keeping import set_reference
-from lapwing_collector.app.maintenance import tell_nobody
+from lapwing_collector.app.places.directory import DataDirectory
+from lapwing_collector.app.rule_tools.admin import advance_rules
+from lapwing_collector.app.upkeep.keeping import set_reference
+from lapwing_collector.app.upkeep.maintenance import tell_nobody
 from lapwing_collector.clock import SystemClock
 from lapwing_collector.demo.findings import (
     BY_ORIGIN,

@@ -6,8 +6,8 @@ library of metrics alone.
 
 from lapwing_collector.gate.advice import ENOUGH, advise, needed
 from lapwing_collector.gate.compared import Paired, paired_metrics
-from lapwing_collector.gate.contents import Answer, Answers, Question, questions, sections
-from lapwing_collector.gate.documents import evaluation_of
+from lapwing_collector.gate.contents import Answer, Answers, Question, questions, sections, step_for
+from lapwing_collector.gate.documents import evaluation_of, picture_of
 from lapwing_collector.gate.junit import junit_of
 from lapwing_collector.gate.pages import evaluation_page, report_page, style_sheet
 from lapwing_collector.gate.texts import markdown_of, report_text, text_of
@@ -59,10 +59,12 @@ __all__ = [
     "markdown_of",
     "needed",
     "paired_metrics",
+    "picture_of",
     "questions",
     "report_page",
     "report_text",
     "sections",
+    "step_for",
     "stops",
     "style_sheet",
     "text_of",

@@ -36,6 +36,9 @@ _TEXTS: Final[Mapping[str, str]] = {
     "fine": "Nothing to do: it is no worse than it was, and its data is as it was.",
     "watch": "Nothing to do yet: its inputs are others than they were, and it copes with them.",
     "unknown": "Nothing tells whether it is worse: bring labels, and a reference to compare with.",
+    "unknown_but_moved": "Its inputs are others than they were, and nothing says whether it was better "
+    "before: compare with a reference whose rows have labels, or with an earlier window "
+    "(`lapwing report --before`).",
     "fix_data": "Mend the data first: a model that learns from broken data learns the fault.",
     "collect_labels": "Have rows labelled, the newest and the strangest first, before anything is decided. "
     "Until then a fallback, another threshold, or leaving out segments where it fails may be better.",
@@ -66,7 +69,8 @@ def advise(told: ModelDescription, answers: Answers, sides: Sequence[str], enoug
     drifted = _drifted(answers, sides[0])
     labelled = _labelled(told, answers, sides[0], enough)
     state = _state(worse.answer, broken.answer, drifted.answer, labelled.answer)
-    return Advice(state.removesuffix("_or_relabel"), _TEXTS[state], [worse, broken, drifted, labelled])
+    plain = state.removesuffix("_or_relabel").removesuffix("_but_moved")
+    return Advice(plain, _TEXTS[state], [worse, broken, drifted, labelled])
 
 
 def _state(worse: Word, broken: Word, drifted: Word, labelled: Word) -> str:
@@ -75,7 +79,8 @@ def _state(worse: Word, broken: Word, drifted: Word, labelled: Word) -> str:
     if worse == "no":
         return "watch" if drifted == "yes" else "fine"
     if worse == "unknown":
-        return "collect_labels" if drifted == "yes" else "unknown"
+        moved = "collect_labels" if labelled != "yes" else "unknown_but_moved"
+        return moved if drifted == "yes" else "unknown"
     if labelled != "yes":
         return "collect_labels"
     return "retrain" if drifted == "yes" else "retrain_or_relabel"

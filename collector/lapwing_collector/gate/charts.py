@@ -7,8 +7,10 @@ style sheet by class, so that a page in the dark has its own.
 import math
 from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import pairwise
 from typing import Final, TypeGuard
 
+from lapwing_collector.clock import epoch_ns, read_utc, utc_datetime
 from lapwing_collector.gate.values import Cell, Chart, Line
 from lapwing_collector.gate.words import cell, number, shown
 
@@ -23,6 +25,14 @@ _LEAST: Final = 1e-300
 """Numbers that can be told apart in a chart, by what their differences can be."""
 _NAME: Final = 14
 """Characters of a category's name."""
+_DAY: Final = 86_400.0
+_TIMES: Final = (
+    *(each * 3600.0 for each in (1, 3, 6, 12)),
+    *(each * _DAY for each in (1, 2, 7, 14, 30, 90, 365)),
+)
+"""Between one mark of a time axis and the next."""
+_GAP: Final = 1.5
+"""Times of what lies between most points beyond which a line is not drawn from one to the next."""
 
 
 def svg(chart: Chart) -> str:
@@ -38,28 +48,63 @@ def svg(chart: Chart) -> str:
 
 
 def _lines(chart: Chart) -> list[str]:
+    lines = [_timed(line) for line in chart.lines] if chart.kind == "times" else list(chart.lines)
     points = [
         [(float(x), y) for x, y in zip(line.x, line.y, strict=True) if _is_number(x) and _is_number(y)]
-        for line in chart.lines
+        for line in lines
     ]
     flat = [point for each in points for point in each]
     if not flat:
         return []
-    bounds = [each for line in chart.lines for each in (*line.low, *line.high) if _is_number(each)]
-    x = _Scale.of([at for at, _ in flat], _LEFT, WIDTH - _RIGHT)
+    bounds = [each for line in lines for each in (*line.low, *line.high) if _is_number(each)]
+    along = [at for at, _ in flat]
+    x: _Scale = (_Times if chart.kind == "times" else _Scale).of(along, _LEFT, WIDTH - _RIGHT)
     y = _Scale.of([value for _, value in flat] + bounds, HEIGHT - _BOTTOM, _TOP)
     drawn = [*_grid(y, x)]
     if chart.diagonal:
         drawn.append(_path([(x.low, y.low), (x.high, y.high)], x, y, "chance"))
-    for place, (line, each) in enumerate(zip(chart.lines, points, strict=True)):
-        drawn += _band(line, x, y, place)
-        drawn.append(_path(each, x, y, f"line s{place % 4}"))
+    far = _GAP * _usual(along) if chart.kind == "times" else math.inf
+    for place, (line, each) in enumerate(zip(lines, points, strict=True)):
+        for part in _runs(each, far):
+            drawn += _band(line, x, y, place, part)
+            drawn.append(_path(part, x, y, f"line s{place % 4}"))
         if len(each) <= 40:
             drawn += [
                 f'<circle class="dot s{place % 4}" cx="{_at(x(at))}" cy="{_at(y(value))}" r="2.5"/>'
                 for at, value in each
             ]
     return drawn
+
+
+def _timed(line: Line) -> Line:
+    """A line over times as one over seconds; what is no time is left out."""
+    return Line(line.name, [_seconds(at) for at in line.x], line.y, line.low, line.high)
+
+
+def _seconds(time: Cell) -> float | None:
+    try:
+        return epoch_ns(read_utc(str(time))) / 1e9
+    except ValueError:
+        return None
+
+
+def _usual(along: Sequence[float]) -> float:
+    """What lies between most points that are next to each other."""
+    places = sorted(set(along))
+    between = sorted(after - before for before, after in pairwise(places))
+    return between[len(between) // 2] if between else math.inf
+
+
+def _runs(points: Sequence[tuple[float, float]], far: float) -> Iterator[list[tuple[float, float]]]:
+    """Points that follow each other without a gap: what is not known is not drawn."""
+    run: list[tuple[float, float]] = []
+    for point in points:
+        if run and point[0] - run[-1][0] > far:
+            yield run
+            run = []
+        run.append(point)
+    if run:
+        yield run
 
 
 def _bars(lines: Sequence[Line]) -> list[str]:
@@ -108,11 +153,29 @@ class _Scale:
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return self._first + share * (self._last - self._first)
 
-    def ticks(self) -> list[float]:
-        """Round values on it."""
+    def ticks(self) -> list[tuple[float, str]]:
+        """Round values on it, and how each is written."""
         step = _step(self.high - self.low)
         count = min(round((self.high - self.low) / step), 2 * _TICKS)
-        return [self.low + step * each for each in range(count + 1)]
+        return [(value, number(value)) for value in (self.low + step * each for each in range(count + 1))]
+
+
+class _Times(_Scale):
+    """Seconds since the epoch to places on the page."""
+
+    @classmethod
+    def of(cls, values: Sequence[float], first: float, last: float) -> "_Times":
+        """A scale from the first time to the last."""
+        low, high = min(values), max(values)
+        return cls(low, max(high, low + 1), first, last)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Whole hours or days on it; where it begins if there are none."""
+        step = next((each for each in _TIMES if (self.high - self.low) / each <= _TICKS), _TIMES[-1])
+        first = math.ceil(self.low / step) * step
+        marks = [first + step * at for at in range(int((self.high - first) // step) + 1)] or [self.low]
+        shape = "%d %b" if step >= _DAY else "%d %b %H:%M"
+        return [(at, f"{utc_datetime(int(at * 1e9)):{shape}}") for at in marks]
 
 
 def _step(span: float) -> float:
@@ -123,15 +186,14 @@ def _step(span: float) -> float:
 
 
 def _grid(y: _Scale, x: _Scale | None) -> Iterator[str]:
-    for value in y.ticks():
-        at = _at(y(value))
+    for value, tick in y.ticks():
+        at, told = _at(y(value)), _text(tick)
         yield f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at}" y2="{at}"/>'
-        told = _text(number(value))
         yield f'<text class="tick" x="{_LEFT - 6}" y="{at}" text-anchor="end" dy="0.32em">{told}</text>'
-    for value in x.ticks() if x is not None else ():
+    for value, tick in x.ticks() if x is not None else ():
         yield (
             f'<text class="tick" x="{_at(x(value)) if x is not None else 0}" y="{HEIGHT - _BOTTOM + 14}" '
-            f'text-anchor="middle">{_text(number(value))}</text>'
+            f'text-anchor="middle">{_text(tick)}</text>'
         )
 
 
@@ -142,12 +204,14 @@ def _path(points: Sequence[tuple[float, float]], x: _Scale, y: _Scale, kind: str
     return f'<path class="{kind}" d="{drawn}"/>' if drawn else ""
 
 
-def _band(line: Line, x: _Scale, y: _Scale, place: int) -> Iterator[str]:
-    """The interval around a line."""
+def _band(
+    line: Line, x: _Scale, y: _Scale, place: int, within: Sequence[tuple[float, float]]
+) -> Iterator[str]:
+    """The interval around a part of a line."""
     ends = [
         (float(at), low, high)
         for at, low, high in zip(line.x, line.low, line.high, strict=False)
-        if _is_number(at) and _is_number(low) and _is_number(high)
+        if _is_number(at) and within[0][0] <= at <= within[-1][0] and _is_number(low) and _is_number(high)
     ]
     if len(ends) > 1:
         around = [*((at, high) for at, _, high in ends), *((at, low) for at, low, _ in reversed(ends))]

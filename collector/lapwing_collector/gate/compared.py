@@ -55,15 +55,23 @@ class Paired:
         return Comparison(self.metric, self.what, self.better, problem=problem)
 
 
-_ACCURACY: Final = Paired("shadow_accuracy_difference", "accuracy", "more")
+_PREDICTED: Final = (
+    Paired("shadow_accuracy_difference", "accuracy", "more"),
+    Paired("shadow_class_difference", "F1", "more"),
+    Paired("shadow_class_difference", "precision", "more", ", measure := 'precision'"),
+    Paired("shadow_class_difference", "recall", "more", ", measure := 'recall'"),
+)
 _SCORED: Final = (
     Paired("shadow_auc_difference", "ROC-AUC", "more"),
+    Paired("shadow_pr_auc_difference", "average precision", "more"),
     Paired("shadow_loss_difference", "Brier score", "less"),
     Paired("shadow_loss_difference", "log loss", "less", ", loss := 'log'"),
 )
 _ERRORS: Final = (
     Paired("shadow_error_difference", "mean absolute error", "less"),
     Paired("shadow_error_difference", "mean squared error", "less", ", error := 'squared'"),
+    Paired("shadow_fit_difference", "root mean squared error", "less"),
+    Paired("shadow_fit_difference", "R²", "more", ", measure := 'r2'"),
 )
 
 
@@ -74,7 +82,7 @@ def paired_metrics(told: ModelDescription) -> tuple[Paired, ...]:
     if told.task is not Task.CLASSIFICATION:
         return ()
     predicted = told.prediction is not None or None not in (told.score, told.threshold)
-    found: tuple[Paired, ...] = (_ACCURACY,) if predicted else ()
+    found: tuple[Paired, ...] = _PREDICTED if predicted else ()
     if told.score is not None and told.positive_class is not None:
         found += _SCORED
     return found

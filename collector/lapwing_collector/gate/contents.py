@@ -5,6 +5,7 @@ Pure: somebody else asks. What has no answer is left out, and where nothing is l
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from lapwing_collector.gate.values import Cell, Chart, Line, Section, Table
@@ -16,6 +17,10 @@ MOST_FIELDS: Final = 6
 _MOST_BINS: Final = 12
 _MOST_ROWS: Final = 200
 _SPAN: Final = "$window_start, $window_end"
+_POINTS: Final = 40
+"""Points of a curve over time, at most."""
+_STEPS: Final = tuple(timedelta(hours=each) for each in (1, 3, 6, 12, 24, 7 * 24, 30 * 24))
+_MOST_LINES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +69,20 @@ _NUMBERS: Final = {
     "median absolute error": "median_absolute_error",
     "R²": "r2",
 }
+_OVER_TIME: Final = frozenset({"accuracy", "ROC-AUC", "mean absolute error", "R²", "NDCG"})
+"""Of the metrics above, those that are drawn over time."""
 _RANKED: Final = {"NDCG": "ndcg_at_k", "MAP": "map_at_k", "recall": "recall_at_k", "MRR": "mrr"}
 
 
-def questions(told: ModelDescription, model: str, *, traffic: bool, reference: str | None) -> list[Question]:
+def questions(
+    told: ModelDescription, model: str, *, every: timedelta | None, reference: str | None
+) -> list[Question]:
     """What a report asks.
 
     Args:
         told: What is known of the model.
         model: Its table's name, quoted as a text.
-        traffic: Whether the rows are calls that were made, and not a file.
+        every: From one point over time to the next, where the rows are calls that were made; None of a file.
         reference: The reference that drift is of, quoted as a text; None for the newest.
     """
     against = "" if reference is None else f", reference := {reference}"
@@ -104,13 +113,31 @@ def questions(told: ModelDescription, model: str, *, traffic: bool, reference: s
         ),
         Question("shares", _shares_sql(model, reference)),
     ]
-    if traffic:
-        asked += [
-            Question("count", f"FROM prediction_count({model}, {_SPAN}, every := INTERVAL 1 DAY)"),
-            Question("failed", f"FROM error_rate({model}, {_SPAN}, every := INTERVAL 1 DAY)"),
-            Question("latency", f"FROM latency_quantiles({model}, {_SPAN}, every := INTERVAL 1 DAY)"),
-        ]
-    return asked
+    return asked if every is None else asked + _over_time(told, model, every, against)
+
+
+def step_for(since: datetime, until: datetime) -> timedelta:
+    """From one point over time to the next, in a span of such a length."""
+    return next((each for each in _STEPS if (until - since) / each <= _POINTS), _STEPS[-1])
+
+
+def _over_time(told: ModelDescription, model: str, every: timedelta, against: str) -> list[Question]:
+    steps = f"every := INTERVAL {int(every.total_seconds())} SECOND"
+    asked = {
+        "count": f"FROM prediction_count({model}, {_SPAN}, {steps})",
+        "failed": f"FROM error_rate({model}, {_SPAN}, {steps})",
+        "latency": f"FROM latency_quantiles({model}, {_SPAN}, {steps})",
+    }
+    measured = {name: metric for name, metric in _metrics(told).items() if name in _OVER_TIME}
+    asked |= {
+        f"over:{name}": f"FROM {metric}({model}, {_SPAN}, {steps})" for name, metric in measured.items()
+    }
+    if measured:
+        asked["labels over time"] = f"FROM label_coverage({model}, {_SPAN}, {steps})"
+    asked["distances"] = (
+        f"SELECT field, window_start, value\nFROM js_distance({model}, {_SPAN}, {steps}{against})"
+    )
+    return [Question(key, sql) for key, sql in asked.items()]
 
 
 def sections(asked: Sequence[Question], answers: Answers, sides: Sequence[str]) -> list[Section]:
@@ -151,26 +178,31 @@ def _traffic(sql: Mapping[str, str], answers: Answers, side: str) -> Section | N
     if "count" not in sql:
         return None
     charts = [
-        _over_time("Predictions", _rows(answers, side, "count"), "value"),
-        _over_time("Share that failed", _rows(answers, side, "failed"), "value"),
+        _in_time("Predictions", {"predictions": _rows(answers, side, "count")}),
+        _in_time("Share that failed", {"failed": _rows(answers, side, "failed")}),
     ]
     latencies: dict[str, list[Mapping[str, Any]]] = {}
     for row in _rows(answers, side, "latency"):
-        if row["value"] is not None:
-            latencies.setdefault(str(row["quantile"]), []).append(row)
-    if latencies:
-        lines = [_line(f"p{float(name) * 100:g}", rows, "value") for name, rows in latencies.items()]
-        charts.append(Chart("Duration in ms", "bars", lines))
-    problem = _problem(answers, side, ["count"])
-    return Section("Traffic", charts=charts, sql=_sql(sql, "count", "failed", "latency"), problem=problem)
+        latencies.setdefault(f"p{float(row['quantile']) * 100:g}", []).append(row)
+    charts.append(_in_time("Duration in ms", latencies))
+    drawn = [each for each in charts if each.lines]
+    problem = "" if drawn else _problem(answers, side, ["count"])
+    return Section("Traffic", charts=drawn, sql=_sql(sql, "count", "failed", "latency"), problem=problem)
 
 
-def _over_time(title: str, rows: Sequence[Mapping[str, Any]], column: str) -> Chart:
-    return Chart(title, "bars", [_line(title.lower(), rows, column)])
-
-
-def _line(name: str, rows: Sequence[Mapping[str, Any]], column: str) -> Line:
-    return Line(name, [f"{row['window_start']:%Y-%m-%d}" for row in rows], [row[column] for row in rows])
+def _in_time(title: str, lines: Mapping[str, Sequence[Mapping[str, Any]]], y: str = "") -> Chart:
+    """Values over time, with their intervals where there are some."""
+    drawn = [
+        Line(
+            name,
+            [f"{row['window_start'].isoformat()}Z" for row in rows],
+            [row["value"] for row in rows],
+            *([row[end] for row in rows] for end in ("low", "high") if end in rows[0]),
+        )
+        for name, rows in lines.items()
+        if any(row["value"] is not None for row in rows)
+    ]
+    return Chart(title, "times", drawn, y=y)
 
 
 # Quality
@@ -196,7 +228,15 @@ def _quality(sql: Mapping[str, str], answers: Answers, sides: Sequence[str]) -> 
                     *(each.get(_class(row)) for each in beside),
                 ]
             )
-    charts = []
+    over = [key for key in sql if key.startswith("over:")]
+    charts = [
+        _in_time(f"{name} over time", {name: _rows(answers, sides[0], f"over:{name}")})
+        for name in (key.partition(":")[2] for key in over)
+    ]
+    if over:
+        charts.append(
+            _in_time("Share with a label", {"with a label": _rows(answers, sides[0], "labels over time")})
+        )
     if "roc" in sql:
         charts += [
             _curves("ROC curve", answers, sides, ("roc", "false_positive_rate"), "true positive rate"),
@@ -213,7 +253,9 @@ def _quality(sql: Mapping[str, str], answers: Answers, sides: Sequence[str]) -> 
         "" if judged else "Nothing is known of how good it is while no label tells.",
         Table(["Metric", sides[0], "Interval", "Rows", *others], rows) if judged else None,
         [each for each in charts if each.lines],
-        _sql(sql, *keys, "roc", "calibration", "separation", "confusion", "errors"),
+        _sql(
+            sql, *keys, *over, "labels over time", "roc", "calibration", "separation", "confusion", "errors"
+        ),
         "" if judged else _problem(answers, sides[0], keys),
     )
 
@@ -309,12 +351,20 @@ def _drift(sql: Mapping[str, str], answers: Answers, side: str) -> Section:
         ],
     )
     fields = [row["field"] for row in shown if row["value"] is not None][:MOST_FIELDS]
+    distances: dict[str, list[Mapping[str, Any]]] = {field: [] for field in fields[:_MOST_LINES]}
+    for row in _rows(answers, side, "distances"):
+        if row["field"] in distances:
+            distances[row["field"]].append(row)
+    charts = [
+        _in_time("Distance from the reference over time", distances, "Jensen-Shannon distance"),
+        *(_overlay(answers, side, field) for field in fields),
+    ]
     return Section(
         "Drift",
         text,
         table if shown else None,
-        [each for each in (_overlay(answers, side, field) for field in fields) if each.lines],
-        _sql(sql, "drift", "shares"),
+        [each for each in charts if each.lines],
+        _sql(sql, "drift", "distances", "shares"),
         "" if shown else _problem(answers, side, ["drift"]),
     )
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from lapwing_collector.clock import read_utc
+from lapwing_collector.gate.charts import svg
 from lapwing_collector.gate.values import (
     Chart,
     Check,
@@ -46,16 +47,30 @@ def evaluation_of(document: Mapping[str, Any]) -> Evaluation:
         raise ValueError(f"this is no evaluation: {error!r}") from error
 
 
+def picture_of(chart: Mapping[str, Any]) -> str:
+    """A chart of a document as one SVG element; empty where there is nothing to draw.
+
+    Raises:
+        ValueError: It is no chart.
+    """
+    try:
+        return svg(_chart(chart))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"this is no chart: {error!r}") from error
+
+
 def _section(told: Mapping[str, Any]) -> Section:
     table = told["table"]
     return _made(
         Section,
         told,
         table=None if table is None else _made(Table, table),
-        charts=[
-            _made(Chart, each, lines=[_made(Line, line) for line in each["lines"]]) for each in told["charts"]
-        ],
+        charts=[_chart(each) for each in told["charts"]],
     )
+
+
+def _chart(told: Mapping[str, Any]) -> Chart:
+    return _made(Chart, told, lines=[_made(Line, line) for line in told["lines"]])
 
 
 def _made(kind: type[_Made], told: Mapping[str, Any], **read: Any) -> _Made:

@@ -1,5 +1,6 @@
 """Evaluations and reports as one file of HTML each: no script, no other host, nothing that data could do."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 from typing import Any, Final
@@ -38,13 +39,18 @@ def style_sheet() -> str:
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     made = Environment(
-        loader=PackageLoader(_PACKAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader(_PACKAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_seen,
     )
     made.filters |= {
         "cell": words.cell,
         "interval": _interval,
         "labels": words.labels,
         "moment": words.moment,
+        "numeric": _numeric,
         "rows": _rows,
         "side": words.side,
         "summary": words.summary,
@@ -56,6 +62,22 @@ def _environment() -> Environment:
     }
     made.globals["css"] = Markup(style_sheet())  # noqa: S704  # a file of this package
     return made
+
+
+def _seen(value: Any) -> Any:
+    """What no template has shown as what it is: control characters steer nothing wherever they come from."""
+    is_plain = isinstance(value, str) and not isinstance(value, Markup)
+    return escaped(value, keep="\\\n\t") if is_plain else value
+
+
+def _numeric(rows: Sequence[Sequence[Cell]]) -> set[int]:
+    """The places of columns that hold numbers."""
+    return {
+        at
+        for row in rows
+        for at, each in enumerate(row)
+        if isinstance(each, int | float) and not isinstance(each, bool)
+    }
 
 
 def _picture(chart: Chart) -> Markup:

@@ -158,7 +158,8 @@ class Chart:
 
     Attributes:
         title: What it shows.
-        kind: `lines` over numbers, or `bars` beside each other for each category.
+        kind: `lines` over numbers, `times` over times (ISO 8601, in UTC), or `bars` beside each other for
+            each category.
         lines: The series.
         x: What is told from left to right.
         y: What is told upwards.
@@ -166,7 +167,7 @@ class Chart:
     """
 
     title: str
-    kind: Literal["lines", "bars"]
+    kind: Literal["lines", "times", "bars"]
     lines: Sequence[Line]
     x: str = ""
     y: str = ""

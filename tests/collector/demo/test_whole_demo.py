@@ -22,7 +22,7 @@ import pytest
 
 from helpers.faults_plan import LONG
 from helpers.flights_oracle import expected_metrics, expected_transitions, floats, predicted
-from lapwing_collector.app.directory import DataDirectory
+from lapwing_collector.app.places.directory import DataDirectory
 from lapwing_collector.demo.flights import INPUTS
 from lapwing_collector.query import Session
 from lapwing_collector.state import Delivery, Store

@@ -82,6 +82,7 @@ UNLABELLED = {
         ),
         (UNLABELLED | DRIFTED, "collect_labels", ["unknown", "no", "yes", "no"]),
         (UNLABELLED, "unknown", ["unknown", "no", "no", "no"]),
+        (DRIFTED | {"then_auc": []}, "unknown", ["unknown", "no", "yes", "yes"]),
         (
             {"then_auc": [], "then_missing": [], "drift": []},
             "unknown",

@@ -27,6 +27,7 @@ from lapwing_collector.gate import (
     evaluation_page,
     junit_of,
     markdown_of,
+    picture_of,
     report_page,
     report_text,
     text_of,
@@ -171,3 +172,11 @@ def test_an_interval_tells_which_model_is_better() -> None:
     assert replace(auc, low=-0.02, high=-0.01).word == "worse"
     assert replace(auc, low=-0.01).word == "no clear difference"
     assert replace(auc, low=None).word == "unknown"
+
+
+def test_a_chart_of_one_moment_tells_that_moment() -> None:
+    """Where no whole hour lies on the axis, it tells where it begins, and not the next hour."""
+    line = {"name": "rows", "x": ["2026-01-01T10:10:00Z"], "y": [1.0]}
+    picture = picture_of({"title": "Rows", "kind": "times", "lines": [line]})
+    assert "01 Jan 10:10" in picture
+    assert "11:00" not in picture
