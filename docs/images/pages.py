@@ -22,7 +22,10 @@ PAGES = {
     "rows": "/model/rows?name={model}&last=24h",
     "alerts": "/alerts?last=90d",
     "rules": "/rules",
+    "rule": "/rule?rule={model}/LateShareHigh&last=90d",
     "sql": "/sql",
+    "reports": "/reports",
+    "advice": "/model/advice?name={model}",
     "system": "/system",
 }
 DARK = ("overview", "model")

@@ -1,4 +1,7 @@
-"""Draws the last lines of what a command printed as an SVG of a terminal."""
+"""Draws the last lines of what a command printed as an SVG of a terminal.
+
+make demo | python docs/images/terminal.py > docs/images/demo.svg
+"""
 
 import re
 import sys

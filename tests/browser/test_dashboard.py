@@ -5,18 +5,22 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from helpers.browser import HOURS, SPAN, START, Looking
 from helpers.collector import prediction, request
 from lapwing_collector.clock import epoch_ns
 from lapwing_collector.web.pages import PAGES
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 MODEL = f"/model?name=churn&{SPAN}"
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 NAMELESS = (Path(__file__).parent / "nameless.js").read_text()
+DRAWN_WIDTH = """
+() => new Promise((tell) => {
+  const after = (frames) => requestAnimationFrame(
+    () => frames ? after(frames - 1) : tell(document.documentElement.scrollWidth));
+  after(2);
+})
+"""
+"""How wide a page is, once it is drawn in its new size: charts follow a frame later."""
 
 
 def addresses() -> list[str]:
@@ -29,24 +33,26 @@ def addresses() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_page_can_be_read(looking: Looking, theme: str) -> None:
-    """Each page is quiet, asks nobody else, is legible, names its controls and fits a phone."""
+def test_every_page_can_be_read(looking: Looking) -> None:
+    """Each page is quiet, asks nobody else, is legible in either theme, names its parts and fits a phone."""
     looking.said.clear()
     found: list[str] = []
-    page = looking.page("/", color_scheme=theme)
-    phone = looking.page("/", viewport={"width": 360, "height": 740}, has_touch=True)
+    desk, phone = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+    # Without motion: else colours take a moment to be those of a theme.
+    page = looking.page("/", viewport=desk, has_touch=True, reduced_motion="reduce")
     for address in addresses():
+        page.emulate_media(color_scheme="light")
         looking.go(page, address)
         found += [f"{address}: {each}" for each in page.evaluate(CONTRAST) + page.evaluate(NAMELESS)]
         found += [] if page.locator("h1").count() else [f"{address}: no heading"]
-        if theme == "light":  # how wide it is does not depend on colours
-            looking.go(phone, address)
-            wide = phone.evaluate("() => document.documentElement.scrollWidth")
-            found += [] if wide <= 360 else [f"{address}: {wide} px wide"]
+        page.emulate_media(color_scheme="dark")
+        found += [f"{address}, dark: {each}" for each in page.evaluate(CONTRAST)]
+        page.set_viewport_size(phone)
+        wide = page.evaluate(DRAWN_WIDTH)
+        found += [] if wide <= 360 else [f"{address}: {wide} px wide"]
+        page.set_viewport_size(desk)
     assert looking.said + found == []
     page.context.close()
-    phone.context.close()
 
 
 def test_from_an_alert_to_its_rows(looking: Looking) -> None:
@@ -82,6 +88,52 @@ def test_charts_by_mouse(looking: Looking) -> None:
     with page.expect_navigation():
         page.locator("figure .u-over").first.dblclick()
     assert "from=" not in page.url
+    page.context.close()
+
+
+def test_another_range_in_place(looking: Looking) -> None:
+    """Dragging shows another range without leaving the page: charts, links and parts of it; back is back."""
+    page = looking.page(MODEL)
+    page.evaluate("() => { window.stayed = document.querySelectorAll('figure canvas')[1]; }")
+    before = page.locator("figure .plot").first.get_attribute("aria-label")
+    box = page.locator("figure .u-over").first.bounding_box()
+    page.locator("figure .plot").first.focus()
+    page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40, steps=4)
+    page.mouse.up()
+    of_it = "() => ['.tabs a', '.exports a', '.top nav a'].every((at) => /from=2026-01-01T1/.test("
+    page.wait_for_function(of_it + "decodeURIComponent(document.querySelector(at).href)))")
+    page.wait_for_selector("html[data-ready]")
+    page.wait_for_selector(".totals:not([aria-busy]) dt")
+    assert page.locator("figure .plot").first.get_attribute("aria-label") != before
+    assert page.evaluate("() => document.activeElement.matches('figure .plot') && window.stayed.isConnected")
+    drawn = "() => [...document.querySelectorAll('figure canvas')].slice(0, 3).map((it) => it.toDataURL())"
+    in_place, there = page.evaluate(drawn), page.url
+    page.go_back()
+    page.wait_for_function("() => !/from=2026-01-01T1/.test(document.querySelector('.tabs a').href)")
+    assert page.locator("figure .plot").first.get_attribute("aria-label") == before
+    assert page.evaluate("() => window.stayed.isConnected")
+    page.goto(there)
+    page.wait_for_selector("html[data-ready]")
+    assert page.evaluate(drawn) == in_place  # as where a page begins with this range
+    assert looking.said == []
+    page.context.close()
+
+
+def test_what_is_in_view_comes_first(looking: Looking) -> None:
+    """For another range, charts in view are asked for at once, others that were shown after these."""
+    page = looking.page(MODEL)
+    page.evaluate("() => scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_function("() => !document.querySelector('figure .drawn[aria-busy]')")
+    page.evaluate("() => scrollTo(0, 0)")
+    told: list[str] = []
+    panel = re.compile(r"panels/([^?]*)")
+    for event, what in (("request", "asked"), ("requestfinished", "came")):
+        page.on(event, lambda it, what=what: told.extend(f"{what} {each}" for each in panel.findall(it.url)))
+    page.locator(".range a", has_text="30d").click()
+    page.wait_for_function("() => !document.querySelector('figure .drawn[aria-busy]')")
+    assert told.index("came model/service") < told.index("asked model/fields"), told
     page.context.close()
 
 
@@ -129,6 +181,26 @@ def test_what_is_new_is_shown_as_it_comes(looking: Looking) -> None:
     assert looking.collector.post(request([record]))[0] == 200
     page.wait_for_function(f"() => document.querySelectorAll('.card').length === {before + 1}")
     assert "live" in page.inner_text("#cards")
+    page.context.close()
+
+
+def test_what_is_new_is_shown_after_another_range_in_place(looking: Looking) -> None:
+    """Charts follow what comes once a range that moves is shown, whatever the page began with."""
+    first = epoch_ns(START) + HOURS * 3_600_000_000_000
+    records = [prediction("followed", f"f{at}", first + at, output={"value": 1.0}) for at in range(2)]
+    page = looking.page("/?last=90d")
+    assert looking.collector.post(request(records[:1]))[0] == 200
+    page.wait_for_function("() => document.querySelector('#cards').innerText.includes('followed')")
+    looking.go(page, f"/model?name=followed&{SPAN}")
+    page.wait_for_selector("figure .plot")
+    page.evaluate("() => { window.stayed = true; }")
+    page.locator(".range a", has_text="90d").click()
+    page.wait_for_selector("body[data-moves=yes] .presets [aria-current]")
+    page.wait_for_selector("html[data-ready]")
+    page.wait_for_selector("[data-live]:not(.off):not([hidden])", state="attached")
+    with page.expect_request(lambda asked: "/api/v1/panels/model/service" in asked.url):
+        assert looking.collector.post(request(records[1:]))[0] == 200
+    assert page.evaluate("() => window.stayed")
     page.context.close()
 
 

@@ -1,10 +1,6 @@
 """Explore in a real browser: a range that is dragged over filters at once, without asking the collector."""
 
-import pytest
-
 from helpers.browser import SPAN, Looking
-
-pytestmark = pytest.mark.xdist_group("browser")
 
 COUNTS = """() => Object.fromEntries([...document.querySelectorAll('[data-dimension="version"] li')]
     .map((line) => [line.firstChild.textContent, line.querySelector(".n").textContent]))"""

@@ -1,10 +1,6 @@
 """The back-test of a rule as people use it: the threshold is pulled, and what would have fired is shown."""
 
-import pytest
-
 from helpers.browser import SPAN, Looking
-
-pytestmark = pytest.mark.xdist_group("browser")
 
 
 def test_a_threshold_is_tried_on_the_past(looking: Looking) -> None:

@@ -15,8 +15,8 @@ import pytest
 from helpers.batches import START, labels, predictions
 from helpers.collector import Collector, prediction, project, request, running
 from helpers.waiting import wait_until
-from lapwing_collector.app.directory import DataDirectory
-from lapwing_collector.app.profiling import PROFILING
+from lapwing_collector.app.places.directory import DataDirectory
+from lapwing_collector.app.places.profiling import PROFILING
 from lapwing_collector.clock import epoch_ns
 from lapwing_collector.lake import Lake, Progress
 

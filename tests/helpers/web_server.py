@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from helpers.query_lake import Readers
-from lapwing_collector.app.alerts import alert_reads
-from lapwing_collector.app.metrics import rule_reads
-from lapwing_collector.app.rule_works import RuleWorks
-from lapwing_collector.app.serving import Serving
-from lapwing_collector.app.undelivered import dead_reads
+from lapwing_collector.app.alerts.alerts import alert_reads
+from lapwing_collector.app.alerts.undelivered import dead_reads
+from lapwing_collector.app.judging.thresholds import threshold_reads
+from lapwing_collector.app.rule_tools.rule_works import RuleWorks
+from lapwing_collector.app.serving.metrics import rule_reads
+from lapwing_collector.app.serving.serving import Serving
 from lapwing_collector.auth import TlsFiles
 from lapwing_collector.config import Settings, load_settings
 from lapwing_collector.notify import NOBODY
 from lapwing_collector.query import QueryPool
+from lapwing_collector.rules import Rule
 from lapwing_collector.state import Store
 from lapwing_collector.web import Authorize, Duty, Live, Read, Work
 
@@ -84,6 +86,7 @@ def web_server(
     duties: Mapping[str, Duty] | None = None,
     works: Mapping[str, Work] | None = None,
     reads: Mapping[str, Read] | None = None,
+    rules: Sequence[Rule] = (),
     authorize: Authorize | None = None,
     tls: TlsFiles | None = None,
     now: Callable[[], datetime] = lambda: NOW,
@@ -98,7 +101,7 @@ def web_server(
     try:
         with (
             closing(Store.open(folder / "state.sqlite")) as store,
-            shared.pool(settings.query.workers, settings.query.queue) as pool,
+            shared.pool(settings.query.workers, settings.query.queue, holding=True) as pool,
         ):
             serving = Serving(
                 settings,
@@ -107,8 +110,13 @@ def web_server(
                 metrics=metrics,
                 reads=alert_reads(store, lambda: NOBODY)
                 | dead_reads(store)
-                | rule_reads(tuple, store.load_rules)
-                | (reads or {"telemetry": lambda _: []}),
+                | rule_reads(lambda: rules, store.load_rules)
+                | threshold_reads(lambda: rules)
+                | {
+                    "telemetry": lambda _: [],
+                    "replicas": lambda _: {"term": 1, "since": None, "replicas": []},
+                }
+                | (reads or {}),
                 duties=duties or {},
                 works=works or RuleWorks(None, folder).works(),
                 authorize=authorize,
@@ -119,12 +127,12 @@ def web_server(
                 endpoint=lambda: "http://127.0.0.1:4318",
                 live=live,
             )
-            asyncio.run_coroutine_threadsafe(serving.start(), loop).result(20)
+            asyncio.run_coroutine_threadsafe(serving.start(), loop).result(60)
             try:
                 yield Web(serving.address, pool, settings, live)
             finally:
                 pool.close()
-                asyncio.run_coroutine_threadsafe(serving.stop(), loop).result(20)
+                asyncio.run_coroutine_threadsafe(serving.stop(), loop).result(60)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

@@ -2,11 +2,11 @@
 
 from lapwing_collector.web.admin import Duty
 from lapwing_collector.web.answering import AskLake
-from lapwing_collector.web.app import Threads, create_app
+from lapwing_collector.web.app import Threads, Watched, create_app, create_bare_app
 from lapwing_collector.web.live import Live
 from lapwing_collector.web.reads import Read
 from lapwing_collector.web.sessions import Authorize
-from lapwing_collector.web.sources import RowsOf, Sources
+from lapwing_collector.web.sources import RowsOf, Sources, Write
 from lapwing_collector.web.works import Work
 
 __all__ = [
@@ -18,6 +18,9 @@ __all__ = [
     "RowsOf",
     "Sources",
     "Threads",
+    "Watched",
     "Work",
+    "Write",
     "create_app",
+    "create_bare_app",
 ]

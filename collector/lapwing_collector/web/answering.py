@@ -79,6 +79,8 @@ class Answering:
         }
         if ask.fmt in {Format.CSV, Format.PARQUET}:
             headers["Content-Disposition"] = f'attachment; filename="{name}.{ask.fmt}"'
+        if answer.whole is not None:
+            return Response(answer.whole, headers=headers, media_type=MEDIA_TYPES[ask.fmt])
         return _Rows(answer, self._threads, headers=headers, media_type=MEDIA_TYPES[ask.fmt])
 
 

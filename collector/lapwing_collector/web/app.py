@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from lapwing_collector.errors import DecodeError, LapwingError
 from lapwing_collector.web.admin import AdminEndpoint, Duty
@@ -23,7 +23,7 @@ from lapwing_collector.web.live import Live
 from lapwing_collector.web.openapi import DOCUMENT
 from lapwing_collector.web.panels import PanelEndpoint
 from lapwing_collector.web.problems import problem, problem_of
-from lapwing_collector.web.reads import ReadEndpoint
+from lapwing_collector.web.reads import Read, ReadEndpoint
 from lapwing_collector.web.sessions import Authorize, Sessions, is_own
 from lapwing_collector.web.sources import Sources
 from lapwing_collector.web.sql import SqlEndpoint
@@ -35,6 +35,7 @@ _SAFE: Final = frozenset({"GET", "HEAD"})
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
+_OnNothing = Callable[[Request, Exception], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,47 +46,70 @@ class Threads:
     duties: Executor
 
 
-def create_app(
-    *,
-    ask: AskLake,
-    max_rows: int,
-    max_bytes: int,
-    readiness: Readiness,
-    metrics: Callable[[], bytes],
-    sources: Sources,
-    live: Live,
-    duties: Mapping[str, Duty],
-    works: Mapping[str, Work],
-    authorize: Authorize,
-    threads: Threads,
-    hosts: frozenset[str] | None,
-    idle_s: float,
-) -> Starlette:
-    """The application on the port of people.
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What every process answers on the port of people.
 
-    Args:
-        ask: Answers a query.
-        max_rows: Rows of an answer.
-        max_bytes: Bytes of an answer, as Arrow holds it.
+    Attributes:
         readiness: Whether requests are acknowledged, and what else /readyz tells.
         metrics: The metrics as text.
-        sources: What pages are made of. Its documents are answered under /api/v1, too.
-        live: Tells browsers what is new.
         duties: What may be called under /api/v1/admin.
-        works: What may be asked for under /api/v1/rules.
         authorize: Asked before anything is read.
         threads: Where work is done that blocks; the caller ends them.
         hosts: Names under which this port may be addressed; any if None. Without this, a page of a foreign
             site whose name was made to point here could read answers.
         idle_s: How long a client may send nothing of a request.
     """
+
+    readiness: Readiness
+    metrics: Callable[[], bytes]
+    duties: Mapping[str, Duty]
+    authorize: Authorize
+    threads: Threads
+    hosts: frozenset[str] | None
+    idle_s: float
+
+
+def create_bare_app(watched: Watched, reads: Mapping[str, Read]) -> Starlette:
+    """The application on the port of people where nothing is shown: health, metrics, duties, documents.
+
+    Args:
+        watched: What is answered.
+        reads: Documents, by their address under /api/v1.
+    """
+    gate = _Gate(Sessions(watched.authorize), watched.hosts)
+    return _application(_routes(watched, reads, gate), _raise_or(_nothing_there))
+
+
+def create_app(
+    *,
+    watched: Watched,
+    ask: AskLake,
+    max_rows: int,
+    max_bytes: int,
+    sources: Sources,
+    live: Live,
+    works: Mapping[str, Work],
+) -> Starlette:
+    """The application on the port of people.
+
+    Args:
+        watched: What is answered in any case.
+        ask: Answers a query.
+        max_rows: Rows of an answer.
+        max_bytes: Bytes of an answer, as Arrow holds it.
+        sources: What pages are made of. Its documents are answered under /api/v1, too.
+        live: Tells browsers what is new.
+        works: What may be asked for under /api/v1/rules.
+    """
+    threads, idle_s = watched.threads, watched.idle_s
     answering = Answering(ask, threads.queries)
     sql = SqlEndpoint(answering, max_rows=max_rows, max_bytes=max_bytes, idle_s=idle_s)
-    gate = _Gate(Sessions(authorize), hosts)
+    gate = _Gate(Sessions(watched.authorize), watched.hosts)
     dashboard = Dashboard(
         sources=sources,
         sessions=gate.sessions,
-        duties=duties,
+        duties=watched.duties,
         threads=threads.queries,
         duty_threads=threads.duties,
         idle_s=idle_s,
@@ -93,18 +117,15 @@ def create_app(
     panels = PanelEndpoint(
         dashboard.panels, answering, dashboard.arguments, max_rows=max_rows, max_bytes=max_bytes
     )
-    admin = AdminEndpoint(duties, threads.duties, idle_s)
 
-    async def nothing_there(request: Request, error: Exception) -> Response:
-        if not isinstance(error, HTTPException):
-            raise error
+    def nothing_there(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404 and "text/html" in request.headers.get("accept", ""):
             return dashboard.problem(request, 404, f"There is nothing at {request.url.path[:200]}.")
         return _nothing_there(request, error)
 
     guarded = gate.guarded
-    app = Starlette(
-        routes=[
+    return _application(
+        [
             Route("/api/v1/sql", guarded(sql.answer, "query"), methods=["GET", "POST"]),
             *(
                 Route(
@@ -114,14 +135,6 @@ def create_app(
                 )
                 for name, work in works.items()
             ),
-            *(
-                Route(
-                    f"/api/v1/{address}",
-                    guarded(ReadEndpoint(read, threads.queries).answer, "query"),
-                    methods=["GET"],
-                )
-                for address, read in sources.reads.items()
-            ),
             Route(
                 "/api/v1/panels/{panel:path}",
                 guarded(panels.answer, "query"),
@@ -129,17 +142,49 @@ def create_app(
                 middleware=PACKED,
             ),
             Route("/api/v1/events", guarded(live.answer, "query"), methods=["GET"]),
-            Route("/api/v1/admin/{duty}", guarded(admin.call, "admin"), methods=["POST"]),
-            Route("/metrics", guarded(_exposition(metrics, threads.queries), "query")),
-            Route("/healthz", guarded(_healthz, None)),
-            Route("/readyz", guarded(_readyz(readiness), None)),
-            Route("/openapi.json", guarded(_openapi, None)),
+            *_routes(watched, sources.reads, gate),
             *dashboard.routes(partial(guarded, scope=None)),
         ],
-        exception_handlers={HTTPException: nothing_there},
+        _raise_or(nothing_there),
     )
+
+
+def _routes(watched: Watched, reads: Mapping[str, Read], gate: "_Gate") -> list[Route]:
+    """What every process answers."""
+    threads, guarded = watched.threads, gate.guarded
+    admin = AdminEndpoint(watched.duties, threads.duties, watched.idle_s)
+    return [
+        *(
+            Route(
+                f"/api/v1/{address}",
+                guarded(ReadEndpoint(read, threads.queries).answer, "query"),
+                methods=["GET"],
+            )
+            for address, read in reads.items()
+        ),
+        Route("/api/v1/admin/{duty}", guarded(admin.call, "admin"), methods=["POST"]),
+        Route("/metrics", guarded(_exposition(watched.metrics, threads.queries), "query")),
+        Route("/healthz", guarded(_healthz, None)),
+        Route("/readyz", guarded(_readyz(watched.readiness), None)),
+        Route("/openapi.json", guarded(_openapi, None)),
+    ]
+
+
+def _application(routes: Sequence[BaseRoute], nothing_there: _OnNothing) -> Starlette:
+    app = Starlette(routes=routes, exception_handlers={HTTPException: nothing_there})
     app.router.redirect_slashes = False
     return app
+
+
+def _raise_or(answer: Callable[[Request, HTTPException], Response]) -> _OnNothing:
+    """Answer where there is nothing at an address; anything else is nobody's to answer."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        return answer(request, error)
+
+    return handle
 
 
 class _Gate:
@@ -159,7 +204,9 @@ class _Gate:
                     return _not_authorized(status, scope)
             if request.method not in _SAFE and not is_own(request):
                 return problem(403, "not-allowed", "a page of another site may not send this")
-            return await _told(endpoint, request)
+            told = await _told(endpoint, request)
+            told.headers.setdefault("X-Content-Type-Options", "nosniff")
+            return told
 
         return answer
 

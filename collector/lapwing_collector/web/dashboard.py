@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
@@ -22,11 +24,13 @@ from lapwing_collector.web.forms import FORMS, told_by
 from lapwing_collector.web.pages import NAVIGATION, PAGES
 from lapwing_collector.web.pages.page import ElsewhereError, Page, View
 from lapwing_collector.web.panels import Arguments, Panel, load_panels
+from lapwing_collector.web.pieces import Pieces
 from lapwing_collector.web.problems import status_of
 from lapwing_collector.web.rendering import Renderer
 from lapwing_collector.web.sessions import Sessions, is_own, local
-from lapwing_collector.web.sources import Models, Sources
+from lapwing_collector.web.sources import Models, Sources, Write
 from lapwing_collector.web.span import PRESETS, Span
+from lapwing_collector.web.timing import Timing
 
 _POLICY: Final = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -39,7 +43,13 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+_ALONE: Final = _HEADERS | {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+}
+"""Of pages that stand for themselves: no script, nothing from anywhere, their style within."""
 _LOGGER: Final = logging.getLogger(__name__)
+_FAILED: Final = "This page failed; the collector's log says why."
 _THEMES: Final = frozenset({"light", "dark"})
 PACKED: Final = (Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),)
 
@@ -92,11 +102,30 @@ class Dashboard:
             guarded: Lets requests through that come under a name of this server.
         """
         pages = [
-            Route(page.path, guarded(self._answering(page)), methods=["GET"], middleware=PACKED)
+            Route(
+                page.path,
+                guarded(
+                    self._shown(partial(self._begin, page))
+                    if page.begins
+                    else self._answering(partial(self._made, page))
+                ),
+                methods=["GET"],
+                middleware=PACKED,
+            )
             for page in PAGES
+        ]
+        alone = [
+            Route(
+                path,
+                guarded(self._answering(partial(self._written, write), _ALONE)),
+                methods=["GET"],
+                middleware=PACKED,
+            )
+            for path, write in self._sources.standalone.items()
         ]
         return [
             *pages,
+            *alone,
             Route("/do/{form}", guarded(self._do), methods=["POST"]),
             Route("/login", guarded(self._log_in), methods=["GET", "POST"], middleware=PACKED),
             Route("/logout", guarded(self._log_out), methods=["POST"]),
@@ -124,28 +153,85 @@ class Dashboard:
         }
         return HTMLResponse(self._renderer.page("problem", values), status, _HEADERS)
 
-    def _answering(self, page: Page) -> Endpoint:
+    def _answering(
+        self, made: Callable[[Request, Timing], str], headers: Mapping[str, str] = _HEADERS
+    ) -> Endpoint:
+        async def answer(request: Request) -> Response:
+            timing = Timing()
+            with timing.of("whole"):
+                html = await _in(self._threads, made, request, timing)
+            return HTMLResponse(html, headers={**headers, "Server-Timing": timing.header})
+
+        return self._shown(answer)
+
+    def _shown(self, endpoint: Endpoint) -> Endpoint:
+        """Show what `endpoint` answers to who may see it; where it cannot, say why."""
+
         async def answer(request: Request) -> Response:
             status = self._sessions.judge(request, "query")
             if status != 200:
                 return self._ask_to_log_in(request, status)
             try:
-                html = await _in(self._threads, self._made, page, request)
+                return await endpoint(request)
             except ElsewhereError as elsewhere:
                 return RedirectResponse(elsewhere.address, 303)
             except LapwingError as error:
                 return self.problem(request, status_of(error), str(error))
             except Exception:
                 _LOGGER.exception("the page %s failed", request.url.path, extra={"action": "page_failed"})
-                return self.problem(request, 500, "This page failed; the collector's log says why.")
-            return HTMLResponse(html, headers=_HEADERS)
+                return self.problem(request, 500, _FAILED)
 
         return answer
 
-    def _made(self, page: Page, request: Request) -> str:
-        view = self._view(page.path, dict(request.query_params))
+    async def _begin(self, page: Page, request: Request) -> Response:
+        """Answer with a page in two pieces; the first is on its way while it is looked up what to show."""
+        common, begun = await _in(self._threads, self._begun, page, request)
+
+        async def pieces() -> AsyncIterator[str]:
+            yield begun
+            yield await _in(self._threads, self._rest, page, common, request)
+
+        return Pieces(pieces(), request, _HEADERS)
+
+    def _begun(self, page: Page, request: Request) -> tuple[dict[str, Any], str]:
+        """What is known of a page at once, and the piece that shows it."""
+        view = self._view(page.path, dict(request.query_params), Timing())
+        if page.of_model:
+            view.table()  # or there is no such page
+        view = replace(view, found=page.finds(view))
+        common = self._common(page, view, request)
+        return common, self._renderer.page(page.name, common | {"begins": True})
+
+    def _rest(self, page: Page, known: dict[str, Any], request: Request) -> str:
+        """What follows; of a page that cannot be made, why not."""
+        common = known | {"follows": True}
+        try:
+            told = {**common, "models": list(self._models.all()), **page.show(known["view"])}
+            return self._renderer.page(page.name, told)
+        except LapwingError as error:
+            detail = str(error)
+        except Exception:
+            _LOGGER.exception("the page %s failed", request.url.path, extra={"action": "page_failed"})
+            detail = _FAILED
+        return self._renderer.page("failed", common | {"detail": detail})
+
+    def _written(self, write: Write, request: Request, _: Timing) -> str:
+        asked = dict(request.query_params)
+        span = Span.of(asked, self._sources.now())
+        return write(asked | {"since": span.since.isoformat(), "until": span.until.isoformat()})
+
+    def _made(self, page: Page, request: Request, timing: Timing) -> str:
+        view = self._view(page.path, dict(request.query_params), timing)
+        view = replace(view, found=page.finds(view))
         shown = page.show(view)
-        common = {
+        whole = {"begins": True, "follows": True, "models": list(self._models.all())}
+        told = {**self._common(page, view, request), **whole, **shown}
+        with timing.of("html"):
+            return self._renderer.page(page.name, told)
+
+    def _common(self, page: Page, view: View, request: Request) -> dict[str, Any]:
+        """What every page is made of, and none of its pieces yet."""
+        return {
             "page": page,
             "title": page.title,
             "view": view,
@@ -153,17 +239,27 @@ class Dashboard:
             "now": view.now,
             "theme": _theme(request),
             "pages": NAVIGATION,
-            "models": list(self._models.all()),
+            "models": [],
             "firing": self._sources.firing(),
             "may_log_out": self._sessions.has(request),
             "panels": self.panels,
+            "begins": False,
+            "follows": False,
         }
-        return self._renderer.page(page.name, common | dict(shown))
 
-    def _view(self, path: str, asked: Mapping[str, str]) -> View:
+    def _view(self, path: str, asked: Mapping[str, str], timing: Timing | None = None) -> View:
         now = self._sources.now()
         span = Span.of(asked, now)
-        return View(path, asked, span, now, self._sources, self._models, self.panels)
+        return View(
+            path,
+            asked,
+            span,
+            now,
+            self._sources,
+            self._models,
+            self.panels,
+            timing=timing or Timing(),
+        )
 
     def _ask_to_log_in(self, request: Request, status: int) -> Response:
         if status == 403:

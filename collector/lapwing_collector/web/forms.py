@@ -32,6 +32,7 @@ FORMS: Final[Mapping[str, Form]] = {
     "load-demo": Form("load-demo", ()),
     "end-silence": Form("end-silence", ("key",)),
     "requeue": Form("requeue", (), lists=("keys",)),
+    "promote": Form("promote-window", ("model", "name", "from", "to")),
 }
 
 

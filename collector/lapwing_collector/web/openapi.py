@@ -397,12 +397,27 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "responses": _read("The rule", {"type": "object"}) | {"404": _PROBLEM},
             }
         },
+        "/api/v1/thresholds/{table}": {
+            "get": {
+                "operationId": "listThresholds",
+                "summary": "The numbers that rules on a model, by its tables' name, compare a metric with",
+                "parameters": [_in_path("table")],
+                "responses": _read("The thresholds", {"type": "array", "items": {"type": "object"}}),
+            }
+        },
         **_WORKS,
         "/api/v1/telemetry": {
             "get": {
                 "operationId": "readTelemetry",
                 "summary": "What the collector tells of itself, as /metrics does for Prometheus",
                 "responses": _read("The metrics", {"type": "array", "items": {"type": "object"}}),
+            }
+        },
+        "/api/v1/replicas": {
+            "get": {
+                "operationId": "listReplicas",
+                "summary": "Who shares the alert state, and which of them leads",
+                "responses": _read("The replicas", {"type": "object"}),
             }
         },
         "/api/v1/silences": {

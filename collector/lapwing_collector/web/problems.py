@@ -59,7 +59,10 @@ def problem(
     }
     body |= {name: value for name, value in more.items() if value is not None}
     return JSONResponse(
-        body, status, {"Cache-Control": "no-store", **(headers or {})}, "application/problem+json"
+        body,
+        status,
+        {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})},
+        "application/problem+json",
     )
 
 

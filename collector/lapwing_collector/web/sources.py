@@ -12,6 +12,10 @@ import pyarrow as pa
 from lapwing_collector.model.description import ModelDescription
 from lapwing_collector.web.reads import Read
 
+Write = Callable[[Mapping[str, str]], str]
+"""Gives a page that stands for itself, as HTML, for the parameters of its address; `since` and `until` are
+its range of time as ISO 8601. It may block. LapwingErrors are told."""
+
 _MODELS: Final = """
 SELECT model, table_name, list({'version': version, 'first_seen': first_seen}) AS versions
 FROM models GROUP BY ALL ORDER BY ALL
@@ -19,6 +23,9 @@ FROM models GROUP BY ALL ORDER BY ALL
 _DESCRIBED: Final = """
 SELECT table_name, arg_max(description::VARCHAR, described_at) AS description FROM model_descriptions
 WHERE list_contains($tables, table_name) GROUP BY ALL
+"""
+_LABELLED: Final = """
+SELECT 1 FROM information_schema.tables WHERE table_schema = 'labels' AND table_name = $table
 """
 _FRESH_S: Final = 0.25
 """Less than a page waits once it is told of something new (`static/live.js`): a new model is known then."""
@@ -43,6 +50,8 @@ class Sources:
         rows: Answers SQL over the lake.
         reads: The documents of the API, by the pattern of their address: `alerts/{fingerprint}`.
         now: The time that ranges reach back from, naive UTC: the clock's, or in a replay that of the data.
+        standalone: Pages that stand for themselves, of other rooms, by their address.
+        picture: Gives a chart of a report, as JSON has it, as SVG.
         firing: How many alerts fire, for the head of every page; None while nobody knows.
         endpoint: Where predictions are sent to, as a URL.
         version: Lapwing's.
@@ -50,6 +59,8 @@ class Sources:
 
     rows: RowsOf
     reads: Mapping[str, Read]
+    standalone: Mapping[str, Write]
+    picture: Callable[[Mapping[str, Any]], str]
     now: Callable[[], datetime]
     firing: Callable[[], int | None]
     endpoint: Callable[[], str]
@@ -79,6 +90,7 @@ class Models:
     _known: Mapping[str, KnownModel] = field(default_factory=dict)
     _until_s: float = 0.0
     _asking: threading.Lock = field(default_factory=threading.Lock)
+    _labelled: set[str] = field(default_factory=set)
 
     def all(self) -> Mapping[str, KnownModel]:
         """Each of them by name, in order.
@@ -99,6 +111,25 @@ class Models:
             LapwingError: The lake cannot be asked.
         """
         return self.all().get(model)
+
+    def table(self, model: str) -> str | None:
+        """The name of the tables of a model, which never changes once there is one.
+
+        Raises:
+            LapwingError: The lake cannot be asked.
+        """
+        known = self._known.get(model) or self.named(model)
+        return None if known is None else known.table
+
+    def has_labels(self, table: str) -> bool:
+        """Whether a label has come of the model with these tables; once one has, that stays so.
+
+        Raises:
+            LapwingError: The lake cannot be asked.
+        """
+        if table not in self._labelled and self.rows(_LABELLED, table=table).num_rows:
+            self._labelled.add(table)
+        return table in self._labelled
 
     def descriptions(self, tables: Sequence[str]) -> dict[str, ModelDescription]:
         """What is known of the models with these tables, by table; nothing where nothing is told yet.

@@ -79,6 +79,11 @@ class Span:
         """From one end to the other."""
         return self.until - self.since
 
+    def along(self, begun: datetime, ended: datetime) -> tuple[float, float]:
+        """Where along the range a stretch of time begins, and how much of the range it is: shares of 1."""
+        left, right = (min(1.0, max(0.0, (at - self.since) / self.length)) for at in (begun, ended))
+        return left, max(0.0, right - left)
+
     @property
     def step(self) -> timedelta:
         """What a point of a curve stands for: whole hours from a day on, which profiles are kept by."""
@@ -123,6 +128,11 @@ def _reach(last: str) -> timedelta:
     if reach is None or reach > _LONGEST:
         raise DecodeError(f"last: expected a time such as 6h or 7d, not {last[:40]!r}")
     return reach
+
+
+def interval(step: timedelta) -> str:
+    """A step as queries are told it: a text that DuckDB reads as an interval."""
+    return f"{int(step.total_seconds())} seconds"
 
 
 def _moment(asked: Mapping[str, str], name: str) -> datetime | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from helpers.batches import predictions
 from helpers.notify_alerts import RULE, instance, transition
 from helpers.notify_desk import Desk
 from helpers.query_lake import Readers, make_lake, readers
 from helpers.web_server import Web, web_server
-from lapwing_collector.app.alerts import wall_clock
+from lapwing_collector.app.alerts.alerts import wall_clock
+from lapwing_collector.app.places.profiling import PROFILING
+from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.model.alerts import Context, SegmentValue, Transition
 from lapwing_collector.state import Delivery
 
@@ -23,7 +27,10 @@ DAY = "from=2013-03-05&to=2013-03-06"
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Readers]:
-    with readers(make_lake(tmp_path_factory.mktemp("data") / "lake")) as found:
+    folder = make_lake(tmp_path_factory.mktemp("data") / "lake")
+    with closing(Lake.open(folder, profiling=PROFILING)) as lake:
+        lake.flush([predictions("spam", [{"version": "7"}])], [], Progress(3, 0))
+    with readers(folder) as found:
         yield found
 
 
@@ -113,6 +120,22 @@ def test_when_rules_fired(web: Web, desk: Desk) -> None:
     assert 'class="now"' in page
     assert "No alert fired" in seen(web, "/alerts?from=2013-02-01&to=2013-02-02")
     assert web.get("/api/v1/episodes?to=2013-03-06").status == 400
+
+
+def test_the_overview_tells_what_happened_meanwhile(web: Web, desk: Desk) -> None:
+    """Under its models are when alerts fired and versions began, along the time, and the same as a list."""
+    desk.fire("a", "page")
+    desk.resolve("a")
+    desk.fire("b", "page")
+    assert '<div class="meanwhile" data-part="/meanwhile?from=' in web.get(f"/?{DAY}").body.decode()
+    page = web.get(f"/meanwhile?{DAY}", Accept="text/html").body.decode()
+    bars = re.findall(r'<rect x="5\d\d[.\d]*" y="2" width="[.\d]+" height="16" class="([^"]+)"', page)
+    assert sorted(bars) == ["alert", "alert now"]
+    assert page.count("still firing") == 1
+    assert 'href="/alert?alert=b"' in page
+    began = web.get("/meanwhile?from=2026-01-01&to=2026-01-02", Accept="text/html").body.decode()
+    assert re.findall(r'class="version"><title>([^<]+)', began) == ["spam: version 7 begins"]
+    assert "No alert, new version or note" in seen(web, "/meanwhile?from=2012-01-01&to=2012-01-02")
 
 
 def test_forms_for_what_is_silenced_or_did_not_arrive(

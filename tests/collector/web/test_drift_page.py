@@ -1,6 +1,8 @@
 """The page of drift: the worst first, broken data before all, and what to do without a reference."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +14,11 @@ from helpers.drift import Profiled
 from helpers.metrics import START
 from helpers.query_lake import make_lake, readers
 from helpers.web_server import web_server
+from lapwing_collector.errors import DecodeError
+from lapwing_collector.model.queries import Ask, Format
+from lapwing_collector.query.render import render
 from lapwing_collector.web.pages import drift
-from lapwing_collector.web.panels import Arguments, load_panels
+from lapwing_collector.web.panels import Arguments, axis, load_panels
 from lapwing_collector.web.span import Span
 
 SPAN = Span.of({"from": START.isoformat(), "to": (START + timedelta(days=1)).isoformat()}, START)
@@ -40,8 +45,8 @@ def model() -> Iterator[Profiled]:
     made.close()
 
 
-def look(model: Profiled, **asked: str) -> Any:
-    """What the page shows of the model."""
+def look(model: Profiled, lines: Sequence[Mapping[str, Any]] = (), **asked: str) -> Any:
+    """What the page shows of the model, with lines of rules."""
 
     def rows(sql: str, **parameters: Any) -> list[dict[str, Any]]:
         return model.rows(sql, **parameters)
@@ -52,9 +57,12 @@ def look(model: Profiled, **asked: str) -> Any:
         span=SPAN,
         table=lambda: "m",
         rows=rows,
+        beside=lambda sql, **parameters: nullcontext(lambda: rows(sql, **parameters)),
         panel_rows=lambda _: [
-            {"field": field, "missing": now, "missing_in_reference": 0.0} for field, now in told.items()
+            {"field": field, "missing": now, "missing_in_reference": 0.0, "in_no_bin": 0.0}
+            for field, now in told.items()
         ],
+        read=lambda _, **__: lines,
     )
     return drift.show(view)  # type: ignore[arg-type]  # the part of a view that the page uses
 
@@ -70,6 +78,36 @@ def test_the_worst_comes_first(model: Profiled) -> None:
     assert max(each for each in first["recent"] if each is not None) > 0.5
     assert [dict(chart.asked)["field"] for chart in shown["charts"]] == ["inputs.moved"] * 2
     assert look(model, field="inputs.same")["chosen"] == "inputs.same"
+
+
+def test_the_distance_is_told_by_what_a_rule_judges(model: Profiled) -> None:
+    """A rule's measure is drawn with its line; without one it is the usual distance, or what is asked."""
+    line = {
+        "rule": "g/Far",
+        "name": "Far",
+        "bounds": [{"column": "value", "sign": ">", "number": 0.75}],
+        "window_s": 86400.0,
+        "metric": "psi",
+        "fields": ["inputs.*"],
+        "only": {"field": ["inputs.moved"]},
+        "recorded_as": [],
+    }
+    drawn = {
+        field: look(model, [line], field=field)["charts"][0] for field in ("inputs.moved", "inputs.same")
+    }
+    assert [dict(chart.asked)["measure"] for chart in drawn.values()] == ["psi", "js_distance"]
+    assert [[each.label for each in chart.thresholds] for chart in drawn.values()] == [
+        ["Far"],
+        ["usual threshold"],
+    ]
+    chosen = look(model, [line], field="inputs.moved", measure="hellinger")["charts"][0]
+    assert dict(chosen.asked)["measure"] == "hellinger"
+    (panel,) = drift.PAGE.panels
+    for measure in ("psi", "hellinger", "total_variation", "kl_divergence", "wasserstein_binned"):
+        query = panel.make(Arguments(SPAN, "m", "m", {"field": "inputs.moved", "measure": measure}))
+        assert max(row["distance"] for row in model.rows(query.sql, **query.parameters)) > 0.5
+    with pytest.raises(DecodeError, match="there is no measure 'x'"):
+        panel.make(Arguments(SPAN, "m", "m", {"field": "inputs.moved", "measure": "x"}))
 
 
 def test_broken_data_is_told_before_drift(model: Profiled) -> None:
@@ -91,6 +129,19 @@ def test_the_distance_that_is_drawn_is_that_of_the_library(model: Profiled) -> N
     assert [(row["time"], row["distance"]) for row in drawn] == [
         (row["window_start"], row["value"]) for row in whole
     ]
+
+
+def test_the_distance_that_is_written_into_the_page_is_what_its_panel_answers(model: Profiled) -> None:
+    """Where the small curves have the distance already it is not asked for again; else it is."""
+    (panel,) = drift.PAGE.panels
+    query = panel.make(Arguments(SPAN, "m", "m", {"field": "inputs.moved"}))
+    ask = Ask(query.sql, query.parameters, Format.COLUMNS)
+    written = look(model)["written"]
+    rows = model.connection.execute(query.sql, dict(query.parameters)).to_arrow_reader()
+    answer = json.loads(b"".join(render(rows, ask).data))
+    assert json.loads(json.dumps(written["data"])) == answer
+    assert written["axis"] == axis(SPAN, query.step)
+    assert look(model, measure="psi")["written"] is None
 
 
 def test_without_a_reference_it_says_how_to_make_one(tmp_path: Any) -> None:

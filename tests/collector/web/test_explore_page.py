@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from html import unescape
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,13 +18,13 @@ from helpers.batches import START, predictions
 from helpers.metrics import Measured
 from helpers.query_lake import readers
 from helpers.web_server import Web, web_server
-from lapwing_collector.app.profiling import PROFILING
+from lapwing_collector.app.places.profiling import PROFILING
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.model.description import Feature, FeatureType, ModelDescription
 from lapwing_collector.web.pages import explore
 from lapwing_collector.web.pages.narrowing import Column
-from lapwing_collector.web.panels import Arguments, Query
+from lapwing_collector.web.panels import Arguments, Query, load_panels
 from lapwing_collector.web.span import Span
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[2J\u202e'\"{{7*7}}$from {fields}"
@@ -154,6 +155,56 @@ def test_measures_of_what_is_filtered(measured: Measured) -> None:
     assert [row["value"] for row in found] == pytest.approx(
         [(part["output.value"] == part["label"]).mean() for _, part in windows]
     )
+
+
+def test_mean_and_median_by_hour(measured: Measured) -> None:
+    """Of all rows, means by hour are exact, and medians as exact as bins are: numbers with one each are."""
+    spread = load_panels()["explore/spread"]
+    hours = FRAME.groupby(FRAME["time"].dt.floor("h"))
+    for field in ("output.score", "inputs.age", "inputs.seats"):
+        asked = ASKED | {"field": field}
+        made = spread.make(Arguments(Span.of(asked, START), "shop", "shop", asked))
+        found = {row["time"]: row for row in measured.rows(made.sql, **made.parameters)}
+        (bins,) = measured.rows("SELECT edges FROM binnings WHERE field = $field", field=field)
+        edges = np.array([-np.inf, *bins["edges"], np.inf])
+        assert len(found) == len(hours)
+        for hour, part in hours:
+            values = part[field].dropna()
+            middle = np.percentile(values, 50, method="inverted_cdf")
+            place = np.searchsorted(edges, middle, side="right")
+            told = found[hour]
+            assert told["mean"] == pytest.approx(values.mean())
+            assert told["predictions"] == len(values)
+            if field == "inputs.seats":
+                assert told["median"] == middle
+            else:
+                assert edges[place - 1] <= told["median"] <= edges[place]
+
+
+def test_long_ranges_are_told_by_counts(measured: Measured) -> None:
+    """All rows of a day and more are told by counts by hour; some of them, or an hour, by rows."""
+
+    def panels(**asked: str) -> list[str]:
+        told = asked if "last" in asked else ASKED | asked
+        view = SimpleNamespace(
+            asked=told,
+            span=Span.of(told, START + timedelta(days=3)),
+            model="shop",
+            table=lambda: "shop",
+            description=lambda: ModelDescription(score="output.score"),
+            sources=SimpleNamespace(rows=lambda sql: measured.connection.sql(sql).to_arrow_table()),
+            rows=measured.rows,
+            link=lambda *_, **__: "",
+            panel=lambda name, **_: name,
+        )
+        shown = explore.show(view)  # type: ignore[arg-type]  # the part of a view that the page uses
+        return [*(chart.panel for chart in shown["charts"]), *shown["told"]["cubes"]]
+
+    by_hour = ["model/traffic", "model/service", "explore/spread", "explore/counts", "explore/cube"]
+    assert panels() == by_hour
+    assert panels(version="2") == by_hour
+    assert panels(last="1h")[2:] == ["explore/values", "explore/cube"]
+    assert panels(plan="pro") == ["explore/calls", "explore/calls", "explore/values", "explore/cube"]
 
 
 def shares(selected: pd.Series, rest: pd.Series, ranges: bool) -> tuple[list[float], list[float]]:

@@ -6,7 +6,9 @@ import json
 import re
 import socket
 import threading
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from html import unescape
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -20,12 +22,27 @@ import pytest
 from helpers.query_lake import Readers, make_lake, readers
 from helpers.waiting import wait_until
 from helpers.web_server import Answer, Web, web_server
+from lapwing_collector.errors import StateUnavailableError
+from lapwing_collector.rules import load_rules
 from lapwing_collector.web.pages import PAGES
 from lapwing_collector.web.panels import load_panels
+from lapwing_collector.web.sources import Models
 
 TRAFFIC = "/api/v1/panels/model/traffic?model=churn&"
 DAY = "from=2026-01-01&to=2026-01-02"
 HTML = {"Accept": "text/html"}
+EXPLORED = re.compile(r'data-explore="([^"]*)"')
+RULES = """
+groups:
+  - name: g
+    interval: 1h
+    rules:
+      - alert: Fails
+        window: 1d
+        expr: FROM error_rate('churn', $window_start, $window_end)
+        condition: value > 0.05
+      - {alert: Old, expr: "SELECT max(inputs.age) AS value FROM predictions.churn", condition: value > 5}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +79,62 @@ def test_every_page_is_whole_and_shut(web: Web, page: str) -> None:
     assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
     assert "'unsafe" not in answer.headers["Content-Security-Policy"]
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    if timing := answer.headers["Server-Timing"]:
+        took = dict(re.findall(r"(\w+);dur=([\d.]+)", timing))
+        assert 0 < float(took["html"]) <= float(took["whole"])
+    else:  # it began before that was known
+        assert re.search(r"<!-- Server-Timing: .*lake;dur=", html)
     for script in re.findall(r"<script[^>]*>", html):
         assert "src=" in script or "application/json" in script
     for panel in re.findall(r'data-panel="([^"]+)"', html):
         rows = web.get(unescape(panel))
         assert rows.status == 200, rows.body
+
+
+def test_a_page_begins_at_once(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head of a page is there, packed, while it is looked up what the page shows."""
+    known, asks = Models.all, threading.Event()
+
+    def slow(models: Models) -> Any:
+        asks.wait(60)
+        return known(models)
+
+    monkeypatch.setattr(Models, "all", slow)
+    with closing(HTTPConnection(web.address, timeout=60)) as connection:
+        connection.request("GET", "/", headers={**HTML, "Accept-Encoding": "gzip"})
+        answer = connection.getresponse()
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        begun = unpacker.decompress(answer.read1()).decode()
+        asks.set()
+        rest = unpacker.decompress(answer.read()).decode()
+    assert begun.startswith("<!doctype html>")
+    assert "</header>" in begun
+    assert "<main" not in begun
+    assert rest.count("<main") == 1
+    assert "churn" in rest
+    assert unpacker.eof
+
+
+@pytest.mark.parametrize("asked", ["", "&version=1", "&version=1&versus=2", "&versus=2", "&last=1h"])
+@pytest.mark.parametrize("path", ["/model", "/model/explore", "/model/drift"])
+def test_rows_are_asked_for_ahead_under_the_address_of_their_chart(web: Web, path: str, asked: str) -> None:
+    """What a browser is told to ask for before scripts run is what charts of the page then ask for."""
+    html = web.get(f"{path}?name=churn{asked}", **HTML).body.decode()
+    ahead = re.findall(r'<link rel="preload" as="fetch" crossorigin href="([^"]+)&amp;format=columns">', html)
+    figures = set(re.findall(r'data-panel="([^"]+)"', html))
+    cubes = set(json.loads(unescape(found[1]))["cubes"]) if (found := EXPLORED.search(html)) else set()
+    assert {unescape(each) for each in ahead} <= {*map(unescape, figures), *cubes}
+    assert len(ahead) >= 2 or path == "/model/drift"  # which has no reference here
+
+
+def test_what_goes_wrong_after_a_page_began_is_told_in_it(shared: Readers, tmp_path: Path) -> None:
+    """A page whose head was sent says in its place why it cannot be made, and leads on."""
+    with web_server(shared, tmp_path) as broken:
+        broken.pool.close()
+        answer = broken.get("/", **HTML)
+        html = answer.body.decode()
+        assert (answer.status, html.count("<header"), html.count("</html>")) == (200, 1, 1)
+        assert re.search(r'<main.*role="alert">the collector is shutting down<', html, re.DOTALL)
 
 
 def test_a_panel_in_every_format(web: Web) -> None:
@@ -82,6 +150,9 @@ def test_a_panel_in_every_format(web: Web) -> None:
     }
     times = {"Step": "3600000", "From": "1767225600000", "To": "1767312000000", "Start": "1767225600000"}
     assert {name: columns.headers[f"Lapwing-{name}"] for name in times} == times
+    assert re.fullmatch(
+        r'models;dur=[\d.]+;desc="1", lake;dur=[\d.]+;desc="1"', columns.headers["Server-Timing"]
+    )
     text = web.get(address + "&format=csv")
     assert text.headers["Content-Disposition"] == 'attachment; filename="model-traffic.csv"'
     assert next(csv.DictReader(io.StringIO(text.body.decode())))["predictions"] == "10"
@@ -144,6 +215,51 @@ def test_what_is_wrong_is_a_page(web: Web, address: str, status: int, words: str
     assert (answer.status, answer.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
     assert words in answer.body.decode()
     assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+
+
+def _away(_: Mapping[str, str]) -> Any:
+    raise StateUnavailableError("state: the alert state is away: nobody answers")
+
+
+def test_pages_are_there_without_the_alert_state(shared: Readers, tmp_path: Path) -> None:
+    """While the alert state is away, pages say so and show all else; what is made of it alone is 503."""
+    names = ("alerts", "alerts/{fingerprint}", "episodes", "silences", "dead", "rules", "rules/{rule:path}")
+    with web_server(shared, tmp_path, reads=dict.fromkeys(names, _away)) as web:
+        for address in ("/", "/model?name=churn", "/alerts", "/rules"):
+            answer = web.get(address, **HTML)
+            html = answer.body.decode()
+            assert answer.status == 200, html
+            assert "Alerts are not known now" in html
+            assert "nobody answers" in html
+            assert "Nothing fires" not in html
+            assert "There are no rules" not in html
+        assert 'href="/model?name=churn"' in web.get("/").body.decode()
+        assert "data-panel=" in web.get("/model?name=churn").body.decode()
+        for address in ("/alert?alert=a", "/rule?rule=a"):
+            answer = web.get(address, **HTML)
+            assert (answer.status, b"nobody answers" in answer.body) == (503, True)
+
+
+def test_cards_tell_labels_and_drift_afterwards(web: Web) -> None:
+    """The overview asks for what takes longer by itself: the share with a label, and the worst drift."""
+    html = web.get(f"/?{DAY}").body.decode()
+    (part,) = re.findall(r'class="glance" data-part="([^"]+)"', html)
+    text = re.sub(r"<[^>]+>", " ", web.get(unescape(part)).body.decode())
+    assert text.split() == ["Labels", "10.0", "%", "Worst", "drift", "\N{EN DASH}"]
+
+
+def test_rules_draw_lines_on_charts_of_what_they_judge(shared: Readers, tmp_path: Path) -> None:
+    """A chart names the rule, where its line is and over how long, with a link to it, for the script, too."""
+    rules = load_rules(RULES, "rules.yaml")
+    with web_server(shared, tmp_path, rules=rules) as web:
+        html = web.get("/model?name=churn").body.decode()
+    (told,) = re.findall(r'<ul class="limits">(.*?)</ul>', html)
+    assert 'href="/rule?rule=g%2FFails"' in told
+    assert re.sub(r"<[^>]+>", "", unescape(told)) == "Fails: above 5.00 %, over 1 d"
+    charts = [json.loads(unescape(each)) for each in re.findall(r'data-chart="([^"]+)"', html)]
+    lines = {each["title"]: [line["value"] for line in each["thresholds"]] for each in charts}
+    assert lines["Calls that failed"] == [0.05]
+    assert not any(values for title, values in lines.items() if title != "Calls that failed")
 
 
 def test_pages_keep_what_the_address_says(web: Web) -> None:
@@ -271,3 +387,19 @@ def test_a_stream_ends_with_its_server(shared: Readers, tmp_path: Path) -> None:
         stream.readline()
     assert stream.read().startswith(b"\n")
     connection.close()
+
+
+def test_whether_labels_came_is_asked_until_they_did() -> None:
+    """Pages ask the lake whether a model has labels as long as it has none, and remember that it has."""
+    came = {"churn": 0}
+    asked: list[str] = []
+
+    def rows(_: str, *, table: str) -> pa.Table:
+        asked.append(table)
+        return pa.table({"1": [1] * came.get(table, 0)})
+
+    models = Models(rows)
+    assert not models.has_labels("churn")
+    came["churn"] = 1
+    assert [models.has_labels(table) for table in ("churn", "churn", "other")] == [True, True, False]
+    assert asked == ["churn", "churn", "other"]

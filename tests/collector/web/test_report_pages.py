@@ -11,8 +11,21 @@ import pytest
 
 from helpers.query_lake import make_lake, readers
 from helpers.web_server import Web, web_server
-from lapwing_collector.app.evaluations import rows_of_document
-from lapwing_collector.gate import Check, Comparison, Evaluation, Outcome, Section, Side, Table, Verdict
+from lapwing_collector.app.answers.evaluations import rows_of_document
+from lapwing_collector.gate import (
+    Chart,
+    Check,
+    Comparison,
+    Evaluation,
+    Line,
+    Outcome,
+    Section,
+    Side,
+    Table,
+    Verdict,
+    evaluation_of,
+    evaluation_page,
+)
 from lapwing_collector.lake import Lake
 from lapwing_collector.web.pages.report import tone
 
@@ -73,7 +86,15 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     )
     kept = [
         run_of("worse", Verdict.FAILED),
-        run_of("fine", Verdict.PASSED, started_at=datetime(2025, 12, 1), version=None),
+        run_of(
+            "fine",
+            Verdict.PASSED,
+            started_at=datetime(2025, 12, 1),
+            version=None,
+            sections=[
+                Section("Quality", charts=[Chart("ROC curve", "lines", [Line("new", [0, 1], [0, 1])])])
+            ],
+        ),
     ]
     document = odd.as_json() | {"model": HOSTILE, "version": HOSTILE}
     document["sides"][0]["source"] = HOSTILE
@@ -87,6 +108,11 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
         "title": HOSTILE,
         "sql": [HOSTILE],
         "table": {"columns": [HOSTILE], "rows": [[HOSTILE]]},
+        "charts": [
+            {"title": HOSTILE, "kind": kind, "x": HOSTILE, "y": HOSTILE, "diagonal": True}
+            | {"lines": [{"name": HOSTILE, "x": [HOSTILE, 1], "y": [1.0, 2.0], "low": [], "high": []}]}
+            for kind in ("lines", "times", "bars")
+        ],
     }
     lake = Lake.open(path)
     for each in (*(run.as_json() for run in kept), document):
@@ -112,11 +138,11 @@ def seen(page: str) -> str:
 def test_the_runs_that_are_kept_are_listed(web: Web) -> None:
     """Each with its verdict, its data and what it was compared with, the newest first; by model if asked."""
     page = page_of(web, "/reports?model=churn")
-    assert re.findall(r"run=(\w+)", page) == ["worse", "fine"]
+    assert re.findall(r"/report\?run=(\w+)", page) == ["worse", "fine"]
     text = seen(page)
-    assert "2026-01-01 00:00 churn 2 failed new.parquet 7d 1,234 1,200 ci" in text
+    assert "2026-01-01 00:00 churn 2 failed new.parquet 7d 1,234 1,200 ci HTML" in text
     assert "churn passed new.parquet" in text
-    assert re.findall(r"run=(\w+)", page_of(web, "/reports")) == ["worse", "fine", "odd"]
+    assert re.findall(r"/report\?run=(\w+)", page_of(web, "/reports")) == ["worse", "fine", "odd"]
     assert "No evaluation is kept of x yet" in seen(page_of(web, "/reports?model=x"))
 
 
@@ -133,6 +159,35 @@ def test_a_run_tells_what_it_follows_from(web: Web) -> None:
     assert "ROC-AUC no clear difference" in text
     assert "NDCG unknown there are no labels" in text
     assert "Quality by class Quality class n a 5 - 6.5 SQL SELECT 7" in text
+
+
+def test_a_run_is_there_as_a_page_that_stands_for_itself(web: Web) -> None:
+    """The list and the run lead to the page that the command writes, which may run and fetch nothing."""
+    assert 'href="/report.html?run=worse"' in page_of(web, "/reports")
+    assert 'href="/report.html?run=worse"' in page_of(web, "/report?run=worse")
+    answer = web.get("/report.html?run=worse")
+    run = evaluation_of(web.get("/api/v1/evaluations/worse").json)
+    assert answer.body.decode() == evaluation_page(run)
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src")
+    assert web.get("/report.html?run=x", Accept="text/html").status == 404
+
+
+def test_charts_of_a_run_are_drawn(web: Web) -> None:
+    """A section has its charts as pictures, each with its title and what its lines are."""
+    page = page_of(web, "/report?run=fine")
+    assert re.findall(r"<figcaption><h3>([^<]+)</h3>", page) == ["ROC curve"]
+    assert '<svg class="chart"' in page
+    assert 'class="line s0"' in page
+
+
+def test_a_window_can_be_looked_at(web: Web) -> None:
+    """The page of reports makes a report of a window of a model, with charts over time."""
+    assert '<form class="choose" method="get" action="/model/report.html">' in page_of(web, "/reports")
+    page = page_of(web, "/model/report.html?name=churn&from=2026-01-01&to=2026-01-02")
+    assert "current: production:2026-01-01T00:00:00..2026-01-02T00:00:00, 10 rows" in seen(page)
+    assert '<figcaption>Predictions <span class="key s0">predictions</span></figcaption>' in page
+    assert "FROM prediction_count(&#39;churn&#39;" in page
+    assert web.get("/model/report.html?name=x", Accept="text/html").status == 404
 
 
 def test_what_is_let_pass_is_no_failure() -> None:
@@ -155,7 +210,12 @@ def test_advice_on_a_model_says_how_it_follows(web: Web) -> None:
 
 def test_hostile_runs_are_harmless(web: Web) -> None:
     """Markup in names, sources, texts, tables and SQL of a run is shown as text."""
-    for address in ("/reports", "/report?run=odd", "/report?run=%3Cscript%3Ealert(1)"):
+    for address in (
+        "/reports",
+        "/report?run=odd",
+        "/report.html?run=odd",
+        "/report?run=%3Cscript%3Ealert(1)",
+    ):
         page = web.get(address, Accept="text/html").body.decode()
         assert "<script>alert" not in page
         assert 'onload="' not in page

@@ -11,8 +11,8 @@ import pytest
 from helpers.batches import START, labels, predictions
 from helpers.query_lake import readers
 from helpers.web_server import Web, web_server
-from lapwing_collector.app.briefing import filters_of
-from lapwing_collector.app.profiling import PROFILING
+from lapwing_collector.app.judging.briefing import filters_of
+from lapwing_collector.app.places.profiling import PROFILING
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.model.description import Feature, ModelDescription
 

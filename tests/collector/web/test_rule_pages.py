@@ -13,7 +13,7 @@ import pytest
 from helpers.notify_desk import Desk
 from helpers.query_lake import Readers, make_lake, readers
 from helpers.web_server import Web, web_server
-from lapwing_collector.app.metrics import rule_reads
+from lapwing_collector.app.serving.metrics import rule_reads
 from lapwing_collector.model.alerts import AlertState, Health, Instance, RuleId, RuleState
 from lapwing_collector.rules import load_rules
 

@@ -7,6 +7,7 @@ import pytest
 
 from helpers.query_lake import make_lake, readers
 from helpers.web_server import Web, web_server
+from lapwing_collector.web.pages import sql
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,18 @@ def test_it_offers_what_there_is(web: Web) -> None:
     assert 'data-insert="accuracy(model, since, until' in page
     assert "SELECT * FROM predictions.churn ORDER BY 1 DESC LIMIT 100</textarea>" in page
     assert web.sql("SELECT * FROM predictions.churn ORDER BY 1 DESC LIMIT 100").status == 200
+
+
+def test_of_many_models_the_tables_of_some_are_listed(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page has the tables of so many models, how many more there are, and those that somebody looks for."""
+    assert "predictions.churn" in web.get("/sql?find=HUR").body.decode()
+    page = web.get("/sql?find=nobody").body.decode()
+    assert "<code>predictions.churn</code>" not in page
+    assert "<code>models</code>" in page
+    monkeypatch.setattr(sql, "_MOST", 0)
+    page = web.get("/sql").body.decode()
+    assert "<code>predictions.churn</code>" not in page
+    assert "those of 1 more models" in page
 
 
 def test_a_query_of_an_address_is_text(web: Web) -> None:

@@ -1,4 +1,4 @@
-"""The pages of the dashboard. A new one is a line in `PAGES`; docs/dashboard.md says how a page is made."""
+"""The pages of the dashboard. A new one is a line in `PAGES`; docs/making-pages.md says how they are made."""
 
 from typing import Final
 
@@ -10,6 +10,7 @@ from lapwing_collector.web.pages import (
     drift,
     explore,
     facets,
+    marks,
     model,
     overview,
     record,
@@ -27,6 +28,8 @@ __all__ = ["NAVIGATION", "PAGES", "Page", "View"]
 
 PAGES: Final = (
     overview.PAGE,
+    overview.GLANCE,
+    marks.MEANWHILE,
     model.PAGE,
     model.TOTALS,
     drift.PAGE,

@@ -36,16 +36,19 @@ class Strip:
 
 def show(view: View) -> Mapping[str, Any]:
     """What fires, the most urgent first; then the past, silences and messages that were given up."""
-    known = [with_path(each) for each in view.read("alerts")]
+    known = [with_path(each) for each in view.read_or([], "alerts")]
     known.sort(key=lambda each: (_OPEN.index(each["state"]), not urgent(each), each["fired_at"] or ""))
+    if any("condition" not in each for each in known):  # of what nobody was told of yet
+        conditions = {each["rule"]: each["condition"] for each in view.read_or([], "rules")}
+        known = [{"condition": conditions.get(each["rule"])} | each for each in known]
     since, until = view.span.since.isoformat(), view.span.until.isoformat()
-    past = view.read("episodes", **{"from": since, "to": until})
+    past = view.read_or([], "episodes", **{"from": since, "to": until})
     return {
         "alerts": known,
         "strips": strips(past, view.span, view.now),
         "episodes": past[:200],
-        "silences": view.read("silences"),
-        "dead": view.read("dead")[:200],
+        "silences": view.read_or([], "silences"),
+        "dead": view.read_or([], "dead")[:200],
         "told_by": distinguishing,
     }
 
@@ -76,19 +79,17 @@ def strips(episodes: Iterable[Mapping[str, Any]], span: Span, now: datetime) -> 
 
 
 def _strip(rule: str, episodes: Sequence[Mapping[str, Any]], span: Span, now: datetime) -> Strip:
-    length = span.length.total_seconds()
     bars = []
     covered: list[tuple[float, float]] = []
     for each in episodes:
         begun = _moment(each["fired_at"]) or span.since
         ended = _moment(each["resolved_at"])
-        left = max(0.0, (begun - span.since).total_seconds() / length)
-        right = min(1.0, ((ended or min(now, span.until)) - span.since).total_seconds() / length)
-        covered.append((left, max(left, right)))
+        left, width = span.along(begun, ended or min(now, span.until))
+        covered.append((left, left + width))
         bars.append(
             {
                 "left": round(left * 1000, 2),
-                "width": round(max(2.0, (right - left) * 1000), 2),
+                "width": round(max(2.0, width * 1000), 2),
                 "fires": ended is None,
                 "fingerprint": each["fingerprint"],
                 "title": _title(each),

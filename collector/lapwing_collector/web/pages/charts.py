@@ -56,10 +56,23 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A line that people want to see crossed or not: that of a rule."""
+    """A line that people want to see crossed or not: that of a rule.
+
+    Attributes:
+        value: Where it is.
+        label: What people read beside it: the rule's name.
+        rule: The rule, as `group/name`; empty for what is usual and no rule watches.
+        sign: On which side of it the rule fires: `>`, `>=`, `<` or `<=`.
+        column: The end of an interval that is compared, `low` or `high`; the value itself if empty.
+        over: Length of the windows that the rule judges, in seconds.
+    """
 
     value: float
     label: str
+    rule: str = ""
+    sign: str = ""
+    column: str = ""
+    over: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Explore: measures over time beside the most frequent values of fields, and what is selected of them."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from lapwing_collector.web.pages.narrowing import (
 )
 from lapwing_collector.web.pages.page import Page, View
 from lapwing_collector.web.panels import Arguments, Panel, Query
+from lapwing_collector.web.span import interval
 
 _DIMENSIONS: Final = 8
 _VALUES: Final = 50
@@ -47,7 +48,8 @@ def show(view: View) -> Mapping[str, Any]:
     columns = columns_of(schema_of(view, table))
     asked = {name: value for name, value in view.asked.items() if name not in _OWN}
     narrowing = narrowing_of(asked, columns)
-    binned = {row["field"]: row["n"] for row in view.rows(_BINNED, table=table)}
+    bins = view.rows(_BINNED, table=table)
+    binned = {row["field"]: row["n"] for row in bins if row["kind"] == "category"}
     candidates = dimensions_of(described, columns)
     all_dimensions = sorted(
         candidates, key=lambda name: binned.get(name) == 0
@@ -59,11 +61,13 @@ def show(view: View) -> Mapping[str, Any]:
     filters = {each.in_full: each.value for each in narrowing.filters}
     if narrowing.stage != "production":
         filters["stage"] = narrowing.stage
+    has_labels = described.label is not None and view.models.has_labels(table)
+    counted = {row["field"] for row in bins if row["kind"] == "number"} if _by_hour(view, filters) else set()
     return {
         "dimensions": dimensions,
         "further": sorted(all_dimensions[_DIMENSIONS:]),
         "values": _VALUES,
-        "charts": list(_charts(described, columns, filters)),
+        "charts": list(_charts(described, columns, filters, has_labels=has_labels, counted_numbers=counted)),
         "filters": narrowing.filters,
         "unknown": narrowing.unknown,
         "stage": narrowing.stage,
@@ -106,12 +110,17 @@ def _is_counted(filters: Mapping[str, str]) -> bool:
     return not filters.keys() - {"version", "stage"}
 
 
+def _by_hour(view: View, filters: Mapping[str, str]) -> bool:
+    """Whether what is asked for is told by counts by hour."""
+    return view.span.step >= _HOUR and _is_counted(filters)
+
+
 def _cubes(
     view: View, dimensions: Sequence[str], binned: Mapping[str, int], filters: Mapping[str, str]
 ) -> Iterator[str]:
     """Addresses of counts by time and value: of counts by hour, as far as these are kept, and of rows."""
     held: list[str] = []
-    if view.span.step >= _HOUR and _is_counted(filters):
+    if _by_hour(view, filters):
         held = [name for name in dimensions if name == "version" or binned.get(name)]
     if held:
         yield view.panel("explore/counts", fields=json.dumps(held), **filters)
@@ -120,7 +129,12 @@ def _cubes(
 
 
 def _charts(
-    described: ModelDescription, columns: Sequence[Column], filters: Mapping[str, str]
+    described: ModelDescription,
+    columns: Sequence[Column],
+    filters: Mapping[str, str],
+    *,
+    has_labels: bool,
+    counted_numbers: Container[str],
 ) -> Iterator[Chart]:
     """Measures: of all rows from counts by hour, as on the page of the model; of some of them from these."""
     counted = _is_counted(filters) and "stage" not in filters
@@ -147,15 +161,16 @@ def _charts(
     numbers = {column.field for column in columns if column.kind == "number"}
     told = next((name for name in (described.score, described.prediction) if name in numbers), None)
     if told is not None:
+        by_hour = told in counted_numbers
         yield Chart(
-            panel="explore/values",
+            panel="explore/spread" if by_hour else "explore/values",
             title=f"Mean and median of {told.removeprefix('output.')}",
-            series=(Series("mean"), Series("median")),
+            series=(Series("mean"), Series("median", "median, from bins" if by_hour else "")),
             from_zero=False,
             empty=empty,
             asked=(*asked, ("field", told)),
         )
-    if described.label is not None and described.task in _QUALITY:
+    if has_labels and described.label is not None and described.task in _QUALITY:
         metric, title = _QUALITY[described.task]
         yield Chart(
             panel="explore/quality",
@@ -188,22 +203,29 @@ def _cube(arguments: Arguments) -> Query:
     table, narrowing, values = _asked_of(arguments)
     condition, bound = narrowing.where()
     fields = _fields(arguments)
+    names = [f"f{number}" for number in range(len(fields))]
     kept = "".join(
-        f",\n        left(({expression_of(name)})::VARCHAR, {_LONGEST + 1}) AS f{number}"
-        for number, name in enumerate(fields)
+        f",\n            left(({expression_of(field)})::VARCHAR, {_LONGEST + 1}) AS {name}"
+        for name, field in zip(names, fields, strict=True)
     )
+    sets = ", ".join(["(place)", *(f"(place, {name})" for name in names)])
+    absent = f"grouping_id({', '.join(names)})" if names else "0"
+    everything = (1 << len(names)) - 1
     each = "".join(
-        f"\n    UNION ALL BY NAME\n    SELECT {literal(name)} AS dimension, place, f{number} AS value,\n"
-        f"        CASE WHEN f{number} IS NULL THEN 'missing' WHEN length(f{number}) > {_LONGEST} "
-        f"THEN 'other' ELSE 'value' END AS kind,\n        count(*) AS n\n    FROM kept GROUP BY ALL"
-        for number, name in enumerate(fields)
+        f"\n    UNION ALL BY NAME\n    SELECT {literal(field)} AS dimension, place, {name} AS value,\n"
+        f"        CASE WHEN {name} IS NULL THEN 'missing' WHEN length({name}) > {_LONGEST} "
+        f"THEN 'other' ELSE 'value' END AS kind,\n        n\n"
+        f"    FROM grouped WHERE absent = {everything ^ (1 << (len(names) - 1 - number))}"
+        for number, (name, field) in enumerate(zip(names, fields, strict=True))
     )
     counted = (
-        f"WITH kept AS MATERIALIZED (\n    SELECT\n        {_PLACE} AS place{kept}\n"
-        f"    FROM predictions_all.{identifier(table)}\n"
-        f"    WHERE time >= $from AND time < $to\n    AND {condition}\n),\ncounted AS MATERIALIZED (\n"
-        "    SELECT '' AS dimension, place, NULL::VARCHAR AS value, 'all' AS kind, count(*) AS n\n"
-        f"    FROM kept GROUP BY ALL{each}\n),\n"
+        f"WITH grouped AS MATERIALIZED (\n    SELECT {', '.join(['place', *names])}, {absent} AS absent, "
+        f"count(*) AS n\n    FROM (\n        SELECT\n            {_PLACE} AS place{kept}\n"
+        f"        FROM predictions_all.{identifier(table)}\n"
+        f"        WHERE time >= $from AND time < $to\n    AND {condition}\n    )\n"
+        f"    GROUP BY GROUPING SETS ({sets})\n),\ncounted AS MATERIALIZED (\n"
+        "    SELECT '' AS dimension, place, NULL::VARCHAR AS value, 'all' AS kind, n\n"
+        f"    FROM grouped WHERE absent = {everything}{each}\n),\n"
     )
     return Query(counted + _RANKED, values | bound)
 
@@ -255,7 +277,7 @@ def _quality(arguments: Arguments) -> Query:
         f"FROM {metric}(\n    {literal(table)}, $start, $to, every := $step::INTERVAL, "
         f"stage := {literal(narrowing.stage)},\n    segments := {segments}\n)\n"
         "WHERE is_selected\nORDER BY ALL",
-        _of_metric(values) | bound | {"step": f"{int(step.total_seconds())} seconds"},
+        _of_metric(values) | bound | {"step": interval(step)},
         step,
     )
 
@@ -324,13 +346,10 @@ _PLACE: Final = "date_diff('second', $start, time) // $seconds"
 """Which step of the range a row is of, from 0."""
 
 _BINNED: Final = """
-SELECT field, n FROM (
-    SELECT field, arg_max(kind, created_at) AS kind, arg_max(len(categories), created_at) AS n
-    FROM binnings WHERE table_name = $table AND created_from <> 'segments' GROUP BY field
-)
-WHERE kind = 'category'
+SELECT field, arg_max(kind, created_at) AS kind, arg_max(len(categories), created_at) AS n
+FROM binnings WHERE table_name = $table AND created_from <> 'segments' GROUP BY field
 """.strip()
-"""How many categories fields have that are counted by hour; none where most of their values differ."""
+"""How fields are counted by hour, and in how many categories; none where most of their values differ."""
 
 _RANKED: Final = f"""
 ranked AS (
@@ -411,6 +430,7 @@ PAGE: Final = Page(
     nav="Explore",
     show=show,
     of_model=True,
+    begins=True,
     panels=(
         Panel(
             name="explore/counts",

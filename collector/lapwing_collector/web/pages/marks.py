@@ -1,22 +1,58 @@
 """What happened meanwhile: alerts, new versions and notes, for the time axis of charts."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from lapwing_collector.clock import read_utc
 from lapwing_collector.web.pages.charts import Mark
-from lapwing_collector.web.pages.page import View
+from lapwing_collector.web.pages.page import Page, View
 
 _MOST: Final = 200
+_LEAST: Final = 3.0
 _USUAL: Final = frozenset({"alertname", "model", "severity"})
 
 
 def marks_of(view: View) -> list[Mark]:
     """What happened to the model of a view, or to all, in its range of time; the newest if there is much."""
     span = {"from": view.span.since.isoformat(), "to": view.span.until.isoformat()}
-    alerts = (each for each in view.read("episodes", **span) if _is_of(each, view.model))
-    found = [*_versions(view), *_notes(view), *map(_alert, alerts)]
+    alerts = (each for each in view.read_or([], "episodes", **span) if _is_of(each, view.model))
+    found = [*_versions(view), *_notes(view), *(_alert(each, view.model) for each in alerts)]
     known = [each for each in found if _concerns(each, view)]
     return sorted(known, key=lambda mark: mark.at)[-_MOST:]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A mark along the range of time, as a bar of which both are of 1000.
+
+    Attributes:
+        mark: What happened.
+        left: Where it begins.
+        width: Enough to be seen, at least.
+    """
+
+    mark: Mark
+    left: float
+    width: float
+
+
+def show_meanwhile(view: View) -> Mapping[str, Any]:
+    """What happened to all models, along the range of time: alerts, and all else."""
+    marks = marks_of(view)
+    bands = {
+        "Alerts": [_placed(mark, view) for mark in marks if mark.kind == "alert"],
+        "Versions and notes": [_placed(mark, view) for mark in marks if mark.kind != "alert"],
+    }
+    return {"marks": marks, "bands": bands}
+
+
+def _placed(mark: Mark, view: View) -> Placed:
+    begun = read_utc(mark.at)
+    lasts = min(view.now, view.span.until) if mark.kind == "alert" else begun
+    left, width = view.span.along(begun, lasts if mark.until is None else read_utc(mark.until))
+    return Placed(mark, round(left * 1000, 2), round(max(_LEAST, width * 1000), 2))
 
 
 def _versions(view: View) -> list[Mark]:
@@ -25,7 +61,7 @@ def _versions(view: View) -> list[Mark]:
         Mark(
             at=_iso(first),
             kind="version",
-            label=f"version {version} begins" if view.model else f"{known.name}: version {version} begins",
+            label=f"{_of(known.name, view.model)}version {version} begins",
         )
         for known in shown
         for version, first in known.versions
@@ -35,7 +71,7 @@ def _versions(view: View) -> list[Mark]:
 
 def _notes(view: View) -> list[Mark]:
     rows = view.rows(
-        "SELECT time, ended_at, kind, version, text, author FROM annotations "
+        "SELECT time, ended_at, kind, model, version, text FROM annotations "
         "WHERE time < $until AND coalesce(ended_at, time) >= $since "
         "AND ($model IS NULL OR model IS NULL OR model = $model) ORDER BY time DESC LIMIT 100",
         since=view.span.since,
@@ -46,7 +82,8 @@ def _notes(view: View) -> list[Mark]:
         Mark(
             at=_iso(row["time"]),
             kind=row["kind"],
-            label=" ".join(filter(None, (row["text"], row["version"] and f"(version {row['version']})"))),
+            label=_of(row["model"], view.model)
+            + " ".join(filter(None, (row["text"], row["version"] and f"(version {row['version']})"))),
             until=None if row["ended_at"] is None else _iso(row["ended_at"]),
         )
         for row in rows
@@ -57,12 +94,17 @@ def _is_of(episode: dict[str, Any], model: str | None) -> bool:
     return model is None or episode["labels"].get("model") in {None, model}
 
 
-def _alert(episode: dict[str, Any]) -> Mark:
+def _of(model: str | None, shown: str | None) -> str:
+    """Whose something is, where a page shows more than one model."""
+    return f"{model}: " if model and not shown else ""
+
+
+def _alert(episode: dict[str, Any], shown: str | None) -> Mark:
     told = ", ".join(f"{name}={value}" for name, value in episode["labels"].items() if name not in _USUAL)
     return Mark(
         at=episode["fired_at"],
         kind="alert",
-        label=f"{episode['rule']} {told}".strip(),
+        label=f"{_of(episode['labels'].get('model'), shown)}{episode['rule']} {told}".strip(),
         until=episode["resolved_at"],
         href=f"/alert?alert={episode['fingerprint']}",
     )
@@ -75,3 +117,6 @@ def _concerns(mark: Mark, view: View) -> bool:
 
 def _iso(moment: datetime) -> str:
     return f"{moment.isoformat()}Z"
+
+
+MEANWHILE: Final = Page(path="/meanwhile", name="meanwhile", title="Meanwhile", show=show_meanwhile)

@@ -191,18 +191,6 @@ def schema_of(view: View, table: str) -> pa.Schema:
     return view.sources.rows(f"SELECT * FROM predictions_all.{identifier(table)} LIMIT 0").schema
 
 
-def schemas_with(view: View, table: str) -> frozenset[str]:
-    """The schemas that have a table of this name: `labels` is among them once one has come.
-
-    Raises:
-        LapwingError: The lake cannot be asked.
-    """
-    found = view.rows(
-        "SELECT table_schema FROM information_schema.tables WHERE table_name = $table", table=table
-    )
-    return frozenset(row["table_schema"] for row in found)
-
-
 def moment_of(text: str) -> datetime:
     """A time of an address, naive UTC.
 

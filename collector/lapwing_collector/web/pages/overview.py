@@ -6,15 +6,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from lapwing_collector.engine import literal
+from lapwing_collector.errors import LapwingError
 from lapwing_collector.model.description import ModelDescription
 from lapwing_collector.web.pages.alerts import distinguishing, urgent, with_path
+from lapwing_collector.web.pages.drift import verdicts, worst_first
+from lapwing_collector.web.pages.newest import Newest
 from lapwing_collector.web.pages.page import Page, View
 from lapwing_collector.web.sources import KnownModel
+from lapwing_collector.web.span import interval
 
 _SHOWN: Final = 60
 """Models on one page."""
 _POINTS: Final = 48
 _HOUR: Final = timedelta(hours=1)
+_LOOKED_AT: Final = 100_000
+"""Of the newest predictions, to tell how many have a label: more would take longer, and say the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class Card:
 
 def show(view: View) -> Mapping[str, Any]:
     """Firing alerts first, then every model."""
-    alerts = [with_path(each) for each in view.read("alerts")]
+    alerts = [with_path(each) for each in view.read_or([], "alerts")]
     open_ = [each for each in alerts if each["state"] in {"firing", "recovering"}]
     open_.sort(key=lambda each: (not urgent(each), each["fired_at"] or ""))
     for each in open_:
@@ -83,6 +90,27 @@ def show(view: View) -> Mapping[str, Any]:
     }
 
 
+def show_glance(view: View) -> Mapping[str, Any]:
+    """What of a card takes longer: how many of its newest predictions have a label, and what drifted most."""
+    table = view.table()
+    try:
+        drifts = [each for each in verdicts(view, table, None) if each["value"] is not None]
+        problem = "no field can be compared"
+    except LapwingError as error:
+        drifts, problem = [], str(error)
+    return {
+        "coverage": _coverage(view, table),
+        "worst": min(drifts, key=worst_first, default=None),
+        "problem": problem,
+    }
+
+
+def _coverage(view: View, table: str) -> Mapping[str, Any] | None:
+    begin = Newest.of(view, table, "production").begin_of(_LOOKED_AT)
+    sql = f"SELECT value, sample_count, label_maturity FROM label_coverage({literal(table)}, $since, $until)"
+    return next(iter(view.rows(sql, since=begin, until=view.span.until)), None)
+
+
 def _rows_of(view: View, alert: Mapping[str, Any]) -> str | None:
     """Where the rows behind an alert are, by its window and labels."""
     labels = alert["labels"]
@@ -105,7 +133,7 @@ def _cards(view: View, shown: Sequence[KnownModel], firing: Mapping[str, int]) -
         classes=[outputs[each.table][1] for each in shown],
         since=start,
         until=span.until,
-        step=f"{int(step.total_seconds())} seconds",
+        step=interval(step),
     )
     told: dict[tuple[str, str], dict[datetime, Mapping[str, Any]]] = defaultdict(dict)
     for row in rows:
@@ -197,4 +225,10 @@ GROUP BY ALL
 """.strip()
 """Counts of every model that is shown, at once."""
 
-PAGE: Final = Page(path="/", name="overview", title="Overview", nav="Overview", show=show)
+PAGE: Final = Page(
+    path="/", name="overview", title="Overview", nav="Overview", show=show, in_place=True, begins=True
+)
+
+GLANCE: Final = Page(
+    path="/model/glance", name="glance", title="At a glance", show=show_glance, of_model=True
+)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from lapwing_collector.engine import identifier
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.model.description import dotted
-from lapwing_collector.web.pages.narrowing import is_mark, moment_of, schemas_with
+from lapwing_collector.web.pages.narrowing import is_mark, moment_of
 from lapwing_collector.web.pages.page import Page, View
 
 _PLAIN: Final = ("version", "environment", "service", "variant", "upstream", "error_type", "fallback")
@@ -45,7 +45,7 @@ def show(view: View) -> Mapping[str, Any]:
 
 def _labels_of(view: View, table: str, row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every label of a prediction, the newest first."""
-    if "labels" not in schemas_with(view, table):
+    if not view.models.has_labels(table):
         return []
     return view.rows(
         f"SELECT time, received_at, source, label FROM labels.{identifier(table)} "

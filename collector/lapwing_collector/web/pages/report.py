@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
+from markupsafe import Markup
+
 from lapwing_collector.errors import NotSeenYetError
 from lapwing_collector.web.pages.page import Page, View
 
@@ -30,6 +32,7 @@ def show(view: View) -> Mapping[str, Any]:
         "checks": sorted(run["checks"], key=lambda each: _ORDER.index(colour(each))),
         "tone": colour,
         "word": word,
+        "picture": lambda chart: Markup(view.sources.picture(chart)),  # noqa: S704  # it escapes each text
     }
 
 

@@ -1,6 +1,7 @@
 """Predictions: the rows themselves, narrowed by what the address says."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -19,7 +20,6 @@ from lapwing_collector.web.pages.narrowing import (
     moment_of,
     narrowing_of,
     schema_of,
-    schemas_with,
     told_in_full,
 )
 from lapwing_collector.web.pages.newest import Newest
@@ -30,19 +30,45 @@ PAGE_ROWS: Final = 100
 _NEWEST_FIRST: Final = "time DESC, prediction_id"
 
 
-def show(view: View) -> Mapping[str, Any]:
-    """One page of rows, the newest first.
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which rows an address asks for, in which order."""
+
+    table: str
+    columns: Sequence[Column]
+    narrowing: Narrowing
+    ordering: "_Ordering"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ordering:
+    """The order, a condition for what comes after the last row of the page before, and its parameters."""
+
+    by: str
+    beyond: str = ""
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find(view: View) -> _Asked:
+    """Which rows are asked for.
 
     Raises:
         ElsewhereError: The form for a further filter was sent.
+        DecodeError: The address asks for nonsense.
     """
     _go_where_added(view)
     table = view.table()
     columns = columns_of(schema_of(view, table))
-    narrowing = narrowing_of(view.asked, columns)
-    found = _page(view, table, columns, narrowing)
+    return _Asked(table, columns, narrowing_of(view.asked, columns), _ordering(view, columns))
+
+
+def show(view: View) -> Mapping[str, Any]:
+    """One page of rows, the newest first."""
+    asked: _Asked = view.found
+    columns, narrowing = asked.columns, asked.narrowing
+    found = _page(view, asked)
     rows = found[:PAGE_ROWS]
-    _add_labels(view, table, rows)
+    _add_labels(view, asked.table, rows)
     about = view.asked.get("field")
     return {
         "columns": _shown(columns, rows, about),
@@ -79,21 +105,24 @@ def _in_full(narrowing: Narrowing) -> dict[str, str]:
     return filters | ({"stage": narrowing.stage} if narrowing.stage != "production" else {})
 
 
-def _page(view: View, table: str, columns: Sequence[Column], narrowing: Narrowing) -> list[dict[str, Any]]:
+def _page(view: View, asked: _Asked) -> list[dict[str, Any]]:
     """A page of rows, and one more if there are more; the newest are looked for where they are."""
-    condition, bound = narrowing.where()
-    ordering, beyond, told = _sorting(view, columns)
-    selected = ",\n    ".join(f"{expression_of(each.field)} AS {identifier(each.field)}" for each in columns)
-    sql = (
-        f"SELECT\n    {selected}\nFROM predictions_all.{identifier(table)}\n"
-        f"WHERE time >= $from AND time < $to\n    AND {condition}{beyond}\n"
-        f"ORDER BY {ordering} LIMIT {PAGE_ROWS + 1}"
+    condition, bound = asked.narrowing.where()
+    ordering = asked.ordering
+    selected = ",\n    ".join(
+        f"{expression_of(each.field)} AS {identifier(each.field)}" for each in asked.columns
     )
+    sql = (
+        f"SELECT\n    {selected}\nFROM predictions_all.{identifier(asked.table)}\n"
+        f"WHERE time >= $from AND time < $to\n    AND {condition}{ordering.beyond}\n"
+        f"ORDER BY {ordering.by} LIMIT {PAGE_ROWS + 1}"
+    )
+    told = ordering.told
     until = view.span.until
     begins: Iterable[datetime] = (view.span.since,)
-    if ordering == _NEWEST_FIRST:
+    if ordering.by == _NEWEST_FIRST:
         until = min(until, told["after"] + timedelta(microseconds=1)) if told else until
-        begins = Newest.of(view, table, narrowing.stage, until).begins(PAGE_ROWS + 1)
+        begins = Newest.of(view, asked.table, asked.narrowing.stage, until).begins(PAGE_ROWS + 1)
     found: list[dict[str, Any]] = []
     for begin in begins:
         found = view.rows(sql, **bound, **told, **{"from": begin, "to": until})
@@ -102,19 +131,18 @@ def _page(view: View, table: str, columns: Sequence[Column], narrowing: Narrowin
     return found
 
 
-def _sorting(view: View, columns: Sequence[Column]) -> tuple[str, str, dict[str, Any]]:
-    """The order, a condition for what comes after the last row of the page before, and its parameters."""
+def _ordering(view: View, columns: Sequence[Column]) -> _Ordering:
     wanted = view.asked.get("sort", "")
     name = wanted.removeprefix("-")
     if name and any(each.field == name and each.kind != "nested" for each in columns):
         direction = "DESC" if wanted.startswith("-") else "ASC"
-        return f"{expression_of(name)} {direction} NULLS LAST, time DESC, prediction_id", "", {}
+        return _Ordering(f"{expression_of(name)} {direction} NULLS LAST, time DESC, prediction_id")
     told = view.asked.get("after", "")
     if not told:
-        return _NEWEST_FIRST, "", {}
+        return _Ordering(_NEWEST_FIRST)
     at, _, key = told.partition(" ")
     beyond = "\n    AND (time < $after OR (time = $after AND prediction_id > $after_id))"
-    return _NEWEST_FIRST, beyond, {"after": moment_of(at), "after_id": key}
+    return _Ordering(_NEWEST_FIRST, beyond, {"after": moment_of(at), "after_id": key})
 
 
 def _cursor(row: Mapping[str, Any]) -> str:
@@ -138,7 +166,7 @@ def _shown(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], about: 
 
 def _add_labels(view: View, table: str, rows: list[dict[str, Any]]) -> None:
     """Put to rows what turned out to be true; of these alone, for which few files are read."""
-    if not rows or "labels" not in schemas_with(view, table):
+    if not rows or not view.models.has_labels(table):
         return
     times = [row["time"] for row in rows]
     found = view.rows(
@@ -175,6 +203,9 @@ PAGE: Final = Page(
     nav="Rows",
     show=show,
     of_model=True,
+    in_place=True,
+    begins=True,
+    finds=find,
     panels=(
         Panel(
             name="rows/rows",

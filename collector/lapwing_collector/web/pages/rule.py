@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lapwing_collector.errors import NotSeenYetError
+from lapwing_collector.errors import ConfigError, NotSeenYetError
 from lapwing_collector.web.pages.alerts import distinguishing, strips, with_path
 from lapwing_collector.web.pages.charts import Chart, Series
+from lapwing_collector.web.pages.limits import Limits
 from lapwing_collector.web.pages.page import Page, View
 from lapwing_collector.web.pages.rules import with_standing
 
@@ -38,23 +39,45 @@ def show(view: View) -> Mapping[str, Any]:
         "alerts": [with_path(each) for each in view.read("alerts") if _is_of(each, rule)],
         "strips": strips(past, view.span, view.now),
         "told_by": distinguishing,
-        "charts": [_recorded(rule)] if rule["kind"] == "record" else [],
+        "routes": _routes(view, rule) if rule["kind"] == "alert" else None,
+        "charts": [_recorded(view, rule)] if rule["kind"] == "record" else [],
         "sign": simple["sign"] if simple else None,
         "threshold": float(simple["threshold"]) if simple else None,
         "for_text": _duration(rule["for_s"]),
     }
 
 
+def _routes(view: View, rule: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """Where an alert of the rule would arrive now, by the labels that it has whatever its row says."""
+    fixed = {name: text for name, text in rule["labels"].items() if "{{" not in text}
+    labels = {"alertname": rule["name"], **fixed}
+    told = ", ".join(f"{_quoted(name)}={_quoted(text)}" for name, text in labels.items())
+    try:
+        found: list[Mapping[str, Any]] = view.read_or(None, "routes/{labels:path}", labels=told)
+    except ConfigError:  # a label that no matcher can be written for
+        return None
+    return found
+
+
+def _quoted(text: str) -> str:
+    """A text as matchers have it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
 def _is_of(alert: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
     return bool(alert["rule"] == rule["rule"])
 
 
-def _recorded(rule: Mapping[str, Any]) -> Chart:
+def _recorded(view: View, rule: Mapping[str, Any]) -> Chart:
+    known = view.models.named(rule["model"] or "")
+    limits = Limits() if known is None else Limits.of(view, known.table)
     return Chart(
         panel="model/recorded",
         title="Recorded",
         by="series",
         series=(Series("value"),),
+        thresholds=limits.recorded(rule["name"]),
         coverage="label_coverage",
         from_zero=False,
         wide=True,

@@ -19,12 +19,12 @@ LIMIT 10000
 
 def show(view: View) -> Mapping[str, Any]:
     """Every rule: those that fire first, then those in trouble, then the others as their files have them."""
-    known = [with_standing(each) for each in view.read("rules")]
+    known = [with_standing(each) for each in view.read_or([], "rules")]
     if any(each["kind"] == "record" for each in known):
         values = _recorded(view)
         for each in known:
             if each["kind"] == "record":
-                each["value"] = values.get((each["name"], each["model"]))
+                each["value"], each["series"] = values.get((each["name"], each["model"]), (None, 0))
     known.sort(key=lambda each: each["rank"])
     return {
         "rules": known,
@@ -45,13 +45,16 @@ def with_standing(rule: Mapping[str, Any]) -> dict[str, Any]:
     return dict(rule) | {"standing": standing, "firing": firing, "rank": rank}
 
 
-def _recorded(view: View) -> dict[tuple[str, str | None], float | None]:
-    """The newest value of what is recorded, where it has one series; by metric and model."""
+def _recorded(view: View) -> dict[tuple[str, str | None], tuple[float | None, int]]:
+    """The newest value of what is recorded, where it has one series, and how many; by metric and model."""
     try:
         rows = view.rows(_RECORDED, since=view.span.since, until=view.span.until)
     except NotSeenYetError:
         return {}
-    return {(row["metric"], row["model"]): row["value"] for row in rows if row["series"] == 1}
+    return {
+        (row["metric"], row["model"]): (row["value"] if row["series"] == 1 else None, row["series"])
+        for row in rows
+    }
 
 
 PAGE: Final = Page(path="/rules", name="rules", title="Rules", nav="Rules", show=show)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from lapwing_collector.errors import LapwingError
 from lapwing_collector.web.pages.page import Page, View
 
 _SLOW_S: Final = 10.0
@@ -62,6 +63,7 @@ def show(view: View) -> Mapping[str, Any]:
             for pool in now.by("lapwing_queries", "pool")
         ],
         "targets": _targets(now),
+        "shared": _shared(view),
         "told": told,
         "endpoint": view.sources.endpoint(),
         "version": view.sources.version,
@@ -103,12 +105,57 @@ def _trouble(now: Telemetry) -> Iterable[Trouble]:
             "they wait and are tried again; see targets below",
         ),
         (
+            now.value("lapwing_state_away"),
+            "The alert state is away",
+            "rules and messages wait for its database, and go on by themselves when it is back",
+        ),
+        (
+            now.value("lapwing_collectors_left_out"),
+            "A collector tells nothing, and slots are judged without it",
+            "start it again: what it has not brought yet comes late; see replicas below",
+        ),
+        (
+            now.value("lapwing_replicas", state="gone"),
+            "A replica is gone",
+            "start it again, or leave it: it is forgotten after a day; see replicas below",
+        ),
+        (
             now.value("lapwing_log_damaged_parts"),
             "Parts of the log were damaged",
             "copies are in log/quarantine; lapwing doctor says more",
         ),
     )
     return (Trouble(what, do) for holds, what, do in checks if holds)
+
+
+def _shared(view: View) -> Mapping[str, Any]:
+    """Who shares the alert state; nobody is known while that is away."""
+    try:
+        told = view.read("replicas")
+    except LapwingError:
+        return {"replicas": []}
+    rows = [
+        {
+            "name": each["name"].removeprefix("lapwing "),
+            "kind": each["kind"],
+            "address": each["address"],
+            "does": _does(each),
+            "since": each["since"],
+            "seen_at": each["seen_at"],
+        }
+        for each in told["replicas"]
+    ]
+    return {**told, "replicas": rows}
+
+
+def _does(replica: Mapping[str, Any]) -> str:
+    """What a replica does beside what all do."""
+    if replica["gone"]:
+        return "gone"
+    roles = [
+        what for key, what in (("leads", "leads"), ("maintains", "looks after the lake")) if replica[key]
+    ]
+    return ", ".join(roles) or ("receives" if replica["kind"] == "collect" else "stands by")
 
 
 def _targets(now: Telemetry) -> list[dict[str, Any]]:

@@ -2,6 +2,6 @@
 
 from lapwing_collector.web.panels.endpoint import PanelEndpoint
 from lapwing_collector.web.panels.files import load_panels
-from lapwing_collector.web.panels.panel import Arguments, Panel, Query, written_out
+from lapwing_collector.web.panels.panel import Arguments, Panel, Query, axis, written_out
 
-__all__ = ["Arguments", "Panel", "PanelEndpoint", "Query", "load_panels", "written_out"]
+__all__ = ["Arguments", "Panel", "PanelEndpoint", "Query", "axis", "load_panels", "written_out"]

@@ -1,19 +1,17 @@
 """`/api/v1/panels/<name>`: the rows of a panel, or its SQL."""
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from lapwing_collector.clock import epoch_ns
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.model.queries import Ask
 from lapwing_collector.web.answering import Answering
-from lapwing_collector.web.panels.panel import Arguments, Panel, written_out
-from lapwing_collector.web.span import Span
+from lapwing_collector.web.panels.panel import Arguments, Panel, axis, written_out
 from lapwing_collector.web.sql import format_of
+from lapwing_collector.web.timing import Timing
 
 _USUAL: Final = frozenset({"format", "model", "name", "from", "to", "last", "version"})
 
@@ -61,7 +59,9 @@ class PanelEndpoint:
         if unknown and "*" not in panel.parameters:
             known = ", ".join(sorted(_USUAL | panel.parameters.keys()))
             raise DecodeError(f"{unknown[0][:80]!r} is not known here; known are {known}")
-        arguments = await self._answering.blocking(self._arguments, asked)
+        timing = Timing()
+        with timing.of("models"):
+            arguments = await self._answering.blocking(self._arguments, asked)
         query = panel.make(arguments)
         if asked.get("format") == "sql":
             return PlainTextResponse(written_out(query), headers={"Cache-Control": "no-store"})
@@ -72,14 +72,9 @@ class PanelEndpoint:
             max_rows=self._max_rows,
             max_bytes=self._max_bytes,
         )
-        answer = await self._answering.answer(ask, request, name.replace("/", "-"))
-        answer.headers.update(_times(arguments.span, query.step))
+        with timing.of("lake"):
+            answer = await self._answering.answer(ask, request, name.replace("/", "-"))
+        told = axis(arguments.span, query.step)
+        answer.headers.update({f"Lapwing-{name.capitalize()}": str(value) for name, value in told.items()})
+        answer.headers["Server-Timing"] = timing.header
         return answer
-
-
-def _times(span: Span, step: timedelta | None) -> dict[str, str]:
-    """What a chart has to know of its time axis, in milliseconds since the epoch."""
-    moments = {"From": span.since, "To": span.until, "Start": span.start}
-    told = {f"Lapwing-{name}": str(epoch_ns(moment) // 1_000_000) for name, moment in moments.items()}
-    step = span.step if step is None else step
-    return told | {"Lapwing-Step": str(int(step.total_seconds() * 1000))}

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from lapwing_collector.clock import epoch_ns
 from lapwing_collector.engine import identifier, literal
 from lapwing_collector.errors import DecodeError
-from lapwing_collector.web.span import Span
+from lapwing_collector.web.span import Span, interval
 
 _TOKEN: Final = re.compile(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\$(?P<name>[A-Za-z_][A-Za-z0-9_]*)""", re.DOTALL
@@ -71,6 +72,14 @@ class Panel:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
+def axis(span: Span, step: timedelta | None) -> dict[str, int]:
+    """What a chart has to know of its time axis, in milliseconds since the epoch."""
+    step = span.step if step is None else step
+    moments = {"from": span.since, "to": span.until, "start": span.start}
+    told = {name: epoch_ns(moment) // 1_000_000 for name, moment in moments.items()}
+    return told | {"step": int(step.total_seconds() * 1000)}
+
+
 def filled(sql: str, arguments: Arguments, own: Mapping[str, str]) -> Query:
     """The SQL of a file for what is asked.
 
@@ -94,7 +103,7 @@ def filled(sql: str, arguments: Arguments, own: Mapping[str, str]) -> Query:
         "from": span.since,
         "to": span.until,
         "start": span.start,
-        "step": f"{int(span.step.total_seconds())} seconds",
+        "step": interval(span.step),
     }
     used = set(_parameters(sql))
     if used & {"model", "table"}:

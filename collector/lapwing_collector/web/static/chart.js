@@ -6,7 +6,12 @@ const MOST_CURVES = 8;
 const HEIGHT = 200;
 const COMPLETE = 0.95; // so many labels are as good as all
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const theme = new Map(); // its colours: asked for between changes of the page, they would have all of it styled anew
+addEventListener("lapwing:theme", () => theme.clear());
+function colour(name) {
+  if (!theme.has(name)) theme.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  return theme.get(name);
+}
 const element = (tag, className, text) => {
   const made = document.createElement(tag);
   if (className) made.className = className;
@@ -91,14 +96,16 @@ function gridOf(times, range) {
   return [...grid].sort((a, b) => a - b);
 }
 
-/** Draws curves into `host`; gives back what ends them. `act` has what `picking` of page.js has, and say. */
+const widthOf = (host) => Math.max(120, host.clientWidth);
+
+/** Draws curves into `host`; gives back what ends them, with `again`, which draws other values of the same curves if it
+ * can, as is quicker, and tells whether it did. `act` has what `picking` of page.js has, and say. */
 export function drawCurves(host, data, spec, range, marks, act) {
-  const { grid, curves, coverage } = curvesOf(data, spec, range);
+  let width = widthOf(host); // before anything changes, which would have the page laid out anew
+  let { grid, curves, coverage } = curvesOf(data, spec, range);
+  let xs;
   const colours = curves.map((curve, place) => (curve.muted ? colour("--s8") : colour(`--s${(place % 7) + 1}`)));
-  const half = spec.kind === "area" ? 0 : (range.step ?? 0) / 2000;
-  const xs = grid.map((ms) => ms / 1000 + half);
   const steps = spec.kind === "area";
-  if (steps && xs.length) xs.push(xs[xs.length - 1] + (range.step ?? 60000) / 1000);
   const closed = (values) => (steps && values.length ? [...values, values[values.length - 1]] : values);
   const hidden = new Set();
 
@@ -106,44 +113,65 @@ export function drawCurves(host, data, spec, range, marks, act) {
   body.tabIndex = 0;
   body.setAttribute("role", "application");
   body.setAttribute("aria-roledescription", "chart");
-  body.setAttribute("aria-label", `${spec.title}: ${summary(curves, spec)}. Arrow keys read points, t shows a table.`);
   const tip = element("div", "tip");
   tip.hidden = true;
   host.replaceChildren(body);
   let plot;
+  let chosen = -1;
+  let anchor = null;
+  begin();
+
+  function begin() {
+    xs = grid.map((ms) => ms / 1000 + (steps ? 0 : (range.step ?? 0) / 2000));
+    if (steps && xs.length) xs.push(xs[xs.length - 1] + (range.step ?? 60000) / 1000);
+    body.setAttribute("aria-label", `${spec.title}: ${summary(curves, spec)}${spec.thresholds.map((each) => `; ${seen(each.label)} at ${number(each.value, spec.unit)}`).join("")}. Arrow keys read points, t shows a table.`);
+  }
+
+  const shown = () => curves.map((curve, place) => ({ ...curve, place })).filter((curve) => !hidden.has(curve.place));
+
+  /** What is drawn, the first last where each is drawn over the sum of all. */
+  function values() {
+    if (!steps) return [xs, ...shown().flatMap((curve) => (curve.lows && curve.highs ? [curve.highs, curve.lows, curve.values] : [curve.values]))];
+    const sums = [];
+    let sum = grid.map(() => 0);
+    for (const curve of shown()) {
+      sum = sum.map((value, place) => value + (curve.values[place] ?? 0));
+      sums.push(closed(sum));
+    }
+    return [xs, ...sums.reverse()];
+  }
+
+  function again(told, toRange, toMarks) {
+    const next = curvesOf(told, spec, toRange);
+    const alike = (curve, place) => curve.label === curves[place]?.label && !curve.muted === !curves[place].muted;
+    if (next.curves.length !== curves.length || !next.curves.every(alike)) return false;
+    ({ grid, curves, coverage } = next);
+    [range, marks, chosen, anchor, tip.hidden] = [toRange, toMarks, -1, null, true];
+    begin();
+    plot.setData(values());
+    if (act.picked) queueMicrotask(showPicked); // after the scales are set
+    else select(0, 0);
+    return true;
+  }
 
   function build() {
     plot?.destroy();
-    const shown = curves.map((curve, place) => ({ ...curve, place })).filter((curve) => !hidden.has(curve.place));
     const series = [{}];
     const bands = [];
-    const values = [xs];
-    if (steps) { // the sum of all is drawn first, each part over it
-      const sums = [];
-      let sum = grid.map(() => 0);
-      for (const curve of shown) {
-        sum = sum.map((value, place) => value + (curve.values[place] ?? 0));
-        sums.push(sum);
+    for (const curve of steps ? shown().reverse() : shown()) {
+      const hue = colours[curve.place];
+      if (steps) {
+        series.push({ label: curve.label, stroke: hue, width: 1.25, fill: mixed(hue, 0.32), points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) });
+        continue;
       }
-      for (let place = shown.length - 1; place >= 0; place--) {
-        const hue = colours[shown[place].place];
-        values.push(closed(sums[place]));
-        series.push({ label: shown[place].label, stroke: hue, width: 1.25, fill: mixed(hue, 0.32), points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) });
+      if (curve.lows && curve.highs) {
+        series.push({ stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } });
+        bands.push({ series: [series.length - 2, series.length - 1], fill: `${hue}26` });
       }
-    } else {
-      for (const curve of shown) {
-        const hue = colours[curve.place];
-        if (curve.lows && curve.highs) {
-          values.push(curve.highs, curve.lows);
-          series.push({ stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } });
-          bands.push({ series: [series.length - 2, series.length - 1], fill: `${hue}26` });
-        }
-        values.push(curve.values);
-        series.push({ label: curve.label, stroke: hue, width: curve.muted ? 1.25 : 1.75, dash: curve.muted ? [4, 3] : undefined, spanGaps: false, points: { size: 4, fill: hue } });
-      }
+      series.push({ label: curve.label, stroke: hue, width: curve.muted ? 1.25 : 1.75, dash: curve.muted ? [4, 3] : undefined, spanGaps: false, points: { size: 4, fill: hue } });
     }
     plot = new uPlot({
-      width: Math.max(120, host.clientWidth), height: HEIGHT, ms: 1e-3, pxAlign: true, legend: { show: false }, padding: [10, 8, 0, 0],
+      width, height: HEIGHT, ms: 1e-3, pxAlign: true, legend: { show: false }, padding: [10, 18, 0, 0],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       cursor: {
         y: false, sync: { key: "lapwing" }, drag: { x: true, y: false, setScale: false }, points: { size: 7 },
@@ -165,7 +193,7 @@ export function drawCurves(host, data, spec, range, marks, act) {
         setCursor: [(u) => { showTip(u); if (u.cursor.drag._x && u.select.width > 4) act.during?.(...chosenOf(u)); }],
         setSelect: [(u) => { if (u.select.width > 4) choose(u); }],
       },
-    }, values, body);
+    }, values(), body);
     plot.over.append(tip);
     plot.over.addEventListener("mouseleave", () => { tip.hidden = true; });
   }
@@ -227,14 +255,18 @@ export function drawCurves(host, data, spec, range, marks, act) {
       }
     }
     ctx.font = `${11 * devicePixelRatio}px system-ui`;
-    for (const each of spec.thresholds) {
+    ctx.fillStyle = colour("--bad");
+    ctx.textBaseline = "bottom";
+    ctx.textAlign = "right";
+    const tall = 13 * devicePixelRatio;
+    let above = top - tall; // where the last text stands: none is written over another
+    for (const each of [...spec.thresholds].sort((a, b) => b.value - a.value)) {
       const y = Math.round(u.valToPos(each.value, "y", true));
       const inside = y >= top - 1 && y <= top + height + 1;
       if (inside) line(ctx, left, y, left + width, y, colour("--bad"), [5, 4]);
-      ctx.fillStyle = colour("--bad");
-      ctx.textBaseline = "bottom";
-      ctx.textAlign = "right";
-      ctx.fillText(inside ? each.label : `${each.label} ↑`, left + width - 3, inside ? Math.max(y - 2, top + 12) : top + 14);
+      const at = Math.max(inside ? y - 2 : y < top ? top : top + height - 2, top + tall, above + tall);
+      ctx.fillText(inside ? each.label : `${each.label} ${y < top ? "↑" : "↓"}`, left + width - 3, at);
+      above = at;
     }
     ctx.restore();
   }
@@ -263,14 +295,14 @@ export function drawCurves(host, data, spec, range, marks, act) {
       if (u.cursor.left >= from - near && u.cursor.left <= until + near) tip.append(element("span", `mark ${mark.kind}`, seen(mark.label)));
     }
     tip.hidden = false;
-    const room = u.over.clientWidth - tip.offsetWidth;
-    tip.style.left = `${Math.max(0, Math.min(room, u.cursor.left + (u.cursor.left > u.over.clientWidth / 2 ? -tip.offsetWidth - 12 : 12)))}px`;
+    const wide = u.bbox.width / devicePixelRatio; // nothing is measured here: all charts show one while a mouse moves
+    const before = u.cursor.left > wide / 2;
+    tip.style.left = before ? "auto" : `${u.cursor.left + 12}px`;
+    tip.style.right = before ? `${wide - u.cursor.left + 12}px` : "auto";
     tip.style.top = "4px";
     if (document.activeElement === body) act.say(`${when}: ${words.join(", ")}`);
   }
 
-  let chosen = -1;
-  let anchor = null;
   body.addEventListener("keydown", (event) => {
     const move = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
     if (move !== undefined && grid.length) {
@@ -319,13 +351,14 @@ export function drawCurves(host, data, spec, range, marks, act) {
     host.append(legend);
   }
   const observer = new ResizeObserver(() => {
-    const width = Math.max(120, host.clientWidth);
+    width = widthOf(host);
     if (Math.abs(width - plot.width) <= 1) return;
     plot.setSize({ width, height: HEIGHT });
     if (act.picked) queueMicrotask(showPicked); // after the scales are set
   });
   observer.observe(host);
-  return () => { observer.disconnect(); removeEventListener("lapwing:picked", showPicked); plot.destroy(); };
+  const end = () => { observer.disconnect(); removeEventListener("lapwing:picked", showPicked); plot.destroy(); };
+  return Object.assign(end, { again });
 }
 
 function summary(curves, spec) {
@@ -336,13 +369,13 @@ function summary(curves, spec) {
   }).join("; ");
 }
 
-/** How far the axis reaches: as far as the values, and a threshold that is not too far away. */
+/** How far the axis reaches: as far as the values, and a threshold that is not so far away that they would be flat. */
 function reach(low, high, spec) {
   if (low === null || high === null) { low = 0; high = 1; }
-  for (const { value } of spec.thresholds) {
-    if (value <= Math.max(high * 4, low + (high - low) * 4)) { high = Math.max(high, value); low = Math.min(low, value); }
-  }
   if (spec.from_zero && low > 0) low = 0;
+  const far = Math.max(high - low, Math.abs(high) * 0.05) * 4;
+  const near = spec.thresholds.map((each) => each.value).filter((value) => value >= low - far && value <= high + far);
+  [low, high] = [Math.min(low, ...near), Math.max(high, ...near)];
   if (low === high) high = low + (Math.abs(low) || 1);
   const room = (high - low) * 0.08;
   return [spec.from_zero && low === 0 ? 0 : low - room, spec.unit === "share" && high <= 1 ? Math.min(high + room, Math.max(1, high)) : high + room];
@@ -368,13 +401,22 @@ function mixed(hex, alpha) {
   return `rgb(${over.map((value, place) => Math.round(value * alpha + under[place] * (1 - alpha))).join(" ")})`;
 }
 
+/** The next of 1, 2, 5, 10 and so on. */
+function roundUp(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 5, 10].find((times) => times * power >= value * (1 - 1e-9)) * power;
+}
+
 /** Draws a bar for each row: filled what is, as a line what it is compared with. */
 export function drawBars(host, data, spec, act) {
   const columns = columnsOf(data);
   const labels = (columns.get(spec.x) ?? []).map((label) => (label === null ? "missing" : seen(label)));
   const told = spec.series.map((each) => ({ ...each, label: each.label || each.column, values: columns.get(each.column) ?? [] }))
     .filter((each) => !each.muted || each.values.some((value) => value)); // nothing to compare with
-  const most = Math.max(1e-12, ...told.flatMap((each) => each.values.map((value) => value ?? 0)));
+  const tallest = Math.max(1e-12, ...told.flatMap((each) => each.values.map((value) => value ?? 0)));
+  const step = roundUp(tallest / 3); // lines at round numbers
+  const most = Math.ceil(tallest / step - 1e-9) * step;
+  let width = widthOf(host);
   const body = element("div", "plot");
   body.tabIndex = 0;
   body.setAttribute("role", "application");
@@ -391,15 +433,14 @@ export function drawBars(host, data, spec, act) {
   };
   let geometry;
   function build() {
-    const width = Math.max(120, host.clientWidth);
     const [left, bottom, top] = [46, 34, 8];
     const height = HEIGHT - bottom - top;
     const each = (width - left) / Math.max(1, labels.length);
-    geometry = { left, each, width };
+    geometry = { left, each };
     const picture = svg("svg", { class: "bars c1", width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, "aria-hidden": "true" });
-    for (const part of [0, 0.5, 1]) {
-      const y = top + height * (1 - part);
-      picture.append(svg("line", { class: "rule", x1: left, x2: width, y1: y, y2: y }), svg("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, number(most * part, spec.unit, true)));
+    for (let value = 0; value <= most + step / 2; value += step) {
+      const y = top + height * (1 - value / most);
+      picture.append(svg("line", { class: "rule", x1: left, x2: width, y1: y, y2: y }), svg("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, number(value, spec.unit, true)));
     }
     const every = Math.ceil(labels.length / Math.max(1, Math.floor((width - left) / 74)));
     labels.forEach((label, place) => {
@@ -429,7 +470,7 @@ export function drawBars(host, data, spec, act) {
     tip.replaceChildren(element("b", "", labels[place]), rows);
     tip.hidden = false;
     const x = geometry.left + (place + 0.5) * geometry.each;
-    tip.style.left = `${Math.max(0, Math.min(geometry.width - tip.offsetWidth, x - tip.offsetWidth / 2))}px`;
+    tip.style.left = `${Math.max(0, Math.min(width - tip.offsetWidth, x - tip.offsetWidth / 2))}px`;
     tip.style.top = "0";
     if (document.activeElement === body) act.say(`${labels[place]}: ${words.join(", ")}`);
   }
@@ -455,7 +496,11 @@ export function drawBars(host, data, spec, act) {
     legend.append(entry);
   }
   if (told.length > 1) host.append(legend);
-  const observer = new ResizeObserver(() => { if (Math.abs(host.clientWidth - geometry.width) > 1) build(); });
+  const observer = new ResizeObserver(() => {
+    if (Math.abs(widthOf(host) - width) <= 1) return;
+    width = widthOf(host);
+    build();
+  });
   observer.observe(host);
   return () => observer.disconnect();
 }

@@ -68,7 +68,8 @@ function draw() {
       .sort((a, b) => (a.kind === "other") - (b.kind === "other") || b.now - a.now);
     if (!ranked) continue; // still on its way
     const whole = list.hasAttribute("data-all");
-    list.replaceChildren(...ranked.slice(0, whole ? ranked.length : FEW).map((entry) => item(dimension, entry, total)));
+    const lines = ranked.slice(0, whole ? ranked.length : FEW).map((entry) => item(dimension, entry, total));
+    if (lines.length !== list.children.length || lines.some((line, place) => line !== list.children[place])) list.replaceChildren(...lines);
     list.removeAttribute("aria-busy");
     const more = list.nextElementSibling;
     more.hidden = ranked.length <= FEW;
@@ -101,7 +102,10 @@ function item(dimension, entry, total) {
   if (label.follow && !drawing) label.href = address(label.follow);
   const share = entry.now / total.now || 0;
   const rest = picked ? (entry.all - entry.now) / (total.all - total.now) || 0 : 0;
-  count.textContent = `${number(entry.now, "count", true)} · ${number(share, "share", true)}`;
+  const told = `${number(entry.now, "count", true)} · ${number(share, "share", true)}`;
+  if (entry.told === told && entry.rest === rest) return entry.line; // nothing of it is to be laid out anew
+  Object.assign(entry, { told, rest });
+  count.textContent = told;
   count.title = picked ? `of the rest ${number(rest, "share")}` : "";
   [share, rest].forEach((each, place) => bars.children[place].setAttribute("width", 100 * each));
   return entry.line;
@@ -155,9 +159,19 @@ root.addEventListener("click", (event) => {
   draw();
   compare();
 });
-const look = () => cubes.forEach((asked) => load(asked).catch((error) => {
-  for (const list of lists) if (fieldsOf(asked).includes(list.dataset.dimension)) list.replaceChildren(element("li", { class: "failed" }, error.message));
-}));
+const drawn = () => new Promise((done) => {
+  if (document.documentElement.dataset.ready) done();
+  else addEventListener("lapwing:ready", done, { once: true });
+});
+/** Counts by hour come with the charts; rows, which take longer to count, when these are there. */
+async function look() {
+  for (const asked of cubes) {
+    if (asked !== cubes[0]) await drawn();
+    load(asked).catch((error) => {
+      for (const list of lists) if (fieldsOf(asked).includes(list.dataset.dimension)) list.replaceChildren(element("li", { class: "failed" }, error.message));
+    });
+  }
+}
 addEventListener("lapwing:news", look);
 look();
 compare();

@@ -8,9 +8,10 @@ const RESTS_MS = 4000;
 export async function swap() {
   const parts = [...document.querySelectorAll("[data-swap][id]")];
   if (!parts.length) return;
-  const response = await fetch(location.href, { headers: { Accept: "text/html" } });
-  if (!response.ok || response.redirected) return;
+  const asked = location.href;
+  const response = await fetch(asked, { headers: { Accept: "text/html" } });
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  if (!response.ok || response.redirected || location.href !== asked) return; // another range of time is shown by now
   const gone = [...document.querySelectorAll("[data-until-there][id]")].some((part) => !fresh.getElementById(part.id));
   if (gone) return location.reload(); // the page is another one now
   document.title = fresh.title;
@@ -18,7 +19,10 @@ export async function swap() {
     const other = fresh.getElementById(part.id);
     if (!other || other.innerHTML === part.dataset.was || part.contains(document.activeElement)) continue;
     part.dataset.was = other.innerHTML;
+    const kept = new Map([...part.querySelectorAll("[data-part]")].map((each) => [each.dataset.part, each]));
     part.replaceChildren(...other.childNodes);
+    part.querySelectorAll("[data-part]").forEach((each) => each.replaceWith(kept.get(each.dataset.part) ?? each));
+    fill(part);
     part.querySelectorAll("table[data-sorts]").forEach(sortable);
   }
 }
@@ -32,23 +36,25 @@ export async function bring(target) {
   if (target.dataset.part !== part) return;
   const found = made.querySelector("[data-whole]") ?? made.querySelector("main") ?? made.body;
   target.removeAttribute("aria-busy");
-  target.replaceChildren(...found.childNodes);
+  if (response.ok) target.replaceChildren(...found.childNodes);
+  else target.textContent = made.querySelector(".detail")?.textContent ?? "";
 }
 
+const near = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    near.unobserve(target);
+    bring(target);
+  }
+}, { rootMargin: "200px" });
+
 /** Parts that are asked for by themselves once they come near: `data-part` is where they are. */
-export function fill() {
-  const near = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      near.unobserve(target);
-      bring(target);
-    }
-  }, { rootMargin: "200px" });
-  document.querySelectorAll("[data-part]").forEach((part) => near.observe(part));
+export function fill(within = document) {
+  within.querySelectorAll("[data-part][aria-busy]").forEach((part) => near.observe(part));
 }
 
 export function start() {
-  const { model, moves } = document.body.dataset;
+  const { model } = document.body.dataset;
   const light = document.querySelector("[data-live]");
   let due = null;
   let last = 0;
@@ -56,7 +62,7 @@ export function start() {
     due = null;
     if (document.hidden) { due = 0; return; }
     last = Date.now();
-    if (moves === "yes") {
+    if (document.body.dataset.moves === "yes") { // which another range of time in place may have changed
       refresh();
       dispatchEvent(new Event("lapwing:news"));
       document.querySelectorAll("[data-part][data-again]").forEach(bring);

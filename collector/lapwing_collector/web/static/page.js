@@ -1,8 +1,7 @@
 // What every page has: the range of time, keys, the theme, SQL of panels, forms that send themselves.
 
-const announce = document.querySelector(".announce");
 /** Tells people who listen. */
-export const say = (text) => { announce.textContent = text; };
+export const say = (text) => { document.querySelector(".announce").textContent = text; };
 
 /** An address, this page's unless told, with other parameters; null leaves one out. */
 export function address(changes, of = location.href) {
@@ -14,7 +13,13 @@ export function address(changes, of = location.href) {
   return made.pathname + made.search;
 }
 
+/** An address without its range of time. */
+export const timeless = (of) => address({ from: null, to: null, last: null }, of);
+
+let travel = null; // how this page shows another range of time without being left, if it can
+
 function go(changes) {
+  if (travel) return travel(address(changes));
   sessionStorage.setItem("lapwing-scroll", `${location.pathname} ${scrollY}`);
   location.assign(address(changes));
 }
@@ -51,21 +56,24 @@ function theme() {
 }
 
 function forms() {
-  for (const form of document.querySelectorAll("form[data-submits]")) {
-    form.addEventListener("change", () => form.requestSubmit());
-  }
-  const range = document.querySelector("form[data-range]");
-  range?.addEventListener("submit", (event) => {
+  document.addEventListener("change", (event) => {
+    if (event.target.form?.matches("[data-submits]")) event.target.form.requestSubmit();
+  });
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.matches("[data-asks]") && !confirm(form.dataset.asks)) event.preventDefault();
+    if (!form.matches("[data-range]")) return;
     event.preventDefault();
-    const told = new FormData(range);
+    const told = new FormData(form);
     go({ from: `${told.get("from")}Z`, to: `${told.get("to")}Z` });
   });
   document.addEventListener("click", (event) => {
     for (const open of document.querySelectorAll("details:has(> .sheet)[open]")) if (!open.contains(event.target)) open.open = false;
+    const link = event.target.closest(".range a");
+    if (!link || !travel || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    travel(link.href);
   });
-  for (const form of document.querySelectorAll("form[data-asks]")) {
-    form.addEventListener("submit", (event) => { if (!confirm(form.dataset.asks)) event.preventDefault(); });
-  }
 }
 
 function copy() {
@@ -126,7 +134,9 @@ function keys(refresh) {
   });
 }
 
-export function start(refresh) {
+/** Begins; `move` shows the page for another address, where it can do that in place. */
+export function start({ refresh, move }) {
+  if (document.body.hasAttribute("data-in-place")) travel = move;
   theme();
   forms();
   copy();

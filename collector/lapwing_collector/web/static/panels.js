@@ -1,37 +1,66 @@
 // Panels: each figure asks for its rows by itself, so that the slowest holds nobody up. Figures of one address share
-// an answer. What is far below is asked for once it comes near.
+// an answer. What is in view is asked for first, then what is near; what is far below once it comes near.
 import { drawBars, drawCurves } from "./chart.js";
 import { tableOf } from "./table.js";
-import { picking, say } from "./page.js";
+import { address, picking, say, timeless } from "./page.js";
 
 const panels = new Map(); // by address: { figures, answer, asking }
 const endings = new Map(); // by figure
 
-function marks() {
+const waiting = new Set(); // figures that are near
+const STALE_MS = 500; // what is asked in vain ends soon by itself; calling it off ends a query process
+
+const watch = (margin, seen) => new IntersectionObserver((entries, observer) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    observer.unobserve(target);
+    seen(target);
+  }
+}, { rootMargin: margin });
+const inView = watch("0px", (figure) => load(figure.dataset.panel));
+const near = watch("250px", (figure) => { waiting.add(figure); further(); });
+
+const isInView = (figure) => {
+  const { top, bottom } = figure.getBoundingClientRect();
+  return top < innerHeight && bottom > 0;
+};
+
+/** Asks for what is near once all that is in view is there. */
+function further() {
+  if ([...panels.values()].some((panel) => panel.asking)) return;
+  const figures = [...waiting];
+  waiting.clear();
+  for (const figure of figures) if (figure.isConnected) load(figure.dataset.panel);
+}
+
+/** What happened in a range of time, for its axis. */
+function marks({ since, until }) {
   const told = document.getElementById("marks");
-  return told ? JSON.parse(told.textContent) : [];
+  const end = (mark) => (mark.until ? Date.parse(mark.until) : mark.kind === "alert" ? until : Date.parse(mark.at));
+  return told ? JSON.parse(told.textContent).filter((mark) => Date.parse(mark.at) < until && end(mark) >= since) : [];
 }
 
 export function start() {
-  const near = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      if (!entry.isIntersecting) continue;
-      near.unobserve(entry.target);
-      load(entry.target.dataset.panel);
-    }
-  }, { rootMargin: "250px" });
-  for (const figure of document.querySelectorAll("figure[data-panel]")) adopt(figure, near);
+  const figures = [...document.querySelectorAll("figure[data-panel]")];
+  figures.forEach(adopt);
+  for (const figure of figures.filter(isInView)) load(figure.dataset.panel); // observers tell a frame later
   if (!panels.size) ready();
   addEventListener("beforeprint", () => { for (const address of panels.keys()) load(address); });
-  addEventListener("lapwing:theme", () => { for (const panel of panels.values()) if (panel.answer) panel.figures.forEach((figure) => draw(figure, panel.answer)); });
+  addEventListener("lapwing:theme", () => {
+    for (const figure of [...endings.keys()]) end(figure); // to be drawn anew, and not only again
+    redraw();
+  });
 }
 
-function adopt(figure, near) {
+const redraw = () => { for (const { answer, figures } of panels.values()) if (answer) figures.forEach((figure) => draw(figure, answer)); };
+
+function adopt(figure) {
   const address = figure.dataset.panel;
   if (!panels.has(address)) panels.set(address, { figures: new Set() });
   panels.get(address).figures.add(figure);
   const toggle = figure.querySelector("[data-as-table]");
   toggle?.addEventListener("click", () => asTable(figure, toggle));
+  inView.observe(figure);
   near.observe(figure);
 }
 
@@ -42,43 +71,126 @@ function asTable(figure, toggle) {
   if (answer) draw(figure, answer);
 }
 
+/** Shows figures for other parameters: of those that were shown, what is drawn stays until its successor is there.
+ * Those in view come first: they are what this waits for. */
+export function follow(changes) {
+  const before = [...panels.values()];
+  panels.clear();
+  delete document.documentElement.dataset.ready;
+  const seen = new Set(before.flatMap(({ figures }) => [...figures].filter(isInView)));
+  for (const { figures, answer, asking, stop } of before) {
+    if (asking) setTimeout(() => stop.abort(), STALE_MS);
+    for (const figure of figures) {
+      const to = address(changes, figure.dataset.panel);
+      figure.dataset.panel = to;
+      if (!panels.has(to)) panels.set(to, { figures: new Set() });
+      panels.get(to).figures.add(figure);
+      if (!answer && !asking) continue;
+      figure.querySelector(".drawn").setAttribute("aria-busy", "true");
+      if (seen.has(figure)) load(to);
+      else waiting.add(figure);
+    }
+  }
+  further();
+  if (![...panels.values()].some((panel) => panel.asking)) ready();
+  return Promise.all([...panels.values()].map((panel) => panel.asking));
+}
+
+/** Lets figures that the server made take the place of those that are shown, with what is drawn in these. */
+export function exchange(exchanging) {
+  const shown = [...panels].flatMap(([at, panel]) => [...panel.figures].map((figure) => ({ at, panel, figure })));
+  const drawn = () => JSON.stringify([...panels.values()].map(({ answer }) => answer && marks(answer.range)));
+  const before = drawn();
+  exchanging();
+  const changed = drawn() !== before;
+  panels.clear();
+  for (const figure of document.querySelectorAll("figure[data-panel]")) {
+    const { panel: at, chart } = figure.dataset;
+    const place = shown.findIndex((each) => each.figure.dataset.chart === chart && timeless(each.at) === timeless(at));
+    if (place >= 0) inherit(figure, ...shown.splice(place, 1));
+    adopt(figure);
+  }
+  for (const { figure } of shown) end(figure);
+  if (changed) redraw();
+}
+
+/** Gives a figure what is drawn in another one. */
+function inherit(figure, { at, panel, figure: other }) {
+  figure.dataset.panel = at;
+  figure.querySelector(".drawn").replaceWith(other.querySelector(".drawn"));
+  const pressed = other.querySelector("[data-as-table]")?.getAttribute("aria-pressed");
+  if (pressed) figure.querySelector("[data-as-table]").setAttribute("aria-pressed", pressed);
+  if (endings.has(other)) endings.set(figure, endings.get(other));
+  endings.delete(other);
+  panel.figures.delete(other);
+  panels.set(at, panel);
+}
+
 /** Asks for the rows of an address; a second call while the first is under way waits for that. */
-async function load(address, again = false) {
-  const panel = panels.get(address);
+async function load(at, again = false) {
+  const panel = panels.get(at);
   if (panel.asking || (panel.answer && !again)) return panel.asking;
-  panel.asking = ask(address, panel).finally(() => { panel.asking = null; ready(); });
+  panel.stop = new AbortController();
+  panel.asking = ask(at, panel).finally(() => { panel.asking = null; ready(); further(); });
   return panel.asking;
 }
 
-async function ask(address, panel) {
+async function ask(at, panel) {
   try {
-    const response = await fetch(`${address}${address.includes("?") ? "&" : "?"}format=columns`, { headers: { Accept: "application/json" } });
-    if (response.status === 401) return location.reload();
-    if (!response.ok) throw new Error((await response.json()).detail);
-    const told = (name) => Number(response.headers.get(name));
-    panel.answer = {
-      data: await response.json(), truncated: response.headers.get("Lapwing-Truncated") === "true",
-      range: { since: told("Lapwing-From"), until: told("Lapwing-To"), start: told("Lapwing-Start"), step: told("Lapwing-Step"), moves: document.body.dataset.moves === "yes" },
-    };
+    const told = (!panel.answer && written(at)) || await fetched(at, panel.stop.signal);
+    if (!told || panels.get(at) !== panel) return; // another range of time is shown by now
+    const { data, truncated, axis } = told;
+    panel.answer = { data, truncated, range: { since: axis.from, until: axis.to, start: axis.start, step: axis.step, moves: document.body.dataset.moves === "yes" } };
     for (const figure of panel.figures) draw(figure, panel.answer);
   } catch (error) {
-    for (const figure of panel.figures) fail(figure, error.message);
+    if (panels.get(at) === panel) for (const figure of panel.figures) fail(figure, error.message);
   }
+}
+
+/** What the server has written into the page already; it serves once. */
+function written(at) {
+  const found = [...document.querySelectorAll("script[data-answer]")].find((each) => each.dataset.answer === at);
+  found?.remove();
+  return found && JSON.parse(found.textContent);
+}
+
+async function fetched(at, signal) {
+  const response = await fetch(`${at}${at.includes("?") ? "&" : "?"}format=columns`, { signal });
+  if (response.status === 401) return location.reload();
+  if (!response.ok) throw new Error((await response.json()).detail);
+  const told = (name) => Number(response.headers.get(`Lapwing-${name}`));
+  const axis = { from: told("From"), to: told("To"), start: told("Start"), step: told("Step") };
+  return { data: await response.json(), truncated: response.headers.get("Lapwing-Truncated") === "true", axis };
+}
+
+/** Lets go of what is drawn in a figure. */
+function end(figure) {
+  endings.get(figure)?.();
+  endings.delete(figure);
 }
 
 function draw(figure, { data, range, truncated }) {
   const spec = JSON.parse(figure.dataset.chart);
   const host = figure.querySelector(".drawn");
   host.removeAttribute("aria-busy");
-  endings.get(figure)?.();
-  endings.delete(figure);
   const rows = data.columns[0]?.length ?? 0;
-  if (!rows) return empty(host, spec.empty);
   const toggle = figure.querySelector("[data-as-table]");
-  const act = { ...picking, say, table: () => { asTable(figure, toggle); toggle.focus(); } };
-  if (spec.kind === "table" || toggle?.getAttribute("aria-pressed") === "true") host.replaceChildren(tableOf(data, spec.title, spec));
+  const asRows = spec.kind === "table" || toggle?.getAttribute("aria-pressed") === "true";
+  const noted = truncated || host.querySelector(":scope > .note");
+  if (rows && !asRows && !noted && endings.get(figure)?.again?.(data, range, marks(range))) return;
+  end(figure);
+  if (!rows) return empty(host, spec.empty);
+  const focused = host.contains(document.activeElement) && document.activeElement.matches(".plot");
+  const table = () => {
+    const now = host.closest("figure");
+    asTable(now, now.querySelector("[data-as-table]"));
+    now.querySelector("[data-as-table]").focus();
+  };
+  const act = { ...picking, say, table };
+  if (asRows) host.replaceChildren(tableOf(data, spec.title, spec));
   else if (spec.kind === "bars") endings.set(figure, drawBars(host, data, spec, act));
-  else endings.set(figure, drawCurves(host, data, spec, range, marks(), act));
+  else endings.set(figure, drawCurves(host, data, spec, range, marks(range), act));
+  if (focused) host.querySelector(".plot")?.focus({ preventScroll: true });
   if (truncated) host.append(note("Not all rows are here: there are more than an answer may have."));
 }
 
@@ -99,8 +211,7 @@ function empty(host, text) {
 function fail(figure, why) {
   const host = figure.querySelector(".drawn");
   host.removeAttribute("aria-busy");
-  endings.get(figure)?.();
-  endings.delete(figure);
+  end(figure);
   const made = document.createElement("div");
   made.className = "failed";
   made.setAttribute("role", "alert");
@@ -123,4 +234,5 @@ function ready() {
   if (document.documentElement.dataset.ready) return;
   document.documentElement.dataset.ready = "yes";
   performance.mark("lapwing-ready");
+  dispatchEvent(new Event("lapwing:ready"));
 }

@@ -149,6 +149,7 @@ document.querySelector("[data-link]").addEventListener("click", async () => {
   await navigator.clipboard.writeText(address.href);
   took.textContent = "Link copied";
 });
+document.querySelector("[data-find]")?.addEventListener("submit", (event) => { event.target.elements.q.value = box.value; });
 document.querySelector("aside").addEventListener("click", (event) => {
   const button = event.target.closest("[data-insert]");
   if (button) insert(button.dataset.insert);

@@ -32,7 +32,9 @@ told AS (
     WHERE r.table_name = $table AND r.field = $field
 ),
 each_bin AS (
-    SELECT was, unnest(counts) AS n, generate_subscripts(counts, 1) AS bin FROM told
+    SELECT was, bin, sum(n)::BIGINT AS n
+    FROM (SELECT was, unnest(counts) AS n, generate_subscripts(counts, 1) AS bin FROM told)
+    GROUP BY ALL
 ),
 placed AS (
     SELECT

@@ -1,0 +1,55 @@
+// Another range of time on the same page, without leaving it: charts first, then what the server makes around them.
+import { bring, fill } from "./live.js";
+import { say, timeless } from "./page.js";
+import { exchange, follow } from "./panels.js";
+import { sortable } from "./table.js";
+
+const PARTS = [".top nav", ".bar", "main"]; // where ranges of time and what is in them stand
+const here = () => location.pathname + location.search;
+let shown = here();
+let turn = 0;
+let moving = false;
+
+/** Shows the page as it is at an address that differs in its range of time. Charts whose cursors go together all tell
+ * of a range that is dragged over one of them: the first counts, which is that one. */
+export function move(to) {
+  if (moving) return;
+  moving = true;
+  setTimeout(() => { moving = false; });
+  history.pushState(null, "", to);
+  show();
+}
+
+async function show() {
+  const mine = ++turn;
+  const to = shown = here();
+  const asked = new URL(location.href).searchParams;
+  document.body.dataset.moves = asked.has("from") || asked.has("to") ? "no" : "yes";
+  await follow(Object.fromEntries(["from", "to", "last"].map((name) => [name, asked.get(name)])));
+  if (mine !== turn) return;
+  const response = await fetch(to, { headers: { Accept: "text/html" } });
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  if (mine !== turn) return;
+  if (!response.ok || response.redirected) return location.reload();
+  const { activeElement, body } = document;
+  const parts = new Map([...document.querySelectorAll("[data-part]")].map((part) => [timeless(part.dataset.part), part]));
+  exchange(() => {
+    for (const part of PARTS) document.querySelector(part).replaceChildren(...fresh.querySelector(part).childNodes);
+    document.getElementById("marks")?.replaceWith(fresh.getElementById("marks"));
+  });
+  const kept = [...document.querySelectorAll("[data-part]")].filter((part) => parts.get(timeless(part.dataset.part))?.childElementCount);
+  for (const part of kept) {
+    part.replaceChildren(...parts.get(timeless(part.dataset.part)).childNodes);
+    part.removeAttribute("aria-busy");
+  }
+  document.title = fresh.title;
+  Object.assign(body.dataset, fresh.body.dataset);
+  document.querySelectorAll("table[data-sorts]").forEach(sortable);
+  fill();
+  kept.forEach(bring);
+  const alike = () => [...document.querySelectorAll(".range a")].find((link) => link.textContent === activeElement.textContent);
+  if (activeElement !== body) (activeElement.isConnected ? activeElement : alike())?.focus({ preventScroll: true });
+  say(document.querySelector(".exact summary, .presets [aria-current]")?.textContent.trim() ?? "");
+}
+
+addEventListener("popstate", () => { if (document.body.hasAttribute("data-in-place") && here() !== shown) show(); });
