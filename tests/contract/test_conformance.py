@@ -33,7 +33,7 @@ from helpers.decode_requests import any_value, key_values
 from helpers.decode_wire import in_record, nested, pair, part, value
 from helpers.memory import PeakMemory
 from helpers.receive_grpc import EXPORT, call
-from lapwing_collector.app import ingest, receiving
+from lapwing_collector.app.ingest import ingest, receiving
 from lapwing_collector.wal import durable
 
 MIB = 1024 * 1024

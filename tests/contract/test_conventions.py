@@ -6,6 +6,8 @@ import re
 import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,12 @@ from packaging.requirements import Requirement
 from pydantic import BaseModel
 
 from helpers.contract_docs import ROOT, table
+from helpers.contract_tests import all_said
 from lapwing import semconv
 from lapwing_collector.config import Settings, load_settings
 from lapwing_collector.errors import ConfigError
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-TESTS = [(path, ast.parse(path.read_bytes())) for path in sorted((ROOT / "tests").rglob("*.py"))]
 OTHER = {  # a value of each setting that is not its default
     "data": "elsewhere",
     "clock": "data",
@@ -30,6 +32,17 @@ OTHER = {  # a value of each setting that is not its default
     "alerts.watchdog": "true",
     "state.url": "postgresql://lapwing@db.example.org/lapwing",
     "state.password": "a secret",
+    "state.wait_for_collectors": "5m",
+    "lake.catalog": "postgresql://lapwing@db.example.org/lake",
+    "lake.password": "a secret",
+    "lake.data": "s3://bucket/prefix",
+    "lake.s3.endpoint": "minio.example.org:9000",
+    "lake.s3.region": "eu-central-1",
+    "lake.s3.access_key": "AKIA",
+    "lake.s3.secret_key": "a secret",
+    "lake.s3.session_token": "a secret",
+    "lake.s3.url_style": "path",
+    "lake.s3.use_ssl": "false",
     "delivery.allow_networks": "10.1.0.0/16,10.2.0.1",
     "web.dashboard": "https://lapwing.example.org",
     "redact": "what.yaml",
@@ -78,9 +91,9 @@ def is_one_sentence(text: str) -> bool:
 
 
 def sleeps(call: ast.Call) -> bool:
-    """Whether a call lets time pass; `sleep(0)` only lets other tasks run."""
-    is_sleep = ast.unparse(call.func).rpartition(".")[2] == "sleep"
-    return is_sleep and [ast.unparse(argument) for argument in call.args] != ["0"]
+    """Whether a call lets time pass, which takes a time alone; `sleep(0)` only lets other tasks run."""
+    called = getattr(call.func, "attr", getattr(call.func, "id", None))
+    return called == "sleep" and len(call.args) == 1 and ast.unparse(call.args[0]) != "0"
 
 
 def words(cell: str) -> set[str]:
@@ -109,13 +122,8 @@ def shown(name: str, default: Any) -> str:
 
 def test_every_test_says_in_one_sentence_what_it_shows() -> None:
     """Each test function has a docstring of one sentence."""
-    silent = [
-        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
-        for path, tree in TESTS
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
-        if not is_one_sentence(" ".join((ast.get_docstring(node) or "").split()))
-    ]
+    assert len(all_said()) > 2_000
+    silent = [each.place for each in all_said() if not is_one_sentence(" ".join(each.text.split()))]
     assert silent == []
 
 
@@ -123,8 +131,9 @@ def test_no_test_sleeps() -> None:
     """No test file waits for time to pass: they wait for events, and pass times as arguments."""
     sleeping = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path, tree in TESTS
-        for node in ast.walk(tree)
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if "sleep" in (text := path.read_text(encoding="utf-8"))
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Call) and sleeps(node)
     ]
     assert sleeping == []
@@ -138,8 +147,11 @@ def test_every_dependency_has_its_reason() -> None:
         "grpc": extras["grpc"],
         "tables": extras["tables"],
         "postgres": extras["postgres"],
+        "scale": extras["scale"],
         "collector": extras["collector"],
         "demo": extras["demo"] + extras["ml"],
+        "deploy": extras["deploy"],
+        "docs": extras["docs"],
         "dev": extras["dev"],
     }
     required = {
@@ -154,14 +166,18 @@ def test_every_dependency_has_its_reason() -> None:
     assert told == required
 
 
-def test_every_room_has_its_place() -> None:
-    """ARCHITECTURE.md's table of rooms and the layers of import-linter name every room, and no other."""
-    folder = ROOT / "collector" / "lapwing_collector"
+@pytest.mark.parametrize(
+    ("package", "heading"), [("lapwing_collector", "Room"), ("lapwing_collector.app", "In `app`")]
+)
+def test_every_room_has_its_place(package: str, heading: str) -> None:
+    """A table of ARCHITECTURE.md and the layers of import-linter name each room of a package and no other."""
+    folder = ROOT.joinpath("collector", *package.split("."))
     rooms = {path.parent.name for path in folder.glob("*/__init__.py")}
     rooms |= {path.stem for path in folder.glob("*.py")} - {"__init__"}
-    (layers,) = [each for each in PROJECT["tool"]["importlinter"]["contracts"] if each["type"] == "layers"]
-    assert {room.strip() for layer in layers["layers"] for room in layer.split("|")} == rooms
-    assert {room for row in table("ARCHITECTURE.md", "Room") for room in words(row[0])} == rooms
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    (layers,) = [each["layers"] for each in contracts if each.get("containers") == [package]]
+    assert {room.strip() for layer in layers for room in layer.split("|")} == rooms
+    assert {room for row in table("ARCHITECTURE.md", heading) for room in words(row[0])} == rooms
 
 
 def test_every_name_on_the_wire_is_published() -> None:
@@ -194,9 +210,9 @@ def test_every_variable_sets_its_setting(row: list[str]) -> None:
     name = row[0].strip("`")
     before = load_settings(None, environment={}).model_dump()
     after = load_settings(None, environment={row[2].strip("`"): OTHER[name]}).model_dump()
-    section, _, key = name.rpartition(".")
-    changed = after[section] if section else after
-    kept = before[section] if section else before
+    *sections, key = name.split(".")
+    changed = reduce(getitem, sections, after)
+    kept = reduce(getitem, sections, before)
     assert changed[key] != kept[key]
     changed[key] = kept[key]
     assert after == before

@@ -1,11 +1,14 @@
 """What the pages tell people to type works as it stands."""
 
+import json
 import os
 import re
 import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import duckdb
 import pytest
@@ -13,7 +16,7 @@ import yaml
 
 import lapwing
 from helpers.collector import prediction, project, request, running
-from helpers.contract_docs import Block, blocks
+from helpers.contract_docs import Block, blocks, table
 from helpers.sdk_receiver import receiver
 from lapwing.testing import Record, capture
 from lapwing_collector.config import load_model, load_settings
@@ -23,7 +26,11 @@ from lapwing_collector.query import check_select
 from lapwing_collector.redact import read_policy
 from lapwing_collector.rules import load_cases, load_rule_file
 
-PYTHON = {page: list(found) for page, found in groupby(blocks("python"), key=lambda block: block.page)}
+PYTHON = {
+    page: list(found)
+    for page, found in groupby(blocks("python"), key=lambda block: block.page)
+    if page != "docs/tutorial.md"  # its files run in test_tutorial.py, as its reader runs them
+}
 QUERIES = [
     Block(block.page, block.line + number, query)
     for block in blocks("")
@@ -120,6 +127,14 @@ def test_the_queries_of_a_page_may_run(query: Block) -> None:
     """A query on a page, alone or in a `lapwing sql` command, is one that the collector lets through."""
     with duckdb.connect(":memory:") as parser:
         check_select(parser, query.code)
+
+
+def test_the_duties_of_the_page_are_those_there_are(asked: str) -> None:
+    """docs/http-api.md lists what can be ordered over HTTP, and nothing else."""
+    with pytest.raises(HTTPError) as refused:
+        urlopen(f"{asked}/api/v1/admin/none", b"{}", timeout=60)
+    told = json.loads(refused.value.read())["detail"].partition("there are: ")[2].split(", ")
+    assert [row[0].strip("`") for row in table("docs/http-api.md", "Duty")] == told
 
 
 def test_the_examples_are_found() -> None:

@@ -119,6 +119,13 @@ def test_the_collector_says_what_to_install(
     assert done.stderr.count("\n") == 1
 
 
+def test_the_demo_names_its_own_extra(light: Path, metadata: Distribution) -> None:
+    """The demo needs more than the collector, and who has not got it is told all at once."""
+    done = run_in(light, command(metadata), "demo")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("): pip install 'lapwing[demo]'\n")
+
+
 def test_the_wheel_holds_both_packages_and_nothing_else(unpacked: Path, metadata: Distribution) -> None:
     """Sources, SQL, type markers and the example are in the wheel; tests and documents are not."""
     expected = {
