@@ -20,7 +20,7 @@ import pytest
 from helpers.faults_pictures import Photographer, Picture
 from helpers.faults_plan import LONG, SEED
 from helpers.rules_build import CELLS, MINUTE, START, rows_of, rule_of
-from lapwing_collector.app.dispatching import Dispatcher
+from lapwing_collector.app.judging.dispatching import Dispatcher
 from lapwing_collector.model.alerts import RuleState
 from lapwing_collector.notify import BY_ALL_LABELS, Policy, Receiver, Route, Target
 from lapwing_collector.rules import NO_ROWS, Outcome, QueryFailure, Rule, Skipped, evaluate

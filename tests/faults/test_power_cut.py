@@ -13,8 +13,8 @@ from helpers.faults_judge import judge, require_well
 from helpers.faults_plan import LONG, SEED, as_root
 from helpers.faults_producer import Producer
 from helpers.faults_victim import Victim, wait_until
-from lapwing_collector.app.keeping import backup, restore
-from lapwing_collector.app.maintenance import tell_nobody
+from lapwing_collector.app.upkeep.keeping import backup, restore
+from lapwing_collector.app.upkeep.maintenance import tell_nobody
 
 pytestmark = [as_root, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 

@@ -67,7 +67,7 @@ def test_a_killed_worker_comes_back_by_itself(victim: Victim, claims: Claims) ->
     """Whoever kills the worker alone finds another at work soon; nothing is lost, and nobody was refused."""
     victim.start()
     with Producer(claims, victim, SEED, pace_s=0.002, over_grpc=False) as producer:
-        for _ in range(3):
+        for _ in range(2):
             at_work(producer)
             os.kill(wait_until(victim.worker, "there is a worker"), signal.SIGKILL)
         at_work(producer)

@@ -60,35 +60,33 @@ def syncs_of_the_log(lines: list[str]) -> Iterator[tuple[int, str]]:
             yield number, waiting.pop(thread)
 
 
-@pytest.mark.parametrize(
-    ("transport", "spoken"),
-    [
-        ("http", ('"POST /v1/logs', '"HTTP/1.1 200')),
-        ("grpc", ("LogsService/Export", "grpc-status")),
-    ],
-)
-def test_the_answer_comes_after_the_sync(
-    transport: str, spoken: tuple[str, str], victim: Victim, claims: Claims, tmp_path: Path
-) -> None:
+SPOKEN = {
+    "http": (HttpClient, '"POST /v1/logs', '"HTTP/1.1 200'),
+    "grpc": (GrpcClient, "LogsService/Export", "grpc-status"),
+}
+"""What sends over a transport, and what can be seen of requests and answers."""
+
+
+def test_the_answer_comes_after_the_sync(victim: Victim, claims: Claims, tmp_path: Path) -> None:
     """Fault 3: between a request's coming in and its answer lies a sync of the log that has returned."""
     trace = tmp_path / "trace"
     traced = options(trace, "trace=network,read,readv,write,writev,fdatasync")
     victim.start([*traced, "-D"])  # as a grandchild, out of the way of signals
-    for _ in range(2):
-        for shape in Shape:
-            connect = HttpClient if transport == "http" else GrpcClient
-            with connect(getattr(victim, transport)) as client:
-                assert send(client, claims.make(shape, 2, "traced")) == 200
+    for transport, (connect, _, _) in SPOKEN.items():
+        for _ in range(2):
+            for shape in Shape:
+                with connect(getattr(victim, transport)) as client:
+                    assert send(client, claims.make(shape, 2, "traced")) == 200
     assert victim.stop() == 0
     lines = trace.read_text(errors="replace").splitlines()
-    asks, answers = spoken
-    came = [i for i, line in enumerate(lines) if asks in line]
-    answered = [i for i, line in enumerate(lines) if answers in line and i > came[0]]
     synced = [i for i, _ in syncs_of_the_log(lines)]
-    assert len(came) == 2 * len(Shape)
-    for request in came:
-        answer = next(i for i in answered if i > request)
-        assert any(request < sync < answer for sync in synced), lines[request : answer + 1]
+    for _, asks, answers in SPOKEN.values():
+        came = [i for i, line in enumerate(lines) if asks in line]
+        answered = [i for i, line in enumerate(lines) if answers in line and i > came[0]]
+        assert len(came) == 2 * len(Shape)
+        for request in came:
+            answer = next(i for i in answered if i > request)
+            assert any(request < sync < answer for sync in synced), lines[request : answer + 1]
 
 
 def test_a_failed_sync_is_told_and_never_tried_again(victim: Victim, claims: Claims, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import yaml
 
 from helpers.ports import free_port
+from helpers.processes import family
 
 T = TypeVar("T")
 
@@ -43,6 +44,7 @@ class Victim:
     Attributes:
         data: Its data directory.
         settings: What its settings file says beside the addresses, by section.
+        arrangement: What it is started as.
         up: What `lapwing up` becomes: the way there costs a third more, and is none of a fault's.
         command: What other commands are started by.
         starts_s: How long each start took until it was ready.
@@ -55,6 +57,7 @@ class Victim:
     environment: Mapping[str, str] = field(default_factory=dict)
     starts_s: list[float] = field(default_factory=list)
     ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in LISTENERS})
+    arrangement: str = "up"
     process: "subprocess.Popen[bytes] | None" = None
     launches: int = 0
 
@@ -88,7 +91,7 @@ class Victim:
         self.launches += 1
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [*prefix, *self.up, json.dumps([str(config), {"data": str(self.data)}])],
+                [*prefix, *self.up, json.dumps([str(config), {"data": str(self.data)}, self.arrangement])],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={
@@ -146,6 +149,13 @@ class Victim:
         finally:
             connection.close()
 
+    def takes(self, body: bytes) -> bool:
+        """Whether it acknowledges a request; one that is hurt meanwhile does not."""
+        try:
+            return self.post(body) == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
     def said(self) -> str:
         """The end of what it printed."""
         return self.output.read_text(errors="replace")[-4000:]
@@ -169,15 +179,22 @@ class Victim:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         for child in map(int, children):
             with contextlib.suppress(OSError):
-                if b"lapwing_collector.app.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                if b"lapwing_collector.app.processes.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
                     return child
         return None
 
     def kill(self) -> None:
-        """Kill all its processes at once, as kill -9 or the kernel would."""
+        """Kill all its processes at once, as kill -9 or the kernel would, and wait until none is left.
+
+        Those that are in a group or a session of their own end by themselves, some in good order: until they
+        have, files may change.
+        """
         assert self.process is not None
+        leader = self.process.pid
+        known = family(leader)
         self.signal_all(signal.SIGKILL)
         self.process.wait()
+        wait_until(lambda: not family(leader, known), "all its processes have ended")
 
     def signal_all(self, number: int) -> None:
         """Send a signal to all its processes."""
