@@ -11,6 +11,9 @@ NAMES = (
     "decode",
     "wal",
     "flush",
+    "sharing",
+    "moving",
+    "scaling",
     "lake_queries",
     "drift",
     "backtest",
@@ -29,7 +32,8 @@ NAMES = (
 def main() -> None:
     """Say on what machine, then run the benchmarks asked for."""
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    for name in sys.argv[1:] or NAMES:  # `models` takes minutes, and runs when it is named
+    # `models` takes minutes and `simulation` measures nothing: they run when they are named.
+    for name in sys.argv[1:] or NAMES:
         print(f"\n# {name}")
         importlib.import_module(f"bench.{name}").main()
 

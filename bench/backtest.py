@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lapwing_collector.app.backtest import backtest
-from lapwing_collector.app.keeping import set_reference
-from lapwing_collector.app.maintenance import tell_nobody
-from lapwing_collector.app.profiling import PROFILING
-from lapwing_collector.app.project import read_rule_files
+from lapwing_collector.app.places.profiling import PROFILING
+from lapwing_collector.app.places.project import read_rule_files
+from lapwing_collector.app.rule_tools.backtest import backtest
+from lapwing_collector.app.upkeep.keeping import set_reference
+from lapwing_collector.app.upkeep.maintenance import tell_nobody
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.lake.upkeep import Upkeep
 from lapwing_collector.model.records import PREDICTION_ROWS, Batch, FieldColumn, Kind

@@ -1,6 +1,5 @@
 """A collector of its own processes for the benchmarks, and requests for it as the SDK makes them."""
 
-import os
 import random
 import re
 import tempfile
@@ -14,6 +13,7 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+from bench import processes
 from bench.load import PROCESS
 
 import lapwing
@@ -24,7 +24,6 @@ from lapwing_collector.demo.process import CollectorProcess
 from lapwing_collector.query import Session
 
 PER_REQUEST = 512
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -61,25 +60,14 @@ class Collector:
             time.sleep(0.02)
         session.close()
 
-    def processes(self) -> list[int]:
-        """Its processes."""
-        found = [self.pid]
-        for pid in found:
-            found += _children(pid)
-        return found
-
     def cpu_s(self) -> float:
         """CPU seconds of all its processes so far."""
-        total = 0.0
-        for pid in self.processes():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += (int(fields[11]) + int(fields[12])) * TICK_S
-        return total
+        return processes.cpu_s(self.pid)
 
     def memory_mb(self) -> tuple[float, float]:
         """The largest process's resident memory, and that of all together, shared pages counted once."""
         resident, proportional = [], 0.0
-        for pid in self.processes():
+        for pid in processes.family(self.pid):
             try:
                 lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
             except (FileNotFoundError, ProcessLookupError):
@@ -88,17 +76,6 @@ class Collector:
             resident.append(sizes["Rss"] / 1024)
             proportional += sizes["Pss"] / 1024
         return max(resident), proportional
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [
-            int(child)
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for child in (task / "children").read_text().split()
-        ]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
 
 
 @contextmanager

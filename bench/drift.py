@@ -32,9 +32,9 @@ from bench.load import Load, drive
 from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr
 
-from lapwing_collector.app.keeping import set_reference
-from lapwing_collector.app.maintenance import tell_nobody
-from lapwing_collector.app.profiling import PROFILING
+from lapwing_collector.app.places.profiling import PROFILING
+from lapwing_collector.app.upkeep.keeping import set_reference
+from lapwing_collector.app.upkeep.maintenance import tell_nobody
 from lapwing_collector.lake import Lake
 from lapwing_collector.lake.profiles import owned
 from lapwing_collector.lake.upkeep import Upkeep
@@ -206,7 +206,7 @@ def _without_profiles() -> Iterator[None]:
     before = os.environ.get("PYTHONPATH", "")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "sitecustomize.py").write_text(
-            "from lapwing_collector.app import profiling\nprofiling.PROFILING = None\n"
+            "from lapwing_collector.app.places import profiling\nprofiling.PROFILING = None\n"
         )
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (folder, before)))
         try:

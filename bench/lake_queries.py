@@ -112,15 +112,15 @@ LOOK_UP = "SELECT * FROM predictions.churn WHERE prediction_id ="
 
 
 def at(batch: Batch, number: int, draw: Random) -> Batch:
-    """The batch's rows with times and ids of the half million numbered `number`."""
-    first_ns = START_NS + number * ROWS_PER_FILE * 1_000_000
-    times_ns = range(first_ns, first_ns + ROWS_PER_FILE * 1_000_000, 1_000_000)
+    """The batch's rows with times and ids of the file numbered `number`, of as many rows each."""
     rows = batch.rows
+    first_ns = START_NS + number * rows.num_rows * 1_000_000
+    times_ns = range(first_ns, first_ns + rows.num_rows * 1_000_000, 1_000_000)
     micros = pa.array([time_ns // 1000 for time_ns in times_ns], pa.timestamp("us"))
     new = {
         "time": micros,
         "received_at": pa.array(
-            [micros[-1].as_py() + timedelta(seconds=1)] * ROWS_PER_FILE, pa.timestamp("us")
+            [micros[-1].as_py() + timedelta(seconds=1)] * rows.num_rows, pa.timestamp("us")
         ),
         "prediction_id": pa.array([new_prediction_id(time_ns) for time_ns in times_ns]),
         "trace_id": pa.array([f"{draw.getrandbits(128):032x}" for _ in times_ns]),
