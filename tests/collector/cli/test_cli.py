@@ -21,6 +21,7 @@ import pytest
 
 from helpers.batches import labels, predictions
 from helpers.collector import prediction, request
+from helpers.commands import exit_code
 from helpers.waiting import wait_until
 from lapwing_collector.cli.main import main
 from lapwing_collector.cli.output import write_table
@@ -53,16 +54,11 @@ def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[byt
 
     def run_here(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[bytes]":
         with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["lapwing", *arguments])
-            patch.setattr(sys, "meta_path", [*sys.meta_path])
             for name, value in {"COLUMNS": "200", **environment}.items():
                 patch.setenv(name, value)
             capfdbinary.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                main()
+            code = exit_code(*arguments)
         sys.stdout.flush()
-        code = ended.value.code or 0
-        assert isinstance(code, int)
         return subprocess.CompletedProcess(arguments, code, *capfdbinary.readouterr())
 
     return run_here

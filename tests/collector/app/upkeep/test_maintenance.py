@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import socket
-import sys
 import threading
 import time
 import urllib.error
@@ -20,6 +19,7 @@ import pytest
 
 from helpers.batches import predictions
 from helpers.collector import Collector, ask, label, prediction, project, request, running
+from helpers.commands import exit_code
 from helpers.waiting import wait_until
 from lapwing_collector import engine
 from lapwing_collector.app.background.pacing import Pacing, StoppedError
@@ -40,7 +40,6 @@ from lapwing_collector.app.upkeep.keeping import (
     retype,
 )
 from lapwing_collector.app.upkeep.maintenance import Maintenance, tell_nobody
-from lapwing_collector.cli.main import main
 from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError, UnavailableError
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.lake.erasure import mentions_in_catalog
@@ -553,19 +552,12 @@ def test_a_damaged_file_costs_its_bad_part(data: Path, damage: str) -> None:
     assert len(aside) == (damage != "gone")
 
 
-def test_commands_answer_people_and_scripts(
-    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_commands_answer_people_and_scripts(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command line prints one sentence, or JSON, and its exit code says how it went."""
-    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])  # a command has its process to itself
 
     def lapwing(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["lapwing", *arguments, "--data", str(data)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, *capsys.readouterr()
+        return exit_code(*arguments, "--data", str(data)), *capsys.readouterr()
 
     code, _, told = lapwing("compact")
     assert (code, "no lake here yet" in told) == (1, True)

@@ -22,6 +22,7 @@ import yaml
 
 from helpers.batches import START, labels, logs, predictions
 from helpers.collector import prediction, request
+from helpers.commands import exit_code
 from helpers.faults_victim import Victim
 from helpers.notify_alerts import NOON, RULE, instance, transition
 from helpers.waiting import wait_until
@@ -42,7 +43,6 @@ from lapwing_collector.app.upkeep.doctor import examine
 from lapwing_collector.app.upkeep.keeping import compact
 from lapwing_collector.app.upkeep.maintenance import tell_nobody
 from lapwing_collector.app.upkeep.moving import migrate_lake, migrate_state
-from lapwing_collector.cli.main import main
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.config import load_settings
 from lapwing_collector.engine.place import Place
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
 
 pytest.importorskip("duckdb_extension_postgres_scanner", reason="the extra `scale` is not installed")
 
-COMMAND = ("lapwing", "migrate-state")
 QUERIES = (
     "SELECT count(*), sum(inputs.age), avg(output.score), min(time), max(received_at) FROM predictions.churn",
     "SELECT version, count(*), max(inputs.plan) FROM predictions_all.churn GROUP BY 1 ORDER BY 1",
@@ -217,7 +216,7 @@ def test_a_journey_that_was_interrupted_goes_on(
 
 
 def test_alerts_go_there_and_back(
-    tmp_path: Path, postgres: "Server", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, postgres: "Server", capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The command takes the alert state alone, tells how much there is, and can take it back."""
     here, there = tmp_path / "here.yaml", tmp_path / "there.yaml"
@@ -228,11 +227,9 @@ def test_alerts_go_there_and_back(
     before = alerts(here)
 
     def command(file: Path, to: Path) -> str:
-        monkeypatch.setattr(sys, "argv", [*COMMAND, "--config", str(file), "--to", str(to)])
-        with pytest.raises(SystemExit) as ended:
-            main()
+        failed = exit_code("migrate-state", "--config", str(file), "--to", str(to))
         told = capsys.readouterr()
-        return told.out if not ended.value.code else told.err
+        return told.err if failed else told.out
 
     assert "5 rows of alerts and messages are there" in command(here, there)
     assert alerts(there) == before
