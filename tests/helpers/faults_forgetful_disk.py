@@ -236,9 +236,7 @@ def serve(mount: Path, found: Path) -> None:
     class Operations(ForgetfulDisk, mfusepy.Operations):  # type: ignore[misc]
         use_ns = True
 
-    mfusepy.FUSE(
-        Operations(found), str(mount), foreground=True, nothreads=True, hard_remove=True, nonempty=True
-    )
+    mfusepy.FUSE(Operations(found), str(mount), foreground=True, nothreads=True, hard_remove=True)
 
 
 if __name__ == "__main__":
