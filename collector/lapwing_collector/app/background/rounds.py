@@ -18,7 +18,7 @@ class Rounds:
         name: str,
         every_s: float,
         work: Callable[[], None],
-        end: Callable[[], None],
+        end: Callable[[], None] | None = None,
         *,
         failed: str,
         action: str,
@@ -29,7 +29,7 @@ class Rounds:
             name: What the thread is called.
             every_s: Seconds between two rounds.
             work: A round.
-            end: What is done in the end, once.
+            end: What is done in the end, once, if anything.
             failed: What people are told where either fails.
             action: The same for machines.
         """
@@ -56,7 +56,8 @@ class Rounds:
         while not self._stop.is_set():
             self._try_to(self._work)
             self._stop.wait(self._every_s)
-        self._try_to(self._end)
+        if self._end is not None:
+            self._try_to(self._end)
 
     def _try_to(self, work: Callable[[], None]) -> None:
         try:

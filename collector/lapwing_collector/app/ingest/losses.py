@@ -4,22 +4,18 @@ A row is added for a process when what is missing of it has changed; what is mer
 minute to come.
 """
 
-import logging
 from collections.abc import Callable
 from datetime import datetime
-from threading import Thread
 from typing import Final
 
 import pyarrow as pa
 
-from lapwing_collector.app.background.pacing import Pacing
+from lapwing_collector.app.background.rounds import Rounds
 from lapwing_collector.clock import utc_datetime
 from lapwing_collector.dedup import Loss, SenderLoss
 from lapwing_collector.lake import Lake
 
-logger = logging.getLogger(__name__)
-
-_TICK_S: Final = 30.0
+_EVERY_S: Final = 30.0
 _ALL: Final = 1 << 30
 
 _KNOWN: Final = """
@@ -74,19 +70,21 @@ class Losses:
         self._now = now
         self._told: dict[str, int] | None = None
         self._before: dict[str, int] = {}
-        self._pacing = Pacing(1.0, lambda: False)
-        self._thread = Thread(target=self._run, name="lapwing-losses", daemon=True)
+        self._rounds = Rounds(
+            "lapwing-losses",
+            _EVERY_S,
+            self._look,
+            failed="missing records could not be told",
+            action="losses_failed",
+        )
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._rounds.start()
 
     def close(self, timeout_s: float) -> bool:
         """Stop; tells whether that was in time."""
-        self._pacing.stop()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return self._rounds.close(timeout_s)
 
     def work(self) -> None:
         """Add what has changed since the last call, and was missing then already.
@@ -123,13 +121,8 @@ class Losses:
             self._lake.add_rows({"record_losses": pa.Table.from_pylist(rows, schema=_ROWS)})
             self._told |= changed
 
-    def _run(self) -> None:
-        while self._pacing.rest(_TICK_S):
-            try:
-                if self._is_mine():
-                    self.work()
-                else:
-                    self._told = None  # another one tells them now
-            except Exception:
-                # What has changed is found again by the next look.
-                logger.exception("missing records could not be told", extra={"action": "losses_failed"})
+    def _look(self) -> None:
+        if self._is_mine():
+            self.work()
+        else:
+            self._told = None  # another one tells them now
