@@ -27,10 +27,21 @@ _GONE: Final = re.compile(r"HTTP GET error reading '([^']+)'.*\(HTTP 404")
 """How it says that a bucket has no such object."""
 _AWAY: Final = re.compile(
     r"Unable to connect to Postgres|server closed the connection|Could not connect to server|HTTP \w+ error"
+    r"|terminating connection|no connection to the server"
+    r"|Failed to execute query \W*(?:ROLLBACK|COMMIT|BEGIN)"
 )
-"""What it says where the server of the catalog, or of the files, does not answer."""
+"""What it says, in errors of any kind, where the server of the catalog, or of the files, does not answer."""
 _SHOWN: Final = 80
 """Characters of the line in which a mistake is."""
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether a query that failed so is worth a second try.
+
+    A file vanishes under a reader when small files were merged, and the newer snapshot has its rows; a server
+    that was away may be back, and then connections to it are new ones.
+    """
+    return isinstance(error, (duckdb.IOException, OSError)) or bool(_AWAY.search(str(error)))
 
 
 def query_error(error: Exception, sql: str, files: str = "", *, raises: bool = False) -> QueryError:
@@ -47,16 +58,16 @@ def query_error(error: Exception, sql: str, files: str = "", *, raises: bool = F
     # What `error` says is of the kind Invalid Input, whichever exception brings it while rows are read.
     if files and (not raises or details.get("exception_type") in {"IO", "Invalid"}):
         file = _damaged_file(error, message, files)
+        if file is None and _AWAY.search(message):
+            return QueryError(
+                "the lake does not answer, its catalog or its files; try again: `lapwing doctor` says more"
+            )
         if file is not None or details.get("exception_type") == "Invalid":  # what broken headers end in
             which = f" ({file})" if file else ""
             return DamagedFileError(
                 f"a file of the lake{which} is damaged or gone: {_unplaced(message, files)}. "
                 "`lapwing doctor` says what can be done",
                 file=file,
-            )
-        if isinstance(error, duckdb.IOException) and _AWAY.search(message):
-            return QueryError(
-                "the lake does not answer, its catalog or its files; try again: `lapwing doctor` says more"
             )
     message = _unplaced(message, files)
     if isinstance(error, (duckdb.OutOfMemoryException, MemoryError)) or _OUT_OF_MEMORY.search(message):

@@ -16,7 +16,7 @@ from lapwing_collector.engine import METADATA, literal
 from lapwing_collector.engine.format import recorded_format, refuse_newer
 from lapwing_collector.engine.lens import Lens, is_large
 from lapwing_collector.engine.place import CatalogFile, Place, place_of
-from lapwing_collector.errors import DataDirectoryError, QueryError
+from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.query.arguments import check_parameters
 from lapwing_collector.query.calls import Call, calls_in
 from lapwing_collector.query.explaining import explain
@@ -24,7 +24,7 @@ from lapwing_collector.query.guard import check_select, functions_in
 from lapwing_collector.query.held import NAMES, Held
 from lapwing_collector.query.library import load
 from lapwing_collector.query.limits import Limits
-from lapwing_collector.query.mistakes import query_error
+from lapwing_collector.query.mistakes import may_pass, query_error
 from lapwing_collector.query.replica import attach_snapshot
 from lapwing_collector.query.subjects import make_views, views_of
 
@@ -157,20 +157,13 @@ class Session:
             NotSeenYetError: It names a table or field that no record has brought yet.
             DamagedFileError: A file of the lake that it needs cannot be read.
         """
-        self._show(sql, parameters)
-        if holding and self._beside is not None and self._is_for(self._beside, sql):
-            return self._beside.stream(sql, parameters, take)
-        self._follow(sql)
-        calls = self._calls(sql)
-        check_parameters([name for call in calls for name in call.moments], parameters)
-        try:
-            return self._take(sql, parameters, take, calls)
-        except (duckdb.IOException, OSError):
-            # A file may vanish under a reader when small files were merged; the newer snapshot has its rows.
+        with self._worded(sql):
             try:
-                return self._take(sql, parameters, take, calls)
-            except (duckdb.IOException, OSError) as error:
-                raise self._mistake(error, sql) from error
+                return self._answer(sql, parameters, take, holding=holding)
+            except (duckdb.Error, OSError) as error:
+                if not may_pass(error):
+                    raise
+            return self._answer(sql, parameters, take, holding=holding)
 
     def explain(self, sql: str) -> pa.Table:
         """What stands behind the metrics that a SELECT calls, with the columns `part`, `name` and `sql`.
@@ -178,9 +171,10 @@ class Session:
         Raises:
             QueryError: It is refused, or a metric that it calls cannot be called so.
         """
-        self._show(sql, {})
-        calls = self._check(sql)
-        parts = explain((call.metric for call in calls), self._views(calls))
+        with self._worded(sql):
+            self._show(sql, {})
+            calls = self._check(sql)
+            parts = explain((call.metric for call in calls), self._views(calls))
         return pa.table(
             {
                 "part": pa.array([part.kind for part in parts], pa.string()),
@@ -206,14 +200,33 @@ class Session:
         if self._beside is not None:
             self._beside.keep_up()
         elif self._held is not None and self._held.lags:
-            with suppress(QueryError):  # the next query meets it, too
-                self._follow("")
+            with suppress(duckdb.Error, OSError):  # the next query meets it, too
+                self._follow()
 
     def close(self) -> None:
         """Let go of the lake."""
         if self._beside is not None:
             self._beside.close()
         self._connection.close()
+
+    def _answer(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any],
+        take: Callable[[pa.RecordBatchReader], Taken],
+        *,
+        holding: bool,
+    ) -> Taken:
+        self._show(sql, parameters)
+        if holding and self._beside is not None and self._is_for(self._beside, sql):
+            return self._beside.stream(sql, parameters, take)
+        self._follow()
+        calls = self._calls(sql)
+        check_parameters([name for call in calls for name in call.moments], parameters)
+        with self._measuring(calls):
+            result = self._connection.execute(sql, dict(parameters))
+            with result.to_arrow_reader(_ROWS_AT_ONCE) as rows:
+                return take(rows)
 
     def _show(self, sql: str, parameters: Mapping[str, Any]) -> None:
         """See to it that the tables are there that a query names, where not all can be."""
@@ -237,16 +250,13 @@ class Session:
         if self._hold is not None:
             self._beside = Session(opened.beside, self._files, held=self._hold(opened))
 
-    def _follow(self, sql: str) -> None:
+    def _follow(self) -> None:
         """Hold what the newest snapshot has."""
         if self._held is None or (self._in_transaction and self._held.is_newest):
             return
         self._end_transaction()
-        try:
-            if self._held.follow():
-                self._views_once.cache_clear()
-        except (duckdb.Error, OSError) as error:
-            raise self._mistake(error, sql) from error
+        if self._held.follow():
+            self._views_once.cache_clear()
 
     def _is_for(self, beside: "Session", sql: str) -> bool:
         """Whether that session answers it; to begin to hold tables it has to read all of their files."""
@@ -262,23 +272,6 @@ class Session:
         """Let `sql` pass if it may run; the metrics that it calls."""
         check_select(self._connection, sql)
         return calls_in(self._connection, sql)
-
-    def _take(
-        self,
-        sql: str,
-        parameters: Mapping[str, Any],
-        take: Callable[[pa.RecordBatchReader], Taken],
-        calls: Sequence[Call],
-    ) -> Taken:
-        try:
-            with self._measuring(calls):
-                result = self._connection.execute(sql, dict(parameters))
-                with result.to_arrow_reader(_ROWS_AT_ONCE) as rows:
-                    return take(rows)
-        except (duckdb.IOException, OSError):
-            raise
-        except (duckdb.Error, pa.ArrowException, MemoryError) as error:
-            raise self._mistake(error, sql) from error
 
     @contextmanager
     def _measuring(self, calls: Sequence[Call]) -> Iterator[None]:
@@ -332,11 +325,15 @@ class Session:
             self._made.clear()
             self._connection.rollback()  # nothing is to be kept
 
-    def _mistake(self, error: Exception, sql: str) -> QueryError:
-        raises = (
-            bool(self._files) and self._files in str(error) and "error" in functions_in(self._connection, sql)
-        )
-        return query_error(error, sql, self._files, raises=raises)
+    @contextmanager
+    def _worded(self, sql: str) -> Iterator[None]:
+        """Raise what people can read instead of what comes of answering `sql`."""
+        try:
+            yield
+        except (duckdb.Error, pa.ArrowException, MemoryError, OSError) as error:
+            names_files = bool(self._files) and self._files in str(error)
+            raises = names_files and "error" in functions_in(self._connection, sql)
+            raise query_error(error, sql, self._files, raises=raises) from error
 
 
 def _held(place: Place, memory_bytes: int, opened: _Opened) -> Held:

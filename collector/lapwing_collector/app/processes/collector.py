@@ -507,7 +507,7 @@ def _at_the_collector(settings: Settings) -> Mapping[str, Order]:
 
     def order(name: str) -> Order:
         def ask(arguments: Mapping[str, Any], tell: Callable[[str, int, int], None]) -> Mapping[str, Any]:
-            answer = ask_owner(settings.data, name, arguments, tell)
+            answer = ask_owner(settings.data, name, arguments, tell, beside=False)  # that is this process
             if answer is None:
                 raise UnavailableError(f"{name}: no collector runs on this machine; ask one elsewhere")
             return answer

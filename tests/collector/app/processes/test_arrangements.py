@@ -16,10 +16,13 @@ from helpers.faults_victim import Victim
 from helpers.notify_receivers import Webhook, webhook
 from helpers.waiting import wait_until
 from lapwing_collector.app.places.arrangement import Arrangement
+from lapwing_collector.app.places.directory import DataDirectory
+from lapwing_collector.app.places.owner_socket import OwnerSocket
+from lapwing_collector.app.processes.collector import _at_the_collector
 from lapwing_collector.app.upkeep.doctor import examine
 from lapwing_collector.app.upkeep.maintenance import tell_nobody
 from lapwing_collector.config import Settings, load_settings
-from lapwing_collector.errors import ConfigError
+from lapwing_collector.errors import ConfigError, UnavailableError
 from lapwing_collector.model.replicas import Arrival
 from lapwing_collector.state import PostgresServer, Store
 
@@ -178,6 +181,20 @@ def test_who_shares_the_state_shares_the_lake(pair: Pair, tmp_path: Path) -> Non
         assert f"another collector works with this state (http://{pair.collect.web})" in other.said()
     finally:
         other.clear()
+
+
+def test_a_server_does_not_ask_itself(tmp_path: Path) -> None:
+    """What only a collector can do is told to be missing where a server runs by itself."""
+    serving = DataDirectory(tmp_path).serving.root
+    serving.mkdir()
+    own = OwnerSocket.open(serving)
+    own.take({})
+    try:
+        for name, order in _at_the_collector(settings(data=str(tmp_path))).items():
+            with pytest.raises(UnavailableError, match=f"^{name}: no collector runs on this machine"):
+                order({}, tell_nobody)
+    finally:
+        own.close()
 
 
 def test_a_command_brings_rows_beside_them(pair: Pair, tmp_path: Path) -> None:
