@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from helpers.notify_alerts import NOON, instance
 from helpers.notify_desk import Desk
-from lapwing_collector.app.alerts.alerts import alert_duties, alert_reads, wall_clock
+from lapwing_collector.app.alerts.alerts import alert_duties, alert_reads, silence, wall_clock
 from lapwing_collector.cli.main import app
 from lapwing_collector.errors import ConfigError, LapwingError, NotSeenYetError
+from lapwing_collector.model.alerts import AlertState, RuleId, RuleState
 from lapwing_collector.notify import parse_matchers
 
 
@@ -53,7 +55,7 @@ def places(desk: Desk, *words: str) -> list[str]:
 def test_alerts_are_listed_with_who_knows(desk: Desk) -> None:
     """What fires is listed with who was told, who took it on, and what silences it."""
     run(desk, "ack", "a", "--comment", "mine")
-    silence = run(desk, "silence", "name=b", "--for", "2h")
+    made = run(desk, "silence", "name=b", "--for", "2h")
     first, second = run(desk, "alerts")
     assert (first["fingerprint"], first["state"], first["told"]) == (
         "a",
@@ -61,7 +63,7 @@ def test_alerts_are_listed_with_who_knows(desk: Desk) -> None:
         ["mail", "pager", "screen"],
     )
     assert (first["acknowledged_by"] is not None, first["silences"]) == (True, [])
-    assert (second["acknowledged_by"], second["silences"]) == (None, [silence["key"]])
+    assert (second["acknowledged_by"], second["silences"]) == (None, [made["key"]])
     assert "Drift" in text(desk, "alerts")
 
 
@@ -104,6 +106,19 @@ def test_silences_are_made_listed_and_ended(desk: Desk) -> None:
     assert made["key"] in text(desk, "silence")
     assert "is over" in text(desk, "silence", "--end", made["key"])
     assert {each["key"] for each in run(desk, "silence")} == {planned["key"], same["key"]}
+
+
+def test_pending_alerts_are_silenced_before_they_fire(desk: Desk) -> None:
+    """An alert of which nothing was announced yet is silenced by its labels, but not until it resolves."""
+    rule = RuleId("flights", "Slow")
+    labels = {"alertname": "Slow", "origin": "JFK"}
+    pending = instance(fingerprint="p", labels=labels, state=AlertState.PENDING, fired_at=None)
+    desk.store.commit(rule, RuleState("d", NOON, instances={"p": pending}), (), (), [], desk.wall.now)
+    made = run(desk, "silence", "--alert", "p", "--for", "2h")
+    assert made["matchers"] == 'alertname="Slow", origin="JFK"'
+    assert run(desk, "why", "p")["silences"] == [made["key"]]
+    with pytest.raises(ConfigError, match="nothing could resolve"):
+        silence(desk.store, {"alert": "p", "until_resolved": True}, desk.wall.now)
 
 
 def test_acks_are_made_and_withdrawn(desk: Desk) -> None:

@@ -1,7 +1,7 @@
 """Alerts for people: which there are, why somebody was told or not, and what people say about them."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from lapwing_collector.app.places.state_place import state_of
 from lapwing_collector.clock import SystemClock, read_utc, utc_datetime
 from lapwing_collector.config import parse_duration
 from lapwing_collector.errors import ConfigError, NotSeenYetError
-from lapwing_collector.model.alerts import Alert, AlertState, Health, Instance, RuleId, Status
+from lapwing_collector.model.alerts import Alert, AlertState, Health, Instance, RuleId, Status, Transition
 from lapwing_collector.model.groups import Ack, Group, Silence
 from lapwing_collector.notify import Matcher, Policy, hush_by, is_active, match_all, parse_matchers
 from lapwing_collector.state import OutboxRow, Store
@@ -78,9 +78,8 @@ def why(store: Store, alert: str, now: datetime) -> dict[str, Any]:
         ConfigError: There are several.
     """
     key = _fingerprint(store, alert)
-    found = next(((rule, each) for rule, each in store.alerts(_ALL) if each.fingerprint == key), None)
     transitions = store.history(_SHOWN, key)
-    rule, instance = found or (transitions[0].rule, transitions[0].instance)
+    rule, instance = _known(store, key, transitions)
     groups = store.groups_of(key)
     ack = store.acks().get(key)
     return (
@@ -145,8 +144,9 @@ def silence(store: Store, asked: Mapping[str, Any], now: datetime) -> dict[str, 
     _only(asked, {"matchers", "alert", "for", "ends_at", "until_resolved", "starts_at", "author", "comment"})
     matchers = _text(asked, "matchers")
     if (alert := _text(asked, "alert")) is not None:
-        labels = store.history(1, _fingerprint(store, alert))[0].instance.labels
-        matchers = ", ".join(str(each) for each in _exactly(labels))
+        key = _fingerprint(store, alert)
+        _, instance = _known(store, key, store.history(1, key))
+        matchers = ", ".join(str(each) for each in _exactly(instance.labels))
     if matchers is None or (alert is not None and "matchers" in asked):
         raise ConfigError("silence: say which alerts: `matchers`, or the fingerprint `alert`")
     try:
@@ -294,10 +294,24 @@ def alert_duties(
     return {name: then_look(work) for name, work in works.items()}
 
 
+def _known(store: Store, key: str, transitions: Sequence[Transition]) -> tuple[RuleId, Instance]:
+    """An alert as it is, or as the newest of its `transitions` left it; while pending it has none."""
+    for rule, instance in store.alerts(_ALL):
+        if instance.fingerprint == key:
+            return rule, instance
+    if not transitions:  # it went since it was found
+        raise _no_alert(key)
+    return transitions[0].rule, transitions[0].instance
+
+
+def _no_alert(named: str) -> NotSeenYetError:
+    return NotSeenYetError(f"there is no alert {named!r}; `lapwing alerts` lists those that there are")
+
+
 def _fingerprint(store: Store, prefix: str) -> str:
     found = store.instances_named(prefix) if prefix else []
     if not found:
-        raise NotSeenYetError(f"there is no alert {prefix!r}; `lapwing alerts` lists those that there are")
+        raise _no_alert(prefix)
     if len(found) > 1 and prefix not in found:
         raise ConfigError(f"{len(found)} or more alerts begin with {prefix!r}; give more of it")
     return prefix if prefix in found else found[0]
