@@ -1,6 +1,6 @@
 """Files that people bring: their rows become what senders send, those that cannot are told by line."""
 
-from lapwing_collector.importing.cells import ROW_TIME, parse_time, times
+from lapwing_collector.importing.cells import ROW_TIME, filled, parse_time, texts, times
 from lapwing_collector.importing.labels import Key, LabelPlan, plan_labels
 from lapwing_collector.importing.predictions import PredictionPlan, plan_predictions
 from lapwing_collector.importing.records import Sender
@@ -17,9 +17,11 @@ __all__ = [
     "Reject",
     "Sender",
     "Source",
+    "filled",
     "open_source",
     "parse_time",
     "plan_labels",
     "plan_predictions",
+    "texts",
     "times",
 ]

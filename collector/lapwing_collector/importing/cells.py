@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from functools import reduce
 from typing import Any, Final
@@ -26,6 +27,11 @@ _MOST: Final = 0.95
 _WORD: Final = 40
 """Characters of a cell that are told."""
 _LARGEST: Final = 2**63 - 1
+_DATE: Final = r"(?:19|2[012])\d{6}"
+_NUMBERED: Final = re.compile(rf"(?!{_DATE}(?:\d{{6}})?$)\d+(?:\.\d+)?")
+"""Times since the epoch."""
+_RUN_TOGETHER: Final = re.compile(rf"({_DATE})(\d{{6}})")
+"""A date and a time with nothing between them."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS: Final = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))
 """Numbers up to the first of a pair are times in units of so many microseconds: seconds, milliseconds, …"""
@@ -152,14 +158,27 @@ def filled(column: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
 
 
+def texts(column: pa.Array) -> pa.Array:
+    """A column as texts; whole numbers without the decimals that a table gives all when one is missing."""
+    if not pa.types.is_floating(column.type):
+        return column.cast(pa.string())
+    return pa.array(
+        [None if cell is None else _written(cell) for cell in filled(column).to_pylist()], pa.string()
+    )
+
+
 def parse_time(text: str) -> datetime:
     """A time as people write it: ISO 8601, UTC unless it says otherwise, or a number since the epoch.
+
+    Eight and fourteen digits of a year like ours are a date (`20260131`), and one with its time.
 
     Raises:
         ValueError: It is none, or not between the years 1970 and 2262.
     """
-    if re.fullmatch(r"\d+", text):
-        return _moment(_microseconds(int(text)))
+    if _NUMBERED.fullmatch(text):
+        return _moment(_microseconds(Decimal(text)))
+    if whole := _RUN_TOGETHER.fullmatch(text):
+        text = f"{whole[1]}T{whole[2]}"
     moment = datetime.fromisoformat(text)
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     since = moment - _EPOCH
@@ -174,17 +193,21 @@ def times(column: pa.Array) -> tuple[pa.Array, list[bool]]:
             column = column.cast(pa.timestamp(kind.unit))  # the same moment, in UTC
         found = pc.cast(column, ROW_TIME, safe=False)
         return found, [False] * len(column)
-    cells = column.to_pylist()
+    cells = texts(column).to_pylist()
     read: list[datetime | None] = []
     wrong = []
     for cell in cells:
         try:
-            read.append(None if cell is None or cell == "" else parse_time(str(cell)))
+            read.append(None if cell is None or cell == "" else parse_time(cell))
             wrong.append(False)
         except (ValueError, OverflowError):
             read.append(None)
             wrong.append(True)
     return pa.array(read, ROW_TIME), wrong
+
+
+def _written(number: float) -> str:
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def _kind(cell: str) -> Kind:
@@ -207,11 +230,11 @@ def _joined(one: Kind, other: Kind) -> Kind:
     return Kind.NUMBER if {one, other} == {Kind.INTEGER, Kind.NUMBER} else Kind.TEXT
 
 
-def _microseconds(number: int) -> int:
+def _microseconds(number: Decimal) -> int:
     for most, factor in _UNITS:
         if number < most:
-            return number * factor
-    return number // 1000
+            return int(number * factor)
+    return int(number // 1000)
 
 
 def _moment(microseconds: int) -> datetime:

@@ -10,15 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lapwing_collector.errors import ConfigError
-from lapwing_collector.importing.cells import ROW_TIME, Kind, filled, kind_inside, times
+from lapwing_collector.importing.cells import ROW_TIME, Kind, filled, kind_inside, texts, times
 from lapwing_collector.importing.nesting import nested
 from lapwing_collector.importing.rows import Part, Reject
 from lapwing_collector.importing.source import Chunk
+from lapwing_collector.importing.usual import LABEL_TIMES, LABELS, PREDICTION_IDS, PREDICTION_TIMES
 
-_LABELS: Final = ("label", "truth", "target", "y_true", "actual", "ground_truth")
-_TIMES: Final = ("time", "label_time", "labeled_at", "known_at")
-_PREDICTION_TIMES: Final = ("prediction_time", "predicted_at")
-_IDS: Final = {"prediction_id": ("prediction_id", "id"), "request_id": ("request_id",)}
+_IDS: Final = {"prediction_id": PREDICTION_IDS, "request_id": ("request_id",)}
 
 Found = Sequence[tuple[str, datetime]]
 """Id and time of each prediction that has a key."""
@@ -107,7 +105,7 @@ class LabelPlan:
         labels = self._labels(chunk)
         moments = self._moments(chunk, self.time)
         made = self._moments(chunk, self.prediction_time)
-        keys = [None if cell is None else str(cell) for cell in chunk.columns[self.key.column].to_pylist()]
+        keys = texts(chunk.columns[self.key.column]).to_pylist()
         found = find(list({key for key in keys if key}))
         taken: list[int] = []
         named: list[tuple[str, datetime | None]] = []
@@ -205,7 +203,7 @@ def plan_labels(  # noqa: PLR0917  # each is an option of the command
     if on not in _IDS and (on.partition(".")[0] not in {"tags", "inputs"} or not field):
         raise ConfigError(f"--on: expected prediction_id, request_id, tags.NAME or inputs.NAME, not {on!r}")
     fields = tuple(name for name in names if name.startswith("label."))
-    one = column(names, label, _LABELS, "--label") if label or not fields else None
+    one = column(names, label, LABELS, "--label") if label or not fields else None
     if one is None and not fields:
         raise ConfigError(f"there is no column of labels among {', '.join(names)}; name it with --label")
     held = column(names, key, _IDS.get(on, (on, field)), "--key")
@@ -214,8 +212,8 @@ def plan_labels(  # noqa: PLR0917  # each is an option of the command
     return LabelPlan(
         Key(on, held),
         fields if one is None else (one,),
-        column(names, time, _TIMES, "--time"),
-        column(names, prediction_time, _PREDICTION_TIMES, "--prediction-time"),
+        column(names, time, LABEL_TIMES, "--time"),
+        column(names, prediction_time, PREDICTION_TIMES, "--prediction-time"),
         column(names, source, ("source",), "--source"),
     )
 

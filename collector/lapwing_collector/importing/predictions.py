@@ -7,19 +7,17 @@ from typing import Final
 import pyarrow as pa
 
 from lapwing_collector.errors import ConfigError
-from lapwing_collector.importing.cells import ROW_TIME, Kind, kind_inside, times
+from lapwing_collector.importing.cells import ROW_TIME, Kind, kind_inside, texts, times
 from lapwing_collector.importing.labels import column
 from lapwing_collector.importing.nesting import nested
 from lapwing_collector.importing.rows import Part, Reject
 from lapwing_collector.importing.source import Chunk
+from lapwing_collector.importing.usual import LABELS, OUTPUTS, TIMES
 
 _TEXTS: Final = frozenset(
     {"prediction_id", "version", "stage", "request_id", "variant", "upstream", "error_type", "error_message"}
 )
 _NUMBERS: Final = frozenset({"duration_ms", "weight"})
-_TIMES: Final = ("time", "timestamp", "event_time", "datetime", "ts")
-_OUTPUTS: Final = {"prediction": "value", "predicted": "value", "score": "score", "probability": "score"}
-_LABELS: Final = frozenset({"label", "truth", "target", "y_true", "actual", "ground_truth"})
 _STRUCTS: Final = ("inputs", "output", "tags")
 
 
@@ -85,7 +83,7 @@ class PredictionPlan:
             values = chunk.columns[name]
             is_text = name == self.key or name in _TEXTS
             said = "prediction_id" if name == self.key else name
-            columns[said] = values.cast(pa.string()) if is_text else values
+            columns[said] = texts(values) if is_text else values
         for struct, fields in self.fields.items():
             if list(fields.items()) == [("", struct)]:
                 columns[struct] = chunk.columns[struct]
@@ -112,7 +110,7 @@ def plan_predictions(
     Raises:
         ConfigError: There is no such column, or none of times.
     """
-    held = column(names, time, _TIMES, "--time")
+    held = column(names, time, TIMES, "--time")
     if held is None:
         raise ConfigError(
             f"no column says when predictions were made among {', '.join(names)}; name it with --time"
@@ -144,6 +142,6 @@ def _place(name: str) -> tuple[str, str]:
         return struct, inside
     if name in _TEXTS | _NUMBERS | {"fallback"}:
         return "fact", name
-    if name in _LABELS:
+    if name in LABELS:
         return "label", name
-    return ("output", _OUTPUTS[name]) if name in _OUTPUTS else ("inputs", name)
+    return ("output", OUTPUTS[name]) if name in OUTPUTS else ("inputs", name)

@@ -1,6 +1,6 @@
 """Files that people bring: what their cells and columns mean, and which rows are left out, by line."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,9 @@ def test_no_cell_is_lost(written: list[Any]) -> None:
         "1767268800000",
         "1767268800000000",
         "1767268800000000000",
+        "1767268800.0",
+        "20260101120000",
+        "20260101T12",
     ],
 )
 def test_times_are_read_as_people_write_them(text: str) -> None:
@@ -99,7 +102,12 @@ def test_times_are_read_as_people_write_them(text: str) -> None:
     assert parse_time(text) == NOON
 
 
-@pytest.mark.parametrize("text", ["yesterday", "0", "1700-01-01", "9999999999999999999999", ""])
+def test_eight_digits_are_a_date() -> None:
+    """What tables call 20260131 is that day, and no second of 1970."""
+    assert parse_time("20260131") == datetime(2026, 1, 31)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "0", "1700-01-01", "9999999999999999999999", "20261301", ""])
 def test_what_is_no_time_is_told(text: str) -> None:
     """Words, and moments that nothing can be stored at."""
     with pytest.raises(ValueError, match=r".+"):
@@ -121,6 +129,14 @@ def test_times_of_parquet_are_utc(kind: pa.DataType) -> None:
     found, wrong = times(column)
     assert found.to_pylist() == [midnight, None]
     assert wrong == [False, False]
+
+
+@pytest.mark.parametrize("seconds", [1767268800, 1767268800.0, 1767268800.25])
+def test_numbers_that_became_decimals_are_times(seconds: float) -> None:
+    """A column of whole numbers has decimals in a table in which one is missing; parts of a second stay."""
+    found, wrong = times(pa.array([seconds, float("nan"), None], pa.float64()))
+    assert found.to_pylist() == [NOON + timedelta(seconds=seconds % 1), None, None]
+    assert not any(wrong)
 
 
 def test_rows_that_cannot_be_labels_are_told_by_line(tmp_path: Path) -> None:
@@ -203,6 +219,15 @@ def test_columns_are_found_by_their_usual_names_or_as_said(tmp_path: Path) -> No
         labels_of(named, on="order")
 
 
+def test_numbers_that_became_decimals_name_predictions(tmp_path: Path) -> None:
+    """Keys of a table in which one is missing are those that were sent, as texts of whole numbers."""
+    file = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": pa.array([17.0, None, 2.0**53]), "label": [1, 2, 3]}), file)
+    (part,) = labels_of(file)
+    assert [row["prediction_id"] for row in rows_of(part)] == ["17", "9007199254740992"]
+    assert part.rejected == [Reject(2, "has no id")]
+
+
 def test_several_columns_are_fields_of_one_label(tmp_path: Path) -> None:
     """Columns `label.x` make a struct; a row without any of them has no label."""
     file = tmp_path / "a.parquet"
@@ -244,7 +269,7 @@ def test_columns_of_predictions_go_where_they_belong(tmp_path: Path) -> None:
     """Dotted names say it, usual names do, and what is left is an input; labels are left out."""
     file = read(
         tmp_path / "a.csv",
-        "timestamp,prediction_id,age,tags.region,inputs.plan,score,prediction,margin,stage,label\n"
+        "timestamp,prediction_id,age,tags.region,inputs.plan,y_score,y_pred,margin,stage,label\n"
         "1767268800,p1,31,eu,free,0.5,true,2,shadow,1\n"
         "never,p2,32,eu,free,0.5,true,2,shadow,1\n",
     )

@@ -13,6 +13,7 @@ from lapwing_collector.app.gate.tabled import Brought
 from lapwing_collector.app.judging.evaluating import RunQuery
 from lapwing_collector.app.rule_tools.memory_lake import MemoryLake
 from lapwing_collector.errors import NotSeenYetError
+from lapwing_collector.importing import filled
 from lapwing_collector.metrics import ProfileCounter, countable, freeze, reference_rows
 from lapwing_collector.model.description import (
     FeatureType,
@@ -298,16 +299,10 @@ def _put_pairs(lake: MemoryLake, subject: Subject, rows: Brought, champion: Brou
 def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> bool:
     """Whether two columns have the same values; one that is missing is NaN as well as NULL."""
     try:
-        columns = [_without_nan(each.combine_chunks()) for each in (one, other.cast(one.type))]
+        columns = [filled(each.combine_chunks()) for each in (one, other.cast(one.type))]
     except pa.ArrowException:
         return False
     return bool(columns[0].equals(columns[1]))
-
-
-def _without_nan(values: pa.Array) -> pa.Array:
-    if not pa.types.is_floating(values.type):
-        return values
-    return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
 
 
 def _requested(rows: pa.Table, by: str) -> pa.Table:

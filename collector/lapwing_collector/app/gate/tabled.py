@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from lapwing_collector.decode import reference_batch
 from lapwing_collector.errors import ConfigError
-from lapwing_collector.importing import ROW_TIME, open_source, times
+from lapwing_collector.importing import ROW_TIME, filled, open_source, texts, times, usual
 from lapwing_collector.metrics import columns_of
 from lapwing_collector.model.description import ModelDescription, dotted, parts
 from lapwing_collector.model.profiles import REFERENCE_ROWS
@@ -27,18 +27,6 @@ _ROOTS: Final = ("inputs", "output", "descriptors", "label", "tags")
 _FIXED: Final = frozenset(PREDICTION_ROWS.names) - {"tags"}
 _UNUSED: Final = frozenset({"extra", "resource", "received_at", "label_received_at"})
 """Columns of predictions that say how they came, which nobody asks of a candidate."""
-_TIMES: Final = ("time", "timestamp", "event_time", "datetime", "ts")
-_IDS: Final = ("prediction_id", "id")
-_LABELS: Final = ("label", "truth", "target", "y_true", "actual", "ground_truth")
-_LABEL_TIMES: Final = ("label_time", "time", "labeled_at", "known_at")
-_OUTPUTS: Final = {
-    "prediction": "output.value",
-    "predicted": "output.value",
-    "y_pred": "output.value",
-    "score": "output.score",
-    "probability": "output.score",
-    "y_score": "output.score",
-}
 _OWN: Final = frozenset({"reference", "reference_version", "row_number", *_UNUSED})
 _MOMENT: Final = timedelta(microseconds=1)
 
@@ -181,7 +169,7 @@ def predictions_of(table: pa.Table, means: Means, where: str, version: str | Non
         placed["prediction_id"] = pa.array(map(str, range(rows)), pa.string())
     timed = "time" in placed
     placed["time"] = _moments(placed.get("time"), rows, means, where)
-    truth = {name: _filled(values) for name, values in placed.items() if parts(name)[0] == "label"}
+    truth = {name: filled(values) for name, values in placed.items() if parts(name)[0] == "label"}
     told = {name: values for name, values in placed.items() if name not in {*truth, "label_time"}}
     flat = as_rows(told)
     flat = _with_default(flat, "version", version)
@@ -216,12 +204,12 @@ def labels_of(table: pa.Table, predictions: Brought, means: Means, where: str) -
     columns = columns_of(_plain(table))
     said = means.columns
     fields = {name: name for name in columns if name.startswith("label.")}
-    one = _chosen(columns, said.label, _LABELS, where) if said.label or not fields else None
+    one = _chosen(columns, said.label, usual.LABELS, where) if said.label or not fields else None
     if one is None and not fields:
         raise ConfigError(f"{where}: there is no column of labels among {', '.join(columns)}")
     truth = {"label": one} if one is not None else fields
-    values = {place: _filled(columns[name]) for place, name in truth.items()}
-    key = _chosen(columns, said.key, (*_IDS, "request_id"), where)
+    values = {place: filled(columns[name]) for place, name in truth.items()}
+    key = _chosen(columns, said.key, (*usual.PREDICTION_IDS, "request_id"), where)
     if key is None:
         if predictions.named or table.num_rows != predictions.rows:
             raise ConfigError(
@@ -230,9 +218,9 @@ def labels_of(table: pa.Table, predictions: Brought, means: Means, where: str) -
             )
         ids = predictions.predictions.column("prediction_id").combine_chunks()
         return _labels(ids, values, None, means.at)
-    moment = _chosen(columns, None, _LABEL_TIMES, where)
+    moment = _chosen(columns, None, usual.LABEL_TIMES, where)
     known_at = None if moment is None else times(columns[moment])[0]
-    keys = columns[key].cast(pa.string())
+    keys = texts(columns[key])
     return _labels(keys, values, known_at, means.at, "request_id" if key == "request_id" else "prediction_id")
 
 
@@ -306,13 +294,14 @@ def _place(name: str, means: Means, roles: Mapping[str, str], spelled: Mapping[s
     known = next((each for each in (f"inputs.{name}", f"output.{name}") if each in means.known), None)
     if low in roles or known is not None or low in spelled:
         return roles.get(low) or known or spelled[low]
-    if low in _TIMES:
+    if low in usual.TIMES:
         return "time"
-    if low in _LABELS:
+    if low in usual.LABELS:
         return means.description.label or "label"
-    if low in _OUTPUTS:
-        role = means.description.score if _OUTPUTS[low].endswith("score") else means.description.prediction
-        return role or _OUTPUTS[low]
+    if low in usual.OUTPUTS:
+        output = usual.OUTPUTS[low]
+        role = means.description.score if output == "score" else means.description.prediction
+        return role or f"output.{output}"
     return dotted(("inputs", name))
 
 
@@ -372,13 +361,6 @@ def _labels(
         valid = pc.is_valid(flat.column(name))
         some = valid if some is None else pc.or_(some, valid)
     return None if some is None else pa.table(told).filter(some)
-
-
-def _filled(values: pa.Array) -> pa.Array:
-    """Values with null where tables of numbers say by NaN that there is none."""
-    if not pa.types.is_floating(values.type):
-        return values
-    return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
 
 
 def _with_default(rows: pa.Table, column: str, value: str | None) -> pa.Table:
