@@ -1,4 +1,4 @@
-"""The bytes that requests in hand may hold together; who finds none left waits in line."""
+"""What requests in hand hold together; who finds nothing left waits in line."""
 
 import asyncio
 from collections import deque
@@ -6,31 +6,25 @@ from collections import deque
 from lapwing_collector.errors import UnavailableError
 
 
-class Budget:
-    """A number of bytes shared by all requests of one event loop, given out in the order of asking.
+class Line:
+    """So many of something, shared by all requests of one event loop, given out in the order of asking."""
 
-    Attributes:
-        most_bytes: What one request may hold: what is larger is counted as this, so that others that are slow
-            and hold a little never keep it out.
-    """
-
-    def __init__(self, total_bytes: int) -> None:
-        """Start with all of `total_bytes` free."""
-        self.most_bytes = total_bytes * 3 // 4
-        self._free = total_bytes
+    def __init__(self, total: int) -> None:
+        """Start with all of `total` free."""
+        self._free = total
         self._line: deque[tuple[int, asyncio.Future[None], float]] = deque()
 
-    async def take(self, size: int, within_s: float) -> None:
-        """Take `size` bytes.
+    async def take(self, count: int, within_s: float) -> None:
+        """Take `count`.
 
         Raises:
             UnavailableError: They did not become free within `within_s` seconds.
         """
-        if size <= self._free and not self._line:
-            self._free -= size
+        if count <= self._free and not self._line:
+            self._free -= count
             return
         loop = asyncio.get_running_loop()
-        turn = (size, loop.create_future(), loop.time())
+        turn = (count, loop.create_future(), loop.time())
         self._line.append(turn)
         try:
             await asyncio.wait([turn[1]], timeout=within_s)
@@ -45,16 +39,30 @@ class Budget:
         """How long the first in line has waited; 0 if nobody waits."""
         return asyncio.get_running_loop().time() - self._line[0][2] if self._line else 0.0
 
-    def give_back(self, size: int) -> None:
-        """Make `size` bytes free for who waits."""
-        self._free += size
+    def give_back(self, count: int) -> None:
+        """Make `count` free for who waits."""
+        self._free += count
         self._serve_line()
 
     def _serve_line(self) -> None:
         while self._line and self._line[0][0] <= self._free:
-            size, turn, _ = self._line.popleft()
-            self._free -= size
+            count, turn, _ = self._line.popleft()
+            self._free -= count
             turn.set_result(None)
+
+
+class Budget(Line):
+    """Bytes that the bodies of requests hold together.
+
+    Attributes:
+        most_bytes: What one request may hold: what is larger is counted as this, so that others that are slow
+            and hold a little never keep it out.
+    """
+
+    def __init__(self, total_bytes: int) -> None:
+        """Start with all of `total_bytes` free."""
+        super().__init__(total_bytes)
+        self.most_bytes = total_bytes * 3 // 4
 
 
 class Claim:

@@ -20,7 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from lapwing_collector.errors import ConfigError, DecodeError, LapwingError, UnavailableError
 from lapwing_collector.listening import reserve
-from lapwing_collector.receive.budget import Budget, Claim
+from lapwing_collector.receive.budget import Line
 from lapwing_collector.receive.intake import Accepted, Guard, Intake, Readiness, refused
 from lapwing_collector.receive.limits import Limits
 from lapwing_collector.receive.status import response_of, retry_after_s, status_of
@@ -139,19 +139,20 @@ class GrpcServer:
     async def _take(self, context: Any) -> Accepted:
         metadata = dict(context.invocation_metadata() or ())
         self._guard(metadata.get("authorization"))
-        limits = self._intake.limits
+        limits, turns = self._intake.limits, self._intake.turns
         claim = self._intake.claim()
-        turn = Claim(self._intake.turns, limits.turn_wait_s)
+        loop = asyncio.get_running_loop()
+        start_s = loop.time()
+        await turns.take(1, limits.turn_wait_s)
+        claim.waited_s = loop.time() - start_s
         try:
-            await turn.cover(1)
-            claim.waited_s = turn.waited_s
-            message = await _read(context, limits, self._intake.turns)
+            message = await _read(context, limits, turns)
             await claim.cover(len(message))
         except BaseException:
             claim.release()
             raise
         finally:
-            turn.release()
+            turns.give_back(1)
         return await self._intake.take(message, claim)
 
 
@@ -177,7 +178,7 @@ class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # it ships no t
             await self.set(service, status)
 
 
-async def _read(context: Any, limits: Limits, turns: Budget) -> bytes:
+async def _read(context: Any, limits: Limits, turns: Line) -> bytes:
     """The message; who does not send while others wait for their turn must come again."""
     loop = asyncio.get_running_loop()
     end_s = loop.time() + limits.message_s

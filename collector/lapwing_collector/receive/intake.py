@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from lapwing_collector.errors import LapwingError, UnavailableError
-from lapwing_collector.receive.budget import Budget, Claim
+from lapwing_collector.receive.budget import Budget, Claim, Line
 from lapwing_collector.receive.limits import Limits
 from lapwing_collector.receive.tally import Tally
 
 _LOGGER: Final = logging.getLogger(__name__)
+_LEAST_TURNS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Intake:
         limits: What requests may use.
         tally: What requests were answered.
         turns: For messages of which nobody knows how long they are before they are read whole: as many at
-            once as could all be of full size, and one in any case.
+            once as could all be of full size, and a few in any case, so that a slow one keeps nobody out.
     """
 
     def __init__(self, ingest: Ingest, limits: Limits, starting: Callable[[], bool] = lambda: False) -> None:
@@ -65,7 +66,7 @@ class Intake:
         self.limits = limits
         self.tally = Tally()
         self._ingest = ingest
-        self.turns = Budget(max(limits.in_flight_bytes // limits.body_bytes, 1))
+        self.turns = Line(max(limits.in_flight_bytes // limits.body_bytes, _LEAST_TURNS))
         self._budget = Budget(limits.in_flight_bytes)
         self._running: set[asyncio.Task[Accepted]] = set()
 

@@ -271,17 +271,34 @@ def test_without_room_it_is_unavailable() -> None:
 
 
 def test_messages_are_read_only_as_many_at_once_as_have_room() -> None:
-    """Of calls that come together, two are in hand and two are read, which is what fits; the others wait."""
+    """Of calls that come together, five are in hand and five are read, as many as fit; the others wait."""
     ingest = GatedIngest()
-    limits = Limits(body_bytes=100_000, in_flight_bytes=200_000, room_wait_s=20, turn_wait_s=20, answer_s=20)
+    limits = Limits(body_bytes=100_000, in_flight_bytes=500_000, room_wait_s=20, turn_wait_s=20, answer_s=20)
     with serving(limits) as server:
         server.ingest = ingest
         export = server.channel.unary_unary(EXPORT)
         calls = [export.future(bytes(99_000), timeout=30) for _ in range(24)]
-        wait_until(lambda: server.waiting == {"turn": 20, "room": 2})
-        assert len(ingest.bodies) == 2
+        wait_until(lambda: server.waiting == {"turn": 14, "room": 5})
+        assert len(ingest.bodies) == 5
         ingest.open()
         assert [call_.code() for call_ in calls] == [OK] * 24
+
+
+def test_by_default_few_messages_are_read_at_once(server: Running) -> None:
+    """With the limits that a collector has when nothing is set, too, the fifth message waits for its turn."""
+    done = threading.Event()
+
+    def never() -> Iterator[bytes]:
+        done.wait(60)
+        yield b""
+
+    stream = server.channel.stream_unary(EXPORT)
+    calls = [stream.future(never(), timeout=60) for _ in range(10)]
+    wait_until(lambda: server.waiting["turn"] == 6)
+    assert server.free_turns == 0
+    done.set()
+    assert [call_.code() for call_ in calls] == [OK] * 10
+    assert server.free_turns == 4
 
 
 def test_calls_that_send_nothing_do_not_keep_others_out() -> None:
@@ -295,7 +312,7 @@ def test_calls_that_send_nothing_do_not_keep_others_out() -> None:
 
     with serving(limits) as server, ThreadPoolExecutor() as clients:
         stream = server.channel.stream_unary(EXPORT)
-        silent = [stream.future(never(), timeout=60) for _ in range(2)]
+        silent = [stream.future(never(), timeout=60) for _ in range(4)]
         wait_until(lambda: server.free_turns == 0)
         assert [clients.submit(server.call, bytes(90_000)).result().code for _ in range(5)] == [OK] * 5
         assert grpc.StatusCode.UNAVAILABLE in {call_.code() for call_ in silent if call_.done()}
