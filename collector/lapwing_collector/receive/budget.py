@@ -5,6 +5,9 @@ from collections import deque
 
 from lapwing_collector.errors import UnavailableError
 
+_Turn = tuple[int, asyncio.Future[None], float]
+"""How many are waited for, what is done once they are given, and since when."""
+
 
 class Line:
     """So many of something, shared by all requests of one event loop, given out in the order of asking."""
@@ -12,7 +15,7 @@ class Line:
     def __init__(self, total: int) -> None:
         """Start with all of `total` free."""
         self._free = total
-        self._line: deque[tuple[int, asyncio.Future[None], float]] = deque()
+        self._line: deque[_Turn] = deque()
 
     async def take(self, count: int, within_s: float) -> None:
         """Take `count`.
@@ -26,13 +29,14 @@ class Line:
         loop = asyncio.get_running_loop()
         turn = (count, loop.create_future(), loop.time())
         self._line.append(turn)
+        is_mine = False
         try:
             await asyncio.wait([turn[1]], timeout=within_s)
+            is_mine = turn[1].done()
         finally:
-            if not turn[1].done():
-                self._line.remove(turn)
-                self._serve_line()
-        if not turn[1].done():
+            if not is_mine:
+                self._leave(turn)
+        if not is_mine:
             raise UnavailableError("the collector is busy with other requests; try again")
 
     def longest_wait_s(self) -> float:
@@ -42,6 +46,14 @@ class Line:
     def give_back(self, count: int) -> None:
         """Make `count` free for who waits."""
         self._free += count
+        self._serve_line()
+
+    def _leave(self, turn: _Turn) -> None:
+        """Who waited takes nothing after all, not even what it was given as it was cancelled."""
+        if turn[1].done():
+            self._free += turn[0]
+        else:
+            self._line.remove(turn)
         self._serve_line()
 
     def _serve_line(self) -> None:

@@ -124,3 +124,22 @@ def test_nothing_is_waited_for_longer_than_three_seconds() -> None:
     assert Limits().room_wait_s + ingest._QUEUE_S < 0.75 * Limits().answer_s
     assert Limits().turn_wait_s < Limits().answer_s == 3
     assert Limits().answer_s > ingest._PATIENCE_S
+
+
+def test_a_wait_that_is_cancelled_when_it_was_served_gives_back() -> None:
+    """What a request was given while it was being cancelled goes to others, and is lost to none."""
+
+    async def scenario() -> None:
+        budget = Budget(10)
+        await budget.take(10, within_s=60)
+        served = asyncio.create_task(budget.take(8, within_s=60))
+        behind = asyncio.create_task(budget.take(9, within_s=60))
+        await settle()
+        budget.give_back(10)
+        served.cancel()
+        await settle()
+        assert served.cancelled()
+        await behind
+        await budget.take(1, within_s=0)
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
