@@ -4,8 +4,8 @@
     scoring    write          ${env:SCORING_TOKEN}
     ana        query,admin    sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b
 
-The file is read anew when it changes, so that a token is exchanged without a restart: while both lines are in
-it, both tokens hold. Only hashes stay in memory.
+The file is read anew when it changes, or a file that it names does, so that a token is exchanged without a
+restart: while both lines are in it, both tokens hold. Only hashes stay in memory.
 """
 
 import hashlib
@@ -41,26 +41,29 @@ class _Token:
     digest: bytes = field(repr=False)
 
 
+Resolve = Callable[[str, Path], str]
 _Stamp = tuple[int, int, int]
 
 
 class Tokens:
     """The tokens of a file, as it is now."""
 
-    def __init__(self, file: Path, resolve: Callable[[str], str]) -> None:
+    def __init__(self, file: Path, resolve: Resolve, referenced: Callable[[str, Path], list[Path]]) -> None:
         """Read `file`.
 
         Args:
             file: A line for each token.
-            resolve: Puts in what `${env:NAME}` and `${file:PATH}` stand for.
+            resolve: Puts in what `${env:NAME}` and `${file:PATH}` in a text stand for, from a folder on.
+            referenced: The files that it reads.
 
         Raises:
             ConfigError: It can not be read, or a line of it is wrong; the message names the line.
         """
         self._file = file
         self._resolve = resolve
-        self._stamp = _stamp(file)
-        self._tokens = _read(file, resolve)
+        self._referenced = referenced
+        self._stamps: dict[Path, _Stamp | None] = {}
+        self._tokens = self._read()
 
     def check(self, authorization: str | None, scope: Scope) -> str:
         """Say whose token a request carries.
@@ -88,19 +91,43 @@ class Tokens:
         return found[0].name
 
     def _refresh(self) -> None:
-        """Read the file if it has changed; what is wrong with it then must not lock everybody out."""
-        stamp = _stamp(self._file)
-        if stamp == self._stamp:
+        """Read the file if it has changed, or one that it names; what is wrong then must not lock all out."""
+        if all(_stamp(file) == stamp for file, stamp in self._stamps.items()):
             return
-        self._stamp = stamp
         try:
-            self._tokens = _read(self._file, self._resolve)
+            self._tokens = self._read()
         except ConfigError as error:
             _LOGGER.error(  # noqa: TRY400  # the message says all
                 "The tokens of before still hold: %s", error, extra={"action": "tokens_unreadable"}
             )
         else:
             _LOGGER.info("Tokens read anew from %s", self._file, extra={"action": "tokens_read"})
+
+    def _read(self) -> tuple[_Token, ...]:
+        file = self._file
+        self._stamps = {file: _stamp(file)}
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+            raise ConfigError(f"{file}: the file of tokens cannot be read: {reason}") from error
+        lines = {
+            number: line
+            for number, line in enumerate(text.splitlines(), 1)
+            if line.strip() and not line.lstrip().startswith("#")
+        }
+        self._stamps |= {
+            each: _stamp(each) for line in lines.values() for each in self._referenced(line, file.parent)
+        }
+        tokens: list[_Token] = []
+        for number, line in lines.items():
+            try:
+                tokens.append(_parse(line, lambda said: self._resolve(said, file.parent)))
+            except ConfigError as error:
+                raise ConfigError(f"{file}:{number}: {error}") from None
+        if not tokens:
+            raise ConfigError(f"{file}: there is no token in it; write lines such as: scoring write TOKEN")
+        return tuple(tokens)
 
 
 def _stamp(file: Path) -> _Stamp | None:
@@ -109,25 +136,6 @@ def _stamp(file: Path) -> _Stamp | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _read(file: Path, resolve: Callable[[str], str]) -> tuple[_Token, ...]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise ConfigError(f"{file}: the file of tokens cannot be read: {reason}") from error
-    tokens: list[_Token] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        try:
-            tokens.append(_parse(line, resolve))
-        except ConfigError as error:
-            raise ConfigError(f"{file}:{number}: {error}") from None
-    if not tokens:
-        raise ConfigError(f"{file}: there is no token in it; write lines such as: scoring write TOKEN")
-    return tuple(tokens)
 
 
 def _parse(line: str, resolve: Callable[[str], str]) -> _Token:

@@ -7,6 +7,7 @@ from lapwing_collector.config.documents import (
     parse_duration,
     places_in,
     read_document,
+    referenced_files,
     resolve_references,
 )
 from lapwing_collector.config.edit import add_entry
@@ -25,6 +26,7 @@ __all__ = [
     "parse_duration",
     "places_in",
     "read_document",
+    "referenced_files",
     "resolve_references",
     "settings_file",
 ]

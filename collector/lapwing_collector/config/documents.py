@@ -139,6 +139,11 @@ def resolve_references(text: str, folder: Path = Path()) -> str:  # a path never
     return _REFERENCE.sub(lambda match: _reference_value(match, folder), text)
 
 
+def referenced_files(text: str, folder: Path = Path()) -> list[Path]:  # a path never changes
+    """The files that a text says by `${file:PATH}`; paths start at `folder`."""
+    return [folder / where for kind, where in _REFERENCE.findall(text) if kind == "file"]
+
+
 def read_document(path: Path, schema: type[Schema]) -> Schema:
     """Read the YAML file at `path` into `schema`.
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
+from lapwing_collector.formulas import disarmed
 from lapwing_collector.model.alerts import Alert
 
 ATTACHMENTS: Final = "attachments"
@@ -13,8 +14,6 @@ ATTACHMENTS: Final = "attachments"
 FILE_NAME: Final = "samples.csv"
 _MOST_CHARS: Final = 256 * 1024
 _ALERT: Final = "alert"
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""How texts begin that spreadsheets would compute."""
 
 
 def samples_csv(alerts: Iterable[Alert]) -> str:
@@ -47,6 +46,6 @@ def _cell(value: Any) -> Any:
         case None | bool() | int() | float():
             return value
         case str():
-            return f"'{value}" if value.startswith(_FORMULA) else value
+            return disarmed(value)
         case _:
             return json.dumps(value, ensure_ascii=False)

@@ -14,12 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapwing_collector.errors import QueryLimitError
+from lapwing_collector.formulas import disarmed
 from lapwing_collector.model.queries import Ask, Format
 
 Number = int | float
 
-_RISKY: Final = ("=", "+", "-", "@", "\t", "\r")
-"""Text that begins so is a formula to a spreadsheet."""
 _INFINITE: Final = frozenset(sign * (2**bits - 1) for sign in (1, -1) for bits in (31, 63))
 """DuckDB's dates and times that never come, or never were."""
 
@@ -298,7 +297,7 @@ def _cell(value: Any, convert: "_Convert") -> str | Number:
 
 
 def _harmless(cell: str | Number) -> str | Number:
-    return "'" + cell if isinstance(cell, str) and cell.startswith(_RISKY) else cell
+    return disarmed(cell) if isinstance(cell, str) else cell
 
 
 _Convert = Callable[[Any], Any]

@@ -27,7 +27,7 @@ from lapwing_collector.web.panels import Arguments, Panel, load_panels
 from lapwing_collector.web.pieces import Pieces
 from lapwing_collector.web.problems import status_of
 from lapwing_collector.web.rendering import Renderer
-from lapwing_collector.web.sessions import Sessions, is_own, local
+from lapwing_collector.web.sessions import Sessions, is_encrypted, is_own, local
 from lapwing_collector.web.sources import Models, Sources, Write
 from lapwing_collector.web.span import PRESETS, Span
 from lapwing_collector.web.timing import Timing
@@ -279,7 +279,7 @@ class Dashboard:
                 return self.problem(request, 403, "this form was sent from another site")
             told = await self._form(request)
             answer = self._sessions.log_in(
-                told.get("token", ""), told.get("next", "/"), encrypted=request.url.scheme == "https"
+                told.get("token", ""), told.get("next", "/"), encrypted=is_encrypted(request)
             )
             if answer is not None:
                 return answer

@@ -81,6 +81,11 @@ def local(address: str) -> str:
     return address.replace("\\", "%5C").replace("\r", "").replace("\n", "")
 
 
+def is_encrypted(request: Request) -> bool:
+    """Whether the browser of who sends a form speaks TLS, be it with a proxy: its page says so."""
+    return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
+
+
 def is_own(request: Request) -> bool:
     """Whether `request` comes from a page of this server, or from no page at all.
 

@@ -64,7 +64,7 @@ class Span:
         """
         last = asked.get("last") or DEFAULT
         reach = _reach(last)
-        since, until = _moment(asked, "from"), _moment(asked, "to")
+        since, until = (moment_of(asked[name], name) if asked.get(name) else None for name in ("from", "to"))
         fixed = since is not None or until is not None
         until = until if until is not None else now if since is None else max(now, since + reach)
         since = since if since is not None else until - reach
@@ -135,15 +135,20 @@ def interval(step: timedelta) -> str:
     return f"{int(step.total_seconds())} seconds"
 
 
-def _moment(asked: Mapping[str, str], name: str) -> datetime | None:
-    text = asked.get(name)
-    if not text:
-        return None
+def moment_of(text: str, name: str) -> datetime:
+    """A time of an address, naive UTC, far from the ends of what can be computed with.
+
+    Args:
+        text: As the address has it.
+        name: What the address calls it.
+
+    Raises:
+        DecodeError: It is none.
+    """
     try:
         moment = read_utc(text)
     except ValueError:
         raise DecodeError(f"{name}: expected a time such as 2026-01-31T12:00Z, not {text[:40]!r}") from None
-    # Far from the ends of what can be computed with.
     if not datetime(1900, 1, 1) <= moment <= datetime(2200, 1, 1):  # noqa: DTZ001  # naive UTC
         raise DecodeError(f"{name}: expected a time between 1900 and 2200, not {text[:40]!r}")
     return moment

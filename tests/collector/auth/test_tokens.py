@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lapwing_collector.auth import Scope, Tokens
-from lapwing_collector.config import resolve_references
+from lapwing_collector.config import referenced_files, resolve_references
 from lapwing_collector.errors import AccessError, ConfigError
 
 OLD, NEW = "old-token-0123456789", "new-token-0123456789"
@@ -17,7 +17,7 @@ def tokens(folder: Path, *lines: str) -> Tokens:
     """The tokens of a file with these lines."""
     file = folder / "tokens"
     file.write_text("\n".join(lines), encoding="utf-8")
-    return Tokens(file, resolve_references)
+    return Tokens(file, resolve_references, referenced_files)
 
 
 def status(known: Tokens, authorization: str | None, scope: Scope = Scope.WRITE) -> int:
@@ -82,6 +82,22 @@ def test_tokens_are_exchanged_without_a_restart(tmp_path: Path) -> None:
     assert [status(known, header) for header in headers] == [401, 200]
 
 
+def test_a_file_beside_it_is_exchanged_without_a_restart(tmp_path: Path) -> None:
+    """A token in a file of its own, which is named from there on, holds as soon as that is replaced."""
+    secret = tmp_path / "secret"
+    secret.write_text(OLD, encoding="utf-8")
+    known = tokens(tmp_path, "a write ${file:secret}")
+    headers = [f"Bearer {OLD}", f"Bearer {NEW}"]
+    assert [status(known, header) for header in headers] == [200, 401]
+    (tmp_path / "new").write_text(NEW, encoding="utf-8")
+    (tmp_path / "new").replace(secret)
+    assert [status(known, header) for header in headers] == [401, 200]
+    secret.unlink()
+    assert [status(known, header) for header in headers] == [401, 200]
+    secret.write_text(OLD, encoding="utf-8")
+    assert [status(known, header) for header in headers] == [200, 401]
+
+
 @pytest.mark.parametrize("broken", ["nonsense", "", None])
 def test_a_broken_file_locks_nobody_out(
     tmp_path: Path, broken: str | None, caplog: pytest.LogCaptureFixture
@@ -123,7 +139,7 @@ def test_mistakes_are_told_with_their_line(tmp_path: Path, line: str, told: str)
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     """A file that can not be read is named."""
     with pytest.raises(ConfigError, match="nothing: the file of tokens cannot be read: No such file"):
-        Tokens(tmp_path / "nothing", resolve_references)
+        Tokens(tmp_path / "nothing", resolve_references, referenced_files)
 
 
 def test_tokens_are_never_shown(tmp_path: Path) -> None:

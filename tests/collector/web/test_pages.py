@@ -319,6 +319,14 @@ def test_logging_in(closed: tuple[Web, list[Any]]) -> None:
     assert web.get(TRAFFIC, Cookie=cookie).status == 401
 
 
+def test_a_session_behind_a_proxy_with_tls_stays_encrypted(closed: tuple[Web, list[Any]]) -> None:
+    """Where a browser's page was encrypted its cookie is never sent in the open; elsewhere it has to be."""
+    web, _ = closed
+    told = {"token": "reader", "next": "/"}
+    assert "Secure" in form(web, "/login", told, Origin=f"https://{web.address}").headers["Set-Cookie"]
+    assert "Secure" not in form(web, "/login", told, Origin=f"http://{web.address}").headers["Set-Cookie"]
+
+
 @pytest.mark.parametrize("elsewhere", ["https://evil.example", "//evil.example", "/\\evil.example", "x:y"])
 def test_logging_in_leads_nowhere_else(closed: tuple[Web, list[Any]], elsewhere: str) -> None:
     """A link to the login page cannot send people to another site."""

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from html import unescape
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from helpers.batches import START, labels, predictions
 from helpers.query_lake import readers
@@ -15,6 +17,7 @@ from lapwing_collector.app.judging.briefing import filters_of
 from lapwing_collector.app.places.profiling import PROFILING
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.model.description import Feature, ModelDescription
+from lapwing_collector.web.pages.narrowing import HOWS, Filter, told_in_full
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[2J\u202e'\"{{7*7}}"
 SPAN = {"name": "shop", "from": "2026-01-01T00:00:00Z", "to": "2026-01-01T01:00:00Z"}
@@ -143,6 +146,24 @@ def test_pages_of_rows_follow_each_other(web: Web) -> None:
     assert len(found) == 100
     assert [*found[1:], *rest] == of(range(150))
     assert ids(page(web, stage="shadow")) == ["dark"]
+    at, key = parse_qs(urlsplit(unescape(link)).query)["after"][0].split(" ")
+    moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
+    elsewhere = moment.astimezone(timezone(timedelta(hours=2))).isoformat()
+    assert ids(page(web, after=f"{elsewhere} {key}")) == rest
+    far = f"/model/rows?{urlencode(SPAN | {'after': '9999-12-31T23:59:59.999999Z p'})}"
+    assert web.get(far).status == 400
+
+
+@given(
+    field=st.text(st.sampled_from("abimnx_."), min_size=1).map("inputs.{}__min".format)
+    | st.sampled_from(["inputs.x", "inputs.x__is", "inputs.x__is__not", "output.a__has"]),
+    how=st.sampled_from(list(HOWS)),
+)
+def test_filters_told_in_full_are_those_that_were_asked(field: str, how: str) -> None:
+    """A panel narrows as its page does, even where a field's name ends as a way to narrow does."""
+    asked = Filter("as asked", field, how, "1")
+    (found,) = told_in_full({asked.in_full: "1"}).filters
+    assert (found.field, found.how) == (field, how)
 
 
 def test_rows_can_be_sorted_and_filtered_by_a_form(web: Web) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import grpc
 
 from lapwing_collector.auth import Scope, TlsFiles, Tokens, refuse_open_addresses
-from lapwing_collector.config import Settings, resolve_references
+from lapwing_collector.config import Settings, referenced_files, resolve_references
 from lapwing_collector.errors import AccessError, ConfigError
 
 
@@ -29,7 +29,7 @@ class Access:
         elif any((tls.certificate, tls.key, tls.client_authority)):
             raise ConfigError("tls: certificate and key need each other, and client_authority needs both")
         tokens = settings.auth.tokens
-        self._tokens = Tokens(tokens, resolve_references) if tokens is not None else None
+        self._tokens = Tokens(tokens, resolve_references, referenced_files) if tokens is not None else None
         refuse_open_addresses(
             _addresses(settings),
             protected=tokens is not None or tls.client_authority is not None,

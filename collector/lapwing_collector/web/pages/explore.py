@@ -15,14 +15,13 @@ from lapwing_collector.web.pages.narrowing import (
     Column,
     Narrowing,
     columns_of,
-    moment_of,
     narrowing_of,
     schema_of,
     told_in_full,
 )
 from lapwing_collector.web.pages.page import Page, View
 from lapwing_collector.web.panels import Arguments, Panel, Query
-from lapwing_collector.web.span import interval
+from lapwing_collector.web.span import interval, moment_of
 
 _DIMENSIONS: Final = 8
 _VALUES: Final = 50
@@ -339,7 +338,7 @@ def _fields(arguments: Arguments) -> list[str]:
 
 def _within(text: str) -> tuple[datetime, datetime]:
     first, _, last = text.partition("/")
-    return moment_of(first), moment_of(last)
+    return moment_of(first, "within"), moment_of(last, "within")
 
 
 _PLACE: Final = "date_diff('second', $start, time) // $seconds"

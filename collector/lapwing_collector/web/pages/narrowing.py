@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -48,7 +47,7 @@ HOWS: Final[Mapping[str, tuple[str, str]]] = {
 FILTERS: Final = {"*": "a field, as inputs.plan, or with __not, __min, __max, __has or __missing"}
 """What a panel over narrowed rows can be asked for."""
 STAGES: Final = ("production", "shadow", "candidate")
-_FILTER: Final = re.compile(r"(?P<field>.+?)(?:__(?P<how>not|min|max|has|missing))?", re.DOTALL)
+_FILTER: Final = re.compile(r"(?P<field>.+?)(?:__(?P<how>not|min|max|has|missing|is))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +86,9 @@ class Filter:
 
     @property
     def in_full(self) -> str:
-        """The parameter with the whole name of its field."""
-        return self.field + (f"__{self.how}" if self.how else "")
+        """The parameter with the whole name of its field, which may itself end as if it said how."""
+        how = self.how or ("is" if _split(self.field)[0] != self.field else "")
+        return f"{self.field}__{how}" if how else self.field
 
     @property
     def told(self) -> str:
@@ -141,10 +141,8 @@ def narrowing_of(asked: Mapping[str, str], columns: Sequence[Column]) -> Narrowi
     for parameter, value in asked.items():
         if parameter in _OWN or value == "":
             continue
-        found = _FILTER.fullmatch(parameter)
-        name, how = (found["field"], found["how"] or "") if found else (parameter, "")
-        if parameter in known:  # whatever it ends with
-            name, how = parameter, ""
+        # Whatever a field's name ends with.
+        name, how = (parameter, "") if parameter in known else _split(parameter)
         is_tag = name.startswith("tags.") and len(name) > len("tags.")
         place = name if name in known or is_tag else short.get(name)
         if place is None:
@@ -160,10 +158,9 @@ def told_in_full(asked: Mapping[str, str]) -> Narrowing:
     """The filters of an address whose fields are told in full, as this page writes them."""
     filters = []
     for parameter, value in asked.items():
-        found = _FILTER.fullmatch(parameter)
-        if parameter in _OWN or found is None or value == "":
+        if parameter in _OWN or parameter == "" or value == "":
             continue
-        filters.append(Filter(parameter, found["field"], found["how"] or "", value))
+        filters.append(Filter(parameter, *_split(parameter), value))
     return Narrowing(tuple(filters), (), asked.get("stage") or "production")
 
 
@@ -191,16 +188,12 @@ def schema_of(view: View, table: str) -> pa.Schema:
     return view.sources.rows(f"SELECT * FROM predictions_all.{identifier(table)} LIMIT 0").schema
 
 
-def moment_of(text: str) -> datetime:
-    """A time of an address, naive UTC.
-
-    Raises:
-        DecodeError: It is none.
-    """
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=None)
-    except ValueError:
-        raise DecodeError(f"expected a time such as 2026-01-31T12:00Z, not {text[:40]!r}") from None
+def _split(parameter: str) -> tuple[str, str]:
+    """The field of a parameter, and how it narrows."""
+    found = _FILTER.fullmatch(parameter)
+    if found is None:
+        return parameter, ""
+    return found["field"], "" if found["how"] in {None, "is"} else found["how"]
 
 
 def _leaves(path: tuple[str, ...], kind: pa.DataType) -> Iterator[tuple[str, str]]:

@@ -7,8 +7,9 @@ from typing import Any, Final
 from lapwing_collector.engine import identifier
 from lapwing_collector.errors import DecodeError
 from lapwing_collector.model.description import dotted
-from lapwing_collector.web.pages.narrowing import is_mark, moment_of
+from lapwing_collector.web.pages.narrowing import is_mark
 from lapwing_collector.web.pages.page import Page, View
+from lapwing_collector.web.span import moment_of
 
 _PLAIN: Final = ("version", "environment", "service", "variant", "upstream", "error_type", "fallback")
 
@@ -20,7 +21,7 @@ def show(view: View) -> Mapping[str, Any]:
     if not wanted:
         raise DecodeError("say which prediction: ?id=ID")
     timed = "AND time = $at" if at else ""
-    bound: dict[str, Any] = {"id": wanted} | ({"at": moment_of(at)} if at else {})
+    bound: dict[str, Any] = {"id": wanted} | ({"at": moment_of(at, "at")} if at else {})
     found = view.rows(
         f"SELECT * FROM predictions_all.{identifier(table)} WHERE prediction_id = $id {timed} LIMIT 20",
         **bound,

@@ -17,7 +17,6 @@ from lapwing_collector.web.pages.narrowing import (
     Narrowing,
     columns_of,
     is_mark,
-    moment_of,
     narrowing_of,
     schema_of,
     told_in_full,
@@ -25,6 +24,7 @@ from lapwing_collector.web.pages.narrowing import (
 from lapwing_collector.web.pages.newest import Newest
 from lapwing_collector.web.pages.page import ElsewhereError, Page, View
 from lapwing_collector.web.panels import Arguments, Panel, Query
+from lapwing_collector.web.span import moment_of
 
 PAGE_ROWS: Final = 100
 _NEWEST_FIRST: Final = "time DESC, prediction_id"
@@ -142,7 +142,7 @@ def _ordering(view: View, columns: Sequence[Column]) -> _Ordering:
         return _Ordering(_NEWEST_FIRST)
     at, _, key = told.partition(" ")
     beyond = "\n    AND (time < $after OR (time = $after AND prediction_id > $after_id))"
-    return _Ordering(_NEWEST_FIRST, beyond, {"after": moment_of(at), "after_id": key})
+    return _Ordering(_NEWEST_FIRST, beyond, {"after": moment_of(at, "after"), "after_id": key})
 
 
 def _cursor(row: Mapping[str, Any]) -> str:

@@ -80,7 +80,8 @@ function chartOf(data) {
   const rows = data.columns[0]?.length ?? 0;
   if (!x || !series.length || rows < 3) return null;
   const times = columnsOf(data).get(x).filter((ms) => ms !== null);
-  const range = { since: Math.min(...times), until: Math.max(...times), step: 0 };
+  // Not Math.min(...times): an answer has more rows than a call may have arguments.
+  const range = { since: times.reduce((a, b) => Math.min(a, b), Infinity), until: times.reduce((a, b) => Math.max(a, b), -Infinity), step: 0 };
   if (new Set(times).size < times.length || range.since === range.until) return null;
   const host = element("div", "drawn");
   const spec = { title: "Rows", x, by: "", series: series.map((column) => ({ column })), kind: "line", unit: "number", thresholds: [], from_zero: false };
@@ -91,7 +92,7 @@ function chartOf(data) {
 /** The columns of numbers that one axis can show together: those as large as the first. */
 function alike(data) {
   const numbers = data.names.map((_, place) => place).filter((place) => kindOf(data.types[place]) === "number");
-  const most = (place) => Math.max(...data.columns[place].map((value) => Math.abs(Number(value ?? 0))));
+  const most = (place) => data.columns[place].reduce((found, value) => Math.max(found, Math.abs(Number(value ?? 0))), 0);
   const first = numbers.length ? most(numbers[0]) : 0;
   return numbers.filter((place) => most(place) <= first * FAR && first <= most(place) * FAR).map((place) => data.names[place]);
 }
