@@ -46,6 +46,7 @@ class RuleBench:
         clock: The wall clock.
         evaluated: Slots that rules were evaluated at, in order.
         before_query: Called with a rule's name before its SQL is answered.
+        away: Raised by every query, while there is one.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class RuleBench:
         self.clock = SteppingClock(epoch_ns(start))
         self.evaluated: list[tuple[str, datetime]] = []
         self.before_query: Callable[[str], None] = lambda _: None
+        self.away: Exception | None = None
         self.store = Store.open(folder / "state.sqlite")
         self._passed_s = 0.0
         self._duckdb = duckdb.connect(":memory:")
@@ -127,6 +129,8 @@ class RuleBench:
         self._duckdb.close()
 
     def _run(self, sql: str, parameters: Mapping[str, Any], _timeout_s: float) -> pa.Table:
+        if self.away is not None:
+            raise self.away
         with self._asking:
             answer = self._duckdb.execute(sql, dict(parameters)).to_arrow_table()
         if "lapwing_active" in sql:

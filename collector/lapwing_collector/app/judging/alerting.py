@@ -14,7 +14,14 @@ from typing import Final, Self
 from lapwing_collector.app.judging.briefing import Brief
 from lapwing_collector.app.judging.completeness import Completeness
 from lapwing_collector.app.judging.dispatching import Dispatcher
-from lapwing_collector.app.judging.evaluating import ReadRows, RunQuery, is_complete, outcome_by, reading
+from lapwing_collector.app.judging.evaluating import (
+    ReadRows,
+    RunQuery,
+    is_complete,
+    or_failing,
+    outcome_by,
+    reading,
+)
 from lapwing_collector.app.judging.lateness import found_late, marked_late
 from lapwing_collector.app.judging.sleeping import Sleepers
 from lapwing_collector.app.judging.turns import Turns
@@ -179,8 +186,8 @@ class Alerting:
         """
         self._store = store
         self._completeness = completeness
-        self._run_query = run_query
-        self._read_rows = read_rows or reading(run_query)
+        self._run_query = or_failing(run_query)
+        self._read_rows = or_failing(read_rows or reading(run_query))
         self._brief = brief
         self._dispatcher = dispatcher
         self._clock = clock

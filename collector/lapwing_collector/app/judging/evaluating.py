@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from lapwing_collector.errors import NotSeenYetError, QueryError
+from lapwing_collector.errors import LapwingError, NotSeenYetError, QueryError, StateUnavailableError
 from lapwing_collector.model.queries import Plain
 from lapwing_collector.rules import (
     NO_ROWS,
@@ -20,11 +20,29 @@ from lapwing_collector.rules import (
     wait_query,
 )
 
+T = TypeVar("T")
+
 RunQuery = Callable[[str, Mapping[str, Any], float], pa.Table]
 """Runs SQL with parameters, within seconds."""
 
 ReadRows = Callable[[str, Mapping[str, Any], float], Plain]
 """The same, with the rows as values of Python."""
+
+
+def or_failing(
+    ask: Callable[[str, Mapping[str, Any], float], T],
+) -> Callable[[str, Mapping[str, Any], float], T]:
+    """The same, but where nothing can be asked, as of a lake that cannot be opened, the query has failed."""
+
+    def asking(sql: str, parameters: Mapping[str, Any], timeout_s: float) -> T:
+        try:
+            return ask(sql, parameters, timeout_s)
+        except (QueryError, StateUnavailableError):
+            raise
+        except (LapwingError, OSError) as error:
+            raise QueryError(str(error)) from error
+
+    return asking
 
 
 def reading(run_query: RunQuery) -> ReadRows:

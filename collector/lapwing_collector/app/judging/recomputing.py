@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Final
 
 from lapwing_collector.app.judging.alerting import Reached
-from lapwing_collector.app.judging.evaluating import RunQuery, is_complete, outcome_of
+from lapwing_collector.app.judging.evaluating import RunQuery, is_complete, or_failing, outcome_of
 from lapwing_collector.clock import Clock, utc_datetime
 from lapwing_collector.errors import ConfigError, NotSeenYetError, QueryError, StateUnavailableError
 from lapwing_collector.metrics import (
@@ -110,7 +110,7 @@ class Recomputing:
         self._as_of = as_of
         self._kept_from = kept_from
         self._store = store
-        self._run_query = run_query
+        self._run_query = or_failing(run_query)
         self._clock = clock
         self._gather = gather
         self._busy = busy

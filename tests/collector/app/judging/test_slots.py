@@ -1,5 +1,6 @@
 """Slots while clocks are set, collectors are down, rules are slow and files change."""
 
+import errno
 import math
 import random
 import threading
@@ -12,11 +13,13 @@ import pytest
 
 from helpers.rule_bench import RuleBench, alert, group, rule_bench
 from helpers.waiting import wait_until
+from lapwing_collector.errors import DataDirectoryError, UnavailableError
 from lapwing_collector.model.alerts import RuleId
 
 START = datetime(2026, 1, 1)
 MINUTE = timedelta(minutes=1)
 HOUR_S = 3600.0
+WAITS = "        wait_for: {expr: SELECT true, timeout: 1m}\n"
 AT_NIGHT = "CASE WHEN hour($slot) < 6 THEN 1 ELSE 0 END"
 
 
@@ -140,6 +143,27 @@ def test_slow_rules_hold_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyP
         for name in ("hangs1", "hangs2"):
             wait_until(partial(reached, bench, name, 5))
             assert contiguous(bench.slots_of(name))
+
+
+@pytest.mark.parametrize(("keys", "failed"), [("", 4), (WAITS, 3)], ids=["at once", "after a wait"])
+@pytest.mark.parametrize(
+    "error",
+    [DataDirectoryError("lake: cannot be read"), OSError(errno.EMFILE, "full"), UnavailableError("busy")],
+    ids=["no lake", "no descriptors", "turned away"],
+)
+def test_a_lake_that_cannot_be_asked_fails_rules(
+    tmp_path: Path, error: Exception, keys: str, failed: int
+) -> None:
+    """Slots go on as of failed queries: alerts stay, `error_for` is told once, and is over with the lake."""
+    with rule_bench(tmp_path, group(alert("a", keys="        error_for: 2m\n" + keys)), START) as bench:
+        for away in (None, error, error, error, error, None, None):
+            bench.away = away
+            bench.let_pass(60)
+            bench.alerting.work()
+        told = [(str(each.status), each.instance.labels["alertname"]) for each in bench.store.history()]
+        assert told[::-1] == [("firing", "a"), ("firing", "RuleError"), ("resolved", "RuleError")]
+        counts = bench.alerting.counts()
+        assert (counts["failed"], counts["evaluated"]) == (failed, 7 - failed)
 
 
 def test_an_evaluation_that_takes_longer_than_its_interval_is_an_overrun(tmp_path: Path) -> None:
