@@ -4,6 +4,7 @@ import gzip
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from helpers.browser import HOURS, SPAN, START, Looking
 from helpers.collector import prediction, request
@@ -158,6 +159,17 @@ def test_charts_by_keyboard(looking: Looking) -> None:
     assert "from=2026-01-01T00" in page.url
     page.keyboard.press("?")
     assert page.locator("dialog.keys").is_visible()
+    page.context.close()
+
+
+def test_answers_of_many_rows_are_shown(looking: Looking) -> None:
+    """The SQL page draws and lists what there is, however many rows an answer has."""
+    sql = "SELECT TIMESTAMP '2026-01-01' + to_minutes(range) AS time, range AS value FROM range(150_000)"
+    page = looking.page("/sql?" + urlencode({"q": sql}))
+    page.wait_for_selector("[data-answer] table")
+    assert "The first 500 of 150" in page.inner_text("[data-answer]")
+    assert page.locator("[data-answer] .drawn").is_visible()
+    assert looking.said == []
     page.context.close()
 
 

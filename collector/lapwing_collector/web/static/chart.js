@@ -1,6 +1,6 @@
 // Curves over time, drawn by uPlot; bars, drawn as SVG. What is drawn is decided in Python (pages/charts.py).
 /* global uPlot */
-import { between, moment, number, seen, ticks } from "./format.js";
+import { between, ends, moment, number, seen, ticks } from "./format.js";
 
 const MOST_CURVES = 8;
 const HEIGHT = 200;
@@ -365,7 +365,8 @@ function summary(curves, spec) {
   return curves.map((curve) => {
     const known = curve.values.filter((value) => value !== null);
     if (!known.length) return `${curve.label} nothing`;
-    return `${curve.label} from ${number(Math.min(...known), spec.unit)} to ${number(Math.max(...known), spec.unit)}, last ${number(known[known.length - 1], spec.unit)}`;
+    const [least, most] = ends(known);
+    return `${curve.label} from ${number(least, spec.unit)} to ${number(most, spec.unit)}, last ${number(known[known.length - 1], spec.unit)}`;
   }).join("; ");
 }
 

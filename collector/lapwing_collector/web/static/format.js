@@ -6,6 +6,10 @@ const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202
 export const seen = (text) =>
   String(text).replace(UNSEEN, (found) => `\\x${found.charCodeAt(0).toString(16).padStart(2, "0")}`);
 
+/** The least and the most of some numbers, of which there may be more than a call may have arguments. */
+export const ends = (values) =>
+  values.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
+
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const scales = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
 

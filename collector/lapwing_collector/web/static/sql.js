@@ -1,6 +1,6 @@
 // The SQL page: runs what is written, shows rows and a chart, keeps the query in the address.
 import { columnsOf, drawCurves } from "./chart.js";
-import { number } from "./format.js";
+import { ends, number } from "./format.js";
 import { say } from "./page.js";
 import { kindOf, tableOf } from "./table.js";
 
@@ -80,8 +80,8 @@ function chartOf(data) {
   const rows = data.columns[0]?.length ?? 0;
   if (!x || !series.length || rows < 3) return null;
   const times = columnsOf(data).get(x).filter((ms) => ms !== null);
-  // Not Math.min(...times): an answer has more rows than a call may have arguments.
-  const range = { since: times.reduce((a, b) => Math.min(a, b), Infinity), until: times.reduce((a, b) => Math.max(a, b), -Infinity), step: 0 };
+  const [since, until] = ends(times);
+  const range = { since, until, step: 0 };
   if (new Set(times).size < times.length || range.since === range.until) return null;
   const host = element("div", "drawn");
   const spec = { title: "Rows", x, by: "", series: series.map((column) => ({ column })), kind: "line", unit: "number", thresholds: [], from_zero: false };
@@ -92,7 +92,7 @@ function chartOf(data) {
 /** The columns of numbers that one axis can show together: those as large as the first. */
 function alike(data) {
   const numbers = data.names.map((_, place) => place).filter((place) => kindOf(data.types[place]) === "number");
-  const most = (place) => data.columns[place].reduce((found, value) => Math.max(found, Math.abs(Number(value ?? 0))), 0);
+  const most = (place) => ends(data.columns[place].map((value) => Math.abs(Number(value ?? 0))))[1];
   const first = numbers.length ? most(numbers[0]) : 0;
   return numbers.filter((place) => most(place) <= first * FAR && first <= most(place) * FAR).map((place) => data.names[place]);
 }
