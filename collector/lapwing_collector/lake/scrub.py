@@ -6,7 +6,7 @@ still be read: queries then answer from what there is.
 
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapwing_collector.engine.place import Location
+from lapwing_collector.errors import UnavailableError
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.files import StoredFile, TableName, all_files
 from lapwing_collector.lake.rewriting import ConflictError, Rewriter
-from lapwing_collector.lake.store import Store, damage_of
+from lapwing_collector.lake.store import Store, damage_of, is_damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +51,23 @@ def scrub(
 
     Yields:
         Files done, files in all, and the last one's damage.
+
+    Raises:
+        UnavailableError: A file could not be read, which says nothing about it.
     """
     held = all_files(catalog)
     if only is not None:
         path = catalog.store.root / only
         held = {path: held[path]} if path in held else {}
     for done, (table, file) in enumerate(held.values(), 1):
-        problem = damage_of(catalog.store, file.path, file.size_bytes)
-        yield (
-            done,
-            len(held),
-            None
-            if problem is None
-            else _set_aside(catalog.store, rewriter, table, file, problem, quarantine),
-        )
+        try:
+            problem = damage_of(catalog.store, file.path, file.size_bytes)
+            found = _set_aside(catalog.store, rewriter, table, file, problem, quarantine) if problem else None
+        except (OSError, MemoryError) as error:
+            raise UnavailableError(
+                f"{file.path} could not be checked: {str(error) or type(error).__name__}"
+            ) from error
+        yield done, len(held), found
 
 
 def _set_aside(  # noqa: PLR0917  # a file, and what becomes of it
@@ -87,11 +91,20 @@ def _readable(store: Store, file: Location) -> Iterator[tuple[int, pa.Table]]:
         return
     with (
         store.fetched(file) as fetched,
-        suppress(OSError, pa.ArrowException),  # not even its footer can be
+        _skipping_damage(),  # not even its footer can be read
         pq.ParquetFile(fetched, page_checksum_verification=True) as parquet,
     ):
         start = 0
         for number in range(parquet.num_row_groups):
-            with suppress(OSError, pa.ArrowException):
+            with _skipping_damage():
                 yield start, parquet.read_row_group(number)
             start += parquet.metadata.row_group(number).num_rows
+
+
+@contextmanager
+def _skipping_damage() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        if not is_damage(error):
+            raise

@@ -3,6 +3,7 @@
 A file is durable, and whole, before anybody refers to it. No file is ever changed.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -322,7 +323,8 @@ def damage_of(store: Store, file: Location, size_bytes: int) -> str | None:
     """What is wrong with a Parquet file, every page of it read; None if nothing is.
 
     Raises:
-        OSError: The store does not answer.
+        OSError: The store does not answer, or this process cannot read files now.
+        MemoryError: There is not enough of it to read the file.
     """
     found_bytes = store.size(file)
     if found_bytes is None:
@@ -335,8 +337,24 @@ def damage_of(store: Store, file: Location, size_bytes: int) -> str | None:
                 for _ in parquet.iter_batches():
                     pass
         except (OSError, pa.ArrowException) as error:
+            if not is_damage(error):
+                raise
+            if isinstance(error, OSError) and error.errno == errno.EIO:
+                with store.read(file) as content:  # a medium that gives nothing at all is away
+                    content.read(1)
             return f"is damaged: {error}"
     return None
+
+
+def is_damage(error: OSError | pa.ArrowException) -> bool:
+    """Whether what a reader of Parquet met is wrong with the file: what is in it, or that it is gone.
+
+    That files cannot be opened now, or memory is short, says nothing about them.
+    """
+    if isinstance(error, (MemoryError, pa.ArrowCancelled)):
+        return False
+    # What pyarrow finds in the bytes that it was given has no number.
+    return not isinstance(error, OSError) or error.errno in {None, errno.EIO, errno.ENOENT}
 
 
 def _path(file: Location) -> Path:
