@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from lapwing_collector.app.places.profiling import PROFILING
-from lapwing_collector.app.places.project import read_rule_files
+from lapwing_collector.app.places.project import read_rules_and_groups
 from lapwing_collector.app.rule_tools.backtest import backtest
 from lapwing_collector.app.upkeep.keeping import set_reference
 from lapwing_collector.app.upkeep.maintenance import tell_nobody
@@ -99,7 +99,7 @@ def tell(folder: Path) -> None:
     """Try each rule, after a plain loop over some of its slots."""
     end = START + timedelta(days=DAYS)
     session = Session.open(folder / "data" / "lake", Limits(threads=1))
-    for rule in read_rule_files([folder / "rules.yaml"]):
+    for rule in read_rules_and_groups([folder / "rules.yaml"])[0]:
         slots = list(rule.slots.between(START, end))
         few = slots[:: max(1, len(slots) // LOOPED)]
         for slot in few[:5]:

@@ -1,7 +1,9 @@
 """How long starting, restarting, crashing and ending take, and what the processes hold at rest."""
 
 import http.client
+import os
 import re
+import signal
 import socket
 import statistics
 import tempfile
@@ -58,7 +60,7 @@ def crashes(collector: CollectorProcess, grpc: tuple[str, int]) -> None:
     for _ in range(ROUNDS):
         dead = collector.worker_pid
         began = time.monotonic()
-        collector.kill_worker()
+        os.kill(dead, signal.SIGKILL)
         until(lambda dead=dead: worker(collector) not in (None, dead))
         with closing(http.client.HTTPConnection(collector.endpoint.removeprefix("http://"))) as connection:
             connection.connect()

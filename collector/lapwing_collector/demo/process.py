@@ -111,10 +111,6 @@ class CollectorProcess:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
-    def kill_worker(self) -> None:
-        """End the worker alone without warning; its supervisor starts another."""
-        os.kill(self.worker_pid, signal.SIGKILL)
-
     def restart(self) -> None:
         """Ask for a worker with the settings as they are now, in the place of this one."""
         self._process.send_signal(signal.SIGHUP)

@@ -244,17 +244,10 @@ def _notify_policy(folder: Path, settings: Settings) -> NotifyPolicy:
     return read_notify_file(file) if settings.notify or file.exists() else NOBODY
 
 
-def read_rule_files(files: Sequence[Path]) -> tuple[Rule, ...]:
-    """Read rule files; a rule's group and name must be unique over all of them.
-
-    Raises:
-        ConfigError: One line for every mistake.
-    """
-    return read_rules_and_groups(files)[0]
-
-
 def read_rules_and_groups(files: Sequence[Path]) -> tuple[tuple[Rule, ...], tuple[ModelGroup, ...]]:
     """Read rule files: the rules that stand for themselves, and groups that stand for one per model.
+
+    A rule's group and name must be unique over all of them.
 
     Raises:
         ConfigError: One line for every mistake.

@@ -137,7 +137,7 @@ def test_who_comes_while_the_worker_is_dead_is_served_by_the_next(service: Servi
     assert service.post(request([prediction("crash", "before", 1)])) == 200
     dead = service.process.worker_pid
     with service.saying("worker_ready"):
-        service.process.kill_worker()
+        os.kill(service.process.worker_pid, signal.SIGKILL)
         wait_until(lambda: is_gone(dead))
         with socket.create_connection(service.address.split(":"), timeout=60) as waiting:
             assert waiting.getpeername()

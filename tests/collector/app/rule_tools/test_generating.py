@@ -17,7 +17,7 @@ from helpers.batches import predictions
 from helpers.query_lake import session_over
 from lapwing_collector import rules
 from lapwing_collector.app.places.profiling import PROFILING
-from lapwing_collector.app.places.project import read_rule_files
+from lapwing_collector.app.places.project import read_rules_and_groups
 from lapwing_collector.app.rule_tools.generating import generate_rules
 from lapwing_collector.app.upkeep.keeping import set_reference
 from lapwing_collector.app.upkeep.maintenance import tell_nobody
@@ -144,7 +144,7 @@ def test_the_file_is_one_that_the_collector_takes(text: str, tmp_path: Path) -> 
     """`rules check` finds nothing wrong with it, whatever the model and its fields are called."""
     file = tmp_path / "generated.yaml"
     file.write_text(text)
-    names = [rule.id.name for rule in read_rule_files([file])]
+    names = [rule.id.name for rule in read_rules_and_groups([file])[0]]
     assert names == [
         "MissingValues",
         "OutOfRange",
