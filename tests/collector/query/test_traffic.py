@@ -10,6 +10,7 @@ import pytest
 
 from helpers.metrics import END, START, Measured
 from lapwing_collector.model.description import ModelDescription
+from lapwing_collector.query.library.quantiles import bin_quantiles
 
 SPAN = {"since": START, "until": END}
 HOUR = "every := INTERVAL 1 HOUR"
@@ -206,3 +207,26 @@ def test_service_profile(measured: Measured, frame: pd.DataFrame) -> None:
             assert exact / 1.26 <= row[f"p{q * 100:.0f}"] <= exact * 1.26
     apart = measured.rows("FROM service_profile('m', $since, $until, by_version := true)", **SPAN)
     assert [(row["version"], row["sample_count"]) for row in apart] == [("", len(frame))]
+
+
+def test_bin_quantiles() -> None:
+    """Quantiles of all lists at once are those that are looked for bin by bin, whatever the order of bins."""
+    chance = np.random.default_rng(4)
+    edges = np.geomspace(0.1, 1000, 12).tolist()
+    shares = [0.0, 0.5, 0.9, 0.95, 1.0]
+    bins = [chance.permutation(np.arange(1, 14))[:size].tolist() for size in (13, 1, 5, 2, 13, 7)]
+    counts = [chance.integers(1, 50, len(places)).tolist() for places in bins]
+    given = [pa.array(column) for column in (bins, counts, [edges] * len(bins), [shares] * len(bins))]
+
+    def looked_for(counted: dict[int, int], share: float) -> float:
+        left = share * sum(counted.values())
+        for place, n in sorted(counted.items()):
+            if left <= n:
+                lower, upper = edges[max(place - 2, 0)], edges[min(place, len(edges)) - 1]
+                return float(lower * (upper / lower) ** (left / n))
+            left -= n
+        raise AssertionError("more is looked for than there is")
+
+    for found, places, n in zip(bin_quantiles(*given).to_pylist(), bins, counts, strict=True):
+        counted = dict(zip(places, n, strict=True))
+        assert found == pytest.approx([looked_for(counted, share) for share in shares])

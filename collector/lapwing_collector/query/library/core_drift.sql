@@ -32,15 +32,6 @@ CREATE TEMP MACRO lapwing_total(counts) AS
 CREATE TEMP MACRO lapwing_own_table(name, model) AS TABLE
 SELECT t.* FROM query_table(name || left(model, 0)) AS t;
 
--- name: lapwing_in_bin
--- Where a quantile lies in its bin of durations, NULL in any other: `bin` has `n` values of `known`, `upto` with those
--- before it, between `lower` and `upper`.
-CREATE TEMP MACRO lapwing_in_bin(bin, q) AS
-CASE
-    WHEN bin.upto >= q * bin.known AND bin.upto - bin.n < q * bin.known
-    THEN bin.lower * pow(bin.upper / bin.lower, (q * bin.known - (bin.upto - bin.n)) / bin.n)
-END;
-
 -- name: lapwing_coarse
 -- Counts in fewer bins: ranges of numbers that are side by side together, as many in each as can be, while null,
 -- other, under and over stay apart. Categories stay as they are, and so do all counts if `bins` is NULL.

@@ -109,6 +109,13 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
     Function("lapwing_levels", levels.levels, ("DOUBLE[]",) * 3, levels.TYPE, columns=True),
     Function("lapwing_isotonic", isotonic.isotonic, ("DOUBLE[]",) * 3, isotonic.TYPE, columns=True),
     Function("lapwing_quantiles", quantiles.quantiles, ("DOUBLE[]",) * 3, "DOUBLE[]", columns=True),
+    Function(
+        "lapwing_bin_quantiles",
+        quantiles.bin_quantiles,
+        (_COUNTS, _COUNTS, "DOUBLE[]", "DOUBLE[]"),
+        "DOUBLE[]",
+        columns=True,
+    ),
     *_DRIFT,
     *_APART,
     *_PAIRED,

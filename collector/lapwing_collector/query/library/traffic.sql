@@ -463,7 +463,7 @@ added AS (
     GROUP BY c.label, c.start
 ),
 ranges AS (
-    SELECT u.label, u.start, u.place, sum(u.n)::DOUBLE AS n
+    SELECT u.label, u.start, u.place, sum(u.n)::BIGINT AS n
     FROM (
         SELECT
             c.label, c.start, unnest(c.counts[3:]) AS n, generate_subscripts(c.counts[3:], 1) AS place
@@ -473,28 +473,14 @@ ranges AS (
     WHERE u.n > 0
     GROUP BY u.label, u.start, u.place
 ),
-edged AS (
-    SELECT
-        r.label, r.start, r.n,
-        sum(r.n) OVER (PARTITION BY r.label, r.start ORDER BY r.place ROWS UNBOUNDED PRECEDING) AS upto,
-        sum(r.n) OVER (PARTITION BY r.label, r.start) AS known,
-        e.edges[greatest(r.place - 1, 1)] AS lower,
-        e.edges[least(r.place, len(e.edges))] AS upper
-    FROM ranges AS r
-    CROSS JOIN (
-        SELECT any_value(b.edges) AS edges FROM lapwing_own_table('binnings', model) AS b WHERE b.binning_id = 'duration'
-    ) AS e
-),
 placed AS (
-    SELECT
-        e.label,
-        e.start,
-        max(lapwing_in_bin(e, 0.5)) AS p50,
-        max(lapwing_in_bin(e, 0.9)) AS p90,
-        max(lapwing_in_bin(e, 0.95)) AS p95,
-        max(lapwing_in_bin(e, 0.99)) AS p99
-    FROM edged AS e
-    GROUP BY e.label, e.start
+    SELECT l.label, l.start, lapwing_bin_quantiles(l.places, l.counts, e.edges, [0.5, 0.9, 0.95, 0.99]) AS found
+    FROM (
+        SELECT r.label, r.start, list(r.place) AS places, list(r.n) AS counts FROM ranges AS r GROUP BY r.label, r.start
+    ) AS l
+    CROSS JOIN (
+        SELECT b.edges FROM lapwing_own_table('binnings', model) AS b WHERE b.binning_id = 'duration' LIMIT 1
+    ) AS e
 )
 SELECT
     CASE WHEN by_segment IS NULL THEN a.label END AS version,
@@ -503,7 +489,7 @@ SELECT
     lapwing_window_end(every, a.start, since, until) AS window_end,
     coalesce(a.calls, a.timed)::DOUBLE AS value,
     lapwing_ratio(a.failed, a.calls) AS error_share,
-    p.p50, p.p90, p.p95, p.p99,
+    p.found[1] AS p50, p.found[2] AS p90, p.found[3] AS p95, p.found[4] AS p99,
     coalesce(a.calls, a.timed)::BIGINT AS sample_count
 FROM added AS a
 LEFT JOIN placed AS p ON p.label = a.label AND p.start = a.start
