@@ -3,20 +3,25 @@
 --   lower end of one where there are fewer, as these mostly stand for one number each.
 -- parameter field: which, as output.score
 -- parameter stage: of which predictions; production unless told
-WITH hours AS MATERIALIZED (
-    SELECT time_bucket($step::INTERVAL, p.time, $start) AS time, p.counts, p.sum, p.minimum, p.maximum, b.edges
-    FROM profiles AS p
-    JOIN (
-        SELECT DISTINCT binning_id, edges FROM binnings
-        WHERE table_name = $table AND field = $field AND kind = 'number'
-    ) AS b USING (binning_id)
-    WHERE p.table_name = $table AND p.field = $field AND p.segment = '' AND p.stage = coalesce($stage, 'production')
-        AND p.time >= $start AND p.time < $to AND ($version IS NULL OR p.version = $version)
+WITH bins AS (
+    SELECT DISTINCT
+        binning_id, len(edges) AS number, generate_subscripts([NULL] || edges, 1) AS place,
+        unnest([NULL] || edges) AS lower, unnest(edges || [NULL]) AS upper
+    FROM binnings
+    WHERE table_name = $table AND field = $field AND kind = 'number'
+),
+hours AS MATERIALIZED (
+    SELECT time_bucket($step::INTERVAL, time, $start) AS time, binning_id, counts, sum, minimum, maximum
+    FROM profiles
+    WHERE table_name = $table AND field = $field AND segment = '' AND stage = coalesce($stage, 'production')
+        AND time >= $start AND time < $to AND ($version IS NULL OR version = $version)
+        AND binning_id IN (SELECT binning_id FROM bins)
 ),
 ranges AS (
-    SELECT time, edges, place, sum(n) AS n, min(minimum) AS minimum, max(maximum) AS maximum
+    SELECT time, binning_id, place, sum(n) AS n, min(minimum) AS minimum, max(maximum) AS maximum
     FROM (
-        SELECT time, edges, minimum, maximum, unnest(counts[3:]) AS n, generate_subscripts(counts[3:], 1) AS place
+        SELECT
+            time, binning_id, minimum, maximum, unnest(counts[3:]) AS n, generate_subscripts(counts[3:], 1) AS place
         FROM hours
     )
     WHERE n > 0
@@ -24,10 +29,10 @@ ranges AS (
 ),
 edged AS (
     SELECT
-        time, len(edges) < 65 AS alone, n,
-        CASE WHEN place = 1 THEN minimum ELSE edges[place - 1] END AS lower,
-        CASE WHEN place > len(edges) THEN maximum ELSE edges[place] END AS upper
-    FROM ranges
+        r.time, b.number < 65 AS alone, r.n,
+        coalesce(b.lower, r.minimum) AS lower, coalesce(b.upper, r.maximum) AS upper
+    FROM ranges AS r
+    JOIN bins AS b ON b.binning_id = r.binning_id AND b.place = r.place
 ),
 placed AS (
     SELECT
