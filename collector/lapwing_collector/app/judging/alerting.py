@@ -332,11 +332,23 @@ class Alerting:
             patience_s = min(patience_s, (next_at - now).total_seconds())
         for rule in filter(None, map(rules.get, awake)):
             if not self._turns.busy(rule.id):
-                patience_s = min(patience_s, self._offer(rule, now, spread=spread))
+                patience_s = min(patience_s, self._try_to_offer(rule, now, spread=spread))
         if self._to_come is None and self._set.complete:
             self._to_come = {rule for rule in rules if self._turns.busy(rule)}
             self._note_progress()
         return patience_s
+
+    def _try_to_offer(self, rule: Rule, now: datetime, *, spread: bool) -> float:
+        """The same for a rule of which it may fail; then it is tried again with a turn, before long."""
+        try:
+            return self._offer(rule, now, spread=spread)
+        except StateUnavailableError:
+            again_s = _TICK_S
+        except Exception:
+            again_s = _AGAIN_S
+            logger.exception("rule %s: it cannot be told what is due", rule.id)
+        self._turns.offer(rule.id, now, self._monotonic_s() + again_s)
+        return _TICK_S
 
     def _offer(self, rule: Rule, now: datetime, *, spread: bool) -> float:
         """Let a rule have its turn if one of its slots is due; gives the seconds until one may be."""
@@ -417,7 +429,7 @@ class Alerting:
             if self._to_come:
                 self._to_come.discard(rule_id)
                 self._note_progress()
-        if rule is not None and done and self._offer(rule, self._now(), spread=spread) < _TICK_S:
+        if rule is not None and done and self._try_to_offer(rule, self._now(), spread=spread) < _TICK_S:
             self._work.set()  # it may be due before it is looked for
 
     def _note_progress(self) -> None:
@@ -445,6 +457,15 @@ class Alerting:
 
     def _try_to_evaluate(self, rule: Rule, late_s: float) -> bool:
         """Evaluate and commit what is due; False where it has to wait, or failed."""
+        try:
+            return self._evaluate_due(rule, late_s)
+        except StateUnavailableError:
+            return False
+        except Exception:
+            logger.exception("rule %s could not be evaluated", rule.id)
+            return False
+
+    def _evaluate_due(self, rule: Rule, late_s: float) -> bool:
         found = self._due(rule)
         slot, due, _ = found or (None, None, None)
         if slot is None or due is None:
@@ -457,11 +478,6 @@ class Alerting:
             decided = self._evaluate(rule, slot, late=rule.slots.after(slot) <= due)
         except SlotCommittedError:
             self._learn_again(rule)
-            return False
-        except StateUnavailableError:
-            return False
-        except Exception:
-            logger.exception("rule %s: slot %s could not be evaluated", rule.id, slot)
             return False
         if decided is None:
             return False

@@ -1,6 +1,7 @@
 """Slots while clocks are set, collectors are down, rules are slow and files change."""
 
 import errno
+import itertools
 import math
 import random
 import threading
@@ -15,6 +16,7 @@ from helpers.rule_bench import RuleBench, alert, group, rule_bench
 from helpers.waiting import wait_until
 from lapwing_collector.errors import DataDirectoryError, UnavailableError
 from lapwing_collector.model.alerts import RuleId
+from lapwing_collector.rules import Rule, next_due
 
 START = datetime(2026, 1, 1)
 MINUTE = timedelta(minutes=1)
@@ -164,6 +166,36 @@ def test_a_lake_that_cannot_be_asked_fails_rules(
         assert told[::-1] == [("firing", "a"), ("firing", "RuleError"), ("resolved", "RuleError")]
         counts = bench.alerting.counts()
         assert (counts["failed"], counts["evaluated"]) == (failed, 7 - failed)
+
+
+@pytest.mark.parametrize("at", ["looking", "evaluating", "going on"])
+def test_a_rule_that_cannot_be_looked_at_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, at: str
+) -> None:
+    """Where finding out what is due fails, it is told once and tried again; all others have their slots."""
+    others = [f"other{number}" for number in range(6)]
+    failing = {"looking": 1, "evaluating": 2, "going on": 3}[at]
+    calls = itertools.count(1)
+
+    def faulty(rule: Rule, *positions: datetime) -> datetime | None:
+        if rule.id.name == "faulty" and next(calls) == failing:
+            raise RuntimeError("a fault")
+        return next_due(rule, *positions)
+
+    monkeypatch.setattr("lapwing_collector.app.judging.alerting.next_due", faulty)
+    with rule_bench(tmp_path, group(alert("faulty"), *map(alert, others)), START) as bench:
+        bench.let_pass(60)
+        bench.alerting.work()
+        assert all(bench.slots_of(name) == minutes(1, 1) for name in others)
+        assert bench.slots_of("faulty") == (minutes(1, 1) if at == "going on" else [])
+        (told,) = caplog.records
+        assert (told.levelname, "g/faulty" in told.getMessage()) == ("ERROR", True)
+        bench.let_pass(5)
+        bench.alerting.work()
+        bench.let_pass(60)
+        bench.alerting.work()
+        assert all(bench.slots_of(name) == minutes(1, 2) for name in ("faulty", *others))
+        assert len(caplog.records) == 1
 
 
 def test_an_evaluation_that_takes_longer_than_its_interval_is_an_overrun(tmp_path: Path) -> None:
