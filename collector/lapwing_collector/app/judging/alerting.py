@@ -4,7 +4,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -205,6 +205,7 @@ class Alerting:
         self._started = self._now()
         self._anchor = self._started, monotonic_s(), timedelta()
         self._to_come: set[RuleId] | None = None
+        self._coming = threading.Lock()
         self._caught_up = threading.Event()
         self._learnt: set[str] = set()
         self._turns: Turns[RuleId] = Turns(workers, now_s=monotonic_s)
@@ -327,15 +328,18 @@ class Alerting:
         patience_s = _TICK_S
         now = self._now()
         rules = self._set.rules
+        begins = self._to_come is None and self._set.complete
+        if begins:  # before any is offered: from then on each may end at any moment
+            with self._coming:
+                self._to_come = set(rules)
         awake, next_at = self._sleepers.awake(now)
         if next_at is not None:
             patience_s = min(patience_s, (next_at - now).total_seconds())
         for rule in filter(None, map(rules.get, awake)):
             if not self._turns.busy(rule.id):
                 patience_s = min(patience_s, self._try_to_offer(rule, now, spread=spread))
-        if self._to_come is None and self._set.complete:
-            self._to_come = {rule for rule in rules if self._turns.busy(rule)}
-            self._note_progress()
+        if begins:
+            self._come([rule for rule in rules if not self._turns.busy(rule)])
         return patience_s
 
     def _try_to_offer(self, rule: Rule, now: datetime, *, spread: bool) -> float:
@@ -426,16 +430,22 @@ class Alerting:
                 self._waits_until_s[rule_id] = self._monotonic_s() + _AGAIN_S
         finally:
             self._turns.done(rule_id)
-            if self._to_come:
-                self._to_come.discard(rule_id)
-                self._note_progress()
+            self._come([rule_id])
         if rule is not None and done and self._try_to_offer(rule, self._now(), spread=spread) < _TICK_S:
             self._work.set()  # it may be due before it is looked for
 
-    def _note_progress(self) -> None:
-        if not self._to_come and not self._caught_up.is_set():
+    def _come(self, rules: Iterable[RuleId]) -> None:
+        """Take note that these had an evaluation since the start, or that none of their slots was due."""
+        if self._caught_up.is_set():
+            return
+        with self._coming:
+            if self._to_come is None:
+                return
+            self._to_come.difference_update(rules)
+            if self._to_come or self._caught_up.is_set():
+                return
             self._caught_up.set()
-            self._dispatcher.look()  # it holds back what it has to tell until now
+        self._dispatcher.look()  # it holds back what it has to tell until now
 
     def _now(self) -> datetime:
         return utc_datetime(self._clock.now_ns())

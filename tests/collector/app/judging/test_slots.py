@@ -198,6 +198,25 @@ def test_a_rule_that_cannot_be_looked_at_costs_only_itself(
         assert len(caplog.records) == 1
 
 
+def test_a_rule_that_ends_while_it_is_looked_who_is_at_work_is_not_waited_for(tmp_path: Path) -> None:
+    """Rules have caught up once each had its first evaluation, however short that was."""
+    with rule_bench(tmp_path, group(alert("a")), START) as bench:
+        turns = bench.alerting._turns
+        busy = turns.busy
+
+        def ends_just_then(rule: RuleId) -> bool:
+            found = busy(rule)
+            if found and (turn := turns.take(wait=False)):
+                bench.alerting._serve_one(*turn, spread=False)
+            return found
+
+        turns.busy = ends_just_then
+        bench.let_pass(60)
+        bench.alerting.work()
+        assert bench.slots_of("a") == minutes(1, 1)
+        assert bench.alerting.caught_up
+
+
 def test_an_evaluation_that_takes_longer_than_its_interval_is_an_overrun(tmp_path: Path) -> None:
     """It is counted, and the slots that came meanwhile are evaluated after it, never beside it."""
     with rule_bench(tmp_path, group(alert("a")), START) as bench:
