@@ -144,9 +144,10 @@ class Recomputing:
             rules: In place of those so far.
             sources: The models' tables that each rule's SQL names, in lower case, and the schemas of each.
         """
+        # First: a look at these rules needs to know from when on.
+        self._begin_with(rule.id for rule in rules if rule.enabled and _looks_back(rule) and sources[rule.id])
         with self._lock:
             self._others = rules, sources
-        self._begin_with(rule.id for rule in rules if rule.enabled and _looks_back(rule) and sources[rule.id])
         self._work.set()
 
     def saw(self, tables: Collection[str]) -> None:

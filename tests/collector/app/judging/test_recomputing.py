@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 
 from helpers.late_bench import LateBench, hours, late_bench
 from lapwing_collector.app.places.project import load_project
-from lapwing_collector.errors import ConfigError, QueryError
+from lapwing_collector.errors import ConfigError, QueryError, StateUnavailableError
+from lapwing_collector.model.alerts import RuleId
 
 START = datetime(2026, 1, 1)
 DAY = timedelta(days=1)
@@ -344,6 +346,33 @@ def test_a_look_that_fails_is_made_good(tmp_path: Path, monkeypatch: pytest.Monk
             bench.clock.step(1)
             bench.work()
         assert latest(bench)["daily", "eu", START, START + DAY] == (4 / 12, 12, 1.0)
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_new_rules_are_looked_for_once_it_is_kept_from_when_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    """A look while rules are exchanged, or after the state went away in that, is one at those of before."""
+    with late_bench(tmp_path, rules("1h", record("traffic", COUNT)), START) as bench:
+        (tmp_path / "rules.yaml").write_text(rules("1h", record("traffic", COUNT), record("new", COUNT)))
+        again = load_project(tmp_path / "lapwing.yaml", {"data": tmp_path / "data"})
+        keep = bench.store.looked_through
+
+        def keep_late(cursors: Mapping[RuleId, datetime], now: datetime) -> None:
+            monkeypatch.undo()
+            bench.late.work()
+            if away:
+                raise StateUnavailableError("away")
+            keep(cursors, now)
+
+        monkeypatch.setattr(bench.store, "looked_through", keep_late)
+        with suppress(StateUnavailableError):
+            bench.late.use(again.rules, again.sources)
+        bench.late.work()
+        assert {rule.name for rule in bench.store.late_cursors()} == {"traffic", *([] if away else ["new"])}
+        bench.late.use(again.rules, again.sources)
+        bench.late.work()
+        assert {rule.name for rule in bench.store.late_cursors()} == {"traffic", "new"}
 
 
 def test_rows_that_are_committed_and_wait_still_are_looked_for_later(tmp_path: Path) -> None:
