@@ -51,10 +51,18 @@ class Backlog:
         else:
             self._queue.spool(batch)
 
-    def oldest(self) -> bytes | None:
-        """Give the request to send next; None where nothing waits. What cannot be read is set aside."""
+    def oldest(self, now: float) -> bytes | None:
+        """Give the request to send next; None where nothing waits, or it cannot be read now and is due later.
+
+        What is damaged is set aside.
+        """
         while self._spool:
-            request = self._spool.read()
+            try:
+                request = self._spool.read()
+            except (OSError, MemoryError) as error:
+                self._tell("spool_read", "what waits on disk cannot be read now: %r", error)
+                self.postpone(now, None)
+                return None
             if request is not None:
                 return request
             own, records = self._spool.is_own(self._spool.oldest()), self._spool.oldest().records

@@ -258,7 +258,7 @@ class Exporter:
             if backlog is None or not (at_once or self._timer.now() >= backlog.try_at):
                 return False
             with self._settling:
-                request = None if self._over else backlog.oldest()
+                request = None if self._over else backlog.oldest(self._timer.now())
             if request is None:
                 return False
             fate: Fate | Exception

@@ -12,6 +12,7 @@ A file is written under another name, synced and renamed, and then its folder is
 an OTLP `ExportLogsServiceRequest`, as they are sent.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -127,12 +128,19 @@ class Spool:
         return waiting.folder == self._own
 
     def read(self) -> bytes | None:
-        """Read the oldest request; None where its file is not what was written, and must be set aside."""
+        """Read the oldest request; None where its file is gone or damaged, and must be set aside.
+
+        Raises:
+            OSError: It cannot be read now, which says nothing about it.
+            MemoryError: There is no room for it now.
+        """
         waiting = self.oldest()
         try:
             request = waiting.path.read_bytes()
-        except OSError:
-            return None
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EIO):  # it was deleted, or the medium has lost it
+                return None
+            raise
         return request if waiting.name.endswith(f"-{crc32(request):08x}{_SUFFIX}") else None
 
     def remove(self) -> None:

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -210,6 +211,66 @@ def test_a_damaged_file_is_set_aside(root: Path, damage: Any) -> None:
     assert drain(spool) == [b"whole"]
     spool.close()
     assert [path.name for path in root.iterdir()] == [f"{first.name}.bad"]
+
+
+@pytest.mark.parametrize("trouble", [errno.EMFILE, errno.EACCES, errno.ENOMEM, None])
+def test_what_cannot_be_read_now_waits(
+    root: Path, monkeypatch: pytest.MonkeyPatch, trouble: int | None
+) -> None:
+    """Short of descriptors, rights or memory nothing is set aside: it is read later, and told of once."""
+    queue = Queue(capacity=4, batch_size=1, delay_s=0, wait_when_full=False)
+    told: list[Any] = []
+    backlog = Backlog(make(root), queue, lambda *words: told.append(words))
+    for request in (b"1", b"2"):
+        queue.put(request)
+        backlog.put(queue.take(), request, 0)
+
+    def fail(_: Path) -> bytes:
+        raise MemoryError if trouble is None else OSError(trouble, os.strerror(trouble))
+
+    with monkeypatch.context() as patch:
+        if trouble == errno.EMFILE:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        else:
+            patch.setattr(Path, "read_bytes", fail)
+        try:
+            assert backlog.oldest(100.0) is None
+        finally:
+            if trouble == errno.EMFILE:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert 100.2 < backlog.try_at <= 100.5
+    assert {kind for kind, *_ in told} == {"spool_read"}
+    assert not list(root.glob("*.bad"))
+    assert backlog.oldest(101.0) == b"1"
+    backlog.settle(1, "")
+    assert backlog.oldest(101.0) == b"2"
+    assert queue.stats() == lapwing.Stats(2, 1, 0, {}, spooled=1)
+
+
+@pytest.mark.parametrize("loss", ["gone", "bad sector"])
+def test_what_can_be_read_no_more_is_lost(root: Path, monkeypatch: pytest.MonkeyPatch, loss: str) -> None:
+    """A file that is gone, or on a bad place of the medium, is counted, and does not keep others back."""
+    queue = Queue(capacity=4, batch_size=1, delay_s=0, wait_when_full=False)
+    backlog = Backlog(make(root), queue, lambda *_: None)
+    for request in (b"1", b"2"):
+        queue.put(request)
+        backlog.put(queue.take(), request, 0)
+    first = files(root)[0]
+    read_bytes = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path == first:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read_bytes(path)
+
+    if loss == "gone":
+        first.unlink()
+    else:
+        monkeypatch.setattr(Path, "read_bytes", read)
+    assert backlog.oldest(100.0) == b"2"
+    assert queue.stats() == lapwing.Stats(2, 0, 0, {"spool_error": 1}, spooled=1)
+    assert len(list(root.glob("*.bad"))) == (loss != "gone")
 
 
 def test_what_was_half_written_is_deleted(root: Path) -> None:
