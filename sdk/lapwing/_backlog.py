@@ -88,12 +88,10 @@ class Backlog:
         self._delay_s, self.try_at = _FIRST_DELAY_S, 0.0
 
     def postpone(self, now: float, retry_after_s: float | None) -> None:
-        """Wait before the next attempt: as the receiver says, else longer each time."""
-        if retry_after_s is None:
-            delay_s = self._delay_s * uniform(0.5, 1.0)  # noqa: S311  # spreads clients, keeps no secret
-            self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S)
-        else:
-            delay_s = min(retry_after_s, _LONGEST_RETRY_AFTER_S)
+        """Wait before the next attempt: longer each time, and at least as long as the receiver says."""
+        delay_s = self._delay_s * uniform(0.5, 1.0)  # noqa: S311  # spreads clients, keeps no secret
+        self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S)
+        delay_s = max(delay_s, min(retry_after_s or 0.0, _LONGEST_RETRY_AFTER_S))
         self.try_at = now + delay_s
 
     def records(self) -> int:

@@ -39,6 +39,7 @@ class Unavailable:
 
     message: str
     retry_after_s: float | None = None
+    """How long the receiver asks to be left alone, at least."""
 
 
 Fate = Accepted | Refused | Unavailable
@@ -99,11 +100,9 @@ def deliver(
         if not isinstance(fate, Unavailable) or left_s <= 0:
             return fate
         tell(fate.message)
-        wait_s = fate.retry_after_s
-        if wait_s is None:
-            wait_s = delay_s * uniform(0.5, 1.0)  # noqa: S311  # spreads clients, keeps no secret
-            delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
-        timer.wait(min(wait_s, left_s))
+        wait_s = delay_s * uniform(0.5, 1.0)  # noqa: S311  # spreads clients, keeps no secret
+        delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+        timer.wait(min(max(wait_s, fate.retry_after_s or 0.0), left_s))
 
 
 def unreachable(error: str) -> Unavailable:

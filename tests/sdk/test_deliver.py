@@ -85,7 +85,17 @@ def test_the_end_of_the_process_ends_the_trying() -> None:
     assert transport.sent[-1][1] == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize(("retry_after_s", "wait"), [(3, 3), (0, 0), (3600, 60)])
+@pytest.mark.parametrize("retry_after_s", [0, 0.001])
+def test_who_asks_for_no_delay_is_not_overrun(retry_after_s: float) -> None:
+    """A receiver that says it may be asked again at once is asked as seldom as one that says nothing."""
+    transport, clock = Script(Unavailable("busy", retry_after_s)), Clock()
+    send(transport, clock)
+    assert clock.now() == pytest.approx(60)
+    assert all(wait >= 0.125 for wait in clock.waits[:-1])
+    assert all(wait >= 2.5 for wait in clock.waits[6:-1])
+
+
+@pytest.mark.parametrize(("retry_after_s", "wait"), [(3, 3), (3600, 60)])
 def test_the_delay_that_the_receiver_asks_for_is_honoured(retry_after_s: float, wait: float) -> None:
     """The receiver's own delay is waited for exactly, at most for the time that is left."""
     transport, clock = Script(Unavailable("busy", retry_after_s), Accepted()), Clock()

@@ -341,7 +341,7 @@ def test_flush_does_not_wait_for_what_comes_later() -> None:
 
 
 def test_delays_grow_up_to_half_a_minute(root: Path) -> None:
-    """Attempts are further and further apart, with jitter, unless the receiver says when; success resets."""
+    """Attempts are further and further apart, with jitter, at least as the receiver says; success resets."""
     queue = Queue(capacity=4, batch_size=1, delay_s=0, wait_when_full=False)
     backlog = Backlog(make(root), queue, lambda *_: None)
     queue.put(b"1")
@@ -352,12 +352,17 @@ def test_delays_grow_up_to_half_a_minute(root: Path) -> None:
         delays.append(backlog.try_at - 100)
     bounds = [0.5 * 2**n for n in range(6)] + [30.0] * 4
     assert all(bound / 2 <= delay <= bound for delay, bound in zip(delays, bounds, strict=True))
-    backlog.postpone(100.0, 7.0)
-    assert backlog.try_at == 107
+    for soon in (0.0, 7.0):
+        backlog.postpone(100.0, soon)
+        assert backlog.try_at >= 115
+    backlog.postpone(100.0, 70.0)
+    assert backlog.try_at == 170
     backlog.settle(1, "")
     assert backlog.try_at == 0
     backlog.postpone(100.0, None)
     assert backlog.try_at <= 100.5
+    backlog.postpone(100.0, 7.0)
+    assert backlog.try_at == 107
 
 
 # The exporter.
