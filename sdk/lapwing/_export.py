@@ -98,6 +98,41 @@ class Disabled:
         return Stats(0, 0, 0, {})
 
 
+class Absent:
+    """Counts what it is given as dropped, because the way out that is asked for cannot be had."""
+
+    recording: Final = True
+    policy: Final = Policy()
+
+    def __init__(self) -> None:
+        """Begin to count."""
+        self._queue = Queue(capacity=0, batch_size=1, delay_s=0, wait_when_full=False)
+
+    def renewed(self) -> "Absent":
+        """Make one that has counted nothing, for the child of a fork."""
+        return Absent()
+
+    def put(self, record: bytes) -> None:  # noqa: ARG002  # part of a sink
+        """Count the record."""
+        self._queue.drop("no_exporter")
+
+    def drop(self, reason: str, error: Exception) -> None:  # noqa: ARG002  # part of a sink
+        """Count a record that an error kept from being made."""
+        self._queue.drop(reason)
+
+    def flush(self, timeout_s: float) -> bool:
+        """True if there was nothing."""
+        return self._queue.flush(timeout_s)
+
+    def shutdown(self, timeout_s: float) -> bool:
+        """As `flush`."""
+        return self._queue.flush(timeout_s)
+
+    def stats(self) -> Stats:
+        """Count what there was."""
+        return self._queue.stats()
+
+
 class Exporter:
     """Sends records to an OTLP receiver. Starts its thread with the first record.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from lapwing import _time, _values
 from lapwing._config import Settings, resolve
-from lapwing._export import Disabled, Exporter, Sink
+from lapwing._export import Absent, Disabled, Exporter, Sink
 from lapwing._policy import Policy
 from lapwing._queue import Stats
 
@@ -28,8 +28,8 @@ _told: set[object] = set()
 
 
 def sink() -> Sink:
-    """Give the sink, which starts with OpenTelemetry's variables where `init` was not called."""
-    return _sink or _start({})
+    """Give the sink, which starts with OpenTelemetry's variables where there was no `init`. Never raises."""
+    return _sink or _start_quietly()
 
 
 def replace_sink(new: Sink | None) -> Sink | None:
@@ -186,6 +186,18 @@ def _start(arguments: Mapping[str, object], *, again: bool = False) -> Sink:
     if old is not None:
         old.shutdown(EXIT_TIMEOUT_S)
     return new
+
+
+def _start_quietly() -> Sink:
+    """Start with OpenTelemetry's variables, and where that fails count what is lost by it."""
+    with _lock:
+        try:
+            return _start({})
+        except Exception as error:  # noqa: BLE001  # the host must not notice
+            new = Absent()
+            replace_sink(new)
+            _warn(f"records are dropped (no_exporter), their exporter cannot be had: {error!r}")
+            return new
 
 
 def _policy(settings: Settings) -> Policy:

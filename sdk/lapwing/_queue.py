@@ -32,7 +32,7 @@ class Stats:
         dropped: The others by reason: `encode_error` (could not be made into a record), `too_large`,
             `queue_full`, `rejected` (by the receiver, for good), `undeliverable` (no answer in time),
             `shutdown` (made after it), `spool_full`, `spool_error` (could not be written to disk, or not read
-            back), `no_provider` (the host has none), `internal_error`.
+            back), `no_provider` (the host has none), `no_exporter` (it cannot be had), `internal_error`.
         spooled: On disk, until the collector is back.
         handed_over: Given to the host's LoggerProvider, which does not tell what became of them.
         as_text: Values without a mapping that became text, by the name of their class; in all of the process.

@@ -66,6 +66,50 @@ lapwing.log_prediction(model="m", inputs={}, output=1)
     assert re.search(r"1 records were (dropped \(undeliverable\)|not acknowledged)", done.stderr)
 
 
+def test_an_exporter_that_cannot_be_had_costs_records_not_calls() -> None:
+    """Where the exporter that the environment asks for does not work, calls go on, and it is told once."""
+    script = """
+import json, logging, os, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name == "opentelemetry.sdk._logs":
+            raise ImportError("it was renamed")
+sys.meta_path.insert(0, Absent())
+os.environ["OTEL_LOGS_EXPORTER"] = "console"
+import lapwing
+logging.basicConfig(format="%(message)s")
+@lapwing.watch(model="m", task="regression")
+def predict(x): return 2 * x
+@lapwing.watch(model="m")
+def stream(x): yield x
+assert [predict(1), *stream(2)] == [2, 2]
+lapwing.log_prediction(model="m", inputs={}, output=1)
+lapwing.log_label(model="m", label=1, prediction_id="p")
+lapwing.log_labels([1], model="m", prediction_ids=["p"])
+lapwing.log_model(model="m", task="classification")
+with lapwing.prediction(model="m") as made: made.output = 1
+assert not lapwing.flush()
+if hasattr(os, "fork") and not os.fork():
+    os._exit(predict(1) != 2 or lapwing.stats().recorded != 2)
+if hasattr(os, "fork"):
+    assert os.wait()[1] == 0
+try:
+    lapwing.init()
+except ImportError as error:
+    assert "renamed" in str(error)
+assert not lapwing.shutdown()
+print(json.dumps([lapwing.stats().recorded, dict(lapwing.stats().dropped)]))
+"""
+    done = run(script)
+    assert done.returncode == 0, done.stderr
+    recorded, dropped = json.loads(done.stdout)
+    assert dropped == {"no_exporter": recorded}
+    assert recorded == 8
+    [told] = done.stderr.splitlines()
+    assert "no_exporter" in told
+    assert "it was renamed" in told
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_is_a_sender_of_its_own() -> None:
     """Parent and child each deliver their own records once, with their own process id and numbers from 1."""
