@@ -122,12 +122,18 @@ def parse_duration(text: str) -> timedelta:
     if text == "0":
         return timedelta(0)
     if not _DURATION.fullmatch(text):
-        raise ValueError(f"a duration such as 90s, 1h30m or 7d, not {text!r}")
+        meant = f": write {text}s or {text}d" if text.isascii() and text.isdigit() else ""
+        raise ValueError(f"a duration such as 90s, 1h30m or 7d, not {text!r}{meant}")
     parts = _DURATION_PART.findall(text)
     seconds = sum(int(count) * _DURATION_UNITS_S[unit] for count, unit in parts)
     if seconds > 100 * _DURATION_UNITS_S["y"]:
         raise ValueError(f"a duration of at most 100y, not {text!r}")
     return timedelta(seconds=seconds)
+
+
+def expectation(text: str) -> str:
+    """What a validator says, as a sentence: what it names is what it expected."""
+    return f"expected {text}" if text.startswith(("a ", "an ", "one ")) else text
 
 
 def resolve_references(text: str, folder: Path = Path()) -> str:  # a path never changes
@@ -338,9 +344,7 @@ def _mistake(detail: ErrorDetails, root: yaml.Node, schema: type[BaseModel], sou
             text = str(error)
             if isinstance(error, PlacedError) and isinstance(node, yaml.ScalarNode):
                 line = _line_at(error.position, node, source)
-            return line, f"{key}: expected {text}" if text.startswith(
-                ("a ", "an ", "one ")
-            ) else f"{key}: {text}"
+            return line, f"{key}: {expectation(text)}"
         case "model_type" | "dict_type":
             return line, f"{key}: expected a mapping, not {_shown(detail['input'], node)}"
         case _:

@@ -6,34 +6,52 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from lapwing_collector.config.documents import parse_duration, read_document
+from lapwing_collector.config.documents import expectation, parse_duration, read_document
 from lapwing_collector.errors import ConfigError
 
 ENVIRONMENT_PREFIX: Final = "LAPWING_"
 SETTINGS_FILE: Final = "lapwing.yaml"
 
+_FLAGS: Final = {
+    "data": "--data",
+    "http.listen": "--http",
+    "grpc.listen": "--grpc",
+    "web.listen": "--web",
+    "insecure": "--insecure",
+    "query.timeout": "--timeout",
+}
+_SCHEMES: Final = ("postgresql", "postgres")
+_TLS_MODES: Final = ("disable", "prefer", "require", "verify-ca", "verify-full")
+
 
 def _duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
+    """Numbers are none, though pydantic would take them for seconds: who writes `keep: 90` means days."""
+    return value if isinstance(value, timedelta) else parse_duration(str(value))
+
+
+def _some_time(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("a duration longer than 0s: nothing would be kept; without the key, all is")
+    return value
 
 
 def _address(value: object) -> object:
     if isinstance(value, str):
         host, _, port = value.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65_535:
-            raise ValueError("an address such as 127.0.0.1:4318")
+            raise ValueError(f"an address such as 127.0.0.1:4318, not {value!r}")
     return value
 
 
 def _url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("an address such as https://lapwing.example.org")
+        raise ValueError(f"an address such as https://lapwing.example.org, not {value!r}")
     return value.rstrip("/")
 
 
@@ -64,19 +82,51 @@ def _model_limits(value: object) -> object:
 
 def _limit(value: object) -> object:
     """An age alone stands for itself."""
-    return {"keep": value} if isinstance(value, str) else value
+    return {"keep": value} if isinstance(value, str | int | float) else value
+
+
+def _server(schemes: tuple[str, ...], tls_modes: tuple[str, ...]) -> BeforeValidator:
+    """The address of a PostgreSQL database; no message says it again, as a password may be in it."""
+
+    def check(value: object) -> object:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        if parts.scheme not in schemes or not parts.username or not parts.path.strip("/") or port == 0:
+            raise ValueError("an address such as postgresql://user@host/database")
+        for name, said in parse_qsl(parts.query, keep_blank_values=True):
+            if name not in {"host", "sslmode", "sslrootcert"}:
+                raise ValueError(f"{name} is not known in an address; sslmode, sslrootcert and host are")
+            if name == "sslmode" and said not in tls_modes:
+                raise ValueError(f"one of {', '.join(tls_modes)} as sslmode, not {said}")
+        return value
+
+    return BeforeValidator(check)
 
 
 def _data_place(value: object) -> object:
     """What has a scheme is an address, everything else a path."""
-    return Path(value) if isinstance(value, str) and "://" not in value else value
+    if not isinstance(value, str):
+        return value
+    scheme, address, rest = value.partition("://")
+    if not address:
+        return Path(value)
+    if scheme not in {"s3", "gs"} or not rest.partition("/")[0] or "?" in rest or "#" in rest:
+        raise ValueError("a folder, or an address such as s3://bucket/prefix")
+    return value
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Age = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_some_time)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
 Address = Annotated[str, BeforeValidator(_address)]
 DataPlace = Annotated[Path | str, BeforeValidator(_data_place)]
 Url = Annotated[str, AfterValidator(_url)]
+StateServer = Annotated[SecretStr, _server((*_SCHEMES, "postgresql+pg8000"), _TLS_MODES)]
+CatalogServer = Annotated[SecretStr, _server(_SCHEMES, ("allow", *_TLS_MODES))]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
 
 
@@ -189,7 +239,7 @@ class S3Settings(_Section):
 class LakeSettings(_Section):
     """Where the lake is."""
 
-    catalog: SecretStr | None = Field(
+    catalog: CatalogServer | None = Field(
         None,
         description="a PostgreSQL database, as `postgresql://lapwing@db.example.org/lake`, which several "
         "collectors may write and which needs a `state.url`; by default a file in the data directory",
@@ -276,7 +326,7 @@ class AlertsSettings(_Section):
 class StateSettings(_Section):
     """Where states of alerts, and messages, are kept."""
 
-    url: SecretStr | None = Field(
+    url: StateServer | None = Field(
         None,
         description="a PostgreSQL database, as `postgresql://lapwing@db.example.org/lapwing`; by default a "
         "file in the data directory",
@@ -312,18 +362,18 @@ class MaintenanceSettings(_Section):
 class ModelRetention(_Section):
     """How long the rows of one model are kept."""
 
-    keep: Duration | None = None
+    keep: Age | None = None
     max_bytes: int | None = Field(None, gt=0)
 
 
 class RetentionSettings(_Section):
     """How long rows are kept."""
 
-    keep: Duration | None = Field(
+    keep: Age | None = Field(
         None, description="rows of predictions, labels and logs go when they are older; None keeps them"
     )
-    logs: Duration | None = Field(None, description="the same for logs alone")
-    profiles: Duration | None = Field(
+    logs: Age | None = Field(None, description="the same for logs alone")
+    profiles: Age | None = Field(
         None, description="the same for counts of values, which are kept when rows go"
     )
     alerts: Duration = Field(
@@ -427,16 +477,26 @@ def load_settings(
     for dotted, value in (flags or {}).items():
         if value is not None:
             _put(merged, dotted, value)
-            sources[dotted] = f"--{dotted.split('.')[0]}"
+            sources[dotted] = _FLAGS.get(dotted, dotted)
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
         lines = []
         for detail in error.errors():
             dotted = ".".join(str(part) for part in detail["loc"])
-            expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            lines.append(f"{sources.get(dotted, dotted)}: expected {expected}, not {detail['input']!r}")
+            if detail["type"] == "value_error":
+                what = expectation(str(detail["ctx"]["error"]))
+            else:
+                expected = detail["msg"].removeprefix("Input should be ")
+                what = f"expected {expected}, not {detail['input']!r}"
+            lines.append(f"{_said(dotted, sources)}: {what}")
         raise ConfigError("\n".join(lines)) from error
+
+
+def _said(dotted: str, sources: Mapping[str, str]) -> str:
+    """Who said a setting, or what it is a part of."""
+    whole = next((each for each in sources if dotted == each or dotted.startswith(f"{each}.")), None)
+    return dotted if whole is None else sources[whole] + dotted.removeprefix(whole).replace(".", ": ", 1)
 
 
 def _anchor(tree: dict[str, Any], folder: Path) -> None:

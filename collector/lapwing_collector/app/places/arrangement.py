@@ -1,6 +1,9 @@
 """Which parts of Lapwing a process is made of."""
 
+from collections.abc import Iterator
 from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lapwing_collector.errors import ConfigError
@@ -30,11 +33,16 @@ class Arrangement(StrEnum):
         return self is not Arrangement.COLLECT
 
     def check(self, settings: "Settings") -> None:
-        """See that the parts can find each other, and that only one of several processes judges.
+        """See that what they need is installed, that the parts find each other, and that one alone judges.
 
         Raises:
-            ConfigError: They cannot, or each would.
+            ConfigError: It is not, they do not, or each would.
         """
+        for key, module, extra in _needed(settings):
+            if find_spec(module) is None:
+                raise ConfigError(
+                    f"{key}: what it needs is not installed: say `pip install 'lapwing[{extra}]'`"
+                )
         if settings.state.url is not None:
             return
         if self is not Arrangement.UP:
@@ -47,3 +55,13 @@ class Arrangement(StrEnum):
                 "lake.catalog: several collectors may write this lake, and each would judge the rules and "
                 "send the messages: set `state.url` to a database of its own, on the same server if you like"
             )
+
+
+def _needed(settings: "Settings") -> Iterator[tuple[str, str, str]]:
+    """The keys for which something must be installed, what it is, and with which extra it comes."""
+    if settings.state.url is not None:
+        yield "state.url", "pg8000", "postgres"
+    if settings.lake.catalog is not None:
+        yield "lake.catalog", "duckdb_extension_postgres_scanner", "scale"
+    if settings.lake.data is not None and not isinstance(settings.lake.data, Path):
+        yield "lake.data", "duckdb_extension_httpfs", "scale"

@@ -2,10 +2,12 @@
 
 import difflib
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -321,19 +323,35 @@ def text_of(file: Path) -> str:
     """
     try:
         return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: is not UTF-8 text: byte {error.start} does not fit") from error
 
 
 def _found(folder: Path, patterns: Sequence[str], what: str) -> list[Path]:
     """The files that patterns beside the settings file lead to."""
     files = []
     for pattern in patterns:
+        _expect_readable(folder / pattern)
         found = [Path(pattern)] if Path(pattern).is_absolute() else sorted(folder.glob(pattern))
         if not found and "*" not in pattern:
             raise ConfigError(f"{folder / pattern}: this {what}, named in the settings, does not exist")
         files += found
     return files
+
+
+def _expect_readable(pattern: Path) -> None:
+    """See that the folder in which files are looked for can be read: one that cannot seems to be empty."""
+    named = takewhile(lambda part: not set("*?[") & set(part), pattern.parent.parts)
+    folder = Path(*named)
+    try:
+        with os.scandir(folder):
+            pass
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
 def _sources(parser: duckdb.DuckDBPyConnection, rule: Rule) -> dict[str, frozenset[str]]:
