@@ -2,9 +2,12 @@
 
 import gzip
 import re
+from contextlib import closing
+from html import unescape
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from helpers.browser import HOURS, SPAN, START, Looking
 from helpers.collector import prediction, request
@@ -54,6 +57,29 @@ def test_every_page_can_be_read(looking: Looking) -> None:
         page.set_viewport_size(desk)
     assert looking.said + found == []
     page.context.close()
+
+
+def test_no_link_leads_nowhere(looking: Looking) -> None:
+    """Every page that another one links to is there, from the overview on."""
+    host = looking.collector.web
+    paths: set[str] = set()
+    waiting = [f"/?{SPAN}"]
+    while waiting:
+        address = waiting.pop()
+        path = urlsplit(address).path
+        if path in paths:
+            continue
+        paths.add(path)
+        with closing(HTTPConnection(host, timeout=60)) as connection:
+            connection.request("GET", address, headers={"Accept": "text/html"})
+            answer = connection.getresponse()
+            body = answer.read()
+        assert answer.status < 400, (address, answer.status, body[:300])
+        if "html" in (answer.getheader("Content-Type") or ""):
+            found = re.findall(r'(?:href|data-part)="(/(?!api/)[^"#]*)', body.decode())
+            waiting += map(unescape, found)
+    assert {page.path for page in PAGES if page.nav} <= paths
+    assert {"/alert", "/rule", "/model/rows/record"} <= paths
 
 
 def test_from_an_alert_to_its_rows(looking: Looking) -> None:

@@ -164,7 +164,7 @@ def _alert_row(alert: "Mapping[str, Any]") -> dict[str, Any]:
         "state": alert["state"],
         "since": alert["active_at"] or "",
         "value": "" if alert["value"] is None else f"{alert['value']:.6g}",
-        "told": ", ".join(alert["told"]),
+        "told": ", ".join([*alert["told"], *(f"{name} ({how})" for name, how in alert["untold"].items())]),
         "": "; ".join(taken + [f"silenced by {key}" for key in alert["silences"]]),
     }
 
@@ -182,6 +182,10 @@ def _story(alert: "Mapping[str, Any]") -> "Iterator[str]":
         shared = f" with {_labels(group['labels'], frozenset())}" if group["labels"] else ""
         yield f"{group['route']} leads it to {group['receiver']}, in a group of {group['alerts']}{shared}."
         for target in group["targets"]:
+            how = alert["untold"].get(target["name"])
+            if how is not None:
+                yield f"  {target['name']} has accepted no message about it: the newest is {how}."
+                continue
             knows = "believes that it fires" if target["believes_it_fires"] else "does not know that it fires"
             yield f"  {target['name']} {knows}, and was told of the group last at {target['told_at']}."
 

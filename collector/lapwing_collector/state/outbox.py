@@ -13,9 +13,12 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     func,
+    not_,
     or_,
     select,
+    tuple_,
     update,
 )
 
@@ -131,6 +134,40 @@ class Outbox:
         query = select(outbox).where(outbox.c.id.in_(about)).order_by(outbox.c.id.desc()).limit(limit)
         with self._database.read() as connection:
             return [_row(row) for row in connection.execute(query)]
+
+    def untold(self) -> dict[str, dict[str, Delivery]]:
+        """By alert, the targets that accepted no message that it fires, and how far the newest such one is.
+
+        What they accepted before it was last over does not count.
+        """
+        alert, target = message_alerts.c.fingerprint, outbox.c.target
+        fires = message_alerts.c.spoken == Spoken.FIRING
+        spoken = select(alert, target).join(outbox)
+        waits = spoken.where(fires, outbox.c.delivery.in_((*_UNSENT, Delivery.DEAD)))
+
+        def newest(*which: ColumnElement[bool]) -> ColumnElement[int]:
+            return func.coalesce(func.max(case((and_(*which), outbox.c.id))), 0)
+
+        told = (
+            spoken.add_columns(
+                newest(not_(fires)).label("over"),
+                newest(fires, outbox.c.delivery == Delivery.SENT).label("accepted"),
+                newest(fires, outbox.c.delivery != Delivery.SUPPRESSED).label("newest"),
+            )
+            .where(tuple_(alert, target).in_(waits))
+            .group_by(alert, target)
+            .subquery()
+        )
+        query = (
+            select(told.c.fingerprint, told.c.target, outbox.c.delivery)
+            .join(outbox, outbox.c.id == told.c.newest)
+            .where(told.c.newest > told.c.over, told.c.accepted <= told.c.over)
+        )
+        found: dict[str, dict[str, Delivery]] = {}
+        with self._database.read() as connection:
+            for fingerprint, name, delivery in connection.execute(query):
+                found.setdefault(fingerprint, {})[name] = delivery
+        return found
 
     def recover(self, target: str) -> int:
         """Queue again, with their keys, the messages to a target that were left half sent.

@@ -57,26 +57,43 @@ def test_alerts_are_listed_with_who_knows(desk: Desk) -> None:
     run(desk, "ack", "a", "--comment", "mine")
     made = run(desk, "silence", "name=b", "--for", "2h")
     first, second = run(desk, "alerts")
-    assert (first["fingerprint"], first["state"], first["told"]) == (
-        "a",
-        "firing",
-        ["mail", "pager", "screen"],
-    )
+    assert (first["fingerprint"], first["state"]) == ("a", "firing")
     assert (first["acknowledged_by"] is not None, first["silences"]) == (True, [])
     assert (second["acknowledged_by"], second["silences"]) == (None, [made["key"]])
     assert "Drift" in text(desk, "alerts")
 
 
+def test_who_was_told_is_who_accepted(desk: Desk) -> None:
+    """A target knows of an alert once it accepted a message; until then it is told how far that is."""
+    (before, _) = run(desk, "alerts")
+    assert (before["told"], before["untold"]) == ([], dict.fromkeys(["mail", "pager", "screen"], "queued"))
+    assert (
+        run(desk, "why", "a")["verdict"]
+        == "it fires, and not yet mail, pager, screen, which a message waits for"
+    )
+    keys = {row.message.target: row.message.key for row in desk.store.messages_about("a")}
+    for key in keys.values():
+        desk.store.mark_sending(key)
+    desk.store.mark_sent(keys["screen"], desk.wall.now)
+    desk.store.mark_dead(keys["mail"], "no such host", lambda _knowing, _over: (), desk.wall.now)
+    (after, _) = run(desk, "alerts")
+    assert (after["told"], after["untold"]) == (["screen"], {"mail": "dead", "pager": "sending"})
+    assert "screen, mail (dead), pager (sending)" in text(desk, "alerts")
+    shown = text(desk, "why", "a")
+    assert "screen was told; not yet pager, which a message waits for; mail could not be told" in shown
+    assert "mail has accepted no message about it: the newest is dead." in shown
+    assert "screen believes that it fires" in shown
+
+
 def test_why_tells_the_way_of_an_alert(desk: Desk) -> None:
     """Groups, messages, silences and acks of one alert are told, and a verdict in words."""
     told = run(desk, "why", "a")
-    assert told["verdict"] == "it fires, and mail, pager, screen were told"
     assert [message["target"] for message in told["messages"]] == ["screen", "mail", "pager"]
     (group,) = told["groups"]
     assert (group["receiver"], group["route"], group["alerts"]) == ("oncall", '{}/{kind="page"} "oncall"', 2)
     assert [transition["status"] for transition in told["transitions"]] == ["firing"]
     shown = text(desk, "why", "a")
-    assert "pager believes that it fires" in shown
+    assert "pager has accepted no message about it: the newest is queued." in shown
     assert "queued" in shown
 
 

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from helpers.notify_alerts import NOON, message, no_letters, put
-from lapwing_collector.model.alerts import Message, Status
+from lapwing_collector.model.alerts import Message, Spoken, Status
+from lapwing_collector.model.groups import Told
 from lapwing_collector.state import Delivery, OutboxRow, Place, Store
 
 SECOND = timedelta(seconds=1)
@@ -239,6 +240,29 @@ def test_what_a_target_may_have_heard_is_known(store: Store) -> None:
     store.mark_sending("d")
     store.mark_sent("d", NOON)
     assert not store.heard("e")
+
+
+def test_targets_that_accepted_nothing_of_an_alert_are_known(store: Store) -> None:
+    """As long as none that it fires was accepted since it was last over, with how far the newest one is."""
+    one, other = Spoken.FIRING, Spoken.RESOLVED
+
+    def tell(key: str, target: str, **spoken: Spoken) -> None:
+        store.announce([], [Told(message(key, target, group="g"), spoken)], NOON)
+
+    tell("a", "hook", x=one, y=one)
+    tell("b", "mail", x=one)
+    assert store.untold() == {"x": {"hook": "queued", "mail": "queued"}, "y": {"hook": "queued"}}
+    store.mark_sending("a")
+    store.mark_sent("a", NOON)
+    store.mark_sending("b")
+    store.mark_dead("b", "error=500", no_letters, NOON)
+    assert store.untold() == {"x": {"mail": "dead"}}
+    tell("c", "hook", x=one)  # a reminder
+    assert store.untold() == {"x": {"mail": "dead"}}
+    tell("d", "hook", x=other)
+    assert store.untold() == {"x": {"mail": "dead"}}
+    tell("e", "hook", x=one)  # it fires again
+    assert store.untold() == {"x": {"hook": "queued", "mail": "dead"}}
 
 
 def test_what_waits_is_hastened(store: Store) -> None:

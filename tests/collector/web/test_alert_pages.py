@@ -7,6 +7,7 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -18,7 +19,7 @@ from helpers.web_server import Web, web_server
 from lapwing_collector.app.alerts.alerts import wall_clock
 from lapwing_collector.app.places.profiling import PROFILING
 from lapwing_collector.lake import Lake, Progress
-from lapwing_collector.model.alerts import Context, SegmentValue, Transition
+from lapwing_collector.model.alerts import AlertState, Context, SegmentValue, Status, Transition
 from lapwing_collector.state import Delivery
 
 HOSTILE = "<script>alert(1)</script>\u202e\x00' onload=\"x"
@@ -97,12 +98,29 @@ def test_what_fires_is_there_with_what_helps(web: Web, desk: Desk) -> None:
     text = seen(web, f"/alerts?{DAY}")
     assert "Firing 1" in text
     assert "value < 0.7" in text
-    assert "mail, pager, screen" in text
+    assert "mail: queued pager: queued screen: queued" in text
     one = seen(web, "/alert?alert=a")
     assert "See the rows behind it" in one
     assert "inputs.carrier=UA" in one
-    assert "It fires, and mail, pager, screen were told." in one
-    assert one.count("queued") == 3
+    assert "It fires, and not yet mail, pager, screen" in one
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_an_alert_leads_to_its_rule_rows_and_examples(web: Web, desk: Desk, *, over: bool) -> None:
+    """Whether anybody knows where the dashboard is or not, and after it is over, too."""
+    labels = {"alertname": RULE.name, "model": "churn", "kind": "page"}
+    fires = instance(fingerprint="a", labels=labels)
+    desk.commit([transition(instance=fires, context=Context(examples=("id 1",)))])
+    if over:
+        resolved = replace(fires, state=AlertState.INACTIVE, resolved_at=desk.wall.now)
+        desk.commit([transition(Status.RESOLVED, instance=resolved)])
+    page = web.get(f"/alert?alert=a&{DAY}").body.decode()
+    links = [unescape(each) for each in re.findall(r'href="(/[^"]*)"', page)]
+    assert [each for each in links if each.startswith("/rule?")]
+    (rows,) = [each for each in links if each.startswith("/model/rows?")]
+    assert "name=churn" in rows
+    examples = [each for each in links if each.startswith("/model/rows/record?")]
+    assert [parse_qs(urlsplit(each).query)["id"] for each in examples] == ([] if over else [["id 1"]])
 
 
 def test_when_rules_fired(web: Web, desk: Desk) -> None:

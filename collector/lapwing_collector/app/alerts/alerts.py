@@ -1,7 +1,7 @@
 """Alerts for people: which there are, why somebody was told or not, and what people say about them."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from lapwing_collector.errors import ConfigError, NotSeenYetError
 from lapwing_collector.model.alerts import Alert, AlertState, Health, Instance, RuleId, Status, Transition
 from lapwing_collector.model.groups import Ack, Group, Silence
 from lapwing_collector.notify import Matcher, Policy, hush_by, is_active, match_all, parse_matchers
-from lapwing_collector.state import OutboxRow, Store
+from lapwing_collector.state import Delivery, OutboxRow, Store
 
 _SHOWN: Final = 20
 """Messages and transitions that are shown of an alert."""
@@ -45,7 +45,7 @@ def wall_clock() -> datetime:
 
 def list_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
     """Alerts that are pending, firing or recovering, with what people said about them, as JSON."""
-    acks, silences = store.acks(), store.silences(now)
+    acks, silences, untold = store.acks(), store.silences(now), store.untold()
     knowing: dict[str, list[str]] = {}
     told: dict[str, Alert] = {}
     for group in store.groups():
@@ -59,7 +59,7 @@ def list_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
         | {
             "acknowledged_by": ack.author if (ack := acks.get(instance.fingerprint)) else None,
             "silences": _matching(silences, instance.labels, now),
-            "told": sorted(set(knowing.get(instance.fingerprint, ()))),
+            **_told_and_untold(knowing.get(instance.fingerprint, ()), untold.get(instance.fingerprint, {})),
         }
         for rule, instance in store.alerts()
     ]
@@ -81,6 +81,8 @@ def why(store: Store, alert: str, now: datetime) -> dict[str, Any]:
     transitions = store.history(_SHOWN, key)
     rule, instance = _known(store, key, transitions)
     groups = store.groups_of(key)
+    knowing = {name for group in groups for name, heard in group.heard.items() if key in heard.firing}
+    told = _told_and_untold(knowing, store.untold().get(key, {}))
     ack = store.acks().get(key)
     return (
         _alert(rule, instance)
@@ -89,7 +91,8 @@ def why(store: Store, alert: str, now: datetime) -> dict[str, Any]:
             "acknowledged": None if ack is None else _ack(ack),
             "silences": _matching(store.silences(now), instance.labels, now),
             "groups": [_group(group, key) for group in groups],
-            "verdict": _verdict(instance, groups, key),
+            **told,
+            "verdict": _verdict(instance, groups, key, told),
             "messages": [_message(row) for row in store.messages_about(key, _SHOWN)],
             "transitions": [
                 {
@@ -434,6 +437,17 @@ def _judged(alert: Alert | None) -> dict[str, Any]:
     }
 
 
+def _told_and_untold(knowing: Collection[str], untold: Mapping[str, Delivery]) -> dict[str, Any]:
+    """Who accepted a message that it fires, and of whom one is for how far that has come.
+
+    Args:
+        knowing: Targets that were to hear that it fires.
+        untold: Those that accepted nothing, with how far the newest message is.
+    """
+    missing = {name: str(delivery) for name, delivery in sorted(untold.items()) if name in knowing}
+    return {"told": sorted(set(knowing) - missing.keys()), "untold": missing}
+
+
 def _group(group: Group, key: str) -> dict[str, Any]:
     member = group.members[key]
     return {
@@ -454,7 +468,7 @@ def _group(group: Group, key: str) -> dict[str, Any]:
     }
 
 
-def _verdict(instance: Instance, groups: list[Group], key: str) -> str:
+def _verdict(instance: Instance, groups: list[Group], key: str, reached: Mapping[str, Any]) -> str:
     """In a sentence, how it stands."""
     if instance.state is AlertState.PENDING:
         return "nobody is told while it is pending: the `for` of its rule has not passed"
@@ -462,13 +476,16 @@ def _verdict(instance: Instance, groups: list[Group], key: str) -> str:
         return "it does not fire"
     if not groups:
         return "it fires, and is in no group: nobody was told"
-    told = sorted({name for group in groups for name, heard in group.heard.items() if key in heard.firing})
-    if told:
-        return (
-            f"it fires, and {', '.join(told)} was told"
-            if len(told) == 1
-            else (f"it fires, and {', '.join(told)} were told")
-        )
+    told, untold = reached["told"], reached["untold"]
+    gave_up = [name for name, delivery in untold.items() if delivery == Delivery.DEAD]
+    waits = [name for name in untold if name not in gave_up]
+    known = [
+        *([f"{', '.join(told)} {'was' if len(told) == 1 else 'were'} told"] if told else []),
+        *([f"not yet {', '.join(waits)}, which a message waits for"] if waits else []),
+        *([f"{', '.join(gave_up)} could not be told"] if gave_up else []),
+    ]
+    if known:
+        return f"it fires, and {'; '.join(known)}"
     if reasons := sorted({group.members[key].hushed for group in groups} - {""}):
         return f"it fires, and nobody was told: {'; '.join(reasons)}"
     return "it fires, and is told when the wait of its group is over; without a receiver's targets, never"

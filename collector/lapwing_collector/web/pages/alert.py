@@ -5,7 +5,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from lapwing_collector.errors import NotSeenYetError
-from lapwing_collector.web.pages.alerts import distinguishing, with_path
+from lapwing_collector.web.pages.alerts import completed, distinguishing
 from lapwing_collector.web.pages.page import Page, View
 
 _FIRING: Final = ("firing", "recovering")
@@ -20,7 +20,7 @@ def show(view: View) -> Mapping[str, Any]:
     asked = view.asked.get("alert")
     if not asked:
         raise NotSeenYetError("say which alert: ?alert=FINGERPRINT; the page of alerts lists them")
-    alert = with_path(view.read("alerts/{fingerprint}", fingerprint=asked))
+    (alert,) = completed(view, [view.read("alerts/{fingerprint}", fingerprint=asked)])
     runbook = alert["annotations"].get("runbook_url") or ""
     return {
         "alert": alert,

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -36,11 +36,8 @@ class Strip:
 
 def show(view: View) -> Mapping[str, Any]:
     """What fires, the most urgent first; then the past, silences and messages that were given up."""
-    known = [with_path(each) for each in view.read_or([], "alerts")]
+    known = completed(view, view.read_or([], "alerts"))
     known.sort(key=lambda each: (_OPEN.index(each["state"]), not urgent(each), each["fired_at"] or ""))
-    if any("condition" not in each for each in known):  # of what nobody was told of yet
-        conditions = {each["rule"]: each["condition"] for each in view.read_or([], "rules")}
-        known = [{"condition": conditions.get(each["rule"])} | each for each in known]
     since, until = view.span.since.isoformat(), view.span.until.isoformat()
     past = view.read_or([], "episodes", **{"from": since, "to": until})
     return {
@@ -53,10 +50,37 @@ def show(view: View) -> Mapping[str, Any]:
     }
 
 
-def with_path(alert: Mapping[str, Any]) -> dict[str, Any]:
-    """An alert with the address of its rows on this server, whatever address people elsewhere use."""
-    parts = urlsplit(alert.get("rows_url") or "")
-    return dict(alert) | {"rows": f"{parts.path}?{parts.query}" if parts.path else None}
+def completed(view: View, alerts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Alerts with the address of their `rows` on this server, and their condition where nobody was told."""
+    known = list(alerts)
+    by_window = all(each.get("window_start") for each in known)  # what people were told of has one
+    rules = {} if by_window else {each["rule"]: each for each in view.read_or([], "rules")}
+    made = []
+    for each in known:
+        rule = rules.get(each["rule"], {})
+        made.append({"condition": rule.get("condition")} | dict(each) | {"rows": _rows_of(view, each, rule)})
+    return made
+
+
+def _rows_of(view: View, alert: Mapping[str, Any], rule: Mapping[str, Any]) -> str | None:
+    """Where the rows behind an alert are: as it was told, by its window, or by when its condition held."""
+    told = urlsplit(alert.get("rows_url") or "")
+    if told.path:
+        return f"{told.path}?{told.query}"
+    labels = alert["labels"]
+    model = labels.get("model") or rule.get("model")
+    begun = _moment(alert["active_at"] or alert["fired_at"])
+    if alert.get("window_start"):
+        span = {"from": alert["window_start"], "to": alert["window_end"]}
+    elif begun is not None:
+        window = timedelta(seconds=rule.get("window_s") or 0)
+        ended = _moment(alert["resolved_at"]) or max(begun, view.now)
+        span = {"from": f"{(begun - window).isoformat()}Z", "to": f"{ended.isoformat()}Z"}
+    else:
+        return None
+    if model is None:
+        return None
+    return view.link("/model/rows", **{"last": None, **distinguishing(labels), "name": model, **span})
 
 
 def urgent(alert: Mapping[str, Any]) -> bool:

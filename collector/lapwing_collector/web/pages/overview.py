@@ -9,7 +9,7 @@ from typing import Any, Final
 from lapwing_collector.engine import literal
 from lapwing_collector.errors import LapwingError
 from lapwing_collector.model.description import ModelDescription
-from lapwing_collector.web.pages.alerts import distinguishing, urgent, with_path
+from lapwing_collector.web.pages.alerts import completed, distinguishing, urgent
 from lapwing_collector.web.pages.drift import verdicts, worst_first
 from lapwing_collector.web.pages.newest import Newest
 from lapwing_collector.web.pages.page import Page, View
@@ -62,11 +62,9 @@ class Card:
 
 def show(view: View) -> Mapping[str, Any]:
     """Firing alerts first, then every model."""
-    alerts = [with_path(each) for each in view.read_or([], "alerts")]
-    open_ = [each for each in alerts if each["state"] in {"firing", "recovering"}]
+    alerts = view.read_or([], "alerts")
+    open_ = completed(view, (each for each in alerts if each["state"] in {"firing", "recovering"}))
     open_.sort(key=lambda each: (not urgent(each), each["fired_at"] or ""))
-    for each in open_:
-        each["rows"] = each["rows"] or _rows_of(view, each)
     known = list(view.models.all().values())
     page = max(0, int(told) if (told := view.asked.get("page", "0")).isdecimal() and len(told) < 7 else 0)
     wanted = view.asked.get("find", "").strip().lower()
@@ -109,15 +107,6 @@ def _coverage(view: View, table: str) -> Mapping[str, Any] | None:
     begin = Newest.of(view, table, "production").begin_of(_LOOKED_AT)
     sql = f"SELECT value, sample_count, label_maturity FROM label_coverage({literal(table)}, $since, $until)"
     return next(iter(view.rows(sql, since=begin, until=view.span.until)), None)
-
-
-def _rows_of(view: View, alert: Mapping[str, Any]) -> str | None:
-    """Where the rows behind an alert are, by its window and labels."""
-    labels = alert["labels"]
-    if "model" not in labels or not alert.get("window_start"):
-        return None
-    told = {"from": alert["window_start"], "to": alert["window_end"], **distinguishing(labels)}
-    return view.link("/model/rows", **{"last": None, "name": labels["model"], **told})
 
 
 def _cards(view: View, shown: Sequence[KnownModel], firing: Mapping[str, int]) -> list[Card]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lapwing_collector.errors import ConfigError, NotSeenYetError
-from lapwing_collector.web.pages.alerts import distinguishing, strips, with_path
+from lapwing_collector.web.pages.alerts import completed, distinguishing, strips
 from lapwing_collector.web.pages.charts import Chart, Series
 from lapwing_collector.web.pages.limits import Limits
 from lapwing_collector.web.pages.page import Page, View
@@ -36,7 +36,7 @@ def show(view: View) -> Mapping[str, Any]:
     return {
         "rule": rule,
         "title": rule["name"],
-        "alerts": [with_path(each) for each in view.read("alerts") if _is_of(each, rule)],
+        "alerts": completed(view, [each for each in view.read("alerts") if _is_of(each, rule)]),
         "strips": strips(past, view.span, view.now),
         "told_by": distinguishing,
         "routes": _routes(view, rule) if rule["kind"] == "alert" else None,
