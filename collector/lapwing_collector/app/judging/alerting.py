@@ -455,6 +455,8 @@ class Alerting:
         state = self._states.get(rule.id)
         if state is not None and state.slot is not None:
             return state.slot
+        if state is None and not self._completeness.replaying:
+            return None  # it was read just now, and is given a first slot next
         sql = "SELECT lower(table_name) AS name, min(first_seen) AS at FROM models GROUP BY 1"
         try:
             rows = self._run_query(sql, {}, _LOOK_UP_S).to_pylist()
@@ -598,11 +600,12 @@ class Alerting:
 
     def _end_rules(self) -> None:
         """Let rules that are deleted or switched off say what is over."""
+        states = [*self._states.items()]  # first: rules that are read meanwhile are not taken for deleted
         rules = self._set
         if self._ended is rules or not rules.complete:
             return
         busy = False
-        for rule_id, state in list(self._states.items()):
+        for rule_id, state in states:
             if rule_id in rules.rules:
                 continue
             if self._turns.busy(rule_id):  # what it decides at the moment is not to come after its last words

@@ -108,15 +108,15 @@ class Dispatcher:
         """
         strays = [alert_of(each, conditions.get(each.rule)) for each in self._store.strays()]
         with self._looking:
-            self._regroup(strays)
+            self._regroup(self._policy, strays)
             self._store.look_again(self._now())
 
     def use(self, policy: Policy) -> None:
         """Go on with what another notify file says; alerts that fire come into the groups that it wants."""
         with self._looking:
-            self._policy = policy
-            self._regroup()
+            self._regroup(policy)
             self._store.look_again(self._now())
+            self._policy = policy  # last: if the state is away, all is as it was
         self.look()
 
     def look(self) -> None:
@@ -167,13 +167,12 @@ class Dispatcher:
             regrouped = False
             while groups := self._store.due_groups(self._now(), _AT_ONCE):
                 if not regrouped and any(is_astray(self._policy, group) for group in groups):
-                    self._regroup()  # the file changed while an alert was on its way
+                    self._regroup(self._policy)  # the file changed while an alert was on its way
                     regrouped = True
                 else:
                     self._look_at(groups)
 
-    def _regroup(self, strays: Iterable[Alert] = ()) -> None:
-        policy = self._policy
+    def _regroup(self, policy: Policy, strays: Iterable[Alert] = ()) -> None:
         self._store.regroup(lambda groups: regroup(policy, groups, strays), self._now())
 
     def _until_next_s(self) -> float:

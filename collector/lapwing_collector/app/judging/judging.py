@@ -20,7 +20,7 @@ from lapwing_collector.app.places.owner_socket import Tell
 from lapwing_collector.app.places.project import Project, with_files_again, with_models
 from lapwing_collector.app.replicas.marking import POLICIES
 from lapwing_collector.clock import Clock, utc_datetime
-from lapwing_collector.errors import ConfigError, UnavailableError
+from lapwing_collector.errors import ConfigError, StateUnavailableError, UnavailableError
 from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.model.replicas import Arrival
 from lapwing_collector.notify import Policy
@@ -82,6 +82,7 @@ class Judging:
         self._queries = live_queries
         self._use_targets = use_targets
         self._models: Mapping[str, str] = {}
+        self._behind = False
         self._ending = threading.Event()
         self._changing = threading.Lock()
         self._changes = ThreadPoolExecutor(1, thread_name_prefix="lapwing-rule-files")
@@ -164,7 +165,7 @@ class Judging:
     def start(self) -> None:
         """Begin."""
         if self._written.model_groups:
-            self._changes.submit(self._look_for_models)
+            self._changes.submit(self._keep_up)
         self.recomputing.start()
         self.alerting.start()
         self.dispatcher.start()
@@ -174,15 +175,18 @@ class Judging:
 
         Raises:
             ConfigError: A file has mistakes; all goes on as it was.
+            StateUnavailableError: The state is away; once it is back, all goes on as the files were.
         """
         with self._changing:
-            again = with_files_again(self._written)
             before = self._project
-            self._written = again
-            # First who is told, so that nothing is told to somebody who is there no more.
-            self.dispatcher.use(again.notify)
-            self._use_targets(again.notify)
-            self._use(with_models(again, self._models), complete=True)
+            self._written = with_files_again(self._written)
+            try:
+                self._follow_files()
+            except StateUnavailableError as error:
+                self._changes.submit(self._keep_up)
+                raise StateUnavailableError(
+                    f"the files were read, and are followed as soon as the state is back: {error}"
+                ) from error
             after = self._project
         logger.info("the rules were read again: %d now", len(after.rules), extra={"action": "rules_reloaded"})
         return difference(before, after)
@@ -209,7 +213,7 @@ class Judging:
         if self._written.model_groups:
             known = {table.lower() for table in self._models.values()}
             if any(table.lower() not in known for table in tables):
-                self._changes.submit(self._look_for_models)
+                self._changes.submit(self._keep_up)
 
     def run_rule(self, asked: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
         """Evaluate the past of a rule that records, behind live slots; what a command asks for.
@@ -260,25 +264,42 @@ class Judging:
             self._briefing.close()
         return in_time
 
-    def _look_for_models(self) -> None:
-        """Let groups that stand for models have rules for those that there are now."""
+    def _keep_up(self) -> None:
+        """Follow files that could not be yet, and have rules for the models that there are now."""
         while not self._ending.is_set():
             try:
-                models = models_in(self._queries)
                 with self._changing:
-                    if models != self._models or not self._models:
-                        self._models = models
-                        self._use(with_models(self._written, models), complete=True)
+                    if self._behind:
+                        self._follow_files()
+                if self._written.model_groups:
+                    self._look_for_models()
+            except StateUnavailableError:
+                self._ending.wait(_AGAIN_S)
             except Exception:
-                logger.exception("rules of new models wait", extra={"action": "models_unknown"})
+                logger.exception("rules that are new wait", extra={"action": "rules_wait"})
                 self._ending.wait(_AGAIN_S)
             else:
                 return
 
+    def _follow_files(self) -> None:
+        self._behind = True
+        # First who is told, so that nothing is told to somebody who is there no more.
+        self.dispatcher.use(self._written.notify)
+        self._use_targets(self._written.notify)
+        self._use(with_models(self._written, self._models), complete=True)
+        self._behind = False
+
+    def _look_for_models(self) -> None:
+        models = models_in(self._queries)
+        with self._changing:
+            if models != self._models or not self._models:
+                self._use(with_models(self._written, models), complete=True)
+                self._models = models
+
     def _use(self, project: Project, *, complete: bool) -> None:
-        self._project = project
         self.recomputing.use(project.rules, project.sources)  # first, as at the start
         self.alerting.use(project.rules, project.tables, complete=complete)
+        self._project = project
 
 
 def difference(before: Project, after: Project) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from lapwing_collector.app.places.directory import DataDirectory
 from lapwing_collector.app.rule_tools.admin import reload_files
 from lapwing_collector.cli.main import app
 from lapwing_collector.clock import epoch_ns
-from lapwing_collector.errors import ConfigError, DataDirectoryError
+from lapwing_collector.errors import ConfigError, DataDirectoryError, StateUnavailableError, UnavailableError
 from lapwing_collector.state import Store
 
 START = datetime(2026, 1, 1)
@@ -141,6 +141,46 @@ receivers:
       CONFIGS
   - {name: rest, apprise_configs: [{name: stays, url: "STAYS"}]}
 """
+
+
+@pytest.mark.parametrize("step", ["regroup", "look_again", "looked_through"])
+def test_files_are_followed_once_the_state_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Wherever the state goes away while files are read again: it is said so, and nothing stays half done."""
+    monkeypatch.setattr("lapwing_collector.app.judging.judging._AGAIN_S", 0.1)
+    config, data = written(tmp_path), tmp_path / "data"
+    with config.open("a") as file:
+        file.write("delivery: {allow_networks: [127.0.0.1/32]}\nhttp: {listen: 127.0.0.1:0}\n")
+    work = getattr(Store, step)
+
+    def away(*_: object) -> None:
+        raise StateUnavailableError("it restarts")
+
+    def notify(name: str, receiver: Webhook) -> None:
+        configs = f'- {{name: {name}, url: "{receiver.url()}"}}'
+        (tmp_path / "notify.yaml").write_text(NOTIFY.replace("CONFIGS", configs).replace("STAYS", rest.url()))
+
+    with webhook() as old, webhook() as new, webhook() as rest:
+        notify("old", old)
+        with (
+            running(project(data, config)) as collector,
+            closing(Store.open(DataDirectory(data).state)) as store,
+        ):
+            send(collector, "churn-eu", 2)
+            old.inbox.wait_for(2)
+            written_rules(tmp_path, record="new")
+            notify("new", new)
+            monkeypatch.setattr(Store, step, away)
+            with pytest.raises(UnavailableError, match="as soon as the state is back: it restarts"):
+                reload_files(config, {"data": data})
+            monkeypatch.setattr(Store, step, work)
+            send(collector, "churn-eu", 3, first=2)
+            wait_until(lambda: "g/new" in {str(rule) for rule in store.load_rules()})
+            new.inbox.wait_for(2)
+            told = [request.body["title"].partition(" (")[0] for request in new.inbox.items]
+            assert {*told} == {"[FIRING] Busy", "[FIRING] Any"}
+            assert rest.inbox.items == []
 
 
 def test_targets_come_and_go_while_the_collector_runs(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from helpers.rule_bench import RuleBench, alert, group, rule_bench
 from helpers.waiting import wait_until
-from lapwing_collector.errors import DataDirectoryError, UnavailableError
+from lapwing_collector.errors import DataDirectoryError, StateUnavailableError, UnavailableError
 from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.rules import Rule, next_due
 
@@ -215,6 +215,31 @@ def test_a_rule_that_ends_while_it_is_looked_who_is_at_work_is_not_waited_for(tm
         bench.alerting.work()
         assert bench.slots_of("a") == minutes(1, 1)
         assert bench.alerting.caught_up
+
+
+def test_a_rule_that_has_no_first_slot_yet_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the state goes away as files are read again, new rules begin with the present once it is back."""
+    with rule_bench(tmp_path, group(alert("a")), START) as bench:
+
+        def away(_: object) -> None:
+            raise StateUnavailableError("away")
+
+        bench._duckdb.execute(
+            "CREATE TABLE models AS SELECT 'm' AS table_name, $at AS first_seen", {"at": START}
+        )
+        monkeypatch.setattr(bench.store, "place", away)
+        with pytest.raises(StateUnavailableError):
+            bench.use(group(alert("a"), alert("new")))
+        for _ in range(2):
+            bench.let_pass(60)
+            bench.alerting.work()
+        monkeypatch.undo()
+        bench.use(group(alert("a"), alert("new")))
+        bench.let_pass(60)
+        bench.alerting.work()
+        assert (bench.slots_of("a"), bench.slots_of("new")) == (minutes(1, 3), minutes(3, 3))
 
 
 def test_an_evaluation_that_takes_longer_than_its_interval_is_an_overrun(tmp_path: Path) -> None:
