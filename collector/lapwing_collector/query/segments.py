@@ -28,20 +28,22 @@ def segment_values(table: str, field: str) -> str:
     )
 
 
-def example_ids(table: str, fields: Sequence[str]) -> str:
+def example_ids(table: str, fields: Sequence[str], *, failed_first: bool) -> str:
     """SQL that gives the newest ids from `$window_start` to `$window_end` whose fields are `$value_0`, ….
 
     Args:
         table: The model's table.
         fields: Fields of predictions, by their dotted names; their values are bound as texts, in order.
+        failed_first: Whether calls that failed come before others that are newer.
     """
     narrowed = "".join(
         f"AND ({_place(field)})::VARCHAR = $value_{number}\n" for number, field in enumerate(fields)
     )
+    first = "error_type IS NULL, " if failed_first else ""
     return (
         f"SELECT prediction_id FROM predictions.{identifier(table)}\n"
         "WHERE time >= $window_start AND time < $window_end AND prediction_id IS NOT NULL\n"
-        f"{narrowed}ORDER BY time DESC, prediction_id LIMIT $most"
+        f"{narrowed}ORDER BY {first}time DESC, prediction_id LIMIT $most"
     )
 
 

@@ -6,6 +6,7 @@ anything, and a process that dies over it has lost nothing else.
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -54,6 +55,8 @@ _LONGEST_S: Final = 1.0
 """How long is looked at most beside one evaluation, but for its samples: people wait for it."""
 _SHARE: Final = 0.1
 _MOST_S: Final = 2.0
+_ABOUT_FAILURES: Final = re.compile(r"\berror_(?:type|rate)\b", re.IGNORECASE)
+"""What the SQL of rules has that count calls that failed: those are what people want to see."""
 _PLAIN: Final = frozenset({"version", "environment", "service", "variant", "stage"})
 _FIELD_LABELS: Final = frozenset({"field", "feature"})
 _DESCRIPTION: Final = (
@@ -249,8 +252,8 @@ class Briefing:
                 step_s=(transition.slot - rule.slots.before(transition.slot)).total_seconds(),
                 values=_values(rows.get(key)),
                 segments=segments,
-                examples=self._examples(wanted, transition, segments, limit) if wanted else (),
-                rows_url=self._rows_url(about, transition),
+                examples=self._examples(rule, wanted, transition, segments, limit) if wanted else (),
+                rows_url=self._rows_url(rule, about, transition),
             )
             briefed.append(replace(transition, context=context))
         return briefed
@@ -303,7 +306,7 @@ class Briefing:
 
     # The rows
 
-    def _rows_url(self, about: _About | None, transition: Transition) -> str:
+    def _rows_url(self, rule: Rule, about: _About | None, transition: Transition) -> str:
         if self._dashboard is None or about is None:
             return ""
         asked = {
@@ -312,6 +315,7 @@ class Briefing:
             "to": f"{transition.window_end.isoformat()}Z",
         }
         asked |= filters_of(transition.instance.labels, about.description)
+        asked |= {"error_type__missing": "no"} if _ABOUT_FAILURES.search(rule.expr) else {}
         return f"{self._dashboard}/model/rows?{urlencode(asked)}"
 
     # The segments
@@ -377,8 +381,13 @@ class Briefing:
 
     # Examples
 
-    def _examples(
-        self, about: _About, transition: Transition, segments: Sequence[SegmentValue], limit: _Limit
+    def _examples(  # what is known of an alert by then
+        self,
+        rule: Rule,
+        about: _About,
+        transition: Transition,
+        segments: Sequence[SegmentValue],
+        limit: _Limit,
     ) -> tuple[str, ...]:
         """Some of its predictions, of the worst segment if there is one; none where a sample has them."""
         left_s = limit.left_s()
@@ -392,7 +401,9 @@ class Briefing:
         asked: dict[str, Any] = {f"value_{number}": value for number, value in enumerate(fields.values())}
         asked |= {"window_start": transition.window_start, "window_end": transition.window_end, "most": _TOLD}
         try:
-            answer = self._run_query(example_ids(about.table, list(fields)), asked, left_s)
+            failed_first = bool(_ABOUT_FAILURES.search(rule.expr))
+            sql = example_ids(about.table, list(fields), failed_first=failed_first)
+            answer = self._run_query(sql, asked, left_s)
         except QueryError:
             return ()
         return tuple(answer.column("prediction_id").to_pylist())
