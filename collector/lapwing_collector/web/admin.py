@@ -17,10 +17,10 @@ Duty = Callable[[Mapping[str, Any]], Any]
 
 
 class AdminEndpoint:
-    """Calls duties, one at a time; a client that leaves does not call one off."""
+    """Calls duties; a client that leaves does not call one off."""
 
-    def __init__(self, duties: Mapping[str, Duty], threads: Executor, idle_s: float) -> None:
-        """Offer `duties` by name, called in `threads`; clients may send nothing for `idle_s` seconds."""
+    def __init__(self, duties: Mapping[str, Duty], threads: Mapping[str, Executor], idle_s: float) -> None:
+        """Offer `duties`, each called in its `threads`; clients may send nothing for `idle_s` seconds."""
         self._idle_s = idle_s
         self._duties = duties
         self._threads = threads
@@ -41,7 +41,7 @@ class AdminEndpoint:
         if media_type(request) != "application/json":
             raise DecodeError("use Content-Type application/json", 415)
         told = read_object(await read_body(request, self._idle_s) or b"{}")
-        running = asyncio.get_running_loop().run_in_executor(self._threads, duty, told)
+        running = asyncio.get_running_loop().run_in_executor(self._threads[name], duty, told)
         self._running.add(running)
         running.add_done_callback(self._running.discard)
         return JSONResponse(await asyncio.shield(running))

@@ -40,10 +40,15 @@ _OnNothing = Callable[[Request, Exception], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """Where work is done that blocks: `queries` has a thread for each that may run or wait."""
+    """Where work is done that blocks.
+
+    Attributes:
+        queries: Has a thread for each that may run or wait.
+        duties: Each duty's own, so that none waits for another, which may take an hour.
+    """
 
     queries: Executor
-    duties: Executor
+    duties: Mapping[str, Executor]
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class Dashboard:
         sessions: Sessions,
         duties: Mapping[str, Duty],
         threads: Executor,
-        duty_threads: Executor,
+        duty_threads: Mapping[str, Executor],
         idle_s: float,
     ) -> None:
         """Make pages of `sources`.
@@ -80,7 +80,7 @@ class Dashboard:
             sessions: Who is logged in.
             duties: What forms may have done, by name.
             threads: Where pages are made, which blocks.
-            duty_threads: Where duties are called.
+            duty_threads: Where each duty is called.
             idle_s: How long a client may send nothing of a form.
         """
         self._sources = sources
@@ -318,7 +318,7 @@ class Dashboard:
             return self.problem(request, 404, "there is nothing of this name to be done")
         told = await self._form(request)
         try:
-            await _in(self._duty_threads, duty, told_by(form, told))
+            await _in(self._duty_threads[form.duty], duty, told_by(form, told))
         except DecodeError as error:
             return self.problem(request, error.status_hint, str(error))
         except LapwingError as error:

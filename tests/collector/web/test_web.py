@@ -7,6 +7,7 @@ import socket
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -261,6 +262,35 @@ def test_duties(shared: Readers, tmp_path: Path) -> None:
         assert "compact" in web.post("/api/v1/admin/none", "{}", "application/json").json["detail"]
         assert web.post("/api/v1/admin/compact", "{}", "text/plain").status == 415
         assert web.get("/api/v1/admin/compact").status == 405
+
+
+def test_a_duty_that_takes_long_holds_up_no_other(shared: Readers, tmp_path: Path) -> None:
+    """While one is at work others are done, by commands and by forms; of each there is one at a time."""
+    done: list[str] = []
+    at_work, freed = threading.Semaphore(0), threading.Event()
+
+    def compact(told: Mapping[str, Any]) -> None:
+        at_work.release()
+        assert freed.wait(60)
+        done.append(f"compact {told['model']}")
+
+    def ack(told: Mapping[str, Any]) -> None:
+        done.append(f"ack {told['alert']}")
+
+    duties = {"compact": compact, "ack": ack}
+    with web_server(shared, tmp_path, duties=duties) as web, ThreadPoolExecutor(2) as clients:
+        first = clients.submit(web.post, "/api/v1/admin/compact", '{"model": "a"}', "application/json")
+        try:
+            assert at_work.acquire(timeout=60)
+            second = clients.submit(web.post, "/api/v1/admin/compact", '{"model": "b"}', "application/json")
+            assert web.post("/api/v1/admin/ack", '{"alert": "x"}', "application/json").status == 200
+            assert web.post("/do/ack", "alert=y", "application/x-www-form-urlencoded").status == 303
+            assert done == ["ack x", "ack y"]
+            assert not at_work.acquire(blocking=False)
+        finally:
+            freed.set()
+        assert (first.result().status, second.result().status) == (200, 200)
+    assert done[2:] == ["compact a", "compact b"]
 
 
 def test_scopes(shared: Readers, tmp_path: Path) -> None:

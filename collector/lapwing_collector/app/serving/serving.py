@@ -131,7 +131,7 @@ class Serving:
             readiness: Whether records are acknowledged, and what else /readyz tells.
             metrics: Gives the metrics as text.
             reads: Documents beside those that queries make, by their address under /api/v1.
-            duties: What commands may have done, by name.
+            duties: What commands may have done, by name; each is called beside the others.
             works: What changes nothing and takes its time, about rules, by name.
             authorize: Asked before anything is read; None lets everybody in.
             tls: The certificates for HTTPS; None for HTTP.
@@ -145,7 +145,8 @@ class Serving:
         self._threads = Threads(
             # Some more than may run or wait, so that those too many are turned away and not kept waiting.
             ThreadPoolExecutor(query.workers + query.queue + 2, thread_name_prefix="lapwing-web"),
-            ThreadPoolExecutor(1, thread_name_prefix="lapwing-duty"),
+            # Of each duty one at a time. What they share locks itself, since orders come side by side, too.
+            {name: ThreadPoolExecutor(1, thread_name_prefix=f"lapwing-{name}") for name in duties},
         )
         self._address_file = address_file
         self._scheme = "http" if tls is None else "https"
@@ -217,4 +218,5 @@ class Serving:
         self._live.close()
         await self._server.stop(GRACE_S)
         self._threads.queries.shutdown(wait=False, cancel_futures=True)
-        self._threads.duties.shutdown(wait=False)
+        for threads in self._threads.duties.values():
+            threads.shutdown(wait=False)
