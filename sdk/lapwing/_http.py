@@ -14,6 +14,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from lapwing._config import Settings
+from lapwing._connections import attempt, pools
 from lapwing._deliver import Accepted, Fate, Refused, Unavailable, unreachable
 from lapwing._request import read_partial_success, read_status_message
 from lapwing._tls import tls_context
@@ -62,16 +63,19 @@ class HttpTransport:
         if self._settings.compression == "gzip":  # without the time: sent again, it has the same bytes
             body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
         try:
-            with self._connections.urlopen(
-                "POST",
-                self._settings.endpoint,
-                body=body,
-                headers=self._headers,
-                timeout=urllib3.Timeout(total=timeout_s),
-                redirect=False,
-                retries=False,
-                preload_content=False,
-            ) as response:
+            with (
+                attempt(timeout_s),
+                self._connections.urlopen(
+                    "POST",
+                    self._settings.endpoint,
+                    body=body,
+                    headers=self._headers,
+                    timeout=urllib3.Timeout(total=timeout_s),
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
+                ) as response,
+            ):
                 reply = Reply(
                     status=response.status,
                     content_type=response.headers.get("content-type", ""),
@@ -100,11 +104,11 @@ class HttpTransport:
         proxies = getproxies()
         proxy = proxies.get(endpoint.scheme) or proxies.get("all")
         if not proxy or proxy_bypass(endpoint.netloc):
-            return urllib3.PoolManager(ssl_context=context)
+            return pools(context)
         proxy = proxy if "://" in proxy else f"http://{proxy}"
         user, separator, _ = urlsplit(proxy).netloc.rpartition("@")
         login = urllib3.make_headers(proxy_basic_auth=unquote(user)) if separator else None
-        return urllib3.ProxyManager(proxy, proxy_headers=login, ssl_context=context)
+        return pools(context, proxy, proxy_headers=login)
 
 
 def judge(reply: Reply, wall_s: float) -> Fate:

@@ -1,16 +1,23 @@
 """The HTTP transport against real servers and proxies, and what replies mean."""
 
 import base64
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from threading import Event
+from pathlib import Path
+from random import randbytes
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Event, Thread
+from time import monotonic
 from typing import Any
 
 import pytest
 from google.rpc.status_pb2 import Status
 
 import lapwing
-from helpers.sdk_receiver import PROTOBUF, Answer, partial_success, receiver, relay
+from helpers.sdk_receiver import PROTOBUF, Answer, Certificates, partial_success, receiver, relay
 from lapwing._config import Settings, resolve
 from lapwing._deliver import Accepted, Refused, Unavailable
 from lapwing._http import HttpTransport, Reply, judge
@@ -99,6 +106,72 @@ def test_silence_is_not_waited_for() -> None:
         silent.set()
     assert isinstance(fate, Unavailable)
     assert "timed out" in fate.message
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n"
+
+
+@contextmanager
+def dripping(start: bytes, drop: bytes, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Run a server that answers each request with a start, and then a drop now and then; gives its port."""
+    over = Event()
+
+    class Dripping(StreamRequestHandler):
+        def handle(self) -> None:
+            """Drip, or without a drop take the request by and by."""
+            with suppress(OSError):
+                taken = self.request.recv(1 << 16 if drop else 64)
+                self.wfile.write(start)
+                while taken and not over.wait(0.02):
+                    if drop:
+                        self.wfile.write(drop)
+                    else:
+                        taken = self.request.recv(4096)
+
+    class Server(ThreadingTCPServer):
+        daemon_threads = True
+        block_on_close = False
+
+    with Server(("127.0.0.1", 0), Dripping) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("start", "drop"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X"),
+        (HEAD + b"X-", b"a: b\r\nX-"),
+        (HEAD + b"Content-Length: 1000000\r\n\r\n", b"X"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nX\r\n"),
+        (b"", b""),
+    ],
+    ids=["header", "headers", "body", "chunks", "request"],
+)
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_an_attempt_ends_in_time_whatever_drips(
+    tmp_path: Path, start: bytes, drop: bytes, *, encrypted: bool
+) -> None:
+    """However a server spreads what it says, or takes, an attempt takes no longer than it may."""
+    known = Certificates(tmp_path) if encrypted else None
+    with dripping(start, drop, known and known.context(mutual=False)) as port:
+        scheme, authority = ("https", known.authority) if known else ("http", None)
+        transport = HttpTransport(settings(endpoint=f"{scheme}://127.0.0.1:{port}", certificate=authority))
+        begun = monotonic()
+        fate = transport.post(b"body" if drop else randbytes(8 << 20), 0.4)
+        took_s = monotonic() - begun
+        transport.close()
+    assert isinstance(fate, Unavailable)
+    assert "timed out" in fate.message
+    assert took_s < 2
 
 
 def test_redirects_are_not_followed() -> None:
