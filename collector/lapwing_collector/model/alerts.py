@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 
 class AlertState(StrEnum):
@@ -167,6 +167,17 @@ class Context:
     rows_url: str = ""
 
 
+RESOLVED_BECAUSE: Final[Mapping[str, str]] = {
+    "condition": "the condition no longer holds",
+    "missing": "its row is no longer in the result",
+    "no_data": "no data arrives any more",
+    "rule_changed": "the rule was changed",
+    "rule_deleted": "the rule was deleted",
+    "rule_disabled": "the rule was switched off",
+}
+"""Why alerts resolve, as people read it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """An alert instance that began firing or resolved: what people are told.
@@ -174,8 +185,7 @@ class Transition:
     Attributes:
         rule: Whose instance.
         status: Firing or resolved.
-        reason: Why it resolved: `condition`, `missing`, `no_data`, `rule_changed`, `rule_deleted` or
-            `rule_disabled`.
+        reason: Why it resolved, one of `RESOLVED_BECAUSE`.
         instance: As it stands after the transition.
         slot: The evaluation that decided.
         window_start: Start of the window that was judged, inclusive.

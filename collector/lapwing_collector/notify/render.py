@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
-from lapwing_collector.model.alerts import Alert, Health, Notification, Reason, Status
+from lapwing_collector.model.alerts import RESOLVED_BECAUSE, Alert, Health, Notification, Reason, Status
 from lapwing_collector.notify.attachment import ATTACHMENTS, FILE_NAME, samples_csv
 from lapwing_collector.notify.dialects import DIALECTS, PLAIN, Dialect, safe_url
 from lapwing_collector.notify.webhook import payload_of
@@ -31,14 +31,6 @@ from lapwing_collector.notify.wording import (
     told,
 )
 
-_RESOLVED: Final = {
-    "condition": "the condition no longer holds",
-    "missing": "its row is no longer in the result",
-    "no_data": "no data arrives any more",
-    "rule_changed": "the rule was changed",
-    "rule_deleted": "the rule was deleted",
-    "rule_disabled": "the rule was switched off",
-}
 _HEALTH: Final = {
     Health.NO_DATA: "no data arrives",
     Health.MISSING: "its row is missing from the result",
@@ -286,7 +278,7 @@ def _status(alert: Alert) -> str:
         return f"Firing since {moment(fired)}{before}{late}"
     at = alert.resolved_at or alert.slot
     lasted = f" after {duration(at - alert.fired_at)}" if alert.fired_at is not None else ""
-    why = _RESOLVED.get(alert.reason) or line(alert.reason, _NOTE_MAX)
+    why = RESOLVED_BECAUSE.get(alert.reason) or line(alert.reason, _NOTE_MAX)
     return f"Resolved at {moment(at)}{lasted}{late}: {why}"
 
 

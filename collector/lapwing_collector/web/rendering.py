@@ -12,6 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lapwing_collector.clock import naive_utc, read_utc
+from lapwing_collector.model.alerts import RESOLVED_BECAUSE
+from lapwing_collector.model.profiles import DURATIONS
 from lapwing_collector.web.sessions import local
 
 _FOLDER: Final = Path(__file__).parent / "templates"
@@ -86,9 +88,11 @@ def share(value: float | None, digits: int = 3) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """A duration that is told in milliseconds: `12.3 ms`, `4.56 s`."""
+    """A duration that is told in milliseconds: `12.3 ms`, `4.56 s`; `≤ 0.01 ms` for the lowest bin."""
     if value is None:
         return _NONE
+    if value == DURATIONS.edges[0]:
+        return f"≤ {value:.3g} ms"
     return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
 
 
@@ -201,5 +205,6 @@ _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "span": span_of,
     "moment": moment,
     "ago": ago,
+    "because": lambda reason: RESOLVED_BECAUSE.get(reason or "", reason or ""),
     "sparkline": sparkline,
 }

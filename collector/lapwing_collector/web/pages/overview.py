@@ -153,7 +153,7 @@ def _measures(
     known = (
         ("Predictions", "number", calls, "rows", None),
         ("Failed", "share", failures, "other", "rows"),
-        ("Latency", "ms", calls, "total", "known"),
+        ("Mean latency", "ms", calls, "total", "known"),
         (name, "share", said, "hits", "rows")
         if is_class
         else (f"Mean {name}", "number", said, "total", "known"),

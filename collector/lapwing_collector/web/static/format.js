@@ -10,6 +10,9 @@ export const seen = (text) =>
 export const ends = (values) =>
   values.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
 
+/** The end of the lowest bin that durations are counted in: those in it are shorter. */
+const SHORTEST_MS = 0.01;
+
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const scales = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
 
@@ -41,7 +44,8 @@ export function number(value, unit = "number", short = false) {
   if (typeof value !== "number") return seen(value);
   switch (unit) {
     case "share": return `${significant(value * 100, short ? 3 : 4)} %`;
-    case "ms": return Math.abs(value) >= 1000 ? `${significant(value / 1000, 3)} s` : `${significant(value, 3)} ms`;
+    case "ms": if (value === SHORTEST_MS) return `≤ ${SHORTEST_MS} ms`;
+      return Math.abs(value) >= 1000 ? `${significant(value / 1000, 3)} s` : `${significant(value, 3)} ms`;
     case "s": return `${significant(value, 3)} s`;
     case "bytes": return bytes(value);
     case "rate": return `${compact(value)}/s`;
