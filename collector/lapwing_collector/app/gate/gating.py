@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
-
 import lapwing
+from lapwing_collector import engine
 from lapwing_collector.app.gate import gate_lake
 from lapwing_collector.app.gate.candidates import (
     Prepared,
@@ -195,7 +194,7 @@ def _texts(rules: Iterable[Rule]) -> str:
 
 def _marked(rules: Iterable[Rule]) -> list[tuple[Rule, bool]]:
     """The rules, and whether each looks at pairs of predictions."""
-    with duckdb.connect(":memory:") as parser:
+    with engine.parser() as parser:
         return [(rule, bool(paired_in(parser, rule.expr))) for rule in rules]
 
 

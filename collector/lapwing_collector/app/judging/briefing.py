@@ -16,8 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import duckdb
-
+from lapwing_collector import engine
 from lapwing_collector.app.judging.evaluating import RunQuery, outcome_of
 from lapwing_collector.errors import QueryError
 from lapwing_collector.model.alerts import Context, SegmentValue, Status, Transition
@@ -161,7 +160,7 @@ class Briefing:
         self._dashboard = dashboard.rstrip("/") if dashboard else None
         self._purse = Purse(monotonic_s)
         self._monotonic_s = monotonic_s
-        self._parser = duckdb.connect(":memory:")
+        self._parser = engine.parser()
         self._parsing = threading.Lock()
 
     def close(self) -> None:

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import duckdb
-
+from lapwing_collector import engine
 from lapwing_collector.errors import QueryError
 from lapwing_collector.query import Measured, measured_in
 from lapwing_collector.rules import Rule, bounds_of
@@ -69,7 +68,7 @@ def _fields(texts: Mapping[str, str], fields: Sequence[str]) -> list[str]:
 
 @lru_cache(4096)
 def _measured(sql: str) -> Measured | None:
-    with duckdb.connect(":memory:") as parser:
+    with engine.parser() as parser:
         try:
             return measured_in(parser, sql)
         except QueryError:

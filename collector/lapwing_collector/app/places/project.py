@@ -14,6 +14,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
+from lapwing_collector import engine
 from lapwing_collector.config import Settings, load_model, load_settings, merge_models, settings_file
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.lake import declared_type
@@ -183,7 +184,7 @@ def rules_for(models: Mapping[str, str], groups: Iterable[ModelGroup], others: I
 
 def sources_of(rules: Iterable[Rule]) -> dict[RuleId, Mapping[str, frozenset[str]]]:
     """The models' tables that each rule's SQL names, as in `Project.sources`."""
-    with duckdb.connect(":memory:") as parser:
+    with engine.parser() as parser:
         return {rule.id: _sources(parser, rule) for rule in rules}
 
 
@@ -297,7 +298,7 @@ def rule_named(rules: Sequence[Rule], name: str) -> Rule:
 @contextmanager
 def rule_parser() -> Iterator[Callable[[str, str], RuleFile]]:
     """What reads the text of one rule file, given its name; it raises a MistakesError if it is wrong."""
-    with duckdb.connect(":memory:") as parser:
+    with engine.parser() as parser:
         parser.execute("SET errors_as_json = true")  # which tells places
         # Rules often share their conditions.
         check = lru_cache(_REMEMBERED)(partial(check_select, parser))

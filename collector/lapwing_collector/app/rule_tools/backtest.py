@@ -20,8 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
-
+from lapwing_collector import engine
 from lapwing_collector.app.answers.asking import query_limits
 from lapwing_collector.app.answers.models import models_in
 from lapwing_collector.app.judging.evaluating import RunQuery
@@ -109,7 +108,7 @@ class Otherwise:
         except ValueError as error:
             raise ConfigError(f"--for: expected {error}") from error
         if self.condition is not None:
-            with duckdb.connect(":memory:") as parser:
+            with engine.parser() as parser:
                 check_select(parser, condition_sql(self.condition))
         try:
             return tried_with(rule, condition=self.condition, threshold=self.threshold, for_=for_)
@@ -255,7 +254,7 @@ def _try_fast(  # noqa: PLR0917  # what a rule is tried with
 
 
 def _reads_counts(rule: Rule) -> bool:
-    with duckdb.connect(":memory:") as parser:
+    with engine.parser() as parser:
         return rule.wait_for is None and not reads_rows(parser, rule.expr)
 
 

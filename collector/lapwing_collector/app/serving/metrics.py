@@ -8,8 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
+from lapwing_collector import engine
 from lapwing_collector.app.answers.asking import Asking
 from lapwing_collector.app.answers.models import models_in
 from lapwing_collector.app.places.directory import DataDirectory
@@ -91,7 +90,7 @@ def explain_rule(file: Path | None, flags: Mapping[str, Any], name: str) -> str:
 def explained(rule: Rule) -> str:
     """The SQL that a rule is judged by, and what is behind the metrics that it calls."""
     sql = evaluation_sql(rule)
-    with duckdb.connect(":memory:") as parser:
+    with engine.parser() as parser:
         behind = explain(metrics_in(parser, sql), {})
     return f"-- rule {rule.id}\n{sql};\n" + (f"\n{script(behind)}\n" if behind else "")
 
