@@ -41,7 +41,7 @@ class Measured:
 
     def __init__(self) -> None:
         """Begin without a model."""
-        self.connection = duckdb.connect()
+        self.connection = duckdb.connect(config={"threads": 1})
         self.connection.execute("SET TimeZone = 'UTC'")
         self.connection.execute("ATTACH ':memory:' AS lake")
         for schema in ("predictions_all", "labels"):

@@ -31,7 +31,6 @@ _STRIDE: Final = 1 << 40
 
 _BY_TABLE: Final = (
     "ducklake_column",
-    "ducklake_column_tag",
     "ducklake_data_file",
     "ducklake_delete_file",
     "ducklake_file_column_stats",
@@ -44,23 +43,18 @@ _BY_TABLE: Final = (
 _TABLES: Final = (
     *_BY_TABLE,
     "ducklake_column_mapping",
-    "ducklake_inlined_data_tables",
-    "ducklake_macro",
-    "ducklake_macro_impl",
-    "ducklake_macro_parameters",
     "ducklake_metadata",
     "ducklake_name_mapping",
-    "ducklake_partition_column",
-    "ducklake_partition_info",
     "ducklake_schema",
     "ducklake_snapshot",
-    "ducklake_sort_expression",
-    "ducklake_sort_info",
     "ducklake_table",
-    "ducklake_tag",
     "ducklake_view",
 )
-"""Tables of a catalog that are read to answer queries."""
+"""Tables of a catalog that are read to answer queries.
+
+The others stay as DuckLake makes them, empty: a lake of ours has no comments, macros, partitions, orders, nor
+rows that are inlined, though older versions made tables for such.
+"""
 
 _NAMING: Final = re.compile(
     r"""'((?:[^']|'')*)' | "((?:[^"]|"")*)" | \$(\w*)\$(.*?)\$\3\$ | (\w+)""", re.VERBOSE | re.DOTALL
@@ -212,8 +206,6 @@ class Lens:
             where = f"view_name IN ({names})"
         elif table in _BY_TABLE:
             where = f"table_id IN (SELECT table_id FROM ducklake_table WHERE table_name IN ({names}))"
-        elif table == "ducklake_inlined_data_tables":
-            where = "false"  # older versions made such tables, and never put a row into any
         else:
             where = "true"
         return f"SELECT * FROM {table} WHERE {where}"

@@ -118,7 +118,7 @@ class CatalogFile:
 
     def asked(self, name: str, sql: str) -> str:
         """The table that SQL of the catalog's own gives, for a FROM; it gives every value as text."""
-        return f"sqlite_query({literal(name)}, {literal(sql)})"
+        return f"system.main.sqlite_query({literal(name)}, {literal(sql)})"
 
     def changed(self, name: str, sql: str) -> str:  # noqa: ARG002  # SQLite is changed through DuckDB
         """SQL that runs statements that change the catalog."""
@@ -214,7 +214,7 @@ class CatalogServer:
 
     def asked(self, name: str, sql: str) -> str:
         """The table that SQL of the catalog's own gives, for a FROM."""
-        return f"postgres_query({literal(name)}, {literal(sql)})"
+        return f"system.main.postgres_query({literal(name)}, {literal(sql)})"
 
     def changed(self, name: str, sql: str) -> str:
         """SQL that runs statements that change the catalog: on the server, in one go."""

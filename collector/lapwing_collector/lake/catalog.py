@@ -18,7 +18,8 @@ from lapwing_collector.errors import DataDirectoryError, LakeHeldError
 from lapwing_collector.lake.statements import sharing, statement
 from lapwing_collector.lake.store import store_of
 
-_THREADS: Final = 2
+_THREADS: Final = 1
+"""What is asked of a catalog is small: a second one takes more time to wake than it saves."""
 _MEMORY_LIMIT: Final = "256MB"
 """Commits need next to none."""
 
