@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from lapwing_collector.model.description import parts
 from lapwing_collector.model.records import ROWS, UNTYPED, Batch, FieldColumn, Kind
 
 START = datetime(2026, 1, 1)
@@ -20,7 +21,7 @@ class Json(str):
 
 
 def predictions(model: str, rows: Sequence[Mapping[str, Any]], **options: Any) -> Batch:
-    """A batch of predictions; dotted keys (`inputs.age`) are fields, others fixed columns."""
+    """A batch of predictions; dotted keys (`inputs.age`, `inputs."a.b"`) are fields, others fixed columns."""
     return _batch(
         Kind.PREDICTION, model, rows, {"stage": "production", "tags": [], "resource": []}, **options
     )
@@ -65,7 +66,7 @@ def _columns(path: str, values: Sequence[Any]) -> list[FieldColumn]:
     kinds = dict.fromkeys(_kind(value) for value in values if value is not None)
     return [
         FieldColumn(
-            tuple(path.split(".")),
+            parts(path),
             _array([v if v is not None and _kind(v) == kind else None for v in values], kind),
         )
         for kind in kinds

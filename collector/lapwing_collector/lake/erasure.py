@@ -28,13 +28,13 @@ from lapwing_collector.lake.rewriting import ConflictError, Rewriter
 from lapwing_collector.lake.snapshots import DataFile, add_files
 from lapwing_collector.lake.statements import sharing, statement
 from lapwing_collector.lake.tables import Tables
+from lapwing_collector.model.description import dotted, parts
 from lapwing_collector.model.records import PREDICTION_ROWS
 
 _END_OF_TIME: Final = datetime(9999, 1, 1)  # noqa: DTZ001  # times are naive UTC
 _ATTEMPTS: Final = 5
 _STRUCTS: Final = ("inputs", "output")
 _MAPS: Final = ("tags", "resource")
-_MAP_COLUMNS: Final = frozenset((name,) for name in _MAPS)
 _SCHEMAS: Final = ("predictions_all", "labels", "reference_rows")
 
 _ERASURE_ROWS: Final = pa.schema(
@@ -63,7 +63,7 @@ class Subject:
         table: The model's table.
         ids: Prediction ids.
         request_ids: Request ids.
-        values: Fields with the text of a value, `("tags.user", "u-17")`.
+        values: Fields, named as `dotted` does, with the text of a value: `("tags.user", "u-17")`.
     """
 
     table: str
@@ -240,6 +240,7 @@ def hashed(asked: str, salt: str) -> str:
 
 def _numbers_and_categories(catalog: Catalog, table: str, path: str, value: str) -> list[str]:
     """Where what was counted and found out of a field still says a value, for people."""
+    path = dotted(_place(path))  # as it was counted under
     numbers = _as_stored(value)
     [(category, edge)] = catalog.rows(statement("bins_that_name"), [table, path, value, numbers])
     found = []
@@ -362,11 +363,11 @@ def _absent(catalog: Catalog, table: TableName, paths: Sequence[str]) -> frozens
     if table.schema == "predictions_all":
         return frozenset()
     known = {tuple(part.lower() for part in path) for path in Tables(catalog)[table].columns}
-    return frozenset(
-        path
-        for path in paths
-        if tuple(path.lower().split(".")) not in known and (path.split(".")[0],) not in known & _MAP_COLUMNS
-    )
+    return frozenset(path for path in paths if not _is_known(_place(path), known))
+
+
+def _is_known(place: tuple[str, ...], known: Collection[tuple[str, ...]]) -> bool:
+    return tuple(part.lower() for part in place) in known or (place[0] in _MAPS and (place[0],) in known)
 
 
 def _condition(
@@ -397,18 +398,31 @@ def _condition(
 
 def _places(path: str) -> list[str]:
     """Where the text of a field's value may stand: in its column, or in `extra` where it did not fit."""
-    root, *parts = path.split(".")
-    if root in _MAPS and parts:
-        return [f"{root}[{literal('.'.join(parts))}]"]
-    if root in _STRUCTS and parts:
-        column = ".".join(map(identifier, (root, *parts)))
-        key = json.dumps("$." + json.dumps(path))[1:-1].replace('\\"', '"')
-        return [f"CAST({column} AS VARCHAR)", _same_number(column), f"extra ->> {literal(key)}"]
-    if not parts and root in PREDICTION_ROWS.names:
+    root, *inner = _place(path)
+    if root in _MAPS and inner:
+        return [f"{root}[{literal(inner[0])}]"]
+    if root in _STRUCTS and inner:
+        column = ".".join(map(identifier, (root, *inner)))
+        # A pointer names any key as it is; a path cannot say all of them.
+        key = ".".join((root, *inner)).replace("~", "~0").replace("/", "~1")
+        return [f"CAST({column} AS VARCHAR)", _same_number(column), f"extra ->> {literal('/' + key)}"]
+    if not inner and root in PREDICTION_ROWS.names:
         return [f"CAST({identifier(root)} AS VARCHAR)"]
     raise ConfigError(
         f"{path}: expected a field such as tags.user or inputs.customer, or a column of predictions"
     )
+
+
+def _place(path: str) -> tuple[str, ...]:
+    """The parts of a field's name; keys of a map have no parts, and need no quotes."""
+    root, _, key = path.partition(".")
+    try:
+        place = parts(path)
+    except ValueError as error:
+        if root in _MAPS and key:
+            return root, key
+        raise ConfigError(f"expected {error}") from error
+    return (root, ".".join(place[1:])) if root in _MAPS and key else place
 
 
 def _same_number(column: str) -> str:

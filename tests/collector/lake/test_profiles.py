@@ -546,20 +546,21 @@ def test_an_erasure_tells_of_a_category_that_names_the_subject(lake: Lake, upkee
         assert len(remaining_in_lake(lake.catalog, upkeep.rewriter, subject)) == told
 
 
-def test_an_erasure_tells_where_a_number_is_still_said(lake: Lake, upkeep: Upkeep) -> None:
+@pytest.mark.parametrize("field", ["inputs.customer", 'inputs."customer.no"'])
+def test_an_erasure_tells_where_a_number_is_still_said(lake: Lake, upkeep: Upkeep, field: str) -> None:
     """Profiles, edges, references and descriptions keep single numbers; one that nobody keeps is gone."""
     traffic = Traffic(lake)
-    rows = traffic.rows(1_000, **{"inputs.customer": 5})
-    rows[0]["inputs.customer"] = 987654321
-    rows[1]["inputs.customer"] = 7
+    rows = traffic.rows(1_000, **{field: 5})
+    rows[0][field] = 987654321
+    rows[1][field] = 7
     traffic.send(rows)
     upkeep.freeze_next(NOW)
-    facts = Facts({"inputs.customer": FieldFacts(1_000, 3, least=5, greatest=987654321)})
+    facts = Facts({field: FieldFacts(1_000, 3, least=5, greatest=987654321)})
     owner = {"model": "m", "table_name": "m"}
     reference = {
         "reference": "train",
         "version": 2,
-        "field": "inputs.customer",
+        "field": field,
         "quantiles": [5.0, 987654321.0],
     }
     lake.add_rows(
@@ -579,15 +580,15 @@ def test_an_erasure_tells_where_a_number_is_still_said(lake: Lake, upkeep: Upkee
     )
 
     def remaining(value: str) -> list[str]:
-        subject = Subject("m", values=(("inputs.customer", value),))
+        subject = Subject("m", values=((field, value),))
         erase(lake.catalog, upkeep.rewriter, subject)
         return remaining_in_lake(lake.catalog, upkeep.rewriter, subject)
 
     bins, profile, train, described = remaining("987654321")
-    assert bins == "the bins of inputs.customer, where the value is an edge that others may have, too"
-    assert profile == "the profile of inputs.customer, where the value is the smallest or greatest of an hour"
-    assert train == "version 2 of reference train, where the value is a quantile of inputs.customer"
-    assert described == "the description of the model, of what values inputs.customer has"
+    assert bins == f"the bins of {field}, where the value is an edge that others may have, too"
+    assert profile == f"the profile of {field}, where the value is the smallest or greatest of an hour"
+    assert train == f"version 2 of reference train, where the value is a quantile of {field}"
+    assert described == f"the description of the model, of what values {field} has"
     assert remaining("6") == []
 
 

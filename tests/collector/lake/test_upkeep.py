@@ -1,6 +1,7 @@
 """Upkeep on a real lake: whatever is merged, expired, removed or erased, what is left is what should be."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from lapwing_collector.lake.merging import choose, choose_any
 from lapwing_collector.lake.retention import Keep, Retention, cutoff
 from lapwing_collector.lake.rewriting import MOST_BYTES, MOST_ROWS, ConflictError, Rewriter
 from lapwing_collector.lake.upkeep import Upkeep
+from lapwing_collector.model.description import dotted
 from lapwing_collector.model.records import Batch
 from lapwing_collector.query import Session
 
@@ -445,6 +447,39 @@ def test_erasure_by_id_takes_the_labels_with_it(lake: Lake, folder: Path, upkeep
     assert read(folder, "SELECT prediction_id, label FROM labeled.m") == [("d", 1)]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["user.email", "a.b.c", 'a"b', "it's", "a/b~c", "back\\slash", "x y", "*", "0", "$[0].x", "Größe.é"],
+)
+def test_a_field_of_any_name_is_erased_by_value(lake: Lake, folder: Path, upkeep: Upkeep, name: str) -> None:
+    """A field is found by its name as SQL has it, in its column and in `extra`, whatever is in that name."""
+    field = dotted(("inputs", name))
+    canary = "zz-canary-7f"
+    extra = json.dumps({f"inputs.{name}": canary}, ensure_ascii=False)
+    rows = [
+        {"prediction_id": "a", field: canary, "inputs.n": 1},
+        {"prediction_id": "b", "extra": extra},
+        {"prediction_id": "c", field: "else"},
+        {"prediction_id": "d", "inputs.n": 4, "extra": json.dumps({"inputs.other": canary})},
+    ]
+    lake.flush([predictions("m", rows)], [], Progress(1, 0))
+    assert erase(lake.catalog, upkeep.rewriter, Subject("m", values=((field, canary),))).predictions == 2
+    assert read(folder, "SELECT prediction_id FROM predictions.m ORDER BY 1") == [("c",), ("d",)]
+
+
+def test_a_key_of_a_map_may_have_dots(lake: Lake, folder: Path, upkeep: Upkeep) -> None:
+    """Rows are found by a tag or an attribute of a resource whose key has dots, in quotes or without."""
+    rows = [
+        {"prediction_id": "a", "tags": [("user.id", "u1")]},
+        {"prediction_id": "b", "resource": [("user.id", "u1")]},
+        {"prediction_id": "c", "tags": [("user", "u1")], "resource": [("id", "u1")]},
+    ]
+    lake.flush([predictions("m", rows)], [], Progress(1, 0))
+    for field in ('tags."user.id"', "resource.user.id"):
+        assert erase(lake.catalog, upkeep.rewriter, Subject("m", values=((field, "u1"),))).predictions == 1
+    assert read(folder, "SELECT prediction_id FROM predictions.m") == [("c",)]
+
+
 def test_erasure_asks_for_what_is_there(lake: Lake, upkeep: Upkeep) -> None:
     """A model or field that nobody has seen is a mistake that is told, not an erasure of nothing."""
     flush_some(lake, 1)
@@ -453,6 +488,8 @@ def test_erasure_asks_for_what_is_there(lake: Lake, upkeep: Upkeep) -> None:
         Subject("m", values=(("inputs.nosuch", "a"),)),
         Subject("m", values=(("nosuch", "a"),)),
         Subject("m", values=(("x') OR true --", "a"),)),
+        Subject("m", values=(('inputs."x', "a"),)),
+        Subject("m", values=(("inputs..x", "a"),)),
     ):
         with pytest.raises(ConfigError):
             erase(lake.catalog, upkeep.rewriter, subject)
