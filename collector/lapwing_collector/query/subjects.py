@@ -322,8 +322,8 @@ def _check_bins(connection: duckdb.DuckDBPyConnection, call: Call, subject: Subj
         return  # these tables are in no lake
     if not binned:
         raise NotSeenYetError(
-            f"no field of {table} has bins yet: they are made once enough rows have come, "
-            "or at once of a reference (`lapwing reference set`)"
+            f"no field of {table} has bins yet, in which values are counted to tell drift: they are made "
+            "once 10,000 rows have come, or at once of a reference (`lapwing reference set`)"
         )
     if not any(binned.values()):
         known = sorted({*binned, *subject.fields})

@@ -18,6 +18,7 @@ from lapwing_collector.web.sessions import local
 
 _FOLDER: Final = Path(__file__).parent / "templates"
 
+_CODE: Final = re.compile(r"`([^`]*)`")
 _UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -55,6 +56,15 @@ def seen(value: Any) -> Any:
     if value is None:
         return ""
     return _UNSEEN.sub(_escape, value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def prose(text: str) -> Markup:
+    """What an error says as a sentence of a page: what stands in backticks is code."""
+    pieces = _CODE.split(seen(text[:1].upper() + text[1:]))
+    made = (
+        Markup("<code>{}</code>" if place % 2 else "{}").format(piece) for place, piece in enumerate(pieces)
+    )
+    return Markup("").join(made)
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -205,6 +215,7 @@ _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "span": span_of,
     "moment": moment,
     "ago": ago,
+    "prose": prose,
     "because": lambda reason: RESOLVED_BECAUSE.get(reason or "", reason or ""),
     "sparkline": sparkline,
 }

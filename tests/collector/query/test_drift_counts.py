@@ -306,7 +306,7 @@ def test_too_few_rows_are_no_verdict(model: Profiled) -> None:
         assert [found[field]["value"] for field in found] == [None] * 3
         assert found["few_now"]["reason"] == "fewer than 100 rows"
         assert found["few_before"]["reason"] == "fewer than 100 rows in the reference"
-        assert found["alone"]["reason"] == "nothing to compare with in the bins of this field"
+        assert found["alone"]["reason"] == "the reference has no value of this field"
     assert values(model, "psi", ", min_rows := 99")["few_now"]["value"] is not None
     found = values(model, "drift")
     assert (found["few_now"]["drifted"], found["few_now"]["method"]) == (None, "wasserstein_binned")

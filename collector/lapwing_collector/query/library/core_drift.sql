@@ -280,7 +280,7 @@ SELECT
         WHEN s.never_sent THEN 'no prediction has ever brought this field'
         WHEN s.reference_count = 0 AND s.part <> '' AND reference_since::TIMESTAMP IS NULL
             THEN 'stored references are not counted by segment: compare with reference_since and reference_until'
-        WHEN s.reference_count = 0 THEN 'nothing to compare with in the bins of this field'
+        WHEN s.reference_count = 0 THEN 'the reference has no value of this field'
         WHEN s.reference_count < greatest(min_rows, 1)
             THEN 'fewer than ' || greatest(min_rows, 1) || ' rows in the reference'
         WHEN s.sample_count < greatest(min_rows, 1) THEN 'fewer than ' || greatest(min_rows, 1) || ' rows'
