@@ -61,10 +61,8 @@ def seen(value: Any) -> Any:
 def prose(text: str) -> Markup:
     """What an error says as a sentence of a page: what stands in backticks is code."""
     pieces = _CODE.split(seen(text[:1].upper() + text[1:]))
-    made = (
-        Markup("<code>{}</code>" if place % 2 else "{}").format(piece) for place, piece in enumerate(pieces)
-    )
-    return Markup("").join(made)
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(each) if place % 2 else each for place, each in enumerate(pieces))
 
 
 def number(value: float | None, digits: int = 4) -> str:

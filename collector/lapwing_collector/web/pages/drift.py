@@ -162,7 +162,7 @@ def _charts(field: str, reference: str | None, measure: str, limits: Limits) -> 
             series=(Series("distance", _MEASURES[measure]),),
             thresholds=watched or (Threshold(_DRIFTS_FROM, "usual threshold", sign=">="),),
             empty="No hour of this range of time has enough rows to compare",
-            note="A point is the time up to the next one; rules judge windows of their own, which may be longer.",
+            note="A point is the time up to the next one; rules judge windows of their own, often longer.",
             asked=(*asked, ("measure", measure)),
         ),
         Chart(
