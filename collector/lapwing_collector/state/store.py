@@ -355,14 +355,25 @@ class Store(Outbox, LateSlots, Groups, Hushes, Pruning, Mentions, Replicas, Mark
         with self._database.read() as connection:
             return [_transition(row) for row in connection.execute(query).mappings()]
 
-    def ended(self, since: datetime, until: datetime, limit: int = 1000) -> list[Transition]:
+    def ended(
+        self, since: datetime, until: datetime, limit: int, *, rule: str | None = None
+    ) -> list[Transition]:
         """How alerts resolved from the slot `since` on that had begun to fire before `until`, newest first.
 
-        With those that fire still, that is every alert that fired at some time between the two.
+        With those that fire still, that is every alert that fired at some time between the two, unless there
+        are more than `limit`.
+
+        Args:
+            since: From when on.
+            until: Up to when.
+            limit: How many at most.
+            rule: Those of this one only, as `group/name`.
         """
         query = select(history).where(
             history.c.status == Status.RESOLVED, history.c.slot >= since, history.c.fired_at < until
         )
+        if rule is not None:
+            query = query.where(history.c.rule_group + "/" + history.c.rule_name == rule)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(history.c.id.desc()).limit(limit))
             return [_transition(row) for row in rows.mappings()]

@@ -376,8 +376,30 @@ DOCUMENT: Final[dict[str, Any]] = {
         "/api/v1/episodes": {
             "get": {
                 "operationId": "listEpisodes",
-                "summary": "When alerts fired between two times: those that fire still, then the newest",
-                "parameters": [_moment_in_query("from"), _moment_in_query("to")],
+                "summary": "When alerts fired between two times: those that fire still, then the last to end",
+                "parameters": [
+                    _moment_in_query("from"),
+                    _moment_in_query("to"),
+                    {
+                        "name": "rule",
+                        "in": "query",
+                        "schema": {
+                            "type": "string",
+                            "description": "Those of this rule only, as `group/name`",
+                        },
+                    },
+                    {
+                        "name": "most",
+                        "in": "query",
+                        "schema": {
+                            "type": "integer",
+                            "minimum": 1,
+                            "maximum": 10_000,
+                            "default": 1000,
+                            "description": "Of those that are over, how many at most",
+                        },
+                    },
+                ],
                 "responses": _read("The episodes", {"type": "array", "items": {"type": "object"}})
                 | {"400": _PROBLEM},
             }

@@ -12,16 +12,29 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from helpers.batches import predictions
-from helpers.notify_alerts import RULE, instance, transition
+from helpers.notify_alerts import NOON, RULE, instance, transition
 from helpers.notify_desk import Desk
 from helpers.query_lake import Readers, make_lake, readers
 from helpers.web_server import Web, web_server
 from lapwing_collector.app.alerts.alerts import wall_clock
 from lapwing_collector.app.places.profiling import PROFILING
 from lapwing_collector.lake import Lake, Progress
-from lapwing_collector.model.alerts import AlertState, Context, SegmentValue, Status, Transition
+from lapwing_collector.model.alerts import (
+    AlertState,
+    Context,
+    RuleId,
+    RuleState,
+    SegmentValue,
+    Status,
+    Transition,
+)
+from lapwing_collector.rules import load_rules
 from lapwing_collector.state import Delivery
 
+QUIET = """
+groups:
+  - {name: flights, interval: 1h, rules: [{alert: Quiet, expr: SELECT 1 AS value, condition: value > 0}]}
+"""
 HOSTILE = "<script>alert(1)</script>\u202e\x00' onload=\"x"
 DAY = "from=2013-03-05&to=2013-03-06"
 
@@ -154,6 +167,41 @@ def test_the_overview_tells_what_happened_meanwhile(web: Web, desk: Desk) -> Non
     began = web.get("/meanwhile?from=2026-01-01&to=2026-01-02", Accept="text/html").body.decode()
     assert re.findall(r'class="version"><title>([^<]+)', began) == ["spam: version 7 begins"]
     assert "No alert, new version or note" in seen(web, "/meanwhile?from=2012-01-01&to=2012-01-02")
+
+
+def test_what_is_left_out_of_the_past_is_told(shared: Readers, desk: Desk) -> None:
+    """Where more alerts are over than fit, pages say how many they show; a rule's own page has all of its."""
+    quiet = RuleId("flights", "Quiet")
+    fires = instance(fingerprint="q", labels={"alertname": "Quiet"})
+    over = replace(fires, state=AlertState.INACTIVE, resolved_at=NOON)
+    told = [transition(rule=quiet, instance=fires), transition(Status.RESOLVED, rule=quiet, instance=over)]
+    desk.store.commit(quiet, RuleState("d", NOON), told, (), [], NOON)
+    names = [f"n{number}" for number in range(1000)]
+    desk.fire_all(names[1:])
+    desk.resolve_all(names[1:])
+    rules = load_rules(QUIET, "rules.yaml")
+    asked = "/api/v1/episodes?from=2013-03-05&to=2013-03-06"
+    cut, rare = "the last 1,000. Choose a shorter range", "flights/Quiet fired 1 times"
+    with web_server(shared, desk.folder, rules=rules, now=lambda: desk.wall.now) as web:
+
+        def shown(path: str) -> tuple[bool, bool]:
+            page = web.get(f"{path}{DAY}", Accept="text/html").body.decode()
+            return rare in page, cut in page
+
+        assert shown("/alerts?") == (True, False)
+        assert "the 200 that began last" in seen(web, f"/meanwhile?{DAY}")
+        assert "200 of 1,000" in seen(web, f"/alerts?{DAY}")
+        desk.fire_all(names[:1])
+        desk.resolve_all(names[:1])
+        assert shown("/alerts?") == (False, True)
+        assert shown("/rule?rule=flights/Quiet&") == (True, False)
+        assert [each["fingerprint"] for each in web.get(f"{asked}&rule=flights/Quiet").json] == ["q"]
+        assert [len(web.get(f"{asked}{most}").json) for most in ("", "&most=3", "&most=5000")] == [
+            1000,
+            3,
+            1001,
+        ]
+        assert {web.get(f"{asked}&most={wrong}").status for wrong in ("0", "-1", "x", "10001")} == {400}
 
 
 def test_forms_for_what_is_silenced_or_did_not_arrive(

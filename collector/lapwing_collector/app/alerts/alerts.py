@@ -20,6 +20,10 @@ from lapwing_collector.state import Delivery, OutboxRow, Store
 _SHOWN: Final = 20
 """Messages and transitions that are shown of an alert."""
 
+_OVER: Final = 1_000
+_MOST_OVER: Final = 10_000
+"""Alerts that are over and are told of at once, unless it is said how many, and at most."""
+
 _ALL: Final = tuple(AlertState)
 
 
@@ -107,27 +111,33 @@ def why(store: Store, alert: str, now: datetime) -> dict[str, Any]:
     )
 
 
-def episodes(store: Store, since: datetime, until: datetime) -> list[dict[str, Any]]:
+def episodes(
+    store: Store, since: datetime, until: datetime, *, rule: str | None = None, most: int = _OVER
+) -> list[dict[str, Any]]:
     """When which alert fired between two times: from when, until when, how far at worst, as JSON.
 
-    Alerts that fire still come first, then those that resolved, newest first.
+    Alerts that fire still come first, then those that resolved, newest first, `most` of them at most. Where
+    `rule` is given as `group/name`, those of others are left out.
     """
     firing = (AlertState.FIRING, AlertState.RECOVERING)
     begun = [
-        (rule, each) for rule, each in store.alerts(firing) if each.fired_at is None or each.fired_at < until
+        (its_rule, each)
+        for its_rule, each in store.alerts(firing)
+        if (each.fired_at is None or each.fired_at < until) and rule in {None, str(its_rule)}
     ]
-    ended = [(each.rule, each.instance, each.slot, each.reason) for each in store.ended(since, until)]
+    found = store.ended(since, until, most, rule=rule)
+    ended = [(each.rule, each.instance, each.slot, each.reason) for each in found]
     return [
         {
             "fingerprint": instance.fingerprint,
-            "rule": str(rule),
+            "rule": str(its_rule),
             "labels": dict(instance.labels),
             "fired_at": _time(instance.fired_at),
             "resolved_at": _time(resolved_at),
             "reason": reason or None,
             "peak": instance.peak,
         }
-        for rule, instance, resolved_at, reason in [*((rule, each, None, "") for rule, each in begun), *ended]
+        for its_rule, instance, resolved_at, reason in [*((*each, None, "") for each in begun), *ended]
     ]
 
 
@@ -271,7 +281,9 @@ def alert_reads(store: Store, policy: Callable[[], Policy]) -> dict[str, Callabl
     return {
         "alerts": lambda _: list_alerts(store, wall_clock()),
         "alerts/{fingerprint}": lambda parts: why(store, parts["fingerprint"], wall_clock()),
-        "episodes": lambda asked: episodes(store, _needed(asked, "from"), _needed(asked, "to")),
+        "episodes": lambda asked: episodes(
+            store, _needed(asked, "from"), _needed(asked, "to"), rule=_text(asked, "rule"), most=_most(asked)
+        ),
         "silences": lambda _: silences(store, wall_clock()),
         "routes": lambda _: where_told(policy(), "", wall_clock(), store),
         "routes/{labels:path}": lambda parts: where_told(policy(), parts["labels"], wall_clock(), store),
@@ -378,6 +390,13 @@ def _needed(asked: Mapping[str, Any], key: str) -> datetime:
     if moment is None:
         raise ConfigError(f"{key}: expected a time such as 2026-01-31T12:00, and there is none")
     return moment
+
+
+def _most(asked: Mapping[str, Any]) -> int:
+    text = _text(asked, "most") or str(_OVER)
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) <= _MOST_OVER):
+        raise ConfigError(f"`most`: expected a whole number from 1 to {_MOST_OVER}, not {text[:20]!r}")
+    return int(text)
 
 
 def _text(asked: Mapping[str, Any], key: str) -> str | None:

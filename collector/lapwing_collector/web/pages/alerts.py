@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 
 from lapwing_collector.clock import read_utc
 from lapwing_collector.web.pages.page import Page, View
+from lapwing_collector.web.pages.past import past_of
 from lapwing_collector.web.span import Span
 
 _OPEN: Final = ("firing", "recovering", "pending")
 _URGENT: Final = ("page", "critical")
 _MOST_STRIPS: Final = 60
+_MOST_ROWS: Final = 200
 _COMMON: Final = frozenset({"alertname", "severity", "model"})
 
 
@@ -38,12 +40,14 @@ def show(view: View) -> Mapping[str, Any]:
     """What fires, the most urgent first; then the past, silences and messages that were given up."""
     known = completed(view, view.read_or([], "alerts"))
     known.sort(key=lambda each: (_OPEN.index(each["state"]), not urgent(each), each["fired_at"] or ""))
-    since, until = view.span.since.isoformat(), view.span.until.isoformat()
-    past = view.read_or([], "episodes", **{"from": since, "to": until})
+    past = past_of(view)
+    found = strips(past.episodes, view.span, view.now)
     return {
         "alerts": known,
-        "strips": strips(past, view.span, view.now),
-        "episodes": past[:200],
+        "strips": found[:_MOST_STRIPS],
+        "rules": len(found),
+        "past": past,
+        "episodes": past.episodes[:_MOST_ROWS],
         "silences": view.read_or([], "silences"),
         "dead": view.read_or([], "dead")[:200],
         "told_by": distinguishing,
@@ -99,7 +103,7 @@ def strips(episodes: Iterable[Mapping[str, Any]], span: Span, now: datetime) -> 
     for each in episodes:
         by_rule[each["rule"]].append(each)
     made = [_strip(rule, found, span, now) for rule, found in by_rule.items()]
-    return sorted(made, key=lambda strip: -strip.share)[:_MOST_STRIPS]
+    return sorted(made, key=lambda strip: -strip.share)
 
 
 def _strip(rule: str, episodes: Sequence[Mapping[str, Any]], span: Span, now: datetime) -> Strip:

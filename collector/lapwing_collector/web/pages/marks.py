@@ -1,6 +1,6 @@
 """What happened meanwhile: alerts, new versions and notes, for the time axis of charts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -8,19 +8,38 @@ from typing import Any, Final
 from lapwing_collector.clock import read_utc
 from lapwing_collector.web.pages.charts import Mark
 from lapwing_collector.web.pages.page import Page, View
+from lapwing_collector.web.pages.past import MOST, past_of
 
 _MOST: Final = 200
 _LEAST: Final = 3.0
 _USUAL: Final = frozenset({"alertname", "model", "severity"})
 
 
-def marks_of(view: View) -> list[Mark]:
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What happened.
+
+    Attributes:
+        shown: The newest, in order of time.
+        left_out: What is not among these, in a sentence; empty if nothing is.
+    """
+
+    shown: Sequence[Mark]
+    left_out: str
+
+
+def marks_of(view: View) -> Marks:
     """What happened to the model of a view, or to all, in its range of time; the newest if there is much."""
-    span = {"from": view.span.since.isoformat(), "to": view.span.until.isoformat()}
-    alerts = (each for each in view.read_or([], "episodes", **span) if _is_of(each, view.model))
+    past = past_of(view)
+    alerts = (each for each in past.episodes if _is_of(each, view.model))
     found = [*_versions(view), *_notes(view), *(_alert(each, view.model) for each in alerts)]
-    known = [each for each in found if _concerns(each, view)]
-    return sorted(known, key=lambda mark: mark.at)[-_MOST:]
+    known = sorted((each for each in found if _concerns(each, view)), key=lambda mark: mark.at)
+    left_out = ""
+    if len(known) > _MOST:
+        left_out = f"More happened than fits here: shown are the {_MOST} that began last."
+    elif past.cut:
+        left_out = f"Of the alerts of all models that are over, the last {MOST:,} were looked through."
+    return Marks(known[-_MOST:], left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +61,8 @@ def show_meanwhile(view: View) -> Mapping[str, Any]:
     """What happened to all models, along the range of time: alerts, and all else."""
     marks = marks_of(view)
     bands = {
-        "Alerts": [_placed(mark, view) for mark in marks if mark.kind == "alert"],
-        "Versions and notes": [_placed(mark, view) for mark in marks if mark.kind != "alert"],
+        "Alerts": [_placed(mark, view) for mark in marks.shown if mark.kind == "alert"],
+        "Versions and notes": [_placed(mark, view) for mark in marks.shown if mark.kind != "alert"],
     }
     return {"marks": marks, "bands": bands}
 
@@ -73,7 +92,8 @@ def _notes(view: View) -> list[Mark]:
     rows = view.rows(
         "SELECT time, ended_at, kind, model, version, text FROM annotations "
         "WHERE time < $until AND coalesce(ended_at, time) >= $since "
-        "AND ($model IS NULL OR model IS NULL OR model = $model) ORDER BY time DESC LIMIT 100",
+        "AND ($model IS NULL OR model IS NULL OR model = $model) ORDER BY time DESC LIMIT $most",
+        most=_MOST + 1,
         since=view.span.since,
         until=view.span.until,
         model=view.model,
@@ -90,7 +110,7 @@ def _notes(view: View) -> list[Mark]:
     ]
 
 
-def _is_of(episode: dict[str, Any], model: str | None) -> bool:
+def _is_of(episode: Mapping[str, Any], model: str | None) -> bool:
     return model is None or episode["labels"].get("model") in {None, model}
 
 
@@ -99,7 +119,7 @@ def _of(model: str | None, shown: str | None) -> str:
     return f"{model}: " if model and not shown else ""
 
 
-def _alert(episode: dict[str, Any], shown: str | None) -> Mark:
+def _alert(episode: Mapping[str, Any], shown: str | None) -> Mark:
     told = ", ".join(f"{name}={value}" for name, value in episode["labels"].items() if name not in _USUAL)
     return Mark(
         at=episode["fired_at"],

@@ -9,6 +9,7 @@ from lapwing_collector.web.pages.alerts import completed, distinguishing, strips
 from lapwing_collector.web.pages.charts import Chart, Series
 from lapwing_collector.web.pages.limits import Limits
 from lapwing_collector.web.pages.page import Page, View
+from lapwing_collector.web.pages.past import past_of
 from lapwing_collector.web.pages.rules import with_standing
 
 _SIMPLE: Final = re.compile(
@@ -29,15 +30,15 @@ def show(view: View) -> Mapping[str, Any]:
     if not asked:
         raise NotSeenYetError("say which rule: ?rule=GROUP/NAME; the page of rules lists them")
     rule = with_standing(view.read("rules/{rule:path}", rule=asked))
-    since, until = view.span.since.isoformat(), view.span.until.isoformat()
-    past = [each for each in view.read("episodes", **{"from": since, "to": until}) if _is_of(each, rule)]
+    past = past_of(view, rule=rule["rule"])
     condition = rule["condition"]
     simple = _SIMPLE.fullmatch(condition or "")
     return {
         "rule": rule,
         "title": rule["name"],
         "alerts": completed(view, [each for each in view.read("alerts") if _is_of(each, rule)]),
-        "strips": strips(past, view.span, view.now),
+        "past": past,
+        "strips": strips(past.episodes, view.span, view.now),
         "told_by": distinguishing,
         "routes": _routes(view, rule) if rule["kind"] == "alert" else None,
         "charts": [_recorded(view, rule)] if rule["kind"] == "record" else [],
