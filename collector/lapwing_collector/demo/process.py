@@ -13,7 +13,9 @@ from typing import Final, Self
 
 from lapwing_collector.errors import LapwingError
 
-_ADDRESS: Final = re.compile(r"send predictions to\s+(http://\S+)")
+_ADDRESSES: Final = re.compile(
+    r"send predictions to\s+(http://\S+)\s.*look at them on\s+(http://\S+)\s", re.DOTALL
+)
 _START_S: Final = 60.0
 _STOP_S: Final = 10.0
 _POLL_S: Final = 0.05
@@ -29,12 +31,14 @@ class CollectorProcess:
 
     Attributes:
         endpoint: Where it receives predictions.
+        dashboard: Where people look at them.
     """
 
-    def __init__(self, process: "subprocess.Popen[bytes]", endpoint: str) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", endpoint: str = "", dashboard: str = "") -> None:
         """Use `start` instead."""
         self._process = process
         self.endpoint = endpoint
+        self.dashboard = dashboard
 
     @classmethod
     def start(
@@ -62,12 +66,12 @@ class CollectorProcess:
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
             said = output.read_bytes()[said_before:].decode(errors="replace")
-            if found := _ADDRESS.search(said):
-                return cls(process, found[1])
+            if found := _ADDRESSES.search(said):
+                return cls(process, *found.groups())
             if process.poll() is not None:
                 raise LapwingError(f"the collector did not start:\n{said.strip()}")
             time.sleep(_POLL_S)
-        cls(process, "").kill()
+        cls(process).kill()
         raise LapwingError(f"the collector was not ready after {_START_S:g} s; see {output}")
 
     @property

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlencode
 
 import pandas as pd
 import pyarrow as pa
@@ -36,7 +37,7 @@ from lapwing_collector.demo.findings import (
     check_messages,
     episodes,
 )
-from lapwing_collector.demo.flights import INPUTS, events, load_flights, replayed, training
+from lapwing_collector.demo.flights import INPUTS, REPLAY_FROM, events, load_flights, replayed, training
 from lapwing_collector.demo.inbox import Delivery as Received
 from lapwing_collector.demo.inbox import Inbox
 from lapwing_collector.demo.model import Service, compile_service, train
@@ -78,7 +79,7 @@ def run_demo(data: Path, *, once: bool, until: datetime = REPLAY_UNTIL) -> int:
     Raises:
         LapwingError: It cannot run here.
     """
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # so that the collector is stopped too
+    _stop_on_sigterm()
     console = Console(highlight=False)
     started = time.monotonic()
     _prepare(data)
@@ -93,11 +94,14 @@ def run_demo(data: Path, *, once: bool, until: datetime = REPLAY_UNTIL) -> int:
         collector = CollectorProcess.start(
             data, config=example_folder() / "lapwing.yaml", environment=environment
         )
+        dashboard = dashboard_link(collector.dashboard, until)
+        console.print(f"Look at it on {dashboard}", soft_wrap=True)
         try:
             flights = replayed(flights[flights["departed_at"] < until + _LANDING])
             checks, found = _replay_and_check(console, collector, data, flights, service, inbox, until)
             _tell(console, data, checks, found, time.monotonic() - started)
             if not once:
+                console.print(f"\nLook at it on {dashboard}", soft_wrap=True)
                 console.print("The collector runs on. Stop with Ctrl-C.")
                 with suppress(KeyboardInterrupt):
                     threading.Event().wait()
@@ -112,6 +116,17 @@ def example_folder() -> Path:
     """The example's files: packed into the wheel, or in the repository."""
     packed = Path(__file__).parent / "example"
     return packed if packed.is_dir() else Path(__file__).parents[3] / "examples" / "flights"
+
+
+def dashboard_link(address: str, until: datetime) -> str:
+    """Where a dashboard shows all that is replayed, which is long ago."""
+    span = urlencode({"name": MODEL, "from": f"{REPLAY_FROM:%Y-%m-%d}", "to": f"{until:%Y-%m-%d}"})
+    return f"{address}/model?{span}"
+
+
+def _stop_on_sigterm() -> None:
+    """End as on Ctrl-C, which a job in the background does not hear: the collector is to be stopped, too."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _prepare(data: Path) -> None:
