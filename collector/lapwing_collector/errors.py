@@ -23,6 +23,8 @@
 Their messages are for people: what happened, where, and what to do.
 """
 
+import os
+from errno import ENOENT
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +37,13 @@ class LapwingError(Exception):
 
 class ConfigError(LapwingError):
     """A settings, rule or notify file is wrong; the message names file, line, key and what is expected."""
+
+
+def reason(error: Exception) -> str:
+    """Why something cannot be read or written, as the system says it: no number, and no name once more."""
+    if isinstance(error, FileNotFoundError):  # of which pyarrow's have no number
+        return os.strerror(ENOENT)
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
 class MistakesError(ConfigError):

@@ -55,10 +55,12 @@ def token_in(file: Path | None) -> str | None:
     Raises:
         typer.BadParameter: It cannot be read.
     """
+    from lapwing_collector.errors import reason
+
     try:
         return None if file is None else file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{file}: cannot be read: {error}") from error
+        raise typer.BadParameter(f"{file}: cannot be read: {reason(error)}") from error
 
 
 def evaluate(  # noqa: PLR0917  # each is an option

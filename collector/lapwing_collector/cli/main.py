@@ -75,6 +75,14 @@ class _Whole(TyperGroup):
 class _Arranged(_Whole):
     """Shows commands by what people come for."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; what is wrong with its options is said without the words of the library behind."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
     def panels(self) -> Iterator[tuple[str, Sequence[str]]]:
         """Those of `PANELS`, and what is in none of them."""
         yield from PANELS.items()

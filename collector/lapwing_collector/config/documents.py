@@ -197,7 +197,7 @@ def parse_document(
         raise MistakesError(name, [(None, "is nested too deeply, or holds itself")]) from error
     if mistakes:
         raise MistakesError(name, sorted(mistakes))
-    mistakes += _fill_references(data, root, folder)
+    mistakes += _fill_references(data, root, folder, "")
     told = {line for line, _ in mistakes}
     try:
         document = schema.model_validate({} if data is None else data, context=dict(context or {}))
@@ -292,7 +292,7 @@ def _wrong_keys(node: yaml.Node) -> Iterator[tuple[int, str]]:
             yield from _wrong_keys(value)
 
 
-def _fill_references(data: Any, node: yaml.Node, folder: Path) -> Iterator[tuple[int, str]]:
+def _fill_references(data: Any, node: yaml.Node, folder: Path, above: str) -> Iterator[tuple[int, str]]:
     """Put in the values of `${env:…}` and `${file:…}` in place; yields what is unset or unreadable."""
     entries: Iterable[tuple[Any, Any]]
     if isinstance(data, dict) and isinstance(node, yaml.MappingNode):
@@ -307,13 +307,21 @@ def _fill_references(data: Any, node: yaml.Node, folder: Path) -> Iterator[tuple
         child = children.get(key)
         if child is None:
             continue
+        path = _below(above, key)
         if isinstance(value, str) and "${" in value:
             try:
                 data[key] = resolve_references(value, folder)
             except ConfigError as error:
-                yield child.start_mark.line + 1, f"{key}: {error}"
+                yield child.start_mark.line + 1, f"{path}: {error}"
         else:
-            yield from _fill_references(value, child, folder)
+            yield from _fill_references(value, child, folder, path)
+
+
+def _below(path: str, part: int | str) -> str:
+    """What is in something at a path, as people write it."""
+    if isinstance(part, int):
+        return f"{path}[{part}]"
+    return f"{path}.{part}" if path else part
 
 
 def _reference_value(match: re.Match[str], folder: Path) -> str:
@@ -380,7 +388,7 @@ def _place(path: list[int | str], root: yaml.Node) -> tuple[int, str, yaml.Node]
     """Line of the deepest part of `path` that the file has, the path as people write it, and that part."""
     node, line, key = root, root.start_mark.line + 1, ""
     for part in path:
-        key = f"{key}[{part}]" if isinstance(part, int) else f"{key}.{part}" if key else part
+        key = _below(key, part)
         if isinstance(node, yaml.MappingNode):
             for key_node, value_node in node.value:
                 if key_node.value == part:

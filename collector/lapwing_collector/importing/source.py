@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lapwing_collector.errors import ConfigError
+from lapwing_collector.errors import ConfigError, reason
 from lapwing_collector.importing.cells import (
     Kind,
     counted,
@@ -97,7 +97,7 @@ def open_source(path: Path) -> Source:
     try:
         return ParquetSource(path) if path.suffix.lower() in {".parquet", ".pq"} else CsvSource(path)
     except (OSError, pa.ArrowException, UnicodeError, csv.Error) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+        raise ConfigError(f"{path}: cannot be read: {reason(error)}") from error
 
 
 class ParquetSource:
@@ -149,7 +149,7 @@ class ParquetSource:
                     read, odd = _read_as(texts, read_as or {})
                     yield Chunk(columns | read, lines, (), done, odd)
         except (OSError, pa.ArrowException) as error:
-            raise ConfigError(f"{self._path}: cannot be read on after row {done}: {error}") from error
+            raise ConfigError(f"{self._path}: cannot be read on after row {done}: {reason(error)}") from error
 
     def fingerprint(self) -> bytes:
         """What identifies its content."""
@@ -254,7 +254,7 @@ class CsvSource:
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    yield Reject(line, f"cannot be read: {error}")
+                    yield Reject(line, f"cannot be read: {reason(error)}")
                     continue
                 if cells:
                     yield line, cells

@@ -228,11 +228,11 @@ def cpu_ticks(stat: Path) -> int:
             ["grpc.listen (0.0.0.0:0)"],
         ),
         (["up", "--config", "{tmp}/none.yaml"], ["none.yaml", "cannot be read"]),
-        (["up", "--data", "/dev/null/d"], ["/dev/null/d", "cannot be written"]),
+        (["up", "--data", "/dev/null/d"], ["/dev/null/d", "is no folder"]),
         (["rules", "advance", "--to", "2026-01-01", "--data", "{data}"], ["clock: data"]),
         (
             ["reference", "set", "m", "r", "--from", "{tmp}/x.parquet", "--data", "{tmp}/d"],
-            ["x.parquet", "cannot be read"],
+            ["x.parquet: cannot be read as Parquet: No such file or directory\n"],
         ),
         (["demo", "--once", "--data", "{data}"], ["not from an earlier demo"]),
     ],
@@ -249,6 +249,13 @@ def test_mistakes_get_a_line_and_exit_1(
     assert "Traceback" not in said
     for word in words:
         assert word in said
+
+
+def test_a_wrong_option_is_told_in_words(here: Run) -> None:
+    """What the library of the command line calls a value error is none to a person."""
+    told = here("sql", "SELECT 1", "--format", "xml")
+    assert told.returncode == 2
+    assert b"'--format' / '-f': 'xml' is not one of 'table', 'json'" in told.stderr
 
 
 def test_a_wrong_rule_file_stops_before_anything_starts(tmp_path: Path) -> None:

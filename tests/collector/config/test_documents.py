@@ -181,8 +181,8 @@ def test_a_reference_that_cannot_be_filled_is_a_mistake(
     )
     assert mistakes(text) == [
         "1: name: the environment variable NOPE is not set",
-        f"2: url: the file {tmp_path}/none cannot be read: No such file or directory",
-        f"3: url: the file {tmp_path}/binary is not UTF-8 text",
+        f"2: first.url: the file {tmp_path}/none cannot be read: No such file or directory",
+        f"3: targets[0].url: the file {tmp_path}/binary is not UTF-8 text",
         "4: size: expected a valid integer, not 'x'",
     ]
 

@@ -15,7 +15,7 @@ import yaml
 from lapwing_collector.app.places.project import NOTIFY_FILE
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.config import Settings, add_entry, load_settings, settings_file
-from lapwing_collector.errors import ConfigError, UnavailableError
+from lapwing_collector.errors import ConfigError, UnavailableError, reason
 from lapwing_collector.model.alerts import Message, Status
 from lapwing_collector.notify import MailServer, Pasted, Reach, Target, Verdict, read_notify_file, recognise
 
@@ -178,7 +178,7 @@ def _text(file: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from error
+        raise ConfigError(f"{file}: cannot be read: {reason(error)}") from error
 
 
 def _keep(folder: Path, name: str, address: str) -> None:

@@ -13,7 +13,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from lapwing_collector.decode import reference_batch
-from lapwing_collector.errors import ConfigError
+from lapwing_collector.errors import ConfigError, reason
 from lapwing_collector.importing import ROW_TIME, filled, open_source, texts, times, usual
 from lapwing_collector.metrics import columns_of
 from lapwing_collector.model.description import ModelDescription, dotted, parts
@@ -141,7 +141,7 @@ def read_file(path: Path) -> pa.Table:
             case _:
                 return _csv(path)
     except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+        raise ConfigError(f"{path}: cannot be read: {reason(error)}") from error
 
 
 def predictions_of(table: pa.Table, means: Means, where: str, version: str | None = None) -> Brought:

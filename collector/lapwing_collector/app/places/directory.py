@@ -1,10 +1,16 @@
 """Where things are inside a data directory."""
 
+import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.wal import write_durably
+
+WHOSE: Final = "be the user who runs Lapwing, or give it to yours"
+"""What to do about a data directory of somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,19 @@ class DataDirectory:
     def lake_quarantine(self) -> Path:
         """Files of the lake that were set aside because they are damaged."""
         return self.lake / "quarantine"
+
+
+def expect_usable(data: Path) -> DataDirectory:
+    """The data directory at a path: where there is one, this user may look into it.
+
+    Raises:
+        DataDirectoryError: They may not.
+    """
+    directory = DataDirectory(data)
+    for folder in (directory.root, directory.lake):
+        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):  # noqa: PTH112  # Path's raises
+            raise DataDirectoryError(f"{folder}: this user may not use it; {WHOSE}")
+    return directory
 
 
 def collector_name(root: Path) -> str:

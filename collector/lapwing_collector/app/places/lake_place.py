@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lapwing_collector.app.places.directory import DataDirectory
+from lapwing_collector.app.places.directory import DataDirectory, expect_usable
 from lapwing_collector.config import Settings
 from lapwing_collector.engine.place import (
     Bucket,
@@ -34,8 +34,9 @@ def expect_lake(settings: Settings) -> Place:
     """As `lake_of`, of a lake that a collector has made.
 
     Raises:
-        DataDirectoryError: There is surely none.
+        DataDirectoryError: There is surely none, or this user may not look into it.
     """
+    expect_usable(settings.data)
     place = lake_of(settings)
     if isinstance(place.catalog, CatalogFile) and not place.catalog.path.exists():
         raise DataDirectoryError(

@@ -30,6 +30,8 @@ class Ownership:
         try:
             make_folder(data)
             descriptor = os.open(data / "owner.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise DataDirectoryError(f"{data}: is no folder; choose another with --data") from error
         except OSError as error:
             raise DataDirectoryError(
                 f"{data}: this data directory cannot be written: {error.strerror}; "

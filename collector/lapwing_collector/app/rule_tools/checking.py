@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lapwing_collector.app.answers.asking import Asking
 from lapwing_collector.app.answers.models import models_in
 from lapwing_collector.app.judging.evaluating import RunQuery
-from lapwing_collector.app.places.directory import DataDirectory
+from lapwing_collector.app.places.directory import expect_usable
 from lapwing_collector.app.places.project import rule_files, rule_parser, text_of
 from lapwing_collector.clock import SystemClock, utc_datetime
 from lapwing_collector.config import load_settings, places_in, settings_file
@@ -97,7 +97,7 @@ def check_rules(file: Path | None, flags: Mapping[str, Any], files: Sequence[Pat
             except ConfigError as error:
                 findings.append(Finding(str(path), None, "mistake", str(error).removeprefix(f"{path}: ")))
     findings += _taken_names(read)
-    there = DataDirectory(settings.data).catalog.exists()
+    there = expect_usable(settings.data).catalog.exists()
     if there:
         with _asking(file, flags) as ask:
             models = models_in(ask) if any(one.content.model_groups for one in read) else {}

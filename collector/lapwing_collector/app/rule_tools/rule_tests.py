@@ -20,7 +20,7 @@ from lapwing_collector.app.places.project import read_model_files, read_rules_an
 from lapwing_collector.app.rule_tools.memory_lake import LABELS, MemoryLake, model_table
 from lapwing_collector.app.rule_tools.rehearsing import rehearse
 from lapwing_collector.config import parse_duration
-from lapwing_collector.errors import ConfigError
+from lapwing_collector.errors import ConfigError, reason
 from lapwing_collector.model.alerts import AlertState, Instance, MetricRow
 from lapwing_collector.model.description import ModelDescription, dotted
 from lapwing_collector.notify import Policy, read_notify_file
@@ -183,7 +183,7 @@ def _read_file(file: Path) -> pa.Table:
         options = pa.csv.ConvertOptions(strings_can_be_null=True, null_values=[""])
         return pa.csv.read_csv(file, convert_options=options)
     except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from error
+        raise ConfigError(f"{file}: cannot be read: {reason(error)}") from error
 
 
 def _timed(rows: pa.Table, types: Mapping[str, pa.DataType], case: Case, where: str) -> pa.Table:

@@ -20,7 +20,7 @@ from typing import Any, Final
 import lapwing
 from lapwing_collector.app.places.directory import DataDirectory
 from lapwing_collector.engine.place import Place
-from lapwing_collector.errors import DataDirectoryError
+from lapwing_collector.errors import DataDirectoryError, reason
 from lapwing_collector.folders import PRIVATE, make_folder, sync_folder
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.catalog_file import CatalogFileError, check_catalog, copy_catalog
@@ -105,7 +105,9 @@ def restore_backup(source: Path, directory: DataDirectory, tell: Tell) -> dict[s
     try:
         manifest: dict[str, Any] = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataDirectoryError(f"{source}: is no backup: {MANIFEST} cannot be read: {error}") from error
+        raise DataDirectoryError(
+            f"{source}: is no backup: {MANIFEST} cannot be read: {reason(error)}"
+        ) from error
     _refuse_unless_empty(root)
     wrong = check_catalog(DataDirectory(source).catalog)
     if wrong:

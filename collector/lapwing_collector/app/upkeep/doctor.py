@@ -16,7 +16,7 @@ import pyarrow as pa
 import lapwing
 from lapwing_collector.app.places.arrangement import Arrangement
 from lapwing_collector.app.places.departing import why_held
-from lapwing_collector.app.places.directory import DataDirectory
+from lapwing_collector.app.places.directory import WHOSE, DataDirectory
 from lapwing_collector.app.places.lake_place import lake_of
 from lapwing_collector.app.places.owner_socket import ask_owner
 from lapwing_collector.app.places.ownership import Ownership
@@ -90,10 +90,11 @@ def examine(
     findings.append(Finding("settings", "read, with the rules and targets that they name"))
     directory = DataDirectory(settings.data)
     if not directory.root.is_dir():
-        text = f"{directory.root}: there is none yet; `lapwing up` makes it"
+        none = f"{directory.root}: there is none yet; `lapwing up` makes it"
+        text = f"{directory.root}: is no folder" if directory.root.exists() else none
         return [*findings, Finding("data directory", text, wrong=True)]
     if not os.access(directory.root, os.W_OK | os.X_OK):
-        text = f"{directory.root}: this user may not write it; give it to the user who runs Lapwing"
+        text = f"{directory.root}: this user may not write it; {WHOSE}"
         return [*findings, Finding("data directory", text, wrong=True)]
     findings.append(Finding("data directory", str(directory.root.resolve())))
     if rebuild:

@@ -26,7 +26,7 @@ from lapwing_collector.app.upkeep.maintenance import Maintenance, Tell, tell_nob
 from lapwing_collector.app.upkeep.references import Wanted
 from lapwing_collector.clock import SystemClock
 from lapwing_collector.config import Settings
-from lapwing_collector.errors import ConfigError
+from lapwing_collector.errors import ConfigError, reason
 from lapwing_collector.lake.erasure import Subject
 from lapwing_collector.wal import Log, sync_data
 
@@ -265,12 +265,12 @@ def _as_parquet(rows: Path | pa.Table, folder: Path) -> Path:
         try:
             pq.read_metadata(rows)
         except (OSError, pa.ArrowException) as error:
-            raise ConfigError(f"{rows}: cannot be read as Parquet: {error}") from error
+            raise ConfigError(f"{rows}: cannot be read as Parquet: {reason(error)}") from error
         return rows
     try:
         table = pa.csv.read_csv(rows) if isinstance(rows, Path) else rows
     except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"{rows}: cannot be read as CSV: {error}") from error
+        raise ConfigError(f"{rows}: cannot be read as CSV: {reason(error)}") from error
     written = folder / "reference.parquet"
     pq.write_table(table, written)
     return written

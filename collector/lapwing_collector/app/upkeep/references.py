@@ -17,7 +17,7 @@ from lapwing_collector.app.upkeep.reference_rows import ReferenceRows, Whose
 from lapwing_collector.clock import read_utc
 from lapwing_collector.config.documents import parse_duration
 from lapwing_collector.engine import identifier, literal
-from lapwing_collector.errors import ConfigError
+from lapwing_collector.errors import ConfigError, reason
 from lapwing_collector.lake import Lake
 from lapwing_collector.lake.files import TableName, table_files
 from lapwing_collector.lake.freezing import Freezing, NewBins
@@ -227,7 +227,7 @@ class References:
             whose = Whose(wanted.model, table, wanted.name, version)
             kept = self._rows.write(whose, file, known) if wanted.keeps_rows else None
         except (OSError, pa.ArrowException) as error:
-            raise ConfigError(f"{wanted.source}: cannot be read as Parquet: {error}") from error
+            raise ConfigError(f"{wanted.source}: cannot be read as Parquet: {reason(error)}") from error
         owner = {"model": wanted.model, "table_name": table, "reference": wanted.name, "version": version}
         self._freezing.begin(
             NewBins(wanted.model, table, made, (), f"{wanted.name}:{version}", at),
