@@ -39,6 +39,10 @@ def read_object(text: bytes | str) -> dict[str, Any]:
     """
     try:
         found = json.loads(text)
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"U+{ord(error.object[error.start]):X}"
+        raise DecodeError(f"a text has {half}, half of a character, which stands for nothing") from error
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"this is no JSON: {error}") from error
     if not isinstance(found, dict):

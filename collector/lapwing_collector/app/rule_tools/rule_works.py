@@ -5,6 +5,7 @@ the process that receives. What runs is what the command line runs, so that both
 somebody sent are looked at where nothing else can be read: what they refer to would be told.
 """
 
+import errno
 import json
 import os
 import signal
@@ -134,15 +135,7 @@ class RuleWorks:
         if not self._turn.acquire(timeout=_PATIENCE_S):
             raise UnavailableError("rules are tried for somebody else; try again in a moment")
         try:
-            process = subprocess.Popen(  # noqa: S603  # this program itself
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=folder,
-                env=environment,
-                start_new_session=True,
-            )
+            process = _started(command, folder, environment)
             with suppress(OSError):  # it has ended
                 os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
             told, complaints = _heard(process, cancellation, limit_s)
@@ -157,6 +150,27 @@ class RuleWorks:
         if process.returncode == 1:
             raise ConfigError(text.removeprefix("lapwing: "))
         raise LapwingError(f"it ended with {process.returncode}: {text[-2000:] or 'and said nothing'}")
+
+
+def _started(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None
+) -> "subprocess.Popen[bytes]":
+    try:
+        return subprocess.Popen(  # noqa: S603  # this program itself
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+        )
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+        raise ConfigError(
+            "a text is too long to be told to a command, or all of them together are"
+        ) from error
 
 
 def _heard(
