@@ -132,6 +132,8 @@ class Store(Protocol):
     def move(self, file: Location, target: Path) -> None:
         """Take a file out of the store and keep it as the file `target`, whose folder is made.
 
+        It is durable there before it is gone where it was.
+
         Raises:
             OSError: It cannot be moved.
         """
@@ -169,13 +171,7 @@ class FolderStore:
 
     def put(self, file: Location, content: IO[bytes]) -> None:
         """Write it, and sync file and folder."""
-        path = _path(file)
-        make_folder(path.parent)
-        with path.open("wb") as kept:
-            shutil.copyfileobj(content, kept, _COPIED_BYTES)
-            kept.flush()
-            os.fsync(kept.fileno())
-        sync_folder(path.parent)
+        _keep(_path(file), content)
 
     def remove(self, file: Location) -> None:
         """Unlink it."""
@@ -199,10 +195,19 @@ class FolderStore:
                 yield Stored(path, found.st_size, _naive(datetime.fromtimestamp(found.st_mtime, UTC)))
 
     def move(self, file: Location, target: Path) -> None:
-        """Rename it; both folders are of one file system, or it is copied."""
+        """Rename it; where that is another file system, copy it."""
+        path = _path(file)
         make_folder(target.parent)
-        shutil.move(_path(file), target)
-        sync_folder(target.parent)
+        try:
+            path.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with path.open("rb") as content:
+                _keep(target, content)
+            path.unlink()
+        else:
+            sync_folder(target.parent)
 
 
 class BucketStore:
@@ -280,10 +285,8 @@ class BucketStore:
 
     def move(self, file: Location, target: Path) -> None:
         """Copy it here, then delete the object."""
-        make_folder(target.parent)
-        with self.opened(file) as kept, target.open("wb") as copy:
-            shutil.copyfileobj(kept, copy, _COPIED_BYTES)
-        sync_folder(target.parent)
+        with self.read(file) as content:
+            _keep(target, content)
         self.remove(file)
 
     @cached_property
@@ -355,6 +358,20 @@ def is_damage(error: OSError | pa.ArrowException) -> bool:
         return False
     # What pyarrow finds in the bytes that it was given has no number.
     return not isinstance(error, OSError) or error.errno in {None, errno.EIO, errno.ENOENT}
+
+
+def _keep(path: Path, content: IO[bytes]) -> None:
+    """Write a new file, and sync it and its folder; where that fails there is none."""
+    make_folder(path.parent)
+    try:
+        with path.open("wb") as kept:
+            shutil.copyfileobj(content, kept, _COPIED_BYTES)
+            kept.flush()
+            os.fsync(kept.fileno())
+        sync_folder(path.parent)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _path(file: Location) -> Path:

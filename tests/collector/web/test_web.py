@@ -264,6 +264,17 @@ def test_duties(shared: Readers, tmp_path: Path) -> None:
         assert web.get("/api/v1/admin/compact").status == 405
 
 
+def test_halves_of_characters_are_refused(shared: Readers, tmp_path: Path) -> None:
+    """Whatever is asked for as JSON: escaped or as bytes, as a name or within others."""
+    with web_server(shared, tmp_path, duties={"echo": dict}) as web:
+        whole = web.post("/api/v1/admin/echo", '{"a": "\\ud83d\\ude00"}', "application/json")
+        assert (whole.status, whole.json) == (200, {"a": "\N{GRINNING FACE}"})
+        for body in (rb'{"a": ["\ud83d"]}', rb'{"\udE00": 1}', b'{"a": "\xed\xa0\x80"}'):
+            for path in ("admin/echo", "sql"):
+                refused = web.post(f"/api/v1/{path}", body, "application/json")
+                assert (refused.status, "half of a character" in refused.json["detail"]) == (400, True)
+
+
 def test_a_duty_that_takes_long_holds_up_no_other(shared: Readers, tmp_path: Path) -> None:
     """While one is at work others are done, by commands and by forms; of each there is one at a time."""
     done: list[str] = []

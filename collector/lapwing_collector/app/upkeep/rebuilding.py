@@ -1,6 +1,5 @@
 """Puts the last copy of a damaged catalog in its place. Nothing is deleted."""
 
-import shutil
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.catalog_file import CatalogFileError, check_catalog, copy_catalog
 from lapwing_collector.lake.files import known_paths
+from lapwing_collector.lake.store import FolderStore
 
 
 def rebuild_catalog(directory: DataDirectory, now: datetime) -> Mapping[str, Any]:
@@ -68,9 +68,7 @@ def _set_unknown_aside(directory: DataDirectory) -> tuple[int, int]:
     rows = 0
     for path in unknown:
         rows += _rows_of(path)
-        aside = directory.lake_unclaimed / path.relative_to(data)
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, aside)
+        FolderStore(data).move(path, directory.lake_unclaimed / path.relative_to(data))
     return len(unknown), rows
 
 

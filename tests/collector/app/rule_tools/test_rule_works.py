@@ -122,6 +122,22 @@ def test_a_backtest_with_another_threshold(collector: Collector) -> None:
         assert what in problem["detail"]
 
 
+def test_texts_that_no_command_can_be_told_are_refused(collector: Collector) -> None:
+    """Halves of characters, what is too long, and what ends a text, each in a sentence."""
+    asked = {"rule": "Slow", "from": "1h"}
+    for wrong, what in (
+        ({"condition": "value > 1 -- \ud800"}, "U+D800, half of a character"),
+        ({"for": "\udc80"}, "U+DC80, half of a character"),
+        ({"\ud800": 1}, "U+D800, half of a character"),
+        ({"condition": "value > 1" + " " * 200_000}, "too long"),
+        ({"condition": "value > 1\0"}, "U+0000"),
+    ):
+        status, problem = call(collector, "/backtest", asked | wrong)
+        assert (status, what in problem["detail"]) == (400, True), problem
+    assert call(collector, "/check", {"files": {"a.yaml": "# \udfff"}})[0] == 400
+    assert call(collector, "/backtest", asked | {"condition": "value > 1" + " " * 100_000})[0] == 200
+
+
 def test_rules_are_listed_and_explained(collector: Collector) -> None:
     """With how they stand, and the SQL behind their metrics; those of a group for models by either name."""
     status, rules = call(collector, "")
