@@ -1,7 +1,9 @@
 """From DuckDB's errors to ours: what is wrong, where in the SQL, and what may have been meant."""
 
 import json
+import os
 import re
+from errno import EACCES, EMFILE, ENFILE, ENOMEM, EPERM
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -31,6 +33,10 @@ _AWAY: Final = re.compile(
     r"|Failed to execute query \W*(?:ROLLBACK|COMMIT|BEGIN)"
 )
 """What it says, in errors of any kind, where the server of the catalog, or of the files, does not answer."""
+_NOT_NOW: Final = re.compile(
+    "|".join(re.escape(os.strerror(number)) for number in (EMFILE, ENFILE, ENOMEM, EACCES, EPERM))
+)
+"""How the system says that this process can read no file now, which says nothing about the file."""
 _SHOWN: Final = 80
 """Characters of the line in which a mistake is."""
 
@@ -58,6 +64,8 @@ def query_error(error: Exception, sql: str, files: str = "", *, raises: bool = F
     # What `error` says is of the kind Invalid Input, whichever exception brings it while rows are read.
     if files and (not raises or details.get("exception_type") in {"IO", "Invalid"}):
         file = _damaged_file(error, message, files)
+        if file is not None and _NOT_NOW.search(message):
+            return QueryError(f"a file of the lake ({file}) cannot be read now: {_unplaced(message, files)}")
         if file is None and _AWAY.search(message):
             return QueryError(
                 "the lake does not answer, its catalog or its files; try again: `lapwing doctor` says more"

@@ -1,6 +1,7 @@
 """Damaged files of the lake: told apart from wrong SQL, and not missed once they are set aside."""
 
 import json
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -88,6 +89,24 @@ def test_damage_is_told_apart_and_hides_where_files_are(shared: Readers) -> None
             pool.run(COUNT, {}, 30)
         file.write_bytes(whole)
         assert pool.run(COUNT, {}, 30).column("n").to_pylist() == [11]
+
+
+def test_a_file_that_cannot_be_opened_now_is_no_damage(shared: Readers) -> None:
+    """A process that can open no more files says so, and not that one is damaged."""
+    file = first_file(shared.folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with duckdb.connect(config={"errors_as_json": True}) as connection:
+        connection.execute(f"SELECT * FROM '{file}'").fetchall()  # what else it opens is open now
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            with pytest.raises(duckdb.IOException) as met:
+                connection.execute(f"FROM '{file}'").fetchall()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    told = query_error(met.value, COUNT, f"{shared.folder}/")
+    assert not isinstance(told, DamagedFileError)
+    assert "cannot be read now: " in str(told)
+    assert str(shared.folder) not in str(told)
 
 
 def test_errors_of_people_are_no_damage(shared: Readers) -> None:
