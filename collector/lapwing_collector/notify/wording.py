@@ -10,6 +10,8 @@ from typing import Any, Final
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _GAP: Final = "·"
+_LITTLE: Final = 0.1
+"""Share of the greatest value by which values have to differ to fill the height."""
 
 # Marks that turn the direction of what follows, and what looks like nothing: no label rearranges a message.
 _INVISIBLE: Final = re.compile(
@@ -169,22 +171,24 @@ def duration(length: timedelta) -> str:
 def sparkline(values: Sequence[float | None]) -> str:
     """A bar for each value between the least and the greatest; `·` where there is none.
 
-    Values that are all the same give bars of half height: nothing moved.
+    Values that are nearly the same give bars of nearly the same height: little moved.
     """
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
         return ""
     least, most = min(known), max(known)
+    room = max(most - least, _LITTLE * max(abs(least), abs(most)))
+    bottom = (least + most) / 2 - room / 2
     return "".join(
-        _GAP if value is None or not math.isfinite(value) else _bar(value, least, most) for value in values
+        _GAP if value is None or not math.isfinite(value) else _bar(value - bottom, room) for value in values
     )
 
 
-def _bar(value: float, least: float, most: float) -> str:
-    room = most - least
-    if not room or not math.isfinite(room):
+def _bar(height: float, room: float) -> str:
+    if not room or not math.isfinite(room) or not math.isfinite(height):
         return _BARS[len(_BARS) // 2 - 1]
-    return _BARS[min(int((value - least) / room * len(_BARS)), len(_BARS) - 1)]
+    place = math.ceil(round(height / room * len(_BARS), 6)) - 1
+    return _BARS[min(max(place, 0), len(_BARS) - 1)]
 
 
 def _midnight(at: datetime) -> datetime:
