@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from html import unescape
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from helpers.web_server import Web, web_server
 from lapwing_collector.app.judging.briefing import filters_of
 from lapwing_collector.app.places.profiling import PROFILING
 from lapwing_collector.lake import Lake, Progress
-from lapwing_collector.model.description import Feature, ModelDescription
+from lapwing_collector.model.description import Feature, ModelDescription, Task
 from lapwing_collector.web.pages.narrowing import HOWS, Filter, told_in_full
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[2J\u202e'\"{{7*7}}"
@@ -74,6 +75,15 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
         for day, label in enumerate(("wrong", HOSTILE))
     ]
     lake.flush([labels("shop", told)], [], Progress(2, 0))
+    votes = [
+        {"time": START, "prediction_id": name, "output.value": name != "no"} for name in ("yes", "no", "?")
+    ]
+    truths = [{"prediction_id": name, "prediction_time": START, "label": True} for name in ("yes", "no")]
+    lake.flush([predictions("vote", votes), labels("vote", truths)], [], Progress(3, 0))
+    described = ModelDescription(task=Task.CLASSIFICATION, prediction="output.value")
+    row = {"model": "vote", "table_name": "vote", "described_at": START, "description": described.to_json()}
+    row |= {"said": "{}", "facts": "{}", "logs_seen": 1}
+    lake.add_rows({"model_descriptions": pa.Table.from_pylist([row])})
     lake.close()
     with readers(folder / "lake") as shared, web_server(shared, folder) as running:
         yield running
@@ -164,6 +174,14 @@ def test_filters_told_in_full_are_those_that_were_asked(field: str, how: str) ->
     asked = Filter("as asked", field, how, "1")
     (found,) = told_in_full({asked.in_full: "1"}).filters
     assert (found.field, found.how) == (field, how)
+
+
+def test_labels_say_whether_the_prediction_was_right(web: Web) -> None:
+    """Classes are told apart by colour and in words; where the task is unknown none is right or wrong."""
+    shown = page(web, name="vote")
+    assert re.findall(r'<td><span class="(?:tag )?(\w*)"[^>]*>[^<]', shown) == ["none", "bad", "good"]
+    assert shown.count('title="it predicted something else"') == 1
+    assert '<span class="tag ">' in page(web, **{"inputs.age": "90"})
 
 
 def test_rows_can_be_sorted_and_filtered_by_a_form(web: Web) -> None:

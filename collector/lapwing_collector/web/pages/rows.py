@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from lapwing_collector.engine import identifier
 from lapwing_collector.errors import DecodeError
+from lapwing_collector.model.description import ModelDescription, Task
 from lapwing_collector.web.fields import expression_of
 from lapwing_collector.web.pages.narrowing import (
     FILTERS,
@@ -24,6 +25,7 @@ from lapwing_collector.web.pages.narrowing import (
 from lapwing_collector.web.pages.newest import Newest
 from lapwing_collector.web.pages.page import ElsewhereError, Page, View
 from lapwing_collector.web.panels import Arguments, Panel, Query
+from lapwing_collector.web.rendering import exact
 from lapwing_collector.web.span import moment_of
 
 PAGE_ROWS: Final = 100
@@ -177,8 +179,13 @@ def _add_labels(view: View, table: str, rows: list[dict[str, Any]]) -> None:
         ids=[row["prediction_id"] for row in rows if row["prediction_id"] is not None],
     )
     told = {(row["prediction_id"], row["time"]): row["label"] for row in found}
+    described = view.description() if told else ModelDescription()
+    said = described.prediction if described.task is Task.CLASSIFICATION else None
     for row in rows:
-        row["label"] = told.get((row["prediction_id"], row["time"]))
+        label = told.get((row["prediction_id"], row["time"]))
+        row["label"] = label
+        if said in row and row[said] is not None and isinstance(label, str | bool | int):
+            row["is_right"] = exact(row[said]) == exact(label)
 
 
 def _all_rows(arguments: Arguments) -> Query:
