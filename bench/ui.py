@@ -20,7 +20,9 @@ window of an everyday browser pays neither. What is committed before a visit is 
 Brushing: on the cube, what a frame costs while a mouse drags over a chart (handlers, callbacks, style, layout
 and paint); on the server path, from letting the mouse go to all charts of the new range drawn.
 
-LAPWING_BENCH_ROWS makes it smaller.
+LAPWING_BENCH_ROWS makes it smaller. LAPWING_BENCH_ONLY has only those parts measured whose names begin with
+one of its words, as `drift;server`: those of pages, `again`, `cube`, `server`, `starts` for commands, `idle`
+for memory at the end.
 """
 
 import http.client
@@ -55,6 +57,7 @@ from lapwing_collector.model.records import Batch, FieldColumn, Kind
 from lapwing_collector.query.pool import RESTS_S
 
 ROWS = int(os.environ.get("LAPWING_BENCH_ROWS", "10_000_000"))
+ONLY = [each.strip() for each in os.environ.get("LAPWING_BENCH_ONLY", "").split(";") if each.strip()]
 FILES = 20
 DAYS = 30
 FEATURES = 10
@@ -80,7 +83,8 @@ NOTHING = b"<!doctype html><title>Nothing</title><p>Nothing</p>"
 
 def main() -> None:
     """Print what starting takes, and median and 95th percentile of pages and brushes in milliseconds."""
-    starts()
+    if wanted("starts"):
+        starts()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         started = time.perf_counter()
@@ -97,11 +101,17 @@ def main() -> None:
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
                 look(browser, nothing, web, collector.pid)
                 browser.close()
-            print(f"idle, after all of that: {memory(collector.pid)}")
-            time.sleep(RESTS_S + 10)  # query processes end by nothing but time without questions
-            print(f"idle, when nobody asked for {RESTS_S:.0f} s: {memory(collector.pid)}")
+            if wanted("idle"):
+                print(f"idle, after all of that: {memory(collector.pid)}")
+                time.sleep(RESTS_S + 10)  # query processes end by nothing but time without questions
+                print(f"idle, when nobody asked for {RESTS_S:.0f} s: {memory(collector.pid)}")
         finally:
             collector.stop()
+
+
+def wanted(part: str) -> bool:
+    """Whether a part is to be measured."""
+    return not ONLY or any(part.startswith(word) for word in ONLY)
 
 
 def look(browser: Browser, nothing: str, web: str, collector: int) -> None:
@@ -110,6 +120,8 @@ def look(browser: Browser, nothing: str, web: str, collector: int) -> None:
     show("one line of text", [[at[0] for at in floor[1:]]], ["paint"], f"{cost}")
     usual = statistics.median(at[0] for at in floor[1:])
     for name, path in PAGES.items():
+        if not wanted(name):
+            continue
         address = f"http://{web}{path}"
         told, cost = measured(
             lambda address=address: list(visits(browser, address, lambda: commit(web))), collector
@@ -118,12 +130,18 @@ def look(browser: Browser, nothing: str, web: str, collector: int) -> None:
         first = f"first {told[0][0]:4.0f} / {told[0][1]:4.0f}"
         times = f"{statistics.median(columns[0]) / usual:.1f} times the baseline"
         show(name, columns, ["paint", "ready", "whole"], f"{first}  {times}, {cost}")
-    told = list(visits(browser, f"http://{web}{PAGES['model, 30 days']}", lambda: None))
-    show("model again", [list(column) for column in zip(*told[1:], strict=True)], ["paint", "ready", "whole"])
+    if wanted("again"):
+        told = list(visits(browser, f"http://{web}{PAGES['model, 30 days']}", lambda: None))
+        columns = [list(column) for column in zip(*told[1:], strict=True)]
+        show("model again", columns, ["paint", "ready", "whole"])
     for path in ("/model/explore?name=churn&last=30d", "/model/explore?name=churn&last=24h"):
+        if not wanted("cube"):
+            continue
         frames = list(cube_brushes(browser, f"http://{web}{path}"))
         show(f"cube, {path[-3:]}", [frames], ["frame"], f"{len(frames)} frames")
     for path in ("/model?name=churn&last=30d", "/model?name=churn&last=7d"):
+        if not wanted("server"):
+            continue
         brushes = list(server_brushes(browser, f"http://{web}{path}", lambda: commit(web)))
         show(f"server, {path[-3:].strip('=')}", [brushes], ["drawn"])
 
