@@ -7,6 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -60,7 +61,7 @@ def test_nothing_is_fetched_from_elsewhere() -> None:
 
 def test_files_are_kept_by_browsers_until_they_change(tmp_path: Path) -> None:
     """An address holds as long as no file changes; browsers keep what it gives, packed where they take it."""
-    (tmp_path / "a.js").write_text("import './b.js';" * 100)
+    (tmp_path / "a.js").write_text("// a line..... " * 106 + "\n" * 10)
     (tmp_path / "note.txt").write_text("not for browsers")
     assets = Assets(tmp_path)
     address = assets.url("a.js")
@@ -78,6 +79,38 @@ def test_files_are_kept_by_browsers_until_they_change(tmp_path: Path) -> None:
     late = asked(changed, address, "")
     assert (late.body, late.headers["Cache-Control"]) == (b"other", "no-cache")
     assert asked(assets, address.replace("a.js", "note.txt")).status_code == 404
+
+
+def test_a_script_is_answered_with_what_it_imports(tmp_path: Path) -> None:
+    """Modules that are imported come before, each once and under its own names; nothing is imported."""
+    (tmp_path / "a.js").write_text(
+        'import "./b.js";\nimport { one, two as second } from "./c.js";\none(second);\n'
+    )
+    (tmp_path / "b.js").write_text('import { one } from "./c.js";\nconst two = one;\n')
+    (tmp_path / "c.js").write_text("export const two = 2;\nexport async function one() {}\nconst own = 1;\n")
+    assets = Assets(tmp_path)
+    assert asked(assets, assets.url("a.js"), "").body.decode() == (
+        "const c_js = (() => {\nconst two = 2;\nasync function one() {}\nconst own = 1;\n\n"
+        "return { two, one };\n})();\n"
+        "const b_js = (() => {\nconst { one } = c_js;\nconst two = one;\n\nreturn {  };\n})();\n"
+        "const a_js = (() => {\n\nconst { one, two: second } = c_js;\none(second);\n\nreturn {  };\n})();\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ('import "./a.js";', "a.js imports itself"),
+        ('import * as other from "./b.js";', "this form is not known: import *"),
+        ("export default 1;", "this form is not known: export default"),
+    ],
+)
+def test_a_script_that_cannot_be_put_together_is_told(tmp_path: Path, script: str, said: str) -> None:
+    """Modules that import in circles, or in another form than ours do, are a mistake when assets are read."""
+    (tmp_path / "a.js").write_text(script)
+    (tmp_path / "b.js").write_text('import "./a.js";')
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Assets(tmp_path)
 
 
 def test_scripts_are_light() -> None:

@@ -1,4 +1,5 @@
 // Explore: counts by step and value are fetched once, and added up here for what is dragged over.
+import "./main.js";
 import { between, number, seen } from "./format.js";
 import { bring } from "./live.js";
 import { address, picking, say } from "./page.js";

@@ -1,4 +1,5 @@
 // Backtest on the page of a rule: what it would have told, with another threshold or `for`.
+import "./main.js";
 import { drawCurves } from "./chart.js";
 import { moment, number, seen } from "./format.js";
 import { say } from "./page.js";

@@ -1,4 +1,5 @@
 // The SQL page: runs what is written, shows rows and a chart, keeps the query in the address.
+import "./main.js";
 import { columnsOf, drawCurves } from "./chart.js";
 import { ends, number } from "./format.js";
 import { say } from "./page.js";
