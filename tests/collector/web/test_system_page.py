@@ -41,6 +41,10 @@ WELL = [
             [*WELL, metric("lapwing_notification_target_down", 1.0, target="slack")],
             "A target takes no messages",
         ),
+        (
+            [*WELL, metric("lapwing_notification_attempts", 3.0, target="hook", verdict="retry")],
+            "A target has accepted no message",
+        ),
         ([*WELL[:1], metric("lapwing_disk_free_bytes", 9.0), WELL[2]], "The disk is nearly full"),
         ([*WELL, metric("lapwing_state_away", 1.0)], "The alert state is away"),
         ([*WELL, metric("lapwing_replicas", 1.0, state="gone")], "A replica is gone"),

@@ -105,6 +105,11 @@ def _trouble(now: Telemetry) -> Iterable[Trouble]:
             "they wait and are tried again; see targets below",
         ),
         (
+            any(each["state"] == "failing" for each in _targets(now)),
+            "A target has accepted no message",
+            "see targets below, and what is wrong with each message under Alerts",
+        ),
+        (
             now.value("lapwing_state_away"),
             "The alert state is away",
             "rules and messages wait for its database, and go on by themselves when it is back",
@@ -168,10 +173,19 @@ def _targets(now: Telemetry) -> list[dict[str, Any]]:
             "accepted": now.value("lapwing_notification_attempts", target=name, verdict="sent"),
             "attempts": now.value("lapwing_notification_attempts", target=name),
             "dead": dead.get(name, 0.0),
-            "state": "down" if down.get(name) else "ok",
+            "state": _standing(now, name, down=bool(down.get(name)), gave_up=bool(dead.get(name))),
         }
         for name in names
     ]
+
+
+def _standing(now: Telemetry, target: str, *, down: bool, gave_up: bool) -> str:
+    """How a target does, in a word: one that never accepted anything and was given up on is not well."""
+    if down:
+        return "down"
+    attempts = now.value("lapwing_notification_attempts", target=target)
+    accepted = now.value("lapwing_notification_attempts", target=target, verdict="sent")
+    return "failing" if not accepted and (gave_up or attempts) else "ok"
 
 
 def _table(told: Iterable[Mapping[str, Any]], name: str, *labels: str) -> list[dict[str, Any]]:
