@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 _KEY_CHARS: Final = 8
 """Characters of a fingerprint that tell it from others well enough."""
 
+_FIRST_ROUTE: Final = "{}"
+"""What the first route is called, which has no matchers."""
+
 _OWN_COLUMNS: Final = frozenset({"alertname"})
 
 routes_app = typer.Typer(help="Try the routes of the notify file.", no_args_is_help=True)
@@ -80,10 +83,21 @@ def silence(  # noqa: PLR0917  # typer passes them by name
 
     Who has heard that an alert fires still hears that it is over.
     """
-    from lapwing_collector.app.alerts.alerts import end_silence, silences, store_of, wall_clock
+    from lapwing_collector.app.alerts.alerts import (
+        end_silence,
+        misspelt_labels,
+        silences,
+        store_of,
+        wall_clock,
+    )
     from lapwing_collector.app.alerts.alerts import silence as work
     from lapwing_collector.app.upkeep.keeping import user
 
+    if end is None and (matchers or alert):
+        if matchers and alert:
+            raise typer.BadParameter("say which alerts: either matchers or --alert")
+        if sum(map(bool, (span, until, until_resolved))) != 1:
+            raise typer.BadParameter("say how long: one of --for 2h, --until TIME and --until-resolved")
     with store_of(config, {"data": data}) as store:
         if end is not None:
             done = end_silence(store, {"key": end}, wall_clock())
@@ -102,6 +116,10 @@ def silence(  # noqa: PLR0917  # typer passes them by name
             asked = {key: value for key, value in asked.items() if value}
             done = work(store, asked, wall_clock())
             told = f"{done['key']}: {done['matchers']} is silenced {_span(done)}"
+            if not done["alerts"]:
+                near = misspelt_labels(store, config, {"data": data}, done["matchers"])
+                meant = f"; did you mean {' and '.join(near.values())}?" if near else ""
+                told += f"; it matches no alert now{meant}"
             _show(done, [], told, as_json=as_json)
         else:
             found = silences(store, wall_clock())
@@ -180,7 +198,8 @@ def _story(alert: "Mapping[str, Any]") -> "Iterator[str]":
         yield f"It is silenced by {key}."
     for group in alert["groups"]:
         shared = f" with {_labels(group['labels'], frozenset())}" if group["labels"] else ""
-        yield f"{group['route']} leads it to {group['receiver']}, in a group of {group['alerts']}{shared}."
+        way = f"{_route(group['route'])} leads it to {group['receiver']}"
+        yield f"{way}, in a group of {group['alerts']}{shared}."
         for target in group["targets"]:
             how = alert["untold"].get(target["name"])
             if how is not None:
@@ -188,6 +207,12 @@ def _story(alert: "Mapping[str, Any]") -> "Iterator[str]":
                 continue
             knows = "believes that it fires" if target["believes_it_fires"] else "does not know that it fires"
             yield f"  {target['name']} {knows}, and was told of the group last at {target['told_at']}."
+
+
+def _route(identity: str) -> str:
+    """A route of a group, which is called by the matchers on the way to it, for the begin of a sentence."""
+    below = identity.removeprefix(_FIRST_ROUTE).removeprefix("/")
+    return f"The route {below}" if below else "The first route"
 
 
 def _message_row(message: "Mapping[str, Any]") -> dict[str, Any]:

@@ -35,7 +35,8 @@ def show_reloaded(told: "Mapping[str, Any]", *, as_json: bool) -> None:
     if as_json:
         write_text(json.dumps(told) + "\n", as_json=True)
         return
-    write_text(f"{told['rules']:,} rules\n")
+    own = f", {told['builtin']:,} of them come with Lapwing" if told["builtin"] else ""
+    write_text(f"{told['rules']:,} rules{own}\n")
     for what in ("added", "changed", "removed"):
         for rule in told[what]:
             write_text(f"  {what:8} {rule}\n")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from lapwing_collector.gate.values import Check, Comparison, Evaluation, Outcome, Report
+from lapwing_collector.gate.values import Cell, Chart, Check, Comparison, Evaluation, Outcome, Report
 from lapwing_collector.gate.words import (
     beside,
     cell,
@@ -20,6 +20,7 @@ from lapwing_collector.gate.words import (
 _QUIET: Final = frozenset({Outcome.PASSED})
 _FEW: Final = 3
 """So many rows of a rule that passed are shown one by one."""
+_SERIES: Final = ("", "Points", "Least", "Most", "Last")
 _ACTIVE: Final = str.maketrans({each: f"\\{each}" for each in "\\`*_[]<>|#~!&$"})
 
 
@@ -79,7 +80,19 @@ def report_text(report: Report) -> str:
             lines.append(f"  {shown(section.problem)}")
         if section.table is not None:
             lines += [f"  {line}" for line in _columns(section.table.columns, section.table.rows)]
+        elif section.charts:
+            lines += [f"  {line}" for line in _columns(_SERIES, list(map(list, _series(section.charts))))]
     return "\n".join([*lines, ""])
+
+
+def _series(charts: Iterable[Chart]) -> Iterator[tuple[Cell, ...]]:
+    """Each line of charts in a row, where nothing can be drawn."""
+    for chart in charts:
+        for line in chart.lines:
+            values = [value for value in line.y if value is not None]
+            if values:
+                name = chart.title if len(chart.lines) == 1 else f"{chart.title}, {line.name}"
+                yield name, len(values), min(values), max(values), values[-1]
 
 
 def _rule_lines(rule: str, checks: Sequence[Check], evaluation: Evaluation) -> Iterator[str]:

@@ -49,8 +49,8 @@ def moment(time: datetime | None) -> str:
 
 
 def labels(check: Check) -> str:
-    """What tells a check from others of its rule."""
-    return ", ".join(f"{shown(name)}={shown(text)}" for name, text in check.labels.items())
+    """What tells a check from others of its rule; an empty label is none."""
+    return ", ".join(f"{shown(name)}={shown(text)}" for name, text in check.labels.items() if text)
 
 
 def interval(low: float | None, high: float | None) -> str:

@@ -90,6 +90,8 @@ def recognise(text: str, mail: MailServer | None = None) -> Pasted:
 
 
 def _mail_to(address: str, server: MailServer | None) -> Pasted:
+    from lapwing_collector.notify.services import Service  # noqa: PLC0415  # as in `target`
+
     if server is None:
         raise ConfigError(
             "a mail needs a server that sends it: add --smtp HOST[:PORT], "
@@ -104,7 +106,15 @@ def _mail_to(address: str, server: MailServer | None) -> Pasted:
         said["mode"] = "ssl"
     scheme = "mailtos" if server.tls else "mailto"
     name = re.sub(r"[^a-z0-9]+", "-", address.partition("@")[0].lower()).strip("-")
-    return Pasted("mail", f"mail-{name}", f"{scheme}://{login}{server.host}{port}?{urlencode(said)}")
+    url = f"{scheme}://{login}{server.host}{port}?{urlencode(said)}"
+    try:
+        Service(url)
+    except ValueError as error:
+        raise ConfigError(
+            f"Apprise sends no mail from {server.sender} to {address}: say who mails are from with "
+            "--from NAME@DOMAIN, in letters without accents"
+        ) from error
+    return Pasted("mail", f"mail-{name}", url)
 
 
 def _webhook(link: str) -> str:

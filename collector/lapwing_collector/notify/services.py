@@ -159,7 +159,8 @@ class Service:
             attempt.status = int(status[1])
         if _is_mail(self._service) and (reply := _MAIL_REPLY.search(error)):
             attempt.reply = int(reply[1])
-        told = [part for part in (error, attempt.trouble) if part]
+        # Apprise says of some services itself what the attempt knows.
+        told = [part for part in (error, attempt.trouble) if part and (part is error or part not in error)]
         return self._without_secrets(": ".join(told) or "failed without a reason")
 
     def _stamp(self, message: Message) -> None:

@@ -4,7 +4,7 @@ Everything here is pure: text, values and naive UTC times go in and come out.
 """
 
 from lapwing_collector.rules.bounds import Bound, bounds_of
-from lapwing_collector.rules.builtin import INGEST_STALLED, WATCHDOG, builtin_rules
+from lapwing_collector.rules.builtin import INGEST_STALLED, WATCHDOG, builtin_rules, is_builtin
 from lapwing_collector.rules.cases import (
     AlertCase,
     Case,
@@ -104,6 +104,7 @@ __all__ = [
     "excerpt_of",
     "fingerprint",
     "hints",
+    "is_builtin",
     "key_at",
     "load_cases",
     "load_rule_file",

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from importlib.resources import files
 from typing import Final
 
+from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.rules.file import ModelGroup, load_rule_file
 from lapwing_collector.rules.rule import Rule
 
@@ -33,6 +34,14 @@ def builtin_rules(
         tuple(rule for rule in file.rules if rule.id.name in wanted and rule.id.group not in taken),
         tuple(group for group in file.model_groups if wanted_of(group, wanted) and group.name not in taken),
     )
+
+
+def is_builtin(rule: RuleId) -> bool:
+    """Tell whether a rule comes with Lapwing."""
+    return (rule.name, rule.group.partition("[")[0]) in {
+        (WATCHDOG, "lapwing"),
+        (INGEST_STALLED, "lapwing-ingest"),
+    }
 
 
 def wanted_of(group: ModelGroup, wanted: Collection[str]) -> bool:

@@ -80,6 +80,7 @@ def test_who_was_told_is_who_accepted(desk: Desk) -> None:
     assert (after["told"], after["untold"]) == (["screen"], {"mail": "dead", "pager": "sending"})
     assert "screen, mail (dead), pager (sending)" in text(desk, "alerts")
     shown = text(desk, "why", "a")
+    assert 'The route {kind="page"} "oncall" leads it to oncall, in a group of 2' in shown
     assert "screen was told; not yet pager, which a message waits for; mail could not be told" in shown
     assert "mail has accepted no message about it: the newest is dead." in shown
     assert "screen believes that it fires" in shown
@@ -125,6 +126,36 @@ def test_silences_are_made_listed_and_ended(desk: Desk) -> None:
     assert {each["key"] for each in run(desk, "silence")} == {planned["key"], same["key"]}
 
 
+def test_a_silence_that_matches_nothing_says_so(desk: Desk) -> None:
+    """A misspelt label is told with what may be meant, of an alert or of a rule; one that matches is not."""
+    folder = desk.folder.parent
+    (folder / "rules").mkdir()
+    rule = {"alert": "A", "expr": "SELECT 1 AS value", "labels": {"severity": "page"}}
+    (folder / "rules" / "r.yaml").write_text(json.dumps({"groups": [{"name": "g", "rules": [rule]}]}))
+    for wrong, meant in (("knid=page", "kind"), ("severty=page", "severity"), ("modle=m", "model")):
+        said = text(desk, "silence", wrong, "--for", "1h")
+        assert said.endswith(f"; it matches no alert now; did you mean {meant}?")
+    assert text(desk, "silence", "kind=ticket", "--for", "1h").endswith("; it matches no alert now")
+    assert text(desk, "silence", "kind=page", "--for", "1h").endswith("Z")
+    assert run(desk, "silence", "kind=page", "--for", "1h")["alerts"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["kind=page"], "--for 2h, --until TIME and --until-resolved"),
+        (["kind=page", "--for", "1h", "--until-resolved"], "--for 2h, --until TIME and --until-resolved"),
+        (["kind=page", "--alert", "a", "--for", "1h"], "either matchers or --alert"),
+    ],
+)
+def test_a_silence_is_asked_for_by_options(desk: Desk, words: list[str], said: str) -> None:
+    """Who leaves an option out hears its name, not that of a key of the HTTP API."""
+    done = CliRunner().invoke(app, ["silence", *words, *places(desk, "silence")])
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+    assert run(desk, "silence") == []
+
+
 def test_pending_alerts_are_silenced_before_they_fire(desk: Desk) -> None:
     """An alert of which nothing was announced yet is silenced by its labels, but not until it resolves."""
     rule = RuleId("flights", "Slow")
@@ -136,6 +167,12 @@ def test_pending_alerts_are_silenced_before_they_fire(desk: Desk) -> None:
     assert run(desk, "why", "p")["silences"] == [made["key"]]
     with pytest.raises(ConfigError, match="nothing could resolve"):
         silence(desk.store, {"alert": "p", "until_resolved": True}, desk.wall.now)
+
+
+def test_why_calls_the_first_route_so(desk: Desk) -> None:
+    """The route without matchers has a name for people."""
+    desk.fire("d")
+    assert "The first route leads it to team, in a group of 1" in text(desk, "why", "d")
 
 
 def test_acks_are_made_and_withdrawn(desk: Desk) -> None:
@@ -161,6 +198,12 @@ def test_routes_are_tried(desk: Desk) -> None:
         ("phone", 900),
     ]
     assert "chat" in text(desk, "routes", "test")
+    with pytest.raises(
+        ConfigError, match=r"^expected labels such as severity=page, model=churn, not 'page'$"
+    ):
+        CliRunner().invoke(
+            app, ["routes", "test", "page", *places(desk, "routes", "test")], catch_exceptions=False
+        )
 
 
 @pytest.mark.parametrize(

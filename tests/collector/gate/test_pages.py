@@ -151,6 +151,25 @@ def test_texts_for_terminals_are_lines_that_steer_nothing(text: str) -> None:
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", told)
 
 
+def test_series_are_told_in_text_too() -> None:
+    """What a page draws over time is a row on a terminal, under its heading; of several lines each."""
+    traffic = Chart("Predictions", "times", [Line("predictions", ["a", "b", "c"], [10.0, None, 30.0])])
+    latency = Chart("Duration in ms", "times", [Line("p50", ["a"], [1.5]), Line("p99", ["a"], [9.0])])
+    told = report_text(Report("m", AT, [], [Section("Traffic", charts=[traffic, latency])])).splitlines()
+    assert [line.split() for line in told[told.index("TRAFFIC") + 1 :]] == [
+        ["Points", "Least", "Most", "Last"],
+        ["Predictions", "2", "10", "30", "30"],
+        ["Duration", "in", "ms,", "p50", "1", "1.5", "1.5", "1.5"],
+        ["Duration", "in", "ms,", "p99", "1", "9", "9", "9"],
+    ]
+
+
+def test_an_empty_label_is_not_told() -> None:
+    """Who brings no version reads no `version=`."""
+    check = replace(evaluation("x").checks[0], labels={"version": "", "plan": "free"})
+    assert "g/x plan=free: failed" in text_of(replace(evaluation("x"), checks=[check]))
+
+
 def test_a_chart_of_numbers_that_cannot_be_drawn_is_left_out() -> None:
     """Infinities, nothing at all, one point, equal values and the greatest numbers harm no page."""
     huge = 1.7976931348623157e308

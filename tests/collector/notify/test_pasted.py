@@ -67,6 +67,15 @@ def test_a_mail_address_goes_through_the_server_that_is_named() -> None:
     assert b"To: ml@example.org\r\n" in mail
 
 
+def test_a_mail_that_nobody_could_be_from_is_told() -> None:
+    """A server without a name gives no sender, and the message names the option that does."""
+    server = MailServer("127.0.0.1", 2599, None, None, "lapwing@127.0.0.1", tls=False)
+    with pytest.raises(
+        ConfigError, match=r"from lapwing@127\.0\.0\.1 to ml@example\.org: .* --from NAME@DOMAIN"
+    ):
+        recognise("ml@example.org", server)
+
+
 def test_a_login_may_have_any_characters() -> None:
     """User and password get through the address as they are."""
     server = MailServer("smtp.example.com", 465, "me@example.com", "p@ss:/w?rd#%41", "me@example.com")

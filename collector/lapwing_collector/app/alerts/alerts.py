@@ -1,13 +1,15 @@
 """Alerts for people: which there are, why somebody was told or not, and what people say about them."""
 
+import difflib
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from lapwing_collector.app.places.project import notify_policy, settings_for
+from lapwing_collector.app.places.project import load_project, notify_policy, settings_for
 from lapwing_collector.app.places.state_place import state_of
 from lapwing_collector.clock import SystemClock, read_utc, utc_datetime
 from lapwing_collector.config import parse_duration
@@ -16,6 +18,9 @@ from lapwing_collector.model.alerts import Alert, AlertState, Health, Instance, 
 from lapwing_collector.model.groups import Ack, Group, Silence
 from lapwing_collector.notify import Matcher, Policy, hush_by, is_active, match_all, parse_matchers
 from lapwing_collector.state import Delivery, OutboxRow, Store
+
+_REMEMBERED: Final = 1000
+"""Transitions in which labels are looked for."""
 
 _SHOWN: Final = 20
 """Messages and transitions that are shown of an alert."""
@@ -182,7 +187,24 @@ def silence(store: Store, asked: Mapping[str, Any], now: datetime) -> dict[str, 
         created_at=now,
     )
     store.silence(made)
-    return _silence(made, now)
+    meant = sum(match_all(parsed, instance.labels) for _, instance in store.alerts(_ALL))
+    return _silence(made, now) | {"alerts": meant}
+
+
+def misspelt_labels(
+    store: Store, file: Path | None, flags: Mapping[str, Any], matchers: str
+) -> dict[str, str]:
+    """Labels that matchers name and nothing is known to have, where a known one is much like them."""
+    known = {"alertname", "model"}
+    known.update(*(instance.labels for _, instance in store.alerts(_ALL)))
+    known.update(*(each.instance.labels for each in store.history(_REMEMBERED)))
+    with suppress(ConfigError):  # a mistake in a rule file is told elsewhere
+        project = load_project(file, flags)
+        filled = (group.rules_of(group.example, group.example) for group in project.model_groups)
+        known.update(*(rule.labels for rule in chain(project.rules, *filled)))
+    named = {each.label for each in parse_matchers(matchers)} - known
+    near = {label: difflib.get_close_matches(label, sorted(known), n=1) for label in named}
+    return {label: found[0] for label, found in near.items() if found}
 
 
 def silences(store: Store, now: datetime) -> list[dict[str, Any]]:
@@ -238,7 +260,7 @@ def where_told(
     try:
         parsed = parse_matchers(labels) if labels.strip(" {}") else ()
     except ValueError as error:
-        raise ConfigError(f"expected labels such as severity=page, model=churn: {error}") from error
+        raise ConfigError(f"expected labels such as severity=page, model=churn, not {labels!r}") from error
     if wrong := [str(each) for each in parsed if each.op != "="]:
         raise ConfigError(f"expected labels such as severity=page, model=churn, not {wrong[0]}")
     named = {each.label: each.value for each in parsed}

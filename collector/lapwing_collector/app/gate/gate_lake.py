@@ -234,7 +234,7 @@ def span_of(found: Seen, stage: str, text: str) -> Span:
         length = parse_duration(text)
     except ValueError as error:
         raise ConfigError(
-            f"{stage}:{text}: expected a duration such as 7d, or 2026-01-01..2026-02-01: {error}"
+            f"{stage}:{text}: expected a span such as 2026-01-01..2026-02-01, or {error}"
         ) from error
     newest = (
         found.ask(

@@ -24,6 +24,7 @@ from lapwing_collector.errors import ConfigError, StateUnavailableError, Unavail
 from lapwing_collector.model.alerts import RuleId
 from lapwing_collector.model.replicas import Arrival
 from lapwing_collector.notify import Policy
+from lapwing_collector.rules import is_builtin
 from lapwing_collector.state import Store
 
 logger = logging.getLogger(__name__)
@@ -310,7 +311,8 @@ def difference(before: Project, after: Project) -> Mapping[str, Any]:
         {target.name: target for target in after.targets},
         lambda one, other: one.is_as(other),
     )
-    return {"rules": len(after.rules)} | rules | {"targets": targets}
+    own = sum(is_builtin(rule.id) for rule in after.rules)
+    return {"rules": len(after.rules), "builtin": own} | rules | {"targets": targets}
 
 
 def _changes(

@@ -234,7 +234,7 @@ def test_what_a_lake_has_not_is_told(lake: Path) -> None:
             gate_lake.references_of(found, "nothing", (), BEGIN)
         with pytest.raises(ConfigError, match="no candidate prediction yet"):
             gate_lake.span_of(found, "candidate", "1d")
-        with pytest.raises(ConfigError, match="expected a duration such as 7d"):
+        with pytest.raises(ConfigError, match=r"or a duration such as 90s, 1h30m or 7d, not 'later'$"):
             gate_lake.span_of(found, "production", "later")
         with pytest.raises(ConfigError, match="is not before"):
             gate_lake.span_of(found, "production", "2026-01-02..2026-01-01")

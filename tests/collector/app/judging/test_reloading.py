@@ -90,6 +90,7 @@ def test_rules_come_and_go_while_the_collector_runs(tmp_path: Path) -> None:
         )
         assert json.loads(answer.stdout) == {
             "rules": 4,
+            "builtin": 0,
             "added": ["g/new"],
             "changed": ["each[churn-eu]/Any", "each[churn-us]/Any"],
             "removed": ["g/old"],
