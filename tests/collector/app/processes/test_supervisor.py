@@ -30,6 +30,8 @@ from lapwing_collector.listening import listen
 
 SETTINGS = "write:\n  flush_interval: 50ms\n"
 CLIENTS = 3
+FEW = 512
+"""Files that a process may have open where little is allowed without asking."""
 TOO_BUSY = ("Service Unavailable", "takes too long", "CANCELLED")
 """What a request hears that is held too long, on a machine that is busy; it comes again."""
 
@@ -116,10 +118,25 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+@contextmanager
+def few_open_files() -> Iterator[None]:
+    """Let what is started meanwhile have few files open, though it may have more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service for tests that leave it running."""
-    service = Service(tmp_path_factory.mktemp("service"))
+    """A service for tests that leave it running; what is to fail in it does when a test says so."""
+    folder = tmp_path_factory.mktemp("service")
+    (folder / "sitecustomize.py").write_text(IMPATIENT + FAILING_THREAD.format(doom=str(folder / "doom")))
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    with few_open_files():
+        service = Service(folder, PYTHONPATH=path)
     yield service
     assert service.process.stop() == 0
 
@@ -148,12 +165,16 @@ def test_who_comes_while_the_worker_is_dead_is_served_by_the_next(service: Servi
 
 
 def test_planned_restarts_under_load_refuse_nobody(service: Service) -> None:
-    """Fault 21: stock exporters notice nothing of two restarts: none fails, each record is stored once."""
+    """Fault 21: of two restarts exporters notice nothing but the new settings; each record is stored once."""
     exporters = [service.exporter, service.grpc_exporter] * (CLIENTS - 1)
+    large = request([prediction("large", "p", 1, inputs={"text": "x" * 100_000})])
+    assert service.post(large) == 200
     with complaints() as heard, sending("planned", exporters) as clients:
-        for _ in range(2):
+        for settings, status in ((f"{SETTINGS}http:\n  max_request_bytes: 65536\n", 413), (SETTINGS, 200)):
             clients.wait_for_more()
+            service.config.write_text(settings)
             service.restart()
+            assert service.post(large) == status
         clients.wait_for_more()
     assert clients.given_up == 0
     assert [text for text in heard if not any(words in text for words in TOO_BUSY)] == []
@@ -162,24 +183,9 @@ def test_planned_restarts_under_load_refuse_nobody(service: Service) -> None:
 
 def test_a_worker_may_have_as_many_files_open_as_it_is_allowed(service: Service) -> None:
     """Where few open files are the rule and more are allowed, a worker takes what is allowed."""
-    supervisor = service.process.pid
-    before = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
-    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (512, before[1]))
-    service.restart()
-    assert resource.prlimit(service.process.worker_pid, resource.RLIMIT_NOFILE) == (before[1], before[1])
-    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, before)
-
-
-def test_a_restart_reads_the_settings_anew(service: Service) -> None:
-    """What the file says by then holds from then on."""
-    large = request([prediction("large", "p", 1, inputs={"text": "x" * 5000})])
-    assert service.post(large) == 200
-    service.config.write_text(f"{SETTINGS}http:\n  max_request_bytes: 4096\n")
-    service.restart()
-    assert service.post(large) == 413
-    service.config.write_text(SETTINGS)
-    service.restart()
-    assert service.post(large) == 200
+    few, allowed = resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE)
+    assert few == FEW < allowed
+    assert resource.prlimit(service.process.worker_pid, resource.RLIMIT_NOFILE) == (allowed, allowed)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +264,7 @@ def test_a_second_signal_ends_it_at_once(own_service: Service) -> None:
 
 
 def test_a_restart_can_move_to_another_address(tmp_path: Path) -> None:
-    """A new address in the file is listened on, the old one no longer; one that is taken changes nothing."""
+    """A new address is listened on, the old no longer; one that is taken changes nothing; systemd hears."""
 
     def written(address: str) -> None:
         config.write_text(f"http:\n  listen: {address}\nweb:\n  listen: 127.0.0.1:0\ndata: data\n")
@@ -275,9 +281,21 @@ def test_a_restart_can_move_to_another_address(tmp_path: Path) -> None:
     config = tmp_path / "lapwing.yaml"
     written(addresses[0])
     command = [*COMMAND, "up", "--config", str(config)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.settimeout(60)
+    environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+    with (
+        manager,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        ) as process,
+    ):
         assert process.stdout is not None
         assert any("Ctrl-C" in line for line in process.stdout)
         assert health(addresses[0]) == 200
@@ -292,6 +310,8 @@ def test_a_restart_can_move_to_another_address(tmp_path: Path) -> None:
         assert health(addresses[1]) == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
+        heard = [manager.recv(4096).decode().partition("\n")[0] for _ in range(6)]
+    assert heard == ["READY=1", *["RELOADING=1", "READY=1"] * 2, "STOPPING=1"]
 
 
 def host_and_port(address: str) -> tuple[str, int]:
@@ -342,31 +362,26 @@ def test_a_start_whose_rest_is_hopeless_ends(tmp_path: Path) -> None:
     assert "cannot be used as the alert state" in ended.stderr.splitlines()[-1]
 
 
-def test_a_new_worker_that_hangs_is_given_up(tmp_path: Path) -> None:
+def test_a_new_worker_that_hangs_is_given_up(service: Service) -> None:
     """It is told and ended, the one before runs on, and the next restart works."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nif 'lapwing_collector.cli.up' in sys.orig_argv:\n" + IMPATIENT
-    )
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    service = Service(tmp_path, PYTHONPATH=path)
-    try:
-        before = service.process.worker_pid
-        service.config.unlink()
-        os.mkfifo(service.config)  # reading it ends when somebody writes it, which is never
-        with service.saying("restart_failed"):
-            service.process.restart()
-        assert "within 3 s" in service.said("restart_failed")[-1]
-        assert service.process.worker_pid == before
-        assert service.post(request([prediction("hanging", "p", 1)])) == 200
-        service.config.unlink()
-        service.config.write_text(SETTINGS)
-        service.restart()
-        assert service.process.worker_pid != before
-    finally:
-        assert service.process.stop() == 0
+    before = service.process.worker_pid
+    service.config.unlink()
+    os.mkfifo(service.config)  # reading it ends when somebody writes it, which is never
+    with service.saying("restart_failed"):
+        service.process.restart()
+    assert "within 3 s" in service.said("restart_failed")[-1]
+    assert service.process.worker_pid == before
+    assert service.post(request([prediction("hanging", "p", 1)])) == 200
+    service.config.unlink()
+    service.config.write_text(SETTINGS)
+    service.restart()
+    assert service.process.worker_pid != before
 
 
 IMPATIENT = """
+import os, sys, threading, time
+
+if "lapwing_collector.cli.up" in sys.orig_argv:
     import stat
     from lapwing_collector.app.processes import supervisor
 
@@ -380,28 +395,19 @@ IMPATIENT = """
 """
 
 
-def test_a_worker_without_one_of_its_threads_is_replaced(tmp_path: Path) -> None:
+def test_a_worker_without_one_of_its_threads_is_replaced(service: Service) -> None:
     """Fault 22: a thread that fails takes its worker with it, and the next one has all threads."""
-    doom = tmp_path / "doom"
-    (tmp_path / "sitecustomize.py").write_text(FAILING_THREAD.format(doom=str(doom)))
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    service = Service(tmp_path, PYTHONPATH=path)
-    try:
-        with service.saying("worker_ready"):
-            doom.touch()
-        assert "status 1" in service.said("worker_ended")[-1]
-        assert len(service.said("thread_failed")) == 1
-        assert service.post(request([prediction("threads", "p", 1)])) == 200
-    finally:
-        assert service.process.stop() == 0
+    with service.saying("worker_ready"):
+        service.config.with_name("doom").touch()
+    assert "status 1" in service.said("worker_ended")[-1]
+    assert len(service.said("thread_failed")) == 1
+    assert service.post(request([prediction("threads", "p", 1)])) == 200
 
 
 FAILING_THREAD = """
-import os, sys, threading, time
-
 def fail():
     while not os.path.exists({doom!r}):
-        time.sleep(0.01)
+        time.sleep(0.05)
     os.unlink({doom!r})
     raise RuntimeError("worn out")
 
@@ -431,18 +437,6 @@ while b"Ctrl-C" not in said:
 os.close(terminal)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
-
-
-def test_the_service_manager_is_told(tmp_path: Path) -> None:
-    """Where systemd listens, it hears when the collector is ready, restarts and ends."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(60)
-        service = Service(tmp_path, NOTIFY_SOCKET=str(tmp_path / "notify"))
-        service.restart()
-        assert service.process.stop() == 0
-        heard = [manager.recv(4096).decode().partition("\n")[0] for _ in range(4)]
-    assert heard == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
 
 
 def test_garbage_is_not_looked_for_in_what_stays() -> None:
