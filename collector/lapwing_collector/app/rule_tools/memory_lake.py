@@ -30,13 +30,20 @@ _ROOTS: Final = {
 }
 """What users' fields are in, by schema."""
 
+_SHARED_OUT: Final = 122_880
+"""Rows by which DuckDB shares tables out among threads: with fewer, a second one is woken for nothing."""
+
 
 class MemoryLake:
     """Tables and views in memory, named and typed as in a lake."""
 
     def __init__(self) -> None:
         """Begin with the lake's own tables, all empty."""
-        self._connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "autoinstall_known_extensions": False,
+            "threads": 1,
+        }
+        self._connection = duckdb.connect(":memory:", config=settings)
         self._connection.execute("SET TimeZone = 'UTC'")
         self._connection.execute(f"ATTACH ':memory:' AS {LAKE}")
         self._connection.execute(f"USE {LAKE}")
@@ -77,6 +84,8 @@ class MemoryLake:
         """
         schema, name = model_table(table)
         try:
+            if rows.num_rows > _SHARED_OUT:
+                self._connection.execute("RESET threads")
             if schema:
                 self._put_of_model(schema, name, rows)
             else:
