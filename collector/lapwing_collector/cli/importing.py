@@ -65,6 +65,10 @@ def import_labels(  # noqa: PLR0917  # each is an option
         _column("--prediction-time", "that says when the prediction was made; else it is looked up."),
     ] = None,
     source: Annotated[str | None, _column("--source", "that says where the truth comes from.")] = None,
+    new_model: Annotated[
+        bool,
+        typer.Option("--new-model", help="Take labels of a model of which no prediction has come yet."),
+    ] = False,
     rejects: Rejects = None,
     endpoint: Endpoint = None,
     config: Config = None,
@@ -82,7 +86,9 @@ def import_labels(  # noqa: PLR0917  # each is an option
         "source": source,
     }
     _run(
-        lambda tell: work(config, {"data": data}, tell, file, model, on, columns, endpoint),
+        lambda tell: work(
+            config, {"data": data}, tell, file, model, on, columns, endpoint, new_model=new_model
+        ),
         file,
         f"labels of {model}",
         rejects,

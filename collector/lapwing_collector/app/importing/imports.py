@@ -68,6 +68,8 @@ def import_labels(  # noqa: PLR0917  # each is an option of the command
     on: str,
     columns: Mapping[str, str | None],
     endpoint: str | None = None,
+    *,
+    new_model: bool = False,
 ) -> Imported:
     """Import a file of labels.
 
@@ -80,9 +82,10 @@ def import_labels(  # noqa: PLR0917  # each is an option of the command
         on: What its rows name predictions by.
         columns: Which columns are `key`, `label`, `time`, `prediction_time`, `source`, if said.
         endpoint: The collector to send to, where it is none of this machine.
+        new_model: Take labels of a model of which no prediction has come yet; an endpoint always does.
 
     Raises:
-        LapwingError: The file cannot be read, or the rows are not taken.
+        LapwingError: The file cannot be read, the model is not known, or the rows are not taken.
     """
     source = open_source(path)
     plan = plan_labels(source.names, on, **columns)
@@ -95,6 +98,10 @@ def import_labels(  # noqa: PLR0917  # each is an option of the command
         _way_in(file, flags, endpoint) as delivery,
         _known(file, flags, model, asked=endpoint is None) as known,
     ):
+        if known.unknown and not new_model:
+            raise ConfigError(
+                f"{known.unknown} (--new-model takes labels that come before their predictions)"
+            )
         read_as = source.kinds(plan.kinds(known.label))
         said = repr((on, sorted(columns.items()), *sorted(read_as.items())))
         sender = Sender(
@@ -254,7 +261,7 @@ def _known(file: Path | None, flags: Mapping[str, Any], model: str, *, asked: bo
         label = _type_of(asking, "labels", "label", tables)
         fields = {name: _type_of(asking, "predictions_all", name, tables) for name in ("inputs", "output")}
         unknown = ""
-        if fields["inputs"] is None:
+        if _type_of(asking, "predictions_all", "time", tables) is None:
             near = difflib.get_close_matches(model, {row["model"] for row in named} - {model}, n=1)
             meant = f"; did you mean {near[0]}?" if near else ""
             unknown = f"no prediction of a model {model!r} has come yet{meant}"

@@ -1,5 +1,6 @@
 """Importing files into a data directory, with a collector that runs and without one."""
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def predictions(data: Path, folder: Path, **more: Any) -> int:
 
 
 def labels(data: Path, file: Path, on: str, **columns: str) -> Any:
-    return import_labels(None, flags(data), tell_nobody, file, "m", on, columns)
+    return import_labels(None, flags(data), tell_nobody, file, "m", on, columns, new_model=True)
 
 
 def test_files_are_imported_without_a_collector(tmp_path: Path) -> None:
@@ -129,17 +130,26 @@ def test_an_odd_cell_does_not_turn_a_field_into_text(tmp_path: Path) -> None:
     assert found == [{"age": age, "extra": None} for age in (1.0, 2.5, 7.0)]
 
 
-def test_a_misspelt_model_is_told(tmp_path: Path) -> None:
-    """Its labels are taken, for its predictions may come later; the model that may be meant is named."""
+def test_a_misspelt_model_is_refused(tmp_path: Path) -> None:
+    """No model comes to be by a slip: the one that may be meant is named, unless somebody insists."""
     data, file = tmp_path / "data", tmp_path / "labels.csv"
     file_of = tmp_path / "predictions.csv"
-    file_of.write_text("time,prediction_id,age\n2026-01-01,p,3\n")
+    file_of.write_text("time,prediction_id,prediction\n2026-01-01,p,3\n")
     import_predictions(None, flags(data), tell_nobody, file_of, "churn", None, (), None, None, None)
     file.write_text("prediction_id,label\np,1\n")
+    unknown = "no prediction of a model 'chrun' has come yet; did you mean churn?"
+
+    def import_as(model: str, **options: bool) -> str:
+        return import_labels(
+            None, flags(data), tell_nobody, file, model, "prediction_id", {}, **options
+        ).unknown
+
+    with pytest.raises(ConfigError, match=re.escape(f"{unknown} (--new-model takes labels that come before")):
+        import_as("chrun")
+    assert ask(data, "SELECT DISTINCT model FROM models") == [{"model": "churn"}]
     for _ in range(2):  # labels of it do not make it known
-        done = import_labels(None, flags(data), tell_nobody, file, "chrun", "prediction_id", {})
-        assert done.unknown == "no prediction of a model 'chrun' has come yet; did you mean churn?"
-    assert import_labels(None, flags(data), tell_nobody, file, "churn", "prediction_id", {}).unknown == ""
+        assert import_as("chrun", new_model=True) == unknown
+    assert import_as("churn") == ""
 
 
 def test_what_the_collector_does_not_take_is_told(tmp_path: Path) -> None:
@@ -147,7 +157,7 @@ def test_what_the_collector_does_not_take_is_told(tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
     file.write_text("request_id,label\nr,1\n")
     with pytest.raises(ConfigError, match=r"cannot be stored.*name"):
-        import_labels(None, flags(tmp_path / "data"), tell_nobody, file, "", "request_id", {})
+        import_labels(None, flags(tmp_path / "data"), tell_nobody, file, "", "request_id", {}, new_model=True)
     with pytest.raises(ConfigError, match=r"looked up in the lake"):
         import_labels(None, {}, tell_nobody, file, "m", "tags.x", {"key": "request_id"}, "http://127.0.0.1:1")
 
@@ -186,7 +196,7 @@ def test_a_backlog_that_the_lake_does_not_take_is_told(
             file.write_text(f"request_id,label\n{name},1\n")
             options = flags(data) | ({"write.max_pending_bytes": 1} if name == "r3" else {})
             with pytest.raises(DataDirectoryError, match="the lake does not take them"):
-                import_labels(None, options, tell_nobody, file, "m", "request_id", {})
+                import_labels(None, options, tell_nobody, file, "m", "request_id", {}, new_model=True)
     assert labels(data, file, "request_id").stored == 1
     assert ask(data, "SELECT request_id FROM labels.m ORDER BY ALL") == [
         {"request_id": name} for name in ("r1", "r2", "r3")
@@ -216,6 +226,7 @@ def test_the_command_tells_rejects_by_line(tmp_path: Path) -> None:
         "m",
         "--on",
         "request_id",
+        "--new-model",
         "--data",
         str(tmp_path / "data"),
     ]

@@ -204,6 +204,6 @@ def test_a_command_brings_rows_beside_them(pair: Pair, tmp_path: Path) -> None:
     apart = Victim(tmp_path / "data", pair.collect.settings)
     config = apart.data.with_name(apart.data.name + ".yaml")
     config.write_text(yaml.safe_dump(dict(apart.settings)))
-    done = apart.run("labels", "import", str(file), "--model", "n")
+    done = apart.run("labels", "import", str(file), "--model", "n", "--new-model")
     assert done.returncode == 0, done.stderr
     assert "n" in [each.table for each in pair.arrivals()]
