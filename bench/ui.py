@@ -41,6 +41,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pyarrow as pa
@@ -64,6 +65,7 @@ FEATURES = 10
 VISITS = 12
 BRUSHES = 20
 STARTS = 5
+COUNTED_S = 300.0
 CHROMIUM = "/usr/bin/chromium"
 PAGES = {
     "overview": "/?last=30d",
@@ -97,6 +99,9 @@ def main() -> None:
             time.sleep(2)
             print(f"idle, before anybody looks: {memory(collector.pid)}")
             web = (data / "web.address").read_text().strip()
+            began = time.perf_counter()
+            wait_for_counts(web)
+            print(f"outputs counted by hour after {time.perf_counter() - began:.0f} s")
             with sync_playwright() as playwright, blank() as nothing:
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
                 look(browser, nothing, web, collector.pid)
@@ -205,6 +210,20 @@ def features(draw: "np.random.Generator", size: int) -> dict[str, pa.Array]:
     for number in range(3):
         found[f"c{number}"] = pa.array(draw.choice([f"k{each}" for each in range(10 * (number + 1))], size))
     return found
+
+
+def wait_for_counts(web: str) -> None:
+    """Wait until what the model says is counted, too: before that, pages have other charts, of rows."""
+    counted = "SELECT sum(list_sum(counts)) AS n FROM profiles WHERE field = 'output.score'"
+    asked = urlencode({"sql": counted, "format": "csv"})
+    deadline = time.monotonic() + COUNTED_S
+    while time.monotonic() < deadline:
+        with closing(http.client.HTTPConnection(web, timeout=60)) as connection:
+            connection.request("GET", f"/api/v1/sql?{asked}")
+            if connection.getresponse().read().decode().split() == ["n", str(ROWS)]:
+                return
+        time.sleep(0.5)
+    raise TimeoutError(f"the outputs of {ROWS:,} rows were not counted within {COUNTED_S:.0f} s")
 
 
 def commit(web: str) -> None:
