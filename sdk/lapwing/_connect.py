@@ -305,9 +305,7 @@ class _Http:
                     return pa.ipc.open_stream(response).read_all()
                 raise _refusal(self._url, response.status, response.read())
         except (urllib3.exceptions.HTTPError, OSError, pa.ArrowInvalid) as error:
-            raise QueryError(
-                f"{self._url} gives no answer: {type(error).__name__}: {error}", "unreachable"
-            ) from error
+            raise QueryError(f"{self._url} gives no answer: {_why(error)}", "unreachable") from error
 
     def set_reference(self, *_: object) -> int:
         raise QueryError(
@@ -374,6 +372,27 @@ def _query_error(error: Exception) -> QueryError:
     )
 
 
+def _why(error: BaseException) -> str:
+    """Why there is no answer, in words where it is known which help."""
+    import socket  # noqa: PLC0415  # whoever only logs need not load it
+    import ssl  # noqa: PLC0415
+
+    cause = error.__cause__ or error.__context__ or error
+    match cause:
+        case ConnectionRefusedError():
+            return "nothing listens there; does the collector run, and is this where its dashboard is?"
+        case socket.gaierror():
+            return "its name cannot be resolved"
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {cause.verify_message}"
+        case TimeoutError():
+            return "no answer in time"
+        case OSError(strerror=str(text)) if not isinstance(cause, ssl.SSLError):
+            return text.lower()
+        case _:
+            return f"{type(error).__name__}: {error}"
+
+
 def _refusal(url: str, status: int, body: bytes) -> QueryError:
     """What the server said instead of rows."""
     try:
@@ -381,7 +400,9 @@ def _refusal(url: str, status: int, body: bytes) -> QueryError:
         detail, kind = str(told["detail"]), str(told["type"]).rpartition(":")[2]
     except (ValueError, KeyError, TypeError):
         return QueryError(
-            f"{url} answers with status {status} and no rows: is this a collector?", "unreachable"
+            f"{url} answers with status {status} and no rows: is this a collector? It is asked where its "
+            "dashboard is, port 4319 by default, not where predictions are sent",
+            "unreachable",
         )
     return QueryError(detail, kind, told.get("position"), tuple(told.get("candidates", ())))
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -169,12 +170,25 @@ def test_who_is_no_collector_is_told() -> None:
     with HTTPServer(("127.0.0.1", 0), Strange) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        with pytest.raises(lapwing.QueryError, match="is this a collector"):
+        with pytest.raises(lapwing.QueryError, match=r"is this a collector\? .* port 4319 by default"):
             lapwing.connect(f"http://127.0.0.1:{server.server_port}").sql("SELECT 1")
         thread.join()
     port = free_port()
-    with pytest.raises(lapwing.QueryError, match=f"127.0.0.1:{port}/api/v1/sql gives no answer"):
+    with pytest.raises(
+        lapwing.QueryError, match=f"127.0.0.1:{port}/api/v1/sql gives no answer: nothing listens"
+    ):
         lapwing.connect(f"http://127.0.0.1:{port}").sql("SELECT 1")
+
+
+def test_a_name_that_nobody_has_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the words of the libraries between."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(lapwing.QueryError, match=r"gives no answer: its name cannot be resolved$"):
+        lapwing.connect("http://nowhere.invalid:4319").sql("SELECT 1")
 
 
 def test_certificates_are_shown_and_asked_for(shared: Readers, tmp_path: Path) -> None:
@@ -189,10 +203,12 @@ def test_certificates_are_shown_and_asked_for(shared: Readers, tmp_path: Path) -
         ):
             with lapwing.connect(url, ca=ours.authority, **files) as lake:
                 assert list(lake.sql("SELECT 1 AS one")) == [{"one": 1}]
-        for lacking in ({}, {"ca": ours.authority}):
+        lacks = (({}, "its certificate is not trusted: "), ({"ca": ours.authority}, ""))
+        for lacking, said in lacks:
             with lapwing.connect(url, **lacking) as lake, pytest.raises(lapwing.QueryError) as told:
                 lake.sql("SELECT 1")
             assert told.value.kind == "unreachable"
+            assert str(told.value).partition("gives no answer: ")[2].startswith(said)
     with pytest.raises(OSError, match=r"cannot use .*gone\.pem"):
         lapwing.connect(url, ca=tmp_path / "gone.pem")
     with pytest.raises(ValueError, match="https"):
