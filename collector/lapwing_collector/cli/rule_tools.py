@@ -56,7 +56,8 @@ def check(  # noqa: PLR0917  # each is an option
         counted = f"{_number(checked.rules, 'rule')} in {_number(checked.files, 'file')}"
         told = [_number(count, what) for count, what in ((mistakes, "mistake"), (odd, "hint")) if count]
         fine = "is fine" if checked.rules == 1 else "are fine"
-        write_text(f"{counted}: {', '.join(told)}\n" if told else f"{counted} {fine}\n")
+        unseen = "" if checked.lake else "; models and fields were not looked up: there is no lake yet"
+        write_text(f"{counted}: {', '.join(told)}{unseen}\n" if told else f"{counted} {fine}{unseen}\n")
     if mistakes:
         raise typer.Exit(1)
     if odd and lint_fatal:

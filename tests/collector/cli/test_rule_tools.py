@@ -9,9 +9,11 @@ from typer.testing import CliRunner, Result
 
 from helpers.contract_docs import ROOT, blocks
 from lapwing_collector.cli.main import app
+from lapwing_collector.errors import ConfigError
 from lapwing_collector.rules.cases import AlertCase, Case, CaseFile, NotifyCase, RecordCase
 
 PAGE = "docs/alert-tools.md"
+UNSEEN = "; models and fields were not looked up: there is no lake yet"
 
 
 def run(*arguments: str | Path) -> Result:
@@ -32,10 +34,20 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_example_of_the_page_passes_its_check_and_its_tests(page: Path) -> None:
     """Rules, test file and labels as they stand there."""
     checked = run("check", page / "rules.yaml", "--data", page / "none", "--lint-fatal")
-    assert (checked.exit_code, checked.stdout) == (0, "2 rules in 1 file are fine\n")
+    assert (checked.exit_code, checked.stdout) == (0, f"2 rules in 1 file are fine{UNSEEN}\n")
     tested = run("test", page / "rules_test.yaml")
     assert tested.exit_code == 0, tested.stdout
     assert tested.stdout.splitlines()[-1] == "2 tests passed"
+
+
+def test_no_rule_file_is_no_fine_rule_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who checks in the wrong folder hears where no file is, and a script ends."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=rf"^no file fits rules/\*\.yaml in {tmp_path}$"):
+        run("check")
+    (tmp_path / "lapwing.yaml").write_text("rules: ['a/*.yaml', 'b/*.yaml']\n")
+    with pytest.raises(ConfigError, match=rf"^no file fits a/\*\.yaml, b/\*\.yaml in {tmp_path}$"):
+        run("check")
 
 
 def test_the_page_has_every_key() -> None:
@@ -78,7 +90,7 @@ def test_check_tells_by_its_exit_code_what_it_found(page: Path) -> None:
     nothing = ("--data", str(page / "none"))
     assert run("check", file, *nothing).exit_code == 0
     odd = run("check", file, "--lint-fatal", *nothing)
-    assert (odd.exit_code, odd.stdout.splitlines()[-1]) == (3, "2 rules in 1 file: 1 hint")
+    assert (odd.exit_code, odd.stdout.splitlines()[-1]) == (3, f"2 rules in 1 file: 1 hint{UNSEEN}")
     assert run("check", file, "--lint-fatal", "--no-lint", *nothing).exit_code == 0
     file.write_text(good.replace("condition: value >", "condition: value > >"))
     wrong = run("check", file, "--json", *nothing)

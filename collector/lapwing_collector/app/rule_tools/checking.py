@@ -80,11 +80,14 @@ def check_rules(file: Path | None, flags: Mapping[str, Any], files: Sequence[Pat
         lint: Whether to tell what is merely odd, too.
 
     Raises:
-        ConfigError: The settings are wrong.
+        ConfigError: The settings are wrong, or there is no rule file.
     """
     file = settings_file(file)
     settings = load_settings(file, flags=flags)
     files = list(files) or rule_files(file, settings)
+    if not files:
+        folder = file.parent if file is not None else Path()
+        raise ConfigError(f"no file fits {', '.join(settings.rules)} in {folder.resolve()}")
     findings: list[Finding] = []
     read: list[_Read] = []
     with rule_parser() as parse:
