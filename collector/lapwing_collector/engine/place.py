@@ -118,6 +118,7 @@ class CatalogFile:
 
     def asked(self, name: str, sql: str) -> str:
         """The table that SQL of the catalog's own gives, for a FROM; it gives every value as text."""
+        # By its whole name: DuckDB looks for others in the lake first, and reads its newest snapshot for it.
         return f"system.main.sqlite_query({literal(name)}, {literal(sql)})"
 
     def changed(self, name: str, sql: str) -> str:  # noqa: ARG002  # SQLite is changed through DuckDB

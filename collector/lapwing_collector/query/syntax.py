@@ -15,7 +15,8 @@ def syntax_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
     Raises:
         QueryError: It does not parse, or is no SELECT.
     """
-    row = connection.execute("SELECT json_serialize_sql($sql)", {"sql": sql}).fetchone()
+    # By its whole name: DuckDB looks for others in the lake first, and reads its newest snapshot for it.
+    row = connection.execute("SELECT system.main.json_serialize_sql($sql)", {"sql": sql}).fetchone()
     tree = json.loads(row[0]) if row else {"error": True}
     if tree.get("error"):
         raise QueryError(f"this SQL can not be checked: {tree.get('error_message', 'no syntax tree')}")
