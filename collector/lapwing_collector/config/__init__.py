@@ -9,6 +9,7 @@ from lapwing_collector.config.documents import (
     read_document,
     referenced_files,
     resolve_references,
+    without_items,
 )
 from lapwing_collector.config.edit import add_entry
 from lapwing_collector.config.models import load_model, merge_models
@@ -29,4 +30,5 @@ __all__ = [
     "referenced_files",
     "resolve_references",
     "settings_file",
+    "without_items",
 ]

@@ -243,6 +243,38 @@ def excerpts_in(text: str) -> Callable[[Sequence[str | int]], tuple[int, str]]:
     return excerpt
 
 
+def without_items(text: str, lines: set[int], keys: Sequence[str], instead: Callable[[int], str]) -> str:
+    """The YAML `text` with something else in the place of wrong items, and all others in the lines they had.
+
+    Args:
+        text: As it was written; given back where it is no YAML.
+        lines: Those that have mistakes.
+        keys: Of the lists, one in the items of the one before it, whose last one's items are replaced.
+        instead: What stands for one of these items, by its number; in one line.
+    """
+    try:
+        root = _composed(text) or _EMPTY
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+    for number, node in reversed(list(enumerate(_items(root, keys)))):
+        start, end = node.start_mark, node.end_mark
+        written = text[start.index : end.index].rstrip()
+        if not lines.isdisjoint(range(start.line + 1, start.line + 2 + written.count("\n"))):
+            rest = text[start.index + len(written) :]
+            text = text[: start.index] + instead(number) + "\n" * written.count("\n") + rest
+    return text
+
+
+def _items(node: yaml.Node, keys: Sequence[str]) -> Iterator[yaml.Node]:
+    if not keys:
+        yield node
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == keys[0] and isinstance(value, yaml.SequenceNode):
+                for item in value.value:
+                    yield from _items(item, keys[1:])
+
+
 def _last(node: yaml.Node) -> yaml.Node:
     """What stands last in a node; the end of a block is where the next thing begins, after comments."""
     while isinstance(node, yaml.MappingNode | yaml.SequenceNode) and node.value and not node.flow_style:

@@ -1,11 +1,11 @@
 """`lapwing rules check`: everything that is wrong or odd in rule files, all at once, each with its place."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lapwing_collector.app.answers.asking import Asking
 from lapwing_collector.app.answers.models import models_in
@@ -13,7 +13,7 @@ from lapwing_collector.app.judging.evaluating import RunQuery
 from lapwing_collector.app.places.directory import expect_usable
 from lapwing_collector.app.places.project import rule_files, rule_parser, text_of
 from lapwing_collector.clock import SystemClock, utc_datetime
-from lapwing_collector.config import load_settings, places_in, settings_file
+from lapwing_collector.config import load_settings, places_in, settings_file, without_items
 from lapwing_collector.errors import ConfigError, MistakesError, NotSeenYetError, QueryError
 from lapwing_collector.rules import (
     Place,
@@ -33,6 +33,9 @@ from lapwing_collector.rules import (
 
 if TYPE_CHECKING:
     from lapwing_collector.model.alerts import RuleId
+
+
+_WRONG: Final = "__wrong__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,10 @@ def check_rules(file: Path | None, flags: Mapping[str, Any], files: Sequence[Pat
                 read += [_Read(str(path), text, parse(text, str(path)))]
             except MistakesError as error:
                 findings += [Finding(error.file, line, "mistake", what) for line, what in error.mistakes]
+                lines = {line for line, _ in error.mistakes if line is not None}
+                rest = without_items(text, lines, ("groups", "rules"), _in_its_place)
+                with suppress(ConfigError):  # more than single rules is wrong
+                    read += [_Read(str(path), rest, parse(rest, str(path)))]
             except ConfigError as error:
                 findings.append(Finding(str(path), None, "mistake", str(error).removeprefix(f"{path}: ")))
     findings += _taken_names(read)
@@ -114,9 +121,14 @@ def check_rules(file: Path | None, flags: Mapping[str, Any], files: Sequence[Pat
     return Checked(len(files), sum(len(one.rules) for one in read), findings, there)
 
 
+def _in_its_place(number: int) -> str:
+    """What stands for a rule with mistakes, so that the others of its file are looked at."""
+    return f"{{alert: {_WRONG}{number}, expr: SELECT 1 AS value, enabled: false}}"
+
+
 @dataclass(frozen=True)
 class _Read:
-    """A file without mistakes of its own."""
+    """A file whose own mistakes, if it has any, are out of the way."""
 
     file: str
     text: str
@@ -129,11 +141,15 @@ class _Read:
 
     def for_models(self, models: Mapping[str, str]) -> Sequence[tuple[Rule, Place]]:
         """Its rules, those of groups for models as they are for the first one that fits."""
-        found = list(self.content.placed)
+        found = [each for each in self.content.placed if not each[0].id.name.startswith(_WRONG)]
         for group in self.content.model_groups:
             filled = (group.rules_of(model, table) for model, table in sorted(models.items()))
             rules = next((rules for rules in filled if rules), ())
-            found += [(rule, ("groups", group.at, "rules", place)) for place, rule in enumerate(rules)]
+            found += [
+                (rule, ("groups", group.at, "rules", place))
+                for place, rule in enumerate(rules)
+                if not rule.id.name.startswith(_WRONG)
+            ]
         return found
 
     @cached_property

@@ -92,6 +92,37 @@ def test_mistakes_of_all_files_are_told_at_once_each_in_the_line_of_its_sql(tmp_
     assert not found.lake
 
 
+def test_a_broken_rule_hides_no_mistake_of_others(tmp_path: Path, lake: Path) -> None:
+    """What the lake says of the rules beside it is told at once, each in its own line."""
+    file = written(
+        tmp_path,
+        "a.yaml",
+        """\
+        groups:
+          - name: g
+            rules:
+              - alert: Broken
+                expr: |
+                  SELECT 1 AS value
+                  FORM t
+
+              # a comment between
+              - alert: Column
+                expr: SELECT version, count(*) AS value FROM predictions.churn GROUP BY 1
+                condition: valeu > 1
+              - {alert: Again, windw: 5m, expr: SELECT 1 AS value}
+              - alert: Model
+                expr: SELECT count(*) AS value FROM predictions.chrun
+        """,
+    )
+    found = checked(file, data=lake, lint=True)
+    told = [(each.line, each.kind) for each in found.findings if "chrun" in each.text or "valeu" in each.text]
+    assert told == [(12, "mistake"), (15, "hint")]
+    assert {7, 13} <= {each.line for each in found.findings if each.kind == "mistake"}
+    assert found.rules == 2
+    assert not any("__wrong__" in each.text for each in found.findings)
+
+
 def test_a_rule_that_two_files_have_is_told_with_its_line(tmp_path: Path) -> None:
     """The second one is the one to rename."""
     text = "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: SELECT 1 AS value\n"
