@@ -123,6 +123,8 @@ def test_another_range_in_place(looking: Looking) -> None:
     page = looking.page(MODEL)
     page.evaluate("() => { window.stayed = document.querySelectorAll('figure canvas')[1]; }")
     before = page.locator("figure .plot").first.get_attribute("aria-label")
+    counted = page.locator("figcaption [data-per]")
+    assert counted.first.get_attribute("data-per") == "hour"
     box = page.locator("figure .u-over").first.bounding_box()
     page.locator("figure .plot").first.focus()
     page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 40)
@@ -134,6 +136,7 @@ def test_another_range_in_place(looking: Looking) -> None:
     page.wait_for_selector("html[data-ready]")
     page.wait_for_selector(".totals:not([aria-busy]) dt")
     assert page.locator("figure .plot").first.get_attribute("aria-label") != before
+    assert counted.first.get_attribute("data-per") == "5 minutes"
     assert page.evaluate("() => document.activeElement.matches('figure .plot') && window.stayed.isConnected")
     drawn = "() => [...document.querySelectorAll('figure canvas')].slice(0, 3).map((it) => it.toDataURL())"
     in_place, there = page.evaluate(drawn), page.url

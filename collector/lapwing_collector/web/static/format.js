@@ -55,6 +55,14 @@ export function number(value, unit = "number", short = false) {
   }
 }
 
+const LENGTHS = [[86_400_000, "day"], [3_600_000, "hour"], [60_000, "minute"], [1000, "second"]];
+
+/** What a count is of, where one is made every so many milliseconds: `hour`, `6 hours`. */
+export function stretch(ms) {
+  const [length, name] = LENGTHS.find(([of]) => ms % of === 0) ?? LENGTHS.at(-1);
+  return ms === length ? name : `${significant(ms / length, 3)} ${name}s`;
+}
+
 const two = (value) => String(value).padStart(2, "0");
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 

@@ -1,6 +1,7 @@
 // Panels: each figure asks for its rows by itself, so that the slowest holds nobody up. Figures of one address share
 // an answer. What is in view is asked for first, then what is near; what is far below once it comes near.
 import { drawBars, drawCurves } from "./chart.js";
+import { stretch } from "./format.js";
 import { tableOf } from "./table.js";
 import { address, picking, say, timeless } from "./page.js";
 
@@ -120,6 +121,8 @@ function inherit(figure, { at, panel, figure: other }) {
   figure.querySelector(".drawn").replaceWith(other.querySelector(".drawn"));
   const pressed = other.querySelector("[data-as-table]")?.getAttribute("aria-pressed");
   if (pressed) figure.querySelector("[data-as-table]").setAttribute("aria-pressed", pressed);
+  const { per } = heading(other).dataset;
+  if (per) heading(figure).dataset.per = per;
   if (endings.has(other)) endings.set(figure, endings.get(other));
   endings.delete(other);
   panel.figures.delete(other);
@@ -177,6 +180,7 @@ function draw(figure, { data, range, truncated }) {
   const toggle = figure.querySelector("[data-as-table]");
   const asRows = spec.kind === "table" || toggle?.getAttribute("aria-pressed") === "true";
   const noted = truncated || host.querySelector(":scope > .note");
+  if (spec.unit === "count" && range.step) heading(figure).dataset.per = stretch(range.step);
   if (rows && !asRows && !noted && endings.get(figure)?.again?.(data, range, marks(range))) return;
   end(figure);
   if (!rows) return empty(host, spec.empty);
@@ -193,6 +197,8 @@ function draw(figure, { data, range, truncated }) {
   if (focused) host.querySelector(".plot")?.focus({ preventScroll: true });
   if (truncated) host.append(note("Not all rows are here: there are more than an answer may have."));
 }
+
+const heading = (figure) => figure.querySelector("figcaption :is(h2, h3)");
 
 function note(text) {
   const made = document.createElement("p");
