@@ -209,7 +209,9 @@ class Serving:
             ConfigError: Nobody can listen there.
         """
         await self._server.start(listener)
-        self._address_file.write_text(self.address + "\n", encoding="ascii")
+        whole = self._address_file.with_suffix(".new")  # who finds the file finds all of it
+        whole.write_text(self.address + "\n", encoding="ascii")
+        whole.replace(self._address_file)
 
     async def stop(self) -> None:
         """Accept no more, and finish what is in hand. Harmless twice."""
