@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from lapwing_collector.app.answers.models import RowsOf
+from lapwing_collector.config import parse_duration
 from lapwing_collector.engine import identifier
 from lapwing_collector.errors import ConfigError, NotSeenYetError
 from lapwing_collector.metrics.columns import flattened
@@ -39,9 +40,14 @@ def generate_rules(rows_of: RowsOf, model: str, reference: str, *, interval: str
         window: How far back, `1d`.
 
     Raises:
-        ConfigError: There is no such reference, or it is a policy.
+        ConfigError: There is no such reference, it is a policy, or one of the two is no duration.
         LapwingError: The lake cannot be asked.
     """
+    for option, said in (("--interval", interval), ("--window", window)):
+        try:
+            parse_duration(said)
+        except ValueError as error:
+            raise ConfigError(f"{option}: expected {error}") from error
     found = rows_of(_SETS, model=model, reference=reference).to_pylist()
     if not found:
         raise ConfigError(

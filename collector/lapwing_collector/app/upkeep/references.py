@@ -437,7 +437,7 @@ def _seconds(span: str, least: timedelta) -> int:
     try:
         length = parse_duration(span)
     except ValueError as error:
-        raise ConfigError(f"expected a duration such as 28d, not {span!r}") from error
+        raise ConfigError(f"expected {error}") from error
     if length < least:
         raise ConfigError(f"expected at least {least}, not {span}")
     return round(length.total_seconds())

@@ -112,6 +112,11 @@ def text(session: Session) -> str:
         generate_rules(rows_of, "Churn's", "gone", interval="1h", window="1d")
     with pytest.raises(ConfigError, match="other rows each time"):
         generate_rules(rows_of, "Churn's", "lately", interval="1h", window="1d")
+    for wrong in ({"interval": "5", "window": "1d"}, {"interval": "1h", "window": "5"}):
+        with pytest.raises(
+            ConfigError, match=r"^--(interval|window): expected a duration .*: write 5s or 5d$"
+        ):
+            generate_rules(rows_of, "Churn's", "train", **wrong)
     return generate_rules(rows_of, "Churn's", "train", interval="1h", window="1d")
 
 
