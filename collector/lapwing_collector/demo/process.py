@@ -64,15 +64,18 @@ class CollectorProcess:
                 start_new_session=True,
             )
         deadline = time.monotonic() + _START_S
-        while time.monotonic() < deadline:
-            said = output.read_bytes()[said_before:].decode(errors="replace")
-            if found := _ADDRESSES.search(said):
-                return cls(process, *found.groups())
-            if process.poll() is not None:
-                raise LapwingError(f"the collector did not start:\n{said.strip()}")
-            time.sleep(_POLL_S)
-        cls(process).kill()
-        raise LapwingError(f"the collector was not ready after {_START_S:g} s; see {output}")
+        try:
+            while time.monotonic() < deadline:
+                said = output.read_bytes()[said_before:].decode(errors="replace")
+                if found := _ADDRESSES.search(said):
+                    return cls(process, *found.groups())
+                if process.poll() is not None:
+                    raise LapwingError(f"the collector did not start:\n{said.strip()}")  # noqa: TRY301  # ended like the rest
+                time.sleep(_POLL_S)
+            raise LapwingError(f"the collector was not ready after {_START_S:g} s; see {output}")  # noqa: TRY301
+        except BaseException:  # a Ctrl-C, too, which this session is out of reach of
+            cls(process).kill()
+            raise
 
     @property
     def pid(self) -> int:

@@ -95,8 +95,8 @@ def run_demo(data: Path, *, once: bool, until: datetime = REPLAY_UNTIL) -> int:
             data, config=example_folder() / "lapwing.yaml", environment=environment
         )
         dashboard = dashboard_link(collector.dashboard, until)
-        console.print(f"Look at it on {dashboard}", soft_wrap=True)
         try:
+            console.print(f"Look at it on {dashboard}", soft_wrap=True)
             flights = replayed(flights[flights["departed_at"] < until + _LANDING])
             checks, found = _replay_and_check(console, collector, data, flights, service, inbox, until)
             _tell(console, data, checks, found, time.monotonic() - started)

@@ -2,13 +2,17 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from lapwing_collector.demo import run
+from lapwing_collector.demo.process import CollectorProcess
 from lapwing_collector.demo.run import dashboard_link
 from lapwing_collector.web.span import Span
 
@@ -29,6 +33,26 @@ def test_sigterm_ends_it_in_the_background_too() -> None:
     run._stop_on_sigterm()
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_an_end_while_the_collector_starts_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a session of its own, so that nothing else would ever end it."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Kept(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+        def poll(self) -> int | None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Kept)
+    with pytest.raises(KeyboardInterrupt):
+        CollectorProcess.start(tmp_path / "data", config=tmp_path / "none.yaml", environment={})
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
 def test_its_link_shows_what_is_replayed() -> None:
