@@ -63,16 +63,8 @@ class CollectorProcess:
                 # Ctrl-C is for the demo, which then stops the collector itself.
                 start_new_session=True,
             )
-        deadline = time.monotonic() + _START_S
         try:
-            while time.monotonic() < deadline:
-                said = output.read_bytes()[said_before:].decode(errors="replace")
-                if found := _ADDRESSES.search(said):
-                    return cls(process, *found.groups())
-                if process.poll() is not None:
-                    raise LapwingError(f"the collector did not start:\n{said.strip()}")  # noqa: TRY301  # ended like the rest
-                time.sleep(_POLL_S)
-            raise LapwingError(f"the collector was not ready after {_START_S:g} s; see {output}")  # noqa: TRY301
+            return cls(process, *_addresses(process, output, said_before))
         except BaseException:  # a Ctrl-C, too, which this session is out of reach of
             cls(process).kill()
             raise
@@ -121,3 +113,20 @@ class CollectorProcess:
     def restart(self) -> None:
         """Ask for a worker with the settings as they are now, in the place of this one."""
         self._process.send_signal(signal.SIGHUP)
+
+
+def _addresses(process: "subprocess.Popen[bytes]", output: Path, said_before: int) -> tuple[str, ...]:
+    """Where a collector receives and is looked at, once it says so in what it prints.
+
+    Raises:
+        LapwingError: It ended, or says nothing for too long.
+    """
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        said = output.read_bytes()[said_before:].decode(errors="replace")
+        if found := _ADDRESSES.search(said):
+            return found.groups()
+        if process.poll() is not None:
+            raise LapwingError(f"the collector did not start:\n{said.strip()}")
+        time.sleep(_POLL_S)
+    raise LapwingError(f"the collector was not ready after {_START_S:g} s; see {output}")

@@ -44,7 +44,7 @@ export function number(value, unit = "number", short = false) {
   if (typeof value !== "number") return seen(value);
   switch (unit) {
     case "share": return `${significant(value * 100, short ? 3 : 4)} %`;
-    case "ms": if (value === SHORTEST_MS) return `≤ ${SHORTEST_MS} ms`;
+    case "ms": if (value === SHORTEST_MS && !short) return `≤ ${SHORTEST_MS} ms`;
       return Math.abs(value) >= 1000 ? `${significant(value / 1000, 3)} s` : `${significant(value, 3)} ms`;
     case "s": return `${significant(value, 3)} s`;
     case "bytes": return bytes(value);
