@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapwing_collector.engine.place import Location
-from lapwing_collector.errors import UnavailableError
 from lapwing_collector.lake.catalog import Catalog
 from lapwing_collector.lake.files import StoredFile, TableName, all_files
 from lapwing_collector.lake.rewriting import ConflictError, Rewriter
@@ -38,9 +37,22 @@ class Damaged:
     rows_lost: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unchecked:
+    """A file that could not be read now, which says nothing about it.
+
+    Attributes:
+        file: Which.
+        problem: Why.
+    """
+
+    file: Location
+    problem: str
+
+
 def scrub(
     catalog: Catalog, rewriter: Rewriter, quarantine: Path, only: str | None = None
-) -> Iterator[tuple[int, int, Damaged | None]]:
+) -> Iterator[tuple[int, int, Damaged | Unchecked | None]]:
     """Read every page of every file of the newest snapshot; set damaged ones aside in `quarantine`.
 
     Args:
@@ -50,23 +62,20 @@ def scrub(
         only: Reads no file but this, from the folder of the lake's files on.
 
     Yields:
-        Files done, files in all, and the last one's damage.
-
-    Raises:
-        UnavailableError: A file could not be read, which says nothing about it.
+        Files done, files in all, and what is to be told of the last one.
     """
     held = all_files(catalog)
     if only is not None:
         path = catalog.store.root / only
         held = {path: held[path]} if path in held else {}
     for done, (table, file) in enumerate(held.values(), 1):
+        found: Damaged | Unchecked | None = None
         try:
             problem = damage_of(catalog.store, file.path, file.size_bytes)
-            found = _set_aside(catalog.store, rewriter, table, file, problem, quarantine) if problem else None
+            if problem:
+                found = _set_aside(catalog.store, rewriter, table, file, problem, quarantine)
         except (OSError, MemoryError) as error:
-            raise UnavailableError(
-                f"{file.path} could not be checked: {str(error) or type(error).__name__}"
-            ) from error
+            found = Unchecked(file.path, str(error) or type(error).__name__)
         yield done, len(held), found
 
 

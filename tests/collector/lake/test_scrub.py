@@ -15,10 +15,9 @@ import pytest
 
 from helpers.batches import predictions
 from lapwing_collector.engine.place import Location
-from lapwing_collector.errors import UnavailableError
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.lake.files import TableName, table_files
-from lapwing_collector.lake.scrub import Damaged, scrub
+from lapwing_collector.lake.scrub import Damaged, Unchecked, scrub
 from lapwing_collector.lake.store import FolderStore, Store
 from lapwing_collector.lake.upkeep import Upkeep
 
@@ -96,8 +95,8 @@ def lake(tmp_path: Path) -> Iterator[Lake]:
         yield opened
 
 
-def scrubbed(lake: Lake, store: Store, quarantine: Path) -> list[Damaged]:
-    """What a scrub of a lake in this store sets aside."""
+def scrubbed(lake: Lake, store: Store, quarantine: Path) -> list[Damaged | Unchecked]:
+    """What a scrub of a lake in this store tells."""
     lake.catalog.store = store
     with closing(Upkeep(lake.catalog)) as upkeep:
         return [found for *_, found in scrub(lake.catalog, upkeep.rewriter, quarantine) if found]
@@ -139,11 +138,26 @@ def test_what_cannot_be_read_now_is_not_damaged(
     if from_look == 2:
         flip(path)  # so that there is a second look: at what of it can be kept
     store = Troubled(path, trouble, from_look=from_look)
-    with pytest.raises(UnavailableError, match=f"{path.name} could not be checked"):
-        scrubbed(lake, store, tmp_path / "aside")
+    [found] = scrubbed(lake, store, tmp_path / "aside")
+    assert isinstance(found, Unchecked)
+    assert (found.file, bool(found.problem)) == (path, True)
     assert path_of(lake) == path
     assert path.exists()
     assert not (tmp_path / "aside").exists()
+
+
+def test_what_cannot_be_read_now_hides_no_damage(lake: Lake, tmp_path: Path) -> None:
+    """A scrub goes on behind a file that it cannot read, and sets aside what is damaged there."""
+    lake.flush([predictions("m", [{"inputs.n": n} for n in range(7)])], [], Progress(log=2))
+    first, second = (Path(str(file.path)) for file in table_files(lake.catalog, M))
+    flip(second)
+    store = Troubled(first, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    unread, damaged = scrubbed(lake, store, tmp_path / "aside")
+    assert isinstance(unread, Unchecked)
+    assert unread.file == first
+    assert isinstance(damaged, Damaged)
+    assert damaged.rows_lost == 7
+    assert path_of(lake) == first
 
 
 def test_a_bad_place_of_the_medium_is_damage(lake: Lake, tmp_path: Path) -> None:
@@ -151,6 +165,7 @@ def test_a_bad_place_of_the_medium_is_damage(lake: Lake, tmp_path: Path) -> None
     path = path_of(lake)
     bad = Troubled(path, OSError(errno.EIO, os.strerror(errno.EIO)), start=16)
     [found] = scrubbed(lake, bad, tmp_path / "aside")
+    assert isinstance(found, Damaged)
     assert found.problem.startswith("is damaged: ")
     assert (found.rows_lost, path.exists()) == (20, False)
     assert found.file is not None
@@ -161,8 +176,8 @@ def test_a_medium_that_gives_nothing_is_away(lake: Lake, tmp_path: Path) -> None
     """Where not one byte of a file can be had, the medium may be back later: nothing is set aside."""
     path = path_of(lake)
     away = Troubled(path, OSError(errno.EIO, os.strerror(errno.EIO)))
-    with pytest.raises(UnavailableError, match="could not be checked"):
-        scrubbed(lake, away, tmp_path / "aside")
+    [found] = scrubbed(lake, away, tmp_path / "aside")
+    assert isinstance(found, Unchecked)
     assert path_of(lake) == path
 
 
@@ -178,4 +193,5 @@ def test_a_file_that_vanishes_while_it_is_looked_at_is_missing(lake: Lake, tmp_p
             yield Path(str(file))
 
     [found] = scrubbed(lake, Vanishing(path.parents[2]), tmp_path / "aside")
+    assert isinstance(found, Damaged)
     assert (found.file, found.rows_lost) == (None, 20)

@@ -26,7 +26,7 @@ from lapwing_collector.lake import Lake, Progress, QueuedMetric
 from lapwing_collector.lake.catalog import opening_alone
 from lapwing_collector.lake.files import TableName, table_files
 from lapwing_collector.lake.rewriting import Rewriter
-from lapwing_collector.lake.scrub import scrub
+from lapwing_collector.lake.scrub import Damaged, scrub
 from lapwing_collector.lake.sharing import numbers_of, sharing_of, without
 from lapwing_collector.lake.store import store_of
 from lapwing_collector.lake.upkeep import Upkeep
@@ -360,7 +360,7 @@ def test_a_file_that_is_gone_is_named(opened: Opened, place: Place) -> None:
     rewriter = Rewriter(one.catalog)
     [(_, _, found)] = scrub(one.catalog, rewriter, Path("nowhere"), told.value.file)
     rewriter.close()
-    assert found is not None
+    assert isinstance(found, Damaged)
     assert (found.problem, found.rows_lost) == ("is missing", 3)
     assert asked(place, "SELECT sum(inputs.age) FROM predictions.churn") == [(7,)]
 

@@ -339,17 +339,23 @@ def _scrub(file: Path | None, flags: Mapping[str, Any], tell: Tell) -> Finding:
         done = scrub(file, flags, tell)
     except LapwingError as error:
         return Finding("scrub", str(error), wrong=True)
-    damaged = done["damaged"]
-    if not damaged:
+    damaged, unchecked = done["damaged"], done["unchecked"]
+    if not damaged and not unchecked:
         return Finding("scrub", f"every page of {done['files']:,} files is whole")
-    lost = sum(each["rows_lost"] for each in damaged)
-    return Finding(
-        "scrub",
-        f"{len(damaged):,} of {done['files']:,} files were damaged and are set aside in "
-        f"{done['quarantine']}; {lost:,} rows are lost, the others are kept: "
-        + "; ".join(f"{each['table']}: {each['file']} {each['problem']}" for each in damaged[:_SHOWN]),
-        wrong=True,
-    )
+    told = []
+    if damaged:
+        lost = sum(each["rows_lost"] for each in damaged)
+        told.append(
+            f"{len(damaged):,} of {done['files']:,} files were damaged and are set aside in "
+            f"{done['quarantine']}; {lost:,} rows are lost, the others are kept: "
+            + "; ".join(f"{each['table']}: {each['file']} {each['problem']}" for each in damaged[:_SHOWN])
+        )
+    if unchecked:
+        told.append(
+            f"{len(unchecked):,} of {done['files']:,} files could not be checked, try again later: "
+            + "; ".join(f"{each['file']}: {each['problem']}" for each in unchecked)
+        )
+    return Finding("scrub", ". ".join(told), wrong=True)
 
 
 def _set_aside(directory: DataDirectory) -> Iterator[Finding]:

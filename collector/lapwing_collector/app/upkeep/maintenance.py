@@ -39,7 +39,7 @@ from lapwing_collector.lake.erasure import (
 from lapwing_collector.lake.files import TableName, all_files
 from lapwing_collector.lake.retention import Keep, Removal, Retention
 from lapwing_collector.lake.retyping import retype
-from lapwing_collector.lake.scrub import scrub
+from lapwing_collector.lake.scrub import Damaged, Unchecked, scrub
 from lapwing_collector.lake.upkeep import Tally, Upkeep
 from lapwing_collector.model.description import parts
 from lapwing_collector.state import Place, SqliteFile, Store, schema_of
@@ -304,17 +304,22 @@ class Maintenance:
     def scrub(self, tell: Tell = tell_nobody, only: str | None = None) -> dict[str, Any]:
         """Read every page of every file, and set damaged ones aside, so that queries answer from the rest.
 
+        A file that cannot be read now stays, and keeps nobody from finding the damage of the others.
+
         Args:
             tell: Is told how far it is.
             only: Reads no file but this, from the folder of the lake's files on.
         """
         quarantine = self._directory.lake_quarantine
         damaged = []
+        unchecked = []
         total = 0
         with self._at_once():
             for done, total, found in scrub(self._lake.catalog, self._upkeep.rewriter, quarantine, only):
                 tell("files", done, total)
-                if found is not None:
+                if isinstance(found, Unchecked):
+                    unchecked.append({"file": str(found.file), "problem": found.problem})
+                elif isinstance(found, Damaged):
                     logger.error(
                         "%s: %s %s; %d rows are lost",
                         found.table.sql,
@@ -331,7 +336,16 @@ class Maintenance:
                             "rows_lost": found.rows_lost,
                         }
                     )
-        return {"files": total, "damaged": damaged, "quarantine": str(quarantine)}
+        if unchecked:
+            logger.warning(
+                "%d of %d files could not be checked, the first one %s: %s",
+                len(unchecked),
+                total,
+                unchecked[0]["file"],
+                unchecked[0]["problem"],
+                extra={"action": "scrub_incomplete"},
+            )
+        return {"files": total, "damaged": damaged, "unchecked": unchecked, "quarantine": str(quarantine)}
 
     def work(self) -> bool:
         """Do one slice of what is most urgent; False where nothing is."""

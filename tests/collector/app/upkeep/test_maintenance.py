@@ -1,5 +1,6 @@
 """Maintenance of a running collector, and by commands where none runs."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,9 +41,11 @@ from lapwing_collector.app.upkeep.keeping import (
     retype,
 )
 from lapwing_collector.app.upkeep.maintenance import Maintenance, tell_nobody
+from lapwing_collector.engine.place import Location
 from lapwing_collector.errors import ConfigError, DataDirectoryError, NotSeenYetError, UnavailableError
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.lake.erasure import mentions_in_catalog
+from lapwing_collector.lake.store import FolderStore
 from lapwing_collector.model.alerts import MetricRow, RuleId, RuleState
 from lapwing_collector.model.groups import Silence
 from lapwing_collector.state import Keep, PostgresServer, Store
@@ -550,6 +553,32 @@ def test_a_damaged_file_costs_its_bad_part(data: Path, damage: str) -> None:
         assert "scrub" not in wrong(examine(None, {"data": data}, tell_nobody, scrub_files=True))
     aside = list((data / "lake" / "quarantine").rglob("*.parquet"))
     assert len(aside) == (damage != "gone")
+
+
+def test_a_scrub_tells_what_it_could_not_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor finds fault with a file that cannot be read now, and with one that is damaged, at once."""
+    with running(project(data)) as collector:
+        send(collector, 0, 4)
+        wait_for(collector, 4)
+        send(collector, 4, 4)
+        wait_for(collector, 8)
+    [unreadable], [damaged] = files(data, "inputs.n = 0"), files(data, "inputs.n = 4")
+    damaged.write_bytes(damaged.read_bytes()[:-200])
+    fetched = FolderStore.fetched
+
+    def refused(store: FolderStore, file: Location) -> AbstractContextManager[Path]:
+        if file == unreadable:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return fetched(store, file)
+
+    monkeypatch.setattr(FolderStore, "fetched", refused)
+    found = examine(None, {"data": data}, tell_nobody, scrub_files=True)
+    [text] = [each.text for each in found if each.subject == "scrub" and each.wrong]
+    assert damaged.name in text
+    assert f"{unreadable}: [Errno 13] Permission denied" in text
+    assert (unreadable.exists(), damaged.exists()) == (True, False)
+    monkeypatch.undo()
+    assert numbers(data) == list(range(4))
 
 
 def test_commands_answer_people_and_scripts(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
