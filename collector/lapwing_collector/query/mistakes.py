@@ -32,7 +32,11 @@ _AWAY: Final = re.compile(
     r"|terminating connection|no connection to the server"
     r"|Failed to execute query \W*(?:ROLLBACK|COMMIT|BEGIN)"
 )
-"""What it says, in errors of any kind, where the server of the catalog, or of the files, does not answer."""
+"""What it says where the server of the catalog, or of the files, does not answer."""
+_BEHIND: Final = re.compile(
+    r"(?:Attempting to fetch from [^\n]*\nError: (?!Invalid Input))?(?:[A-Z][A-Za-z]* Error: )*Failed to "
+)
+"""How it begins what it says of the catalog, in errors of any kind; others may quote rows or queries."""
 _NOT_NOW: Final = re.compile(
     "|".join(re.escape(os.strerror(number)) for number in (EMFILE, ENFILE, ENOMEM, EACCES, EPERM))
 )
@@ -47,7 +51,10 @@ def may_pass(error: Exception) -> bool:
     A file vanishes under a reader when small files were merged, and the newer snapshot has its rows; a server
     that was away may be back, and then connections to it are new ones.
     """
-    return isinstance(error, (duckdb.IOException, OSError)) or bool(_AWAY.search(str(error)))
+    if isinstance(error, (duckdb.IOException, OSError)):
+        return True
+    details = _details(str(error))
+    return _is_away(str(details.get("exception_message", error)), details.get("exception_type"))
 
 
 def query_error(error: Exception, sql: str, files: str = "", *, raises: bool = False) -> QueryError:
@@ -66,7 +73,7 @@ def query_error(error: Exception, sql: str, files: str = "", *, raises: bool = F
         file = _damaged_file(error, message, files)
         if file is not None and _NOT_NOW.search(message):
             return QueryError(f"a file of the lake ({file}) cannot be read now: {_unplaced(message, files)}")
-        if file is None and _AWAY.search(message):
+        if file is None and _is_away(message, details.get("exception_type")):
             return QueryError(
                 "the lake does not answer, its catalog or its files; try again: `lapwing doctor` says more"
             )
@@ -101,6 +108,16 @@ def _damaged_file(error: Exception, message: str, files: str) -> str | None:
     if named is None and (gone := _GONE.match(message)):
         return _within(gone[1], files)
     return named[1] if named else None
+
+
+def _is_away(message: str, kind: str | None) -> bool:
+    """Whether DuckDB speaks of a server that does not answer, and not a row or a query of such words."""
+    if not _AWAY.search(message):
+        return False
+    if kind == "IO" or (kind is None and message.startswith("IO Error: ")):
+        return True
+    told = _BEHIND.match(message)
+    return told is not None and (kind != "Invalid Input" or message.startswith("Attempting"))
 
 
 def _unplaced(message: str, files: str) -> str:

@@ -123,15 +123,12 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
 
 
 def register(connection: duckdb.DuckDBPyConnection, function: Function) -> None:
-    """Let SQL on `connection` call a function."""
+    """Let SQL on `connection`, and on others to the same database, call a function."""
+    kind: dict[str, Any] = {}
     if function.columns:
-        connection.create_function(
-            function.name,
-            function.call,
-            list(function.takes),
-            function.gives,
-            type=PythonUDFType.ARROW,
-            null_handling=FunctionNullHandling.SPECIAL,
-        )
-    else:
-        connection.create_function(function.name, function.call, list(function.takes), function.gives)
+        kind = {"type": PythonUDFType.ARROW, "null_handling": FunctionNullHandling.SPECIAL}
+    try:
+        connection.create_function(function.name, function.call, list(function.takes), function.gives, **kind)
+    except duckdb.CatalogException as error:
+        if "already exists" not in str(error):  # as it does where another connection was first
+            raise
