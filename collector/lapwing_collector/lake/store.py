@@ -8,10 +8,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _CONNECT_S: Final = 5.0
 _ANSWER_S: Final = 20.0
 _COPIED_BYTES: Final = 8 << 20
+_ASKED_FILES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,14 @@ class Store(Protocol):
         """
         ...
 
+    def gives_without(self, file: Location) -> bool:
+        """Whether the medium can be read at all, of which `file` as `fetched` cannot.
+
+        Raises:
+            OSError: It cannot.
+        """
+        ...
+
     def listed(self, folder: Location) -> Iterator[Stored]:
         """Every file in a folder, and in those in it; none where there is no such folder.
 
@@ -183,6 +193,17 @@ class FolderStore:
             return _path(file).stat().st_size
         except FileNotFoundError:
             return None
+
+    def gives_without(self, file: Location) -> bool:
+        """Whether something of some other file can be had, or of this one if there is none."""
+        others = (found.path for found in self.listed(self.root) if found.path != file and found.size_bytes)
+        for asked in islice(chain(others, [file]), _ASKED_FILES):
+            with suppress(OSError), self.read(asked) as content:
+                if hasattr(os, "posix_fadvise"):  # a medium that is away does not give what memory holds
+                    os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                content.read(1)
+                return True
+        return False
 
     def listed(self, folder: Location) -> Iterator[Stored]:
         """All files; those that vanish meanwhile are left out."""
@@ -274,6 +295,10 @@ class BucketStore:
         size_bytes: int | None = self._client.get_file_info(self._key(file)).size
         return size_bytes
 
+    def gives_without(self, file: Location) -> bool:  # noqa: ARG002  # as in a folder
+        """It cannot be told: the copy that cannot be read is on this machine."""
+        return False
+
     def listed(self, folder: Location) -> Iterator[Stored]:
         """All objects whose names begin so."""
         from pyarrow import fs  # noqa: PLC0415  # loads the client for S3
@@ -342,9 +367,8 @@ def damage_of(store: Store, file: Location, size_bytes: int) -> str | None:
         except (OSError, pa.ArrowException) as error:
             if not is_damage(error):
                 raise
-            if isinstance(error, OSError) and error.errno == errno.EIO:
-                with store.read(file) as content:  # a medium that gives nothing at all is away
-                    content.read(1)
+            if isinstance(error, OSError) and error.errno == errno.EIO and not store.gives_without(file):
+                raise  # a medium that gives nothing at all is away
             return f"is damaged: {error}"
     return None
 

@@ -85,7 +85,18 @@ class Troubled(FolderStore):
     def read(self, file: Location) -> Any:
         """In the same trouble."""
         assert self._trouble is not None
-        return Failing(Path(str(file)), self._trouble, self._start)
+        if file == self._file:
+            return Failing(Path(str(file)), self._trouble, self._start)
+        return super().read(file)
+
+
+class Away(Troubled):
+    """A lake's folder of which nothing can be read any more."""
+
+    def read(self, file: Location) -> Any:
+        """Nothing."""
+        assert self._trouble is not None
+        return Failing(Path(str(file)), self._trouble)
 
 
 @pytest.fixture
@@ -172,13 +183,29 @@ def test_a_bad_place_of_the_medium_is_damage(lake: Lake, tmp_path: Path) -> None
     assert found.file.exists()
 
 
-def test_a_medium_that_gives_nothing_is_away(lake: Lake, tmp_path: Path) -> None:
-    """Where not one byte of a file can be had, the medium may be back later: nothing is set aside."""
+def test_a_bad_place_at_the_start_of_a_file_is_damage(lake: Lake, tmp_path: Path) -> None:
+    """A file of which not one byte can be had is set aside where others of its medium can be read."""
+    lake.flush([predictions("m", [{"inputs.n": n} for n in range(7)])], [], Progress(log=2))
+    first, second = (Path(str(file.path)) for file in table_files(lake.catalog, M))
+    bad = Troubled(first, OSError(errno.EIO, os.strerror(errno.EIO)))
+    [found] = scrubbed(lake, bad, tmp_path / "aside")
+    assert isinstance(found, Damaged)
+    assert (found.rows_lost, first.exists()) == (20, False)
+    assert path_of(lake) == second
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_medium_that_gives_nothing_is_away(lake: Lake, tmp_path: Path, *, alone: bool) -> None:
+    """Where not one byte of any file can be had, the medium may be back later: nothing is set aside."""
     path = path_of(lake)
-    away = Troubled(path, OSError(errno.EIO, os.strerror(errno.EIO)))
+    if not alone:
+        lake.flush([predictions("m", [{"inputs.n": n} for n in range(7)])], [], Progress(log=2))
+    held = {file.path for file in table_files(lake.catalog, M)}
+    away = Away(path, OSError(errno.EIO, os.strerror(errno.EIO)))
     [found] = scrubbed(lake, away, tmp_path / "aside")
     assert isinstance(found, Unchecked)
-    assert path_of(lake) == path
+    assert found.file == path
+    assert {file.path for file in table_files(lake.catalog, M)} == held
 
 
 def test_a_file_that_vanishes_while_it_is_looked_at_is_missing(lake: Lake, tmp_path: Path) -> None:
