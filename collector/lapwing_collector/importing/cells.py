@@ -28,7 +28,7 @@ _WORD: Final = 40
 """Characters of a cell that are told."""
 _LARGEST: Final = 2**63 - 1
 _DATE: Final = r"(?:19|2[012])\d{6}"
-_NUMBERED: Final = re.compile(rf"(?!{_DATE}(?:\d{{6}})?$)\d+(?:\.\d+)?")
+_NUMBERED: Final = re.compile(rf"(?!{_DATE}(?:\d{{6}})?$)\d{{1,19}}(?:\.\d{{1,19}})?")
 """Times since the epoch."""
 _RUN_TOGETHER: Final = re.compile(rf"({_DATE})(\d{{6}})")
 """A date and a time with nothing between them."""
@@ -161,7 +161,11 @@ def filled(column: pa.Array) -> pa.Array:
 def texts(column: pa.Array) -> pa.Array:
     """A column as texts; whole numbers without the decimals that a table gives all when one is missing."""
     if not pa.types.is_floating(column.type):
-        return column.cast(pa.string())
+        try:
+            return column.cast(pa.string())
+        except pa.ArrowException:  # lists, fields, bytes: the row says what is wrong with them, not the file
+            cells = column.to_pylist()
+            return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
     return pa.array(
         [None if cell is None else _written(cell) for cell in filled(column).to_pylist()], pa.string()
     )

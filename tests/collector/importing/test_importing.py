@@ -21,7 +21,7 @@ from lapwing_collector.importing import (
     plan_labels,
     plan_predictions,
 )
-from lapwing_collector.importing.cells import Kind, kind_of, times, values
+from lapwing_collector.importing.cells import ROW_TIME, Kind, kind_of, times, values
 
 NOON = datetime(2026, 1, 1, 12)
 
@@ -107,7 +107,9 @@ def test_eight_digits_are_a_date() -> None:
     assert parse_time("20260131") == datetime(2026, 1, 31)
 
 
-@pytest.mark.parametrize("text", ["yesterday", "0", "1700-01-01", "9999999999999999999999", "20261301", ""])
+@pytest.mark.parametrize(
+    "text", ["yesterday", "0", "1700-01-01", "9" * 22, "9" * 40, "1." + "9" * 40, "20261301", ""]
+)
 def test_what_is_no_time_is_told(text: str) -> None:
     """Words, and moments that nothing can be stored at."""
     with pytest.raises(ValueError, match=r".+"):
@@ -137,6 +139,21 @@ def test_numbers_that_became_decimals_are_times(seconds: float) -> None:
     found, wrong = times(pa.array([seconds, float("nan"), None], pa.float64()))
     assert found.to_pylist() == [NOON + timedelta(seconds=seconds % 1), None, None]
     assert not any(wrong)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([1e300, None]),
+        pa.array([float("inf"), None]),
+        pa.array([[1], None]),
+        pa.array([{"a": 1}, None]),
+        pa.array([b"\xff", None]),
+    ],
+)
+def test_a_cell_that_is_no_time_costs_its_row(column: pa.Array) -> None:
+    """Whatever type a column has, or size a number, the others are read."""
+    assert times(column) == (pa.nulls(2, ROW_TIME), [True, False])
 
 
 def test_rows_that_cannot_be_labels_are_told_by_line(tmp_path: Path) -> None:

@@ -54,7 +54,9 @@ _LONGEST_S: Final = 1.0
 """How long is looked at most beside one evaluation, but for its samples: people wait for it."""
 _SHARE: Final = 0.1
 _MOST_S: Final = 2.0
-_ABOUT_FAILURES: Final = re.compile(r"\berror_(?:type|rate)\b", re.IGNORECASE)
+_ABOUT_FAILURES: Final = re.compile(
+    r"\berror_rate\s*\(|\bcount\s*\(\s*(?:\w+\.)?error_type\b|\berror_type\s+IS\s+NOT\s+NULL\b", re.IGNORECASE
+)
 """What the SQL of rules has that count calls that failed: those are what people want to see."""
 _PLAIN: Final = frozenset({"version", "environment", "service", "variant", "stage"})
 _FIELD_LABELS: Final = frozenset({"field", "feature"})

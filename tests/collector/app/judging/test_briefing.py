@@ -139,6 +139,12 @@ def test_an_alert_names_some_of_its_predictions(lake: Lake) -> None:
     counted = "SELECT count(*) AS value FROM predictions.flights WHERE time >= $window_start"
     (other,) = (each.context for each in briefed(lake, errors(expr=counted, segments=[])))
     assert other.examples == ("p43199", "p43198", "p43197")
+    answered = f"{counted} AND error_type IS NULL"
+    (right,) = (
+        each.context for each in briefed(lake, errors(expr=answered, segments=[]), "https://l.example")
+    )
+    assert right.examples == other.examples
+    assert "error_type" not in right.rows_url
 
 
 def test_a_rule_says_which_segments_it_wants(lake: Lake) -> None:
