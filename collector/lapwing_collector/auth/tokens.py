@@ -63,6 +63,7 @@ class Tokens:
         self._resolve = resolve
         self._referenced = referenced
         self._stamps: dict[Path, _Stamp | None] = {}
+        self._failure = ""
         self._tokens = self._read()
 
     def check(self, authorization: str | None, scope: Scope) -> str:
@@ -96,16 +97,19 @@ class Tokens:
             return
         try:
             self._tokens = self._read()
-        except ConfigError as error:
-            _LOGGER.error(  # noqa: TRY400  # the message says all
-                "The tokens of before still hold: %s", error, extra={"action": "tokens_unreadable"}
-            )
+        except ConfigError as error:  # what may have passed by the next request
+            if self._failure != str(error):
+                _LOGGER.error(  # noqa: TRY400  # the message says all
+                    "The tokens of before still hold: %s", error, extra={"action": "tokens_unreadable"}
+                )
+            self._failure = str(error)
         else:
+            self._failure = ""
             _LOGGER.info("Tokens read anew from %s", self._file, extra={"action": "tokens_read"})
 
     def _read(self) -> tuple[_Token, ...]:
         file = self._file
-        self._stamps = {file: _stamp(file)}
+        stamps = {file: _stamp(file)}
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -116,7 +120,7 @@ class Tokens:
             for number, line in enumerate(text.splitlines(), 1)
             if line.strip() and not line.lstrip().startswith("#")
         }
-        self._stamps |= {
+        stamps |= {
             each: _stamp(each) for line in lines.values() for each in self._referenced(line, file.parent)
         }
         tokens: list[_Token] = []
@@ -127,6 +131,7 @@ class Tokens:
                 raise ConfigError(f"{file}:{number}: {error}") from None
         if not tokens:
             raise ConfigError(f"{file}: there is no token in it; write lines such as: scoring write TOKEN")
+        self._stamps = stamps
         return tuple(tokens)
 
 

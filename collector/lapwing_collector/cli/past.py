@@ -35,7 +35,7 @@ def show_reloaded(told: "Mapping[str, Any]", *, as_json: bool) -> None:
     if as_json:
         write_text(json.dumps(told) + "\n", as_json=True)
         return
-    own = f", {told['builtin']:,} of them come with Lapwing" if told["builtin"] else ""
+    own = f", {told['builtin']:,} of them come with Lapwing" if told.get("builtin") else ""
     write_text(f"{told['rules']:,} rules{own}\n")
     for what in ("added", "changed", "removed"):
         for rule in told[what]:

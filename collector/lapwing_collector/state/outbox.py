@@ -135,14 +135,20 @@ class Outbox:
         with self._database.read() as connection:
             return [_row(row) for row in connection.execute(query)]
 
-    def untold(self) -> dict[str, dict[str, Delivery]]:
+    def unaccepted(self, keys: Collection[str]) -> set[str]:
+        """Those of some messages that no target has accepted."""
+        query = select(outbox.c.key).where(outbox.c.key.in_(keys), outbox.c.delivery != Delivery.SENT)
+        with self._database.read() as connection:
+            return set(connection.execute(query).scalars())
+
+    def untold(self, alerts: Collection[str]) -> dict[str, dict[str, Delivery]]:
         """By alert, the targets that accepted no message that it fires, and how far the newest such one is.
 
         What they accepted before it was last over does not count.
         """
         alert, target = message_alerts.c.fingerprint, outbox.c.target
         fires = message_alerts.c.spoken == Spoken.FIRING
-        spoken = select(alert, target).join(outbox)
+        spoken = select(alert, target).join(outbox).where(alert.in_(alerts))
         waits = spoken.where(fires, outbox.c.delivery.in_((*_UNSENT, Delivery.DEAD)))
 
         def newest(*which: ColumnElement[bool]) -> ColumnElement[int]:

@@ -96,12 +96,15 @@ def share(value: float | None, digits: int = 3) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """A duration that is told in milliseconds: `12.3 ms`, `4.56 s`; `≤ 0.01 ms` for the lowest bin."""
+    """A duration that is told in milliseconds: `12.3 ms`, `4.56 s`."""
     if value is None:
         return _NONE
-    if value == DURATIONS.edges[0]:
-        return f"≤ {value:.3g} ms"
     return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
+
+
+def milliseconds_from_bins(value: float | None) -> str:
+    """The same of a duration that was counted in bins: `≤ 0.01 ms` is the lowest one."""
+    return ("≤ " if value == DURATIONS.edges[0] else "") + milliseconds(value)
 
 
 def exact(value: Any) -> str:
@@ -206,6 +209,7 @@ _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "compact": compact,
     "share": share,
     "ms": milliseconds,
+    "ms_from_bins": milliseconds_from_bins,
     "size": size,
     "exact": exact,
     "nested": nested,

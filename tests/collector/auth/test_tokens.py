@@ -96,6 +96,12 @@ def test_a_file_beside_it_is_exchanged_without_a_restart(tmp_path: Path) -> None
     assert [status(known, header) for header in headers] == [401, 200]
     secret.write_text(OLD, encoding="utf-8")
     assert [status(known, header) for header in headers] == [200, 401]
+    lines = (tmp_path / "tokens").read_text(encoding="utf-8")
+    (tmp_path / "tokens").unlink()
+    secret.write_text(NEW, encoding="utf-8")
+    assert [status(known, header) for header in headers] == [200, 401]
+    (tmp_path / "tokens").write_text(lines, encoding="utf-8")
+    assert [status(known, header) for header in headers] == [401, 200]
 
 
 @pytest.mark.parametrize("broken", ["nonsense", "", None])

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from html import unescape
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from lapwing_collector.app.places.profiling import PROFILING
 from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.model.description import Feature, ModelDescription, Task
 from lapwing_collector.web.pages.narrowing import HOWS, Filter, told_in_full
+from lapwing_collector.web.pages.rows import _is_right
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[2J\u202e'\"{{7*7}}"
 SPAN = {"name": "shop", "from": "2026-01-01T00:00:00Z", "to": "2026-01-01T01:00:00Z"}
@@ -182,6 +184,25 @@ def test_labels_say_whether_the_prediction_was_right(web: Web) -> None:
     assert re.findall(r'<td><span class="(?:tag )?(\w*)"[^>]*>[^<]', shown) == ["none", "bad", "good"]
     assert shown.count('title="it predicted something else"') == 1
     assert '<span class="tag ">' in page(web, **{"inputs.age": "90"})
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth", "right"),
+    [
+        (1.0, 1, True),
+        (True, 1, True),
+        (False, 1, False),
+        ("a", "a", True),
+        ("a", "b", False),
+        (True, "true", True),
+        (True, "yes", None),
+        (None, 1, None),
+        (1, {"a": 1}, None),
+    ],
+)
+def test_classes_are_compared_as_metrics_compare_them(predicted: Any, truth: Any, right: bool | None) -> None:
+    """1, 1.0 and true are one class; what is of another kind may mean the same, and is not called wrong."""
+    assert _is_right(predicted, truth) is right
 
 
 def test_rows_can_be_sorted_and_filtered_by_a_form(web: Web) -> None:

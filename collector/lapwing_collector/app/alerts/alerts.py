@@ -54,10 +54,14 @@ def wall_clock() -> datetime:
 
 def list_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
     """Alerts that are pending, firing or recovering, with what people said about them, as JSON."""
-    acks, silences, untold = store.acks(), store.silences(now), store.untold()
+    acks, silences = store.acks(), store.silences(now)
     knowing: dict[str, list[str]] = {}
     told: dict[str, Alert] = {}
-    for group in store.groups():
+    groups = store.groups()
+    heard_last = [heard for group in groups for heard in group.heard.values()]
+    waits = store.unaccepted([heard.message for heard in heard_last])
+    untold = store.untold({key for heard in heard_last if heard.message in waits for key in heard.firing})
+    for group in groups:
         told |= {key: member.alert for key, member in group.members.items()}
         for target, heard in group.heard.items():
             for key in heard.firing:
@@ -91,7 +95,7 @@ def why(store: Store, alert: str, now: datetime) -> dict[str, Any]:
     rule, instance = _known(store, key, transitions)
     groups = store.groups_of(key)
     knowing = {name for group in groups for name, heard in group.heard.items() if key in heard.firing}
-    told = _told_and_untold(knowing, store.untold().get(key, {}))
+    told = _told_and_untold(knowing, store.untold([key]).get(key, {}))
     ack = store.acks().get(key)
     return (
         _alert(rule, instance)

@@ -188,6 +188,9 @@ class Judging:
                 raise StateUnavailableError(
                     f"the files were read, and are followed as soon as the state is back: {error}"
                 ) from error
+            except Exception:
+                self._changes.submit(self._keep_up)  # half of what the files say is followed by nobody
+                raise
             after = self._project
         logger.info("the rules were read again: %d now", len(after.rules), extra={"action": "rules_reloaded"})
         return difference(before, after)

@@ -57,8 +57,10 @@ def show(view: View) -> Mapping[str, Any]:
 def completed(view: View, alerts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Alerts with the address of their `rows` on this server, and their condition where nobody was told."""
     known = list(alerts)
-    by_window = all(each.get("window_start") for each in known)  # what people were told of has one
-    rules = {} if by_window else {each["rule"]: each for each in view.read_or([], "rules")}
+    told = all(
+        each.get("window_start") and (each.get("rows_url") or "model" in each["labels"]) for each in known
+    )
+    rules = {} if told else {each["rule"]: each for each in view.read_or([], "rules")}
     made = []
     for each in known:
         rule = rules.get(each["rule"], {})

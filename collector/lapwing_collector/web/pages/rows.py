@@ -184,8 +184,17 @@ def _add_labels(view: View, table: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         label = told.get((row["prediction_id"], row["time"]))
         row["label"] = label
-        if said in row and row[said] is not None and isinstance(label, str | bool | int):
-            row["is_right"] = exact(row[said]) == exact(label)
+        row["is_right"] = _is_right(row.get(said or ""), label)
+
+
+def _is_right(predicted: Any, truth: Any) -> bool | None:
+    """Whether a class is the one that was predicted; None where that cannot be told by looking at both."""
+    number = bool | int | float
+    if isinstance(predicted, number) and isinstance(truth, number):
+        return predicted == truth  # 1, 1.0 and true are one class
+    if isinstance(predicted, str) and isinstance(truth, str):
+        return predicted == truth
+    return True if predicted is not None and exact(predicted) == exact(truth) else None
 
 
 def _all_rows(arguments: Arguments) -> Query:
