@@ -1,5 +1,6 @@
 """What waits on disk while the collector is away: when it is tried again, and its exact accounts."""
 
+import errno
 from collections.abc import Callable
 from random import uniform
 from typing import Final
@@ -10,6 +11,8 @@ from lapwing._spool import Full, Spool
 _FIRST_DELAY_S: Final = 0.5
 _LONGEST_DELAY_S: Final = 30.0
 _LONGEST_RETRY_AFTER_S: Final = 3600.0
+_SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Of what this process has no more to read any file."""
 
 Tell = Callable[..., None]
 """Logs a warning: its kind, of which only the first is told, then message and details as for a logger."""
@@ -24,6 +27,7 @@ class Backlog:
         self._queue: Final = queue
         self._tell: Final = tell
         self._delay_s = _FIRST_DELAY_S
+        self._all_unreadable = False
         self.try_at = 0.0
         """Moment, in seconds of a clock that never goes back, at which the oldest request is due."""
         self.adopted = 0
@@ -50,18 +54,24 @@ class Backlog:
             self._drop(batch, "spool_error", error)
         else:
             self._queue.spool(batch)
+            if self._all_unreadable:  # it need not wait for them
+                self.try_at = 0.0
 
     def oldest(self, now: float) -> bytes | None:
-        """Give the request to send next; None where nothing waits, or it cannot be read now and is due later.
+        """Give the request to send next; None where nothing waits, or none can be read now and is due later.
 
-        What is damaged is set aside.
+        What is damaged is set aside; a file that cannot be read for another reason keeps no others back.
         """
         while self._spool:
             try:
                 request = self._spool.read()
             except (OSError, MemoryError) as error:
                 self._tell("spool_read", "what waits on disk cannot be read now: %r", error)
+                short = isinstance(error, MemoryError) or error.errno in _SHORT
+                if not short and self._spool.pass_over():
+                    continue
                 self.postpone(now, None)
+                self._all_unreadable = not short
                 return None
             if request is not None:
                 return request
@@ -93,6 +103,7 @@ class Backlog:
         self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S)
         delay_s = max(delay_s, min(retry_after_s or 0.0, _LONGEST_RETRY_AFTER_S))
         self.try_at = now + delay_s
+        self._all_unreadable = False
 
     def records(self) -> int:
         """Count the records of the oldest request."""

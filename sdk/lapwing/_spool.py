@@ -85,6 +85,7 @@ class Spool:
         self._own: Final = root / process_id
         self._limit: Final = limit_bytes
         self._waiting: list[Waiting] = []
+        self._passed: list[Waiting] = []
         self._adopted: dict[Path, int] = {}
         self._last_ns = self._used = 0
         self._measured_ns: int | None = None
@@ -94,7 +95,7 @@ class Spool:
 
     def __len__(self) -> int:
         """Count the requests that wait."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._passed)
 
     def add(self, request: bytes, records: int, now_ns: int) -> None:
         """Write a request behind all others; when this returns it survives a loss of power.
@@ -131,7 +132,7 @@ class Spool:
         """Read the oldest request; None where its file is gone or damaged, and must be set aside.
 
         Raises:
-            OSError: It cannot be read now, which says nothing about it.
+            OSError: It cannot be read now, which does not say that it is lost.
             MemoryError: There is no room for it now.
         """
         waiting = self.oldest()
@@ -142,6 +143,13 @@ class Spool:
                 return None
             raise
         return request if waiting.name.endswith(f"-{crc32(request):08x}{_SUFFIX}") else None
+
+    def pass_over(self) -> bool:
+        """Come back to the oldest request behind all others; False where there are none."""
+        self._passed.append(heappop(self._waiting))
+        others_wait = bool(self._waiting)
+        self._move_on()
+        return others_wait
 
     def remove(self) -> None:
         """Forget the oldest request and delete its file.
@@ -155,7 +163,7 @@ class Spool:
             waiting.path.unlink()
             self._used -= _on_disk(size)
         finally:
-            self._release_adopted()
+            self._move_on()
 
     def set_aside(self) -> Path:
         """Forget the oldest request and keep its file as `*.bad`; returns where.
@@ -167,12 +175,13 @@ class Spool:
         try:
             return waiting.path.rename(self._root / f"{waiting.name}.bad")
         finally:
-            self._release_adopted()
+            self._move_on()
 
     def close(self) -> None:
         """Let go of all sub-folders; what is left in them is for the next process."""
         self._waiting.clear()
-        self._release_adopted()
+        self._passed.clear()
+        self._move_on()
         _release(self._own, self._lock)
 
     def _make_own(self) -> int:
@@ -194,10 +203,13 @@ class Spool:
                 self._adopted[folder] = lock
                 self._waiting += _find(folder)
         heapify(self._waiting)
-        self._release_adopted()
+        self._move_on()
 
-    def _release_adopted(self) -> None:
-        """Let go of the sub-folders of former processes once nothing is to be sent any more."""
+    def _move_on(self) -> None:
+        """Come back to what was passed over, or let go of what former processes left if nothing waits."""
+        if not self._waiting:
+            self._waiting, self._passed = self._passed, []
+            heapify(self._waiting)
         if not self._waiting:
             for folder, lock in self._adopted.items():
                 _release(folder, lock)

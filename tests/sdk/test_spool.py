@@ -248,6 +248,62 @@ def test_what_cannot_be_read_now_waits(
     assert queue.stats() == lapwing.Stats(2, 1, 0, {}, spooled=1)
 
 
+@pytest.mark.parametrize("trouble", [errno.EACCES, errno.ESTALE, errno.EISDIR, errno.ELOOP])
+def test_a_file_that_cannot_be_read_keeps_no_others_back(
+    root: Path, monkeypatch: pytest.MonkeyPatch, trouble: int
+) -> None:
+    """What is behind it, and what comes later, is sent; it stays, and is sent once it can be read."""
+    queue = Queue(capacity=4, batch_size=1, delay_s=0, wait_when_full=False)
+    backlog = Backlog(make(root), queue, lambda *_: None)
+
+    def put(request: bytes, moment: int) -> None:
+        queue.put(request)
+        backlog.put(queue.take(), request, moment)
+
+    put(b"1", 0)
+    put(b"2", 1)
+    first = files(root)[0]
+    content = first.read_bytes()
+    read_bytes = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path == first:
+            raise OSError(trouble, os.strerror(trouble))
+        return read_bytes(path)
+
+    with monkeypatch.context() as patch:
+        if trouble == errno.EISDIR:
+            first.unlink()
+            first.mkdir()
+        elif trouble == errno.ELOOP:
+            first.unlink()
+            first.symlink_to(first)
+        else:
+            patch.setattr(Path, "read_bytes", read)
+        assert backlog.oldest(100.0) == b"2"
+        backlog.settle(1, "")
+        assert backlog.oldest(100.0) is None
+        assert 100.2 < backlog.try_at <= 100.5
+        put(b"3", 2)
+        assert backlog.try_at <= 100.0
+        assert backlog.oldest(100.0) == b"3"
+        backlog.postpone(100.0, 60)  # the receiver is away
+        put(b"4", 3)
+        assert backlog.try_at == 160.0
+    if trouble == errno.EISDIR:
+        first.rmdir()
+    first.unlink(missing_ok=True)
+    first.write_bytes(content)
+    assert backlog.oldest(200.0) == b"3"
+    for request in (b"3", b"4", b"1"):
+        assert backlog.oldest(200.0) == request
+        backlog.settle(1, "")
+    assert not backlog.waits
+    assert queue.stats() == lapwing.Stats(4, 4, 0, {})
+    backlog.close()
+    assert list(root.iterdir()) == []
+
+
 @pytest.mark.parametrize("loss", ["gone", "bad sector"])
 def test_what_can_be_read_no_more_is_lost(root: Path, monkeypatch: pytest.MonkeyPatch, loss: str) -> None:
     """A file that is gone, or on a bad place of the medium, is counted, and does not keep others back."""
