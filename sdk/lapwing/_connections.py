@@ -1,7 +1,9 @@
-"""HTTP connections on which nothing outlasts the attempt that it is part of.
+"""HTTP connections on which nothing but looking up a name outlasts the attempt that it is part of.
 
 The timeout of a socket is for each operation: whoever gives or takes a byte now and then would hold an
-attempt as long as it likes. So the socket is told before every operation how much time is left.
+attempt as long as it likes. So the socket is told before every operation how much time is left. The addresses
+of a name share what is left, so that one that is silent leaves time for the next. How long the system takes
+to look a name up is its own setting.
 """
 
 import io
@@ -12,10 +14,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from http.client import HTTPResponse
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 _PIECE_BYTES: Final = 16 * 1024  # a record of TLS: of more, each would have all the time that is left
 
@@ -42,11 +45,11 @@ def pools(ssl_context: ssl.SSLContext | None, proxy: str | None = None, **more: 
     return manager
 
 
-def _allow_what_is_left(connected: socket.socket) -> None:
+def _allow_what_is_left(connected: socket.socket, shared_by: int = 1) -> None:
     left_s = _end.get() - monotonic()
     if left_s <= 0:
         raise TimeoutError("timed out")
-    connected.settimeout(None if left_s == float("inf") else left_s)
+    connected.settimeout(None if left_s == float("inf") else left_s / shared_by)
 
 
 class _Reader(io.RawIOBase):
@@ -74,36 +77,51 @@ class _Response(HTTPResponse):
         self.fp = io.BufferedReader(_Reader(sock, self.fp.detach()))
 
 
-class _Sender(Protocol):
-    sock: Any
-
-    def connect(self) -> None: ...
-
-
 class _HttpConnection(HTTPConnection):
     response_class = _Response
 
     def send(self, data: Any) -> None:
-        for piece in _pieces(self, data):
-            super().send(piece)
+        if self.sock is None:
+            self.connect()
+        view = memoryview(data)
+        for start in range(0, len(view), _PIECE_BYTES):
+            _allow_what_is_left(self.sock)
+            super().send(view[start : start + _PIECE_BYTES])
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            found = socket.getaddrinfo(self._dns_host.strip("[]"), self.port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except UnicodeError as error:
+            raise NewConnectionError(self, f"{self.host!r} is no name of a host") from error
+        failed = OSError("its name has no address")
+        for tried, (family, kind, protocol, _, address) in enumerate(found):
+            try:
+                return self._connected(socket.socket(family, kind, protocol), address, len(found) - tried)
+            except OSError as error:
+                failed = error
+        raise NewConnectionError(self, f"Failed to establish a new connection: {failed}") from failed
+
+    def _connected(self, made: socket.socket, address: Any, shared_by: int) -> socket.socket:
+        try:
+            for option in self.socket_options or ():
+                made.setsockopt(*option)
+            _allow_what_is_left(made, shared_by)
+            made.connect(address)
+            _allow_what_is_left(made)  # for a handshake
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _tunnel(self) -> None:
+        super()._tunnel()
+        _allow_what_is_left(self.sock)  # for a handshake
 
 
-class _HttpsConnection(HTTPSConnection):
-    response_class = _Response
-
-    def send(self, data: Any) -> None:
-        for piece in _pieces(self, data):
-            super().send(piece)
-
-
-def _pieces(connection: _Sender, data: bytes) -> Iterator[memoryview]:
-    """What to send by and by; the socket knows how long each may take."""
-    if connection.sock is None:
-        connection.connect()
-    view = memoryview(data)
-    for start in range(0, len(view), _PIECE_BYTES):
-        _allow_what_is_left(connection.sock)
-        yield view[start : start + _PIECE_BYTES]
+class _HttpsConnection(_HttpConnection, HTTPSConnection):
+    pass
 
 
 class _HttpPool(urllib3.HTTPConnectionPool):

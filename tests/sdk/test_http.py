@@ -1,9 +1,10 @@
 """The HTTP transport against real servers and proxies, and what replies mean."""
 
 import base64
+import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -172,6 +173,71 @@ def test_an_attempt_ends_in_time_whatever_drips(
     assert isinstance(fate, Unavailable)
     assert "timed out" in fate.message
     assert took_s < 2
+
+
+@contextmanager
+def silent() -> Iterator[tuple[str, int]]:
+    """An address that answers no attempt to connect, as its queue is full."""
+    with ExitStack() as opened:
+        full = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(8):
+            knocking = opened.enter_context(socket.socket())
+            knocking.setblocking(False)
+            knocking.connect_ex(full.getsockname())
+        yield full.getsockname()
+
+
+def named(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+    """Let every name have these addresses."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", each) for each in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+
+def test_many_silent_addresses_take_no_longer_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All addresses of a name share the time of an attempt; each with all of it would take minutes."""
+    with silent() as nobody:
+        named(monkeypatch, *[nobody] * 300)
+        begun = monotonic()
+        fate = HttpTransport(settings(endpoint="http://name.example:1")).post(b"body", 0.4)
+        took_s = monotonic() - begun
+    assert isinstance(fate, Unavailable)
+    assert "timed out" in fate.message
+    assert took_s < 30
+
+
+def test_a_silent_address_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name whose first address is silent is delivered to at its second one, within the attempt."""
+    with silent() as nobody, receiver() as running:
+        named(monkeypatch, nobody, ("127.0.0.1", running.port))
+        assert HttpTransport(settings(endpoint="http://name.example:1")).post(b"body", 4) == Accepted()
+
+
+def test_a_handshake_has_what_connecting_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a silent address took of an attempt is not given to the handshake again."""
+    allowed: list[float | None] = []
+
+    class Watching(ssl.SSLContext):
+        def wrap_socket(self, sock: socket.socket, *arguments: Any, **more: Any) -> ssl.SSLSocket:
+            """Note how long it may take."""
+            allowed.append(sock.gettimeout())
+            return super().wrap_socket(sock, *arguments, **more)
+
+    monkeypatch.setattr("lapwing._http.tls_context", lambda *_: Watching(ssl.PROTOCOL_TLS_CLIENT))
+    with silent() as nobody, socket.create_server(("127.0.0.1", 0)) as mute:
+        named(monkeypatch, nobody, mute.getsockname())
+        fate = HttpTransport(settings(endpoint="https://name.example:1")).post(b"body", 0.6)
+    assert isinstance(fate, Unavailable)
+    [allowed_s] = allowed
+    assert allowed_s is not None
+    assert 0 < allowed_s <= 0.3
+
+
+@pytest.mark.parametrize("host", ["nobody.invalid", "a" * 64])
+def test_a_name_without_address_is_unavailable(host: str) -> None:
+    """A name that has no address, or cannot have one, may have one later."""
+    fate = HttpTransport(settings(endpoint=f"http://{host}:1")).post(b"body", 5)
+    assert isinstance(fate, Unavailable)
+    assert host in fate.message
 
 
 def test_redirects_are_not_followed() -> None:
