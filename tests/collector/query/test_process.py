@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -51,14 +52,23 @@ def of(process: QueryProcess, name: str) -> Path:
     return Path(f"/proc/{process._child.pid}/{name}")
 
 
+def access(process: QueryProcess, descriptor: int) -> int:
+    """Whether a descriptor is for reading, for writing, or for both."""
+    told = of(process, f"fdinfo/{descriptor}").read_text()
+    [flags] = re.findall(r"^flags:\s*([0-7]+)$", told, re.MULTILINE)
+    return int(flags, 8) & os.O_ACCMODE
+
+
 def test_it_has_no_environment_and_no_files_of_ours(process: QueryProcess, shared: Readers) -> None:
-    """Secrets in variables and open files stay behind; its socket is open, and where it may complain to."""
+    """Secrets in variables and open files stay behind; it has its socket, and reads files of the lake."""
     assert b"canary" not in of(process, "environ").read_bytes()
     assert b"LAPWING" not in of(process, "environ").read_bytes()
     opened = {int(file.name): str(file.readlink()).partition(":")[0] for file in of(process, "fd").iterdir()}
     assert opened.pop(2)  # ours, whatever it is
     assert (opened.pop(0), opened.pop(1)) == ("/dev/null", "/dev/null")
-    assert [each for each in opened.values() if not each.startswith(str(shared.folder))] == ["socket"]
+    of_lake = {file for file, path in opened.items() if path.startswith(f"{shared.folder}/")}
+    assert [path for file, path in opened.items() if file not in of_lake] == ["socket"]
+    assert {access(process, file) for file in of_lake} <= {os.O_RDONLY}
     assert of(process, "cwd").readlink() == Path("/")
 
 
