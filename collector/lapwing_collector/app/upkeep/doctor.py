@@ -339,7 +339,7 @@ def _scrub(file: Path | None, flags: Mapping[str, Any], tell: Tell) -> Finding:
         done = scrub(file, flags, tell)
     except LapwingError as error:
         return Finding("scrub", str(error), wrong=True)
-    damaged, unchecked = done["damaged"], done["unchecked"]
+    damaged, unchecked = done["damaged"], done.get("unchecked", ())
     if not damaged and not unchecked:
         return Finding("scrub", f"every page of {done['files']:,} files is whole")
     told = []
