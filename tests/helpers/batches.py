@@ -66,7 +66,7 @@ def _columns(path: str, values: Sequence[Any]) -> list[FieldColumn]:
     kinds = dict.fromkeys(_kind(value) for value in values if value is not None)
     return [
         FieldColumn(
-            parts(path),
+            parts(path) if '"' in path else tuple(path.split(".")),  # as senders may write it
             _array([v if v is not None and _kind(v) == kind else None for v in values], kind),
         )
         for kind in kinds
