@@ -66,11 +66,18 @@ def _columns(path: str, values: Sequence[Any]) -> list[FieldColumn]:
     kinds = dict.fromkeys(_kind(value) for value in values if value is not None)
     return [
         FieldColumn(
-            parts(path) if '"' in path else tuple(path.split(".")),  # as senders may write it
+            _place(path),
             _array([v if v is not None and _kind(v) == kind else None for v in values], kind),
         )
         for kind in kinds
     ]
+
+
+def _place(path: str) -> tuple[str, ...]:
+    try:
+        return parts(path)
+    except ValueError:  # senders may call fields as they like
+        return tuple(path.split("."))
 
 
 def _kind(value: Any) -> pa.DataType:
