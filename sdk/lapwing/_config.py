@@ -174,7 +174,7 @@ SETTINGS: Final = (
         10.0,
         read.seconds,
         _exporter_variables("TIMEOUT", read.seconds),
-        "Seconds that one attempt at a request may take.",
+        "Seconds that one attempt at a request may take, once the name of the receiver is looked up.",
     ),
     Setting(
         "compression",

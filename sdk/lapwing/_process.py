@@ -90,7 +90,7 @@ def init(
         service: Name of the service, `service.name`.
         environment: Such as `production`, `deployment.environment.name`.
         headers: HTTP headers of every request.
-        timeout_s: Seconds that one attempt at a request may take.
+        timeout_s: Seconds that one attempt at a request may take, once the name of the receiver is looked up.
         compression: `none` or `gzip`.
         certificate: File of certificates to trust.
         client_certificate: File of the certificate to show.
