@@ -228,7 +228,10 @@ def cpu_ticks(stat: Path) -> int:
             ["grpc.listen (0.0.0.0:0)"],
         ),
         (["up", "--config", "{tmp}/none.yaml"], ["none.yaml", "cannot be read"]),
-        (["up", "--data", "/dev/null/d"], ["/dev/null/d", "is no folder"]),
+        (
+            ["up", "--data", "/dev/null/d", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"],
+            ["/dev/null/d", "is no folder"],
+        ),
         (["rules", "advance", "--to", "2026-01-01", "--data", "{data}"], ["clock: data"]),
         (
             ["reference", "set", "m", "r", "--from", "{tmp}/x.parquet", "--data", "{tmp}/d"],
