@@ -4,6 +4,7 @@ from lapwing_collector.query.calls import metrics_in
 from lapwing_collector.query.explaining import Part, explain, script
 from lapwing_collector.query.guard import (
     check_select,
+    counts_failures,
     paired_in,
     parse_select,
     reads_profiles,
@@ -49,6 +50,7 @@ __all__ = [
     "TouchedTimes",
     "cells",
     "check_select",
+    "counts_failures",
     "example_ids",
     "explain",
     "measured_in",

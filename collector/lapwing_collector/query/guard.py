@@ -167,6 +167,29 @@ def reads_rows(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
     )
 
 
+def counts_failures(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
+    """Whether a SELECT counts calls that failed: asks whether they have an error, or for their rate.
+
+    Raises:
+        QueryError: The SQL does not parse.
+    """
+    tree = syntax_tree(connection, sql)
+    tables = {
+        str(node["alias"] or node.get("table_name", "")).lower()
+        for node in nodes(tree)
+        if "table_name" in node or "subquery" in node
+    }
+    for node in nodes(tree):
+        function = str(node.get("function_name", "")).lower()
+        if function == "error_rate":
+            return True
+        if function == "count" or node.get("type") == "OPERATOR_IS_NOT_NULL":
+            for column in (names for child in node["children"] for names in _columns(child)):
+                if column[-1] == "error_type" and tables.issuperset(column[-2:-1]):
+                    return True  # a column of a table, and no field of that name, as inputs.error_type
+    return False
+
+
 def functions_in(connection: duckdb.DuckDBPyConnection, sql: str) -> frozenset[str]:
     """The functions that a SELECT calls.
 

@@ -6,7 +6,6 @@ anything, and a process that dies over it has lost nothing else.
 """
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from lapwing_collector.app.judging.evaluating import RunQuery, outcome_of
 from lapwing_collector.errors import QueryError
 from lapwing_collector.model.alerts import Context, SegmentValue, Status, Transition
 from lapwing_collector.model.description import ModelDescription, parts
-from lapwing_collector.query import SEGMENT, example_ids, segment_values, within_segment
+from lapwing_collector.query import SEGMENT, counts_failures, example_ids, segment_values, within_segment
 from lapwing_collector.rules import (
     Outcome,
     Row,
@@ -54,10 +53,6 @@ _LONGEST_S: Final = 1.0
 """How long is looked at most beside one evaluation, but for its samples: people wait for it."""
 _SHARE: Final = 0.1
 _MOST_S: Final = 2.0
-_ABOUT_FAILURES: Final = re.compile(
-    r"\berror_rate\s*\(|\bcount\s*\(\s*(?:\w+\.)?error_type\b|\berror_type\s+IS\s+NOT\s+NULL\b", re.IGNORECASE
-)
-"""What the SQL of rules has that count calls that failed: those are what people want to see."""
 _PLAIN: Final = frozenset({"version", "environment", "service", "variant", "stage"})
 _FIELD_LABELS: Final = frozenset({"field", "feature"})
 _DESCRIPTION: Final = (
@@ -134,11 +129,13 @@ class _About:
         name: As people call it.
         table: Its table's name.
         description: What is known of it.
+        failed: Whether it is about the model's calls that failed: then those are what people want to see.
     """
 
     name: str
     table: str
     description: ModelDescription
+    failed: bool
 
 
 class Briefing:
@@ -253,8 +250,8 @@ class Briefing:
                 step_s=(transition.slot - rule.slots.before(transition.slot)).total_seconds(),
                 values=_values(rows.get(key)),
                 segments=segments,
-                examples=self._examples(rule, wanted, transition, segments, limit) if wanted else (),
-                rows_url=self._rows_url(rule, about, transition),
+                examples=self._examples(wanted, transition, segments, limit) if wanted else (),
+                rows_url=self._rows_url(about, transition),
             )
             briefed.append(replace(transition, context=context))
         return briefed
@@ -293,7 +290,9 @@ class Briefing:
             (table,) = tables
         if table is None:
             return None
-        return _About(labelled or table, table, self._description(table, limit))
+        with self._parsing:
+            failed = counts_failures(self._parser, rule.expr)
+        return _About(labelled or table, table, self._description(table, limit), failed)
 
     def _description(self, table: str, limit: _Limit) -> ModelDescription:
         left_s = limit.left_s()
@@ -307,7 +306,7 @@ class Briefing:
 
     # The rows
 
-    def _rows_url(self, rule: Rule, about: _About | None, transition: Transition) -> str:
+    def _rows_url(self, about: _About | None, transition: Transition) -> str:
         if self._dashboard is None or about is None:
             return ""
         asked = {
@@ -316,7 +315,7 @@ class Briefing:
             "to": f"{transition.window_end.isoformat()}Z",
         }
         asked |= filters_of(transition.instance.labels, about.description)
-        asked |= {"error_type__missing": "no"} if _ABOUT_FAILURES.search(rule.expr) else {}
+        asked |= {"error_type__missing": "no"} if about.failed else {}
         return f"{self._dashboard}/model/rows?{urlencode(asked)}"
 
     # The segments
@@ -382,13 +381,8 @@ class Briefing:
 
     # Examples
 
-    def _examples(  # what is known of an alert by then
-        self,
-        rule: Rule,
-        about: _About,
-        transition: Transition,
-        segments: Sequence[SegmentValue],
-        limit: _Limit,
+    def _examples(
+        self, about: _About, transition: Transition, segments: Sequence[SegmentValue], limit: _Limit
     ) -> tuple[str, ...]:
         """Some of its predictions, of the worst segment if there is one; none where a sample has them."""
         left_s = limit.left_s()
@@ -402,8 +396,7 @@ class Briefing:
         asked: dict[str, Any] = {f"value_{number}": value for number, value in enumerate(fields.values())}
         asked |= {"window_start": transition.window_start, "window_end": transition.window_end, "most": _TOLD}
         try:
-            failed_first = bool(_ABOUT_FAILURES.search(rule.expr))
-            sql = example_ids(about.table, list(fields), failed_first=failed_first)
+            sql = example_ids(about.table, list(fields), failed_first=about.failed)
             answer = self._run_query(sql, asked, left_s)
         except QueryError:
             return ()

@@ -16,6 +16,7 @@ from lapwing_collector.app.judging.evaluating import outcome_of
 from lapwing_collector.errors import QueryError
 from lapwing_collector.model.alerts import Context, RuleState, SegmentValue, Transition
 from lapwing_collector.model.description import Feature, ModelDescription
+from lapwing_collector.query import counts_failures
 from lapwing_collector.rules import ALL_KNOWN, Rule, evaluate
 
 SLOT = datetime(2026, 1, 1, 12)  # times are naive UTC
@@ -192,6 +193,38 @@ def test_the_rows_behind_an_alert_have_an_address(lake: Lake) -> None:
         "error_type__missing": ["no"],
     }
     assert briefed(lake, errors())[0].context.rows_url == ""
+
+
+@pytest.mark.parametrize(
+    ("select", "expected"),
+    [
+        ("count(error_type) / count(*)", True),
+        ("count ( /* calls that failed */ Error_Type )", True),
+        ('count("error_type")', True),
+        ("count(DISTINCT error_type)", True),
+        ("count(flights.error_type)", True),
+        ("count(*) FILTER (error_type IS NOT NULL)", True),
+        ("avg((error_type NOTNULL)::INT)", True),
+        ("(SELECT count(p.error_type) FROM predictions.flights AS p)", True),
+        ("(SELECT count(p.error_type) FROM (FROM predictions.flights) AS p)", True),
+        ("(SELECT value FROM error_rate('flights', $window_start, $window_end))", True),
+        ("count(*) FILTER (error_type IS NULL)", False),
+        ("count(*) /* not count(error_type) */", False),
+        ("count(*) -- error_type IS NOT NULL\n", False),
+        ("count(*) FILTER (tags['note'] = 'error_rate (of us)')", False),
+        ("count(*) FILTER (version = 'count(error_type)')", False),
+        ('count(*) AS "count(error_type)"', False),
+        ('count("error_type IS NOT NULL")', False),
+        ("count(inputs.error_type)", False),
+        ("count(flights.inputs.error_type)", False),
+        ("count(*) FILTER (inputs.error_type IS NOT NULL)", False),
+        ("(SELECT value FROM latency_mean('flights', $window_start, $window_end))", False),
+    ],
+)
+def test_a_rule_is_about_failures_by_what_it_counts(select: str, expected: bool) -> None:
+    """Its SQL says so as a database reads it: not in texts, comments, aliases or the model's own fields."""
+    with duckdb.connect(":memory:") as parser:
+        assert counts_failures(parser, f"SELECT {select} FROM predictions.flights") is expected
 
 
 def test_labels_become_filters_where_they_name_fields() -> None:
