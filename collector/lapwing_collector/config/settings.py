@@ -1,18 +1,19 @@
 """Settings of the collector: `lapwing.yaml`, environment variables and flags, checked as one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from lapwing_collector.config.documents import expectation, parse_duration, read_document
 from lapwing_collector.errors import ConfigError
+from lapwing_collector.model.addresses import bucket_address, catalog_address, state_address
 
 ENVIRONMENT_PREFIX: Final = "LAPWING_"
 SETTINGS_FILE: Final = "lapwing.yaml"
@@ -25,8 +26,6 @@ _FLAGS: Final = {
     "insecure": "--insecure",
     "query.timeout": "--timeout",
 }
-_SCHEMES: Final = ("postgresql", "postgres")
-_TLS_MODES: Final = ("disable", "prefer", "require", "verify-ca", "verify-full")
 
 
 def _duration(value: object) -> object:
@@ -85,23 +84,11 @@ def _limit(value: object) -> object:
     return {"keep": value} if isinstance(value, str | int | float) else value
 
 
-def _server(schemes: tuple[str, ...], tls_modes: tuple[str, ...]) -> BeforeValidator:
-    """The address of a PostgreSQL database; no message says it again, as a password may be in it."""
+def _checked(read: Callable[[str], object]) -> BeforeValidator:
+    """An address that can be read; no message says it again, as a password may be in it."""
 
     def check(value: object) -> object:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-        except ValueError:
-            parts, port = urlsplit(""), None
-        if parts.scheme not in schemes or not parts.username or not parts.path.strip("/") or port == 0:
-            raise ValueError("an address such as postgresql://user@host/database")
-        for name, said in parse_qsl(parts.query, keep_blank_values=True):
-            if name not in {"host", "sslmode", "sslrootcert"}:
-                raise ValueError(f"{name} is not known in an address; sslmode, sslrootcert and host are")
-            if name == "sslmode" and said not in tls_modes:
-                raise ValueError(f"one of {', '.join(tls_modes)} as sslmode, not {said}")
+        read(value.get_secret_value() if isinstance(value, SecretStr) else str(value))
         return value
 
     return BeforeValidator(check)
@@ -111,11 +98,9 @@ def _data_place(value: object) -> object:
     """What has a scheme is an address, everything else a path."""
     if not isinstance(value, str):
         return value
-    scheme, address, rest = value.partition("://")
-    if not address:
+    if "://" not in value:
         return Path(value)
-    if scheme not in {"s3", "gs"} or not rest.partition("/")[0] or "?" in rest or "#" in rest:
-        raise ValueError("a folder, or an address such as s3://bucket/prefix")
+    bucket_address(value)
     return value
 
 
@@ -125,8 +110,8 @@ Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
 Address = Annotated[str, BeforeValidator(_address)]
 DataPlace = Annotated[Path | str, BeforeValidator(_data_place)]
 Url = Annotated[str, AfterValidator(_url)]
-StateServer = Annotated[SecretStr, _server((*_SCHEMES, "postgresql+pg8000"), _TLS_MODES)]
-CatalogServer = Annotated[SecretStr, _server(_SCHEMES, ("allow", *_TLS_MODES))]
+StateServer = Annotated[SecretStr, _checked(state_address)]
+CatalogServer = Annotated[SecretStr, _checked(catalog_address)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from lapwing_collector.engine.quoting import literal
 from lapwing_collector.errors import ConfigError
+from lapwing_collector.model.addresses import bucket_address, catalog_address
 
 LAKE: Final = "lake"
 """Name under which every connection attaches the lake."""
@@ -19,8 +19,6 @@ LAKE: Final = "lake"
 METADATA: Final = f"__ducklake_metadata_{LAKE}"
 """What DuckLake attaches the lake's catalog as, beside it."""
 
-_SCHEMES: Final = ("postgresql", "postgres")
-_PARAMETERS: Final = ("host", "sslmode", "sslrootcert")
 _SESSION: Final = {
     "connect_timeout": "5",
     "tcp_user_timeout": "15000",
@@ -151,34 +149,21 @@ class CatalogServer:
 
     @classmethod
     def of(cls, url: str, password: str | None = None) -> "CatalogServer":
-        """The database at `url`, such as `postgresql://user@host:5432/database`.
+        """The database at `url`, as `catalog_address` reads it.
 
         Args:
-            url: Its parameters may be `sslmode` and `sslrootcert`, as everywhere with PostgreSQL, and `host`,
-                the folder of a socket.
+            url: The address.
             password: That of the user, if it is not in `url`.
 
         Raises:
             ConfigError: It is no such address.
         """
         try:
-            parts = urlsplit(url)
-            port = parts.port or 5432
+            there = catalog_address(url)
         except ValueError as error:
-            raise _wrong_catalog() from error
-        database = unquote(parts.path.removeprefix("/"))
-        if parts.scheme not in _SCHEMES or not parts.username or not database or "/" in database:
-            raise _wrong_catalog()
-        given = dict(parse_qsl(parts.query))
-        if unknown := sorted(given.keys() - set(_PARAMETERS)):
-            raise ConfigError(f"lake.catalog: {unknown[0]} is not known; sslmode, sslrootcert and host are")
-        host = given.pop("host", None) or parts.hostname
-        if not host:
-            raise _wrong_catalog()
-        own = unquote(parts.password) if parts.password is not None else None
-        return cls(
-            host, port, database, unquote(parts.username), password if password is not None else own, given
-        )
+            raise ConfigError(f"lake.catalog: {error}") from error
+        own = there.password if password is None else password
+        return cls(there.host, there.port, there.database, there.user, own, there.parameters)
 
     def __str__(self) -> str:
         return f"postgresql://{self.user}@{self.host}:{self.port}/{self.database}"
@@ -429,13 +414,13 @@ def bucket_at(url: str, **options: Any) -> Bucket:
     Raises:
         ConfigError: It is no such address.
     """
-    scheme, _, rest = url.partition("://")
-    bucket = rest.partition("/")[0]
-    if scheme not in {"s3", "gs"} or not bucket or "?" in rest or "#" in rest:
-        raise ConfigError("lake.data: expected a folder, or an address such as s3://bucket/prefix")
-    if scheme == "gs" and options.get("endpoint") is None:
+    try:
+        there = bucket_address(url)
+    except ValueError as error:
+        raise ConfigError(f"lake.data: {error}") from error
+    if there.scheme == "gs" and options.get("endpoint") is None:
         options["endpoint"] = _GOOGLE
-    return Bucket(Remote(f"s3://{rest.rstrip('/')}"), **options)
+    return Bucket(Remote(f"s3://{there.path}"), **options)
 
 
 def inlined(sql: str, parameters: Iterable[Any]) -> str:
@@ -458,7 +443,3 @@ def as_sql(value: Any) -> str:
 def _quoted(value: str) -> str:
     """A value of a connection string."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _wrong_catalog() -> ConfigError:
-    return ConfigError("lake.catalog: expected an address such as postgresql://user@host/database")

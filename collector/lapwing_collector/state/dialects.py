@@ -23,7 +23,6 @@ from sqlalchemy import (
     Integer,
     create_engine,
     event,
-    make_url,
     types,
 )
 from sqlalchemy import DateTime as _AnyDateTime
@@ -31,11 +30,12 @@ from sqlalchemy import Double as _AnyDouble
 from sqlalchemy import Text as _AnyText
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import insert  # SQLAlchemy says `ON CONFLICT` of it to SQLite, too
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from lapwing_collector.errors import ConfigError, DataDirectoryError
+from lapwing_collector.model.addresses import ServerAddress, state_address
 from lapwing_collector.state.documents import as_json, of_json
 
 __all__ = [
@@ -339,8 +339,6 @@ def _writes(connection: Connection) -> bool:
     return bool(connection.get_execution_options().get("lapwing_write", False))
 
 
-_SCHEMES: Final = ("postgresql", "postgres", "postgresql+pg8000")
-_TLS_MODES: Final = ("disable", "prefer", "require", "verify-ca", "verify-full")
 _SILENCE_S: Final = 15.0
 """After which a server that does not answer counts as gone."""
 _SESSION: Final = {
@@ -389,43 +387,36 @@ class PostgresServer:
     shared: Final = True
 
     def __init__(self, url: str, password: str | None = None) -> None:
-        """Keep state in the database at `url`, such as `postgresql://user@host:5432/database`.
+        """Keep state in the database at `url`, as `state_address` reads it.
 
         Args:
-            url: Its parameters may be `sslmode` and `sslrootcert`, as everywhere with PostgreSQL, and `host`,
-                the folder of a socket.
+            url: The address.
             password: That of the user, if it is not in `url`.
 
         Raises:
             ConfigError: It is no such address, or the driver is not installed.
         """
         try:
-            parts = make_url(url)
-        except (ArgumentError, ValueError) as error:
-            raise ConfigError("state.url: expected an address such as postgresql://user@host/db") from error
-        if parts.drivername not in _SCHEMES or not parts.username or not parts.database:
-            raise ConfigError("state.url: expected an address such as postgresql://user@host/db")
+            there = state_address(url)
+        except ValueError as error:
+            raise ConfigError(f"state.url: {error}") from error
         try:
             from lapwing_collector.state.pg8000 import connect  # noqa: PLC0415  # an extra
         except ImportError as error:
             raise ConfigError(
                 "state.url: PostgreSQL needs a driver; install it with `pip install 'lapwing[postgres]'`"
             ) from error
-        query = dict(parts.query)
         self._connect = partial(
             connect,
-            parts.username,
-            host=parts.host,
-            port=parts.port or 5432,
-            database=parts.database,
-            password=parts.password if password is None else password,
+            there.user,
+            port=there.port,
+            database=there.database,
+            password=there.password if password is None else password,
             startup_params=_SESSION,
             timeout=_SILENCE_S,
-            **_connect_arguments(query, parts.port or 5432),
+            **_connect_arguments(there),
         )
-        if unknown := sorted(query):
-            raise ConfigError(f"state.url: {unknown[0]} is not known; sslmode, sslrootcert and host are")
-        self.name = parts.set(drivername="postgresql", password=None).render_as_string()
+        self.name = there.shown
         self.session = f"lapwing {socket.gethostname()[:30]} {os.getpid()} {secrets.token_hex(4)}"
 
     def exists(self) -> bool:
@@ -586,23 +577,25 @@ def _code_of(error: BaseException | None) -> str:
     return str(said.get("C", "")) if isinstance(said, Mapping) else ""
 
 
-def _connect_arguments(query: dict[str, Any], port: int) -> dict[str, Any]:
-    """What the driver is told for parameters of an address, which are taken out of `query`."""
-    arguments: dict[str, Any] = {}
-    if folder := query.pop("host", None):
-        arguments["unix_sock"] = str(Path(folder) / f".s.PGSQL.{port}")
-    mode, authorities = query.pop("sslmode", "prefer"), query.pop("sslrootcert", None)
-    if mode not in _TLS_MODES:
-        raise ConfigError(f"state.url: sslmode: expected one of {', '.join(_TLS_MODES)}, not {mode}")
-    if mode == "disable" or "unix_sock" in arguments:
-        arguments["ssl_context"] = False
-    elif mode == "require":
-        arguments["ssl_context"] = True
-    elif mode != "prefer":
-        try:
-            context = ssl.create_default_context(cafile=authorities)
-        except OSError as error:
-            raise ConfigError(f"state.url: sslrootcert: {authorities}: {error}") from error
-        context.check_hostname = mode == "verify-full"
-        arguments["ssl_context"] = context
-    return arguments
+def _connect_arguments(there: ServerAddress) -> dict[str, Any]:
+    """What the driver is told of how to get there."""
+    if there.host.startswith("/"):
+        return {"unix_sock": str(Path(there.host) / f".s.PGSQL.{there.port}"), "ssl_context": False}
+    return {"host": there.host, "ssl_context": _tls(there.parameters)}
+
+
+def _tls(parameters: Mapping[str, str]) -> ssl.SSLContext | bool | None:
+    """How connections are encrypted: by a context, as the driver sees fit, or, if None, where they can be."""
+    mode = parameters.get("sslmode", "prefer")
+    authorities = parameters.get("sslrootcert")
+    match mode:
+        case "prefer":
+            return None
+        case "disable" | "require":
+            return mode == "require"
+    try:
+        context = ssl.create_default_context(cafile=authorities)
+    except OSError as error:
+        raise ConfigError(f"state.url: sslrootcert: {authorities}: {error}") from error
+    context.check_hostname = mode == "verify-full"
+    return context
