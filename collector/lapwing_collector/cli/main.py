@@ -30,6 +30,7 @@ from lapwing_collector.cli.rule_tools import add_rule_tools
 from lapwing_collector.cli.undelivered import add_commands as add_undelivered
 from lapwing_collector.cli.upgrading import upgrade
 from lapwing_collector.errors import LapwingError
+from lapwing_collector.model.given import Given
 from lapwing_collector.sandbox import leave_out_pandas
 
 PANELS: Final = {
@@ -180,7 +181,7 @@ def up(  # noqa: PLR0917  # each is an option
     insecure: Insecure = False,
 ) -> None:
     """Start the collector: receive predictions, keep them, evaluate rules, notify."""
-    _become("up", config, data, {"http.listen": http, "grpc.listen": grpc, "web.listen": web}, insecure)
+    _become("up", config, data, _listening(http=http, grpc=grpc, web=web), insecure)
 
 
 @app.command()
@@ -193,17 +194,21 @@ def collect(  # noqa: PLR0917  # each is an option
     insecure: Insecure = False,
 ) -> None:
     """Start the part that receives predictions and keeps them; `lapwing serve` does the rest."""
-    _become("collect", config, data, {"http.listen": http, "grpc.listen": grpc, "web.listen": web}, insecure)
+    _become("collect", config, data, _listening(http=http, grpc=grpc, web=web), insecure)
 
 
 @app.command()
 def serve(config: Config = None, data: Data = None, web: Web = None, insecure: Insecure = False) -> None:
     """Start the part that answers people, evaluates rules and notifies; `lapwing collect` receives."""
-    _become("serve", config, data, {"web.listen": web}, insecure)
+    _become("serve", config, data, _listening(web=web), insecure)
+
+
+def _listening(**addresses: str | None) -> dict[str, Given]:
+    return {f"{name}.listen": Given(address, f"--{name}") for name, address in addresses.items()}
 
 
 def _become(
-    arrangement: str, config: Path | None, data: Path | None, listen: dict[str, str | None], insecure: bool
+    arrangement: str, config: Path | None, data: Path | None, listen: dict[str, Given], insecure: bool
 ) -> None:
     from lapwing_collector.cli.becoming import become_supervisor
 
@@ -236,7 +241,7 @@ def sql(  # noqa: PLR0917  # typer reads options off parameters
 
     text = sys.stdin.read() if query == "-" else query
     with (
-        Asking.over(config, {"data": data, "query.timeout": timeout}) as asking,
+        Asking.over(config, {"data": data, "query.timeout": Given(timeout, "--timeout")}) as asking,
         asking.answer(text, fmt=fmt.rows, limit=limit, explain=explain) as answer,
     ):
         if explain and fmt is Output.TABLE:

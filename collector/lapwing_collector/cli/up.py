@@ -7,6 +7,7 @@ from pathlib import Path
 from lapwing_collector.app.processes.orders import Ready
 from lapwing_collector.app.processes.supervisor import Supervisor
 from lapwing_collector.errors import LapwingError
+from lapwing_collector.model.given import Given
 
 
 def announce(ready: Ready) -> None:
@@ -29,7 +30,8 @@ def announce(ready: Ready) -> None:
 
 def main() -> int:
     """Supervise; returns the exit code."""
-    file, flags, arrangement = json.loads(sys.argv[1])
+    file, told, arrangement = json.loads(sys.argv[1])
+    flags = {name: Given(*value) if isinstance(value, list) else value for name, value in told.items()}
     try:
         return Supervisor(None if file is None else Path(file), flags, announce, arrangement).run()
     except LapwingError as error:

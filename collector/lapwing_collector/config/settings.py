@@ -14,18 +14,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from lapwing_collector.config.documents import expectation, parse_duration, read_document
 from lapwing_collector.errors import ConfigError
 from lapwing_collector.model.addresses import bucket_address, catalog_address, state_address
+from lapwing_collector.model.given import Given
 
 ENVIRONMENT_PREFIX: Final = "LAPWING_"
 SETTINGS_FILE: Final = "lapwing.yaml"
-
-_FLAGS: Final = {
-    "data": "--data",
-    "http.listen": "--http",
-    "grpc.listen": "--grpc",
-    "web.listen": "--web",
-    "insecure": "--insecure",
-    "query.timeout": "--timeout",
-}
 
 
 def _duration(value: object) -> object:
@@ -443,7 +435,8 @@ def load_settings(
 
     Args:
         file: `lapwing.yaml`, or None to go without one.
-        flags: Settings given on the command line, by dotted name (`http.listen`); None values are left out.
+        flags: Settings given on the command line, by dotted name (`http.listen`), some of them as `Given`;
+            None values are left out.
         environment: Variables such as `LAPWING_HTTP__LISTEN`; the process's own if None.
 
     Raises:
@@ -459,10 +452,11 @@ def load_settings(
         if name.startswith(ENVIRONMENT_PREFIX) and dotted.split(".")[0] in Settings.model_fields:
             _put(merged, dotted, value)
             sources[dotted] = f"environment variable {name}"
-    for dotted, value in (flags or {}).items():
+    for dotted, given in (flags or {}).items():
+        value, name = given if isinstance(given, Given) else (given, dotted)
         if value is not None:
             _put(merged, dotted, value)
-            sources[dotted] = _FLAGS.get(dotted, dotted)
+            sources[dotted] = name
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:

@@ -218,7 +218,14 @@ def cpu_ticks(stat: Path) -> int:
         (["sql", "SELECT 1", "--data", "{tmp}/none"], ["no lake here yet", "lapwing up"]),
         (["sql", "DELETE FROM models", "--data", "{data}"], ["expected a SELECT, not DELETE"]),
         (["sql", "SELECT nope FROM predictions.churn", "--data", "{data}"], ["nope"]),
-        (["up", "--http", "4318", "--data", "{tmp}/d"], ["--http", "127.0.0.1:4318"]),
+        (
+            ["sql", "SELECT 1", "--data", "{data}", "--timeout", "5"],
+            ["lapwing: --timeout: expected a duration"],
+        ),
+        (
+            ["up", "--http", "4318", "--grpc", "x", "--web", "", "--data", "{tmp}/d"],
+            ["lapwing: --http: ", "127.0.0.1:4318, not '4318'", "\n--grpc: ", "\n--web: "],
+        ),
         (
             ["up", "--http", "0.0.0.0:0", "--data", "{tmp}/d"],
             ["http.listen (0.0.0.0:0)", "auth.tokens", "tls.client_authority", "--insecure"],

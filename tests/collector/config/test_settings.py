@@ -8,6 +8,7 @@ import pytest
 
 from lapwing_collector.config import load_settings
 from lapwing_collector.errors import ConfigError
+from lapwing_collector.model.given import Given
 
 
 def told(folder: Path, text: str, **variables: str) -> str:
@@ -81,12 +82,12 @@ def test_what_a_variable_says_is_told_once(tmp_path: Path) -> None:
 
 
 def test_a_flag_is_called_what_people_wrote() -> None:
-    """`lapwing sql --timeout 5` hears of --timeout, and of 5 once."""
+    """What was given under a name is told by it, and its value once; a setting by its own name otherwise."""
     with pytest.raises(ConfigError) as refused:
-        load_settings(None, flags={"query.timeout": "5"}, environment={})
+        load_settings(None, flags={"query.timeout": Given("5", "--timeout")}, environment={})
     assert (
         str(refused.value)
         == "--timeout: expected a duration such as 90s, 1h30m or 7d, not '5': write 5s or 5d"
     )
-    with pytest.raises(ConfigError, match=r"^--web: expected an address such as 127.0.0.1:4318, not 'x'$"):
-        load_settings(None, flags={"web.listen": "x"}, environment={})
+    with pytest.raises(ConfigError, match=r"^web\.listen: expected an address such as .*, not 'x'$"):
+        load_settings(None, flags={"web.listen": "x", "http.listen": Given(None, "--http")}, environment={})
