@@ -8,16 +8,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
-from typer.core import TyperGroup
 
 from lapwing_collector.cli.alerts import add_commands as add_alert_commands
 from lapwing_collector.cli.annotating import annotate
 from lapwing_collector.cli.drill import fire
 from lapwing_collector.cli.evaluating import evaluate
 from lapwing_collector.cli.evaluations import evaluations_app
+from lapwing_collector.cli.groups import Group
 from lapwing_collector.cli.importing import labels_app, predictions_app
 from lapwing_collector.cli.keeping import AsJson, add_commands, progress
 from lapwing_collector.cli.metrics import metrics
@@ -58,41 +58,14 @@ _GARBAGE: Final = 50_000
 """Objects after which it is looked for: most commands import for longer than they work, which leaves none."""
 
 
-class _Whole(TyperGroup):
-    """Shows commands with their whole first sentence, however long."""
-
-    def panels(self) -> Iterator[tuple[str, Sequence[str]]]:
-        """Headings, and the commands under each."""
-        yield "Commands", list(self.commands)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  # handed over by typer
-        """Write them to the help."""
-        for panel, names in self.panels():
-            if rows := [(name, _first_paragraph(self.commands[name].help)) for name in names]:
-                with formatter.section(panel):
-                    formatter.write_dl(rows)
-
-
-class _Arranged(_Whole):
+class _Arranged(Group):
     """Shows commands by what people come for."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command; what is wrong with its options is said without the words of the library behind."""
-        try:
-            return super().invoke(ctx)
-        except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")
-            raise
 
     def panels(self) -> Iterator[tuple[str, Sequence[str]]]:
         """Those of `PANELS`, and what is in none of them."""
         yield from PANELS.items()
         placed = {name for names in PANELS.values() for name in names}
         yield "Others", [name for name in self.commands if name not in placed]
-
-
-def _first_paragraph(text: str | None) -> str:
-    return " ".join((text or "").split("\n\n")[0].split())
 
 
 app = typer.Typer(
@@ -108,20 +81,20 @@ rules_app = typer.Typer(help="Check, test, explain and back-test rules, close sl
 add_commands(app)
 add_rule_tools(rules_app)
 add_undelivered(app)
-app.add_typer(notify_app, name="notify", cls=_Whole)
+app.add_typer(notify_app, name="notify", cls=Group)
 add_alert_commands(app)
 app.command()(fire)
 app.command()(annotate)
 app.command()(evaluate)
 app.command()(report)
 app.command()(upgrade)
-app.add_typer(evaluations_app, name="evaluations", cls=_Whole)
-app.add_typer(rules_app, name="rules", cls=_Whole)
-app.add_typer(reference_app, name="reference", cls=_Whole)
-app.add_typer(models_app, name="models", cls=_Whole)
+app.add_typer(evaluations_app, name="evaluations", cls=Group)
+app.add_typer(rules_app, name="rules", cls=Group)
+app.add_typer(reference_app, name="reference", cls=Group)
+app.add_typer(models_app, name="models", cls=Group)
 app.command()(metrics)
-app.add_typer(labels_app, name="labels", cls=_Whole)
-app.add_typer(predictions_app, name="predictions", cls=_Whole)
+app.add_typer(labels_app, name="labels", cls=Group)
+app.add_typer(predictions_app, name="predictions", cls=Group)
 
 Config = Annotated[
     Path | None,
