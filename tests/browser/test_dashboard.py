@@ -12,7 +12,9 @@ from urllib.parse import urlencode, urlsplit
 from helpers.browser import HOURS, SPAN, START, Looking
 from helpers.collector import prediction, request
 from lapwing_collector.clock import epoch_ns
+from lapwing_collector.model.profiles import DURATIONS
 from lapwing_collector.web.pages import PAGES
+from lapwing_collector.web.rendering import milliseconds_from_bins
 
 MODEL = f"/model?name=churn&{SPAN}"
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
@@ -199,6 +201,21 @@ def test_answers_of_many_rows_are_shown(looking: Looking) -> None:
     assert "The first 500 of 150" in page.inner_text("[data-answer]")
     assert page.locator("[data-answer] .drawn").is_visible()
     assert looking.said == []
+    page.context.close()
+
+
+def test_durations_read_the_same_in_pages_and_in_charts(looking: Looking) -> None:
+    """Both languages know the lowest bin, of which nobody knows how short its durations were."""
+    page = looking.page(MODEL)
+    scripts = page.locator("script[type=module]").first.get_attribute("src").rpartition("/")[0]
+    asked = [f"{scripts}/format.js", DURATIONS.edges[:3]]
+    told = page.evaluate(
+        "async ([from, all]) => { const f = await import(from); "
+        "return all.map((each) => f.number(each, 'ms')); }",
+        asked,
+    )
+    assert told == [milliseconds_from_bins(edge) for edge in DURATIONS.edges[:3]]
+    assert told[0].startswith("≤ ")
     page.context.close()
 
 

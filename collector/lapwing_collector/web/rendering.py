@@ -26,6 +26,8 @@ _UNSEEN: Final = re.compile(
 
 _NONE: Final = "\N{EN DASH}"
 _AGO: Final = ((86_400 * 365, "y"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_SHORTEST_MS: Final = DURATIONS.edges[0]
+"""The end of the lowest bin that durations are counted in; pages tell it to their scripts."""
 _SCALES: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -44,7 +46,7 @@ class Renderer:
             auto_reload=False,
         )
         self._environment.filters |= _FILTERS
-        self._environment.globals |= everywhere
+        self._environment.globals |= {"shortest_ms": _SHORTEST_MS} | everywhere
 
     def page(self, name: str, values: Mapping[str, Any]) -> str:
         """The HTML of a template, by its name without the ending."""
@@ -104,7 +106,7 @@ def milliseconds(value: float | None) -> str:
 
 def milliseconds_from_bins(value: float | None) -> str:
     """The same of a duration that was counted in bins: `≤ 0.01 ms` is the lowest one."""
-    return ("≤ " if value == DURATIONS.edges[0] else "") + milliseconds(value)
+    return ("≤ " if value == _SHORTEST_MS else "") + milliseconds(value)
 
 
 def exact(value: Any) -> str:

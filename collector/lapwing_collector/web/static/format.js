@@ -10,8 +10,8 @@ export const seen = (text) =>
 export const ends = (values) =>
   values.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
 
-/** The end of the lowest bin that durations are counted in: those in it are shorter. */
-const SHORTEST_MS = 0.01;
+/** The end of the lowest bin that durations are counted in, as the page says it: those in it are shorter. */
+const SHORTEST_MS = Number(document.documentElement.dataset.shortestMs);
 
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const scales = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
