@@ -262,6 +262,60 @@ def test_what_is_new_is_shown_after_another_range_in_place(looking: Looking) -> 
     page.context.close()
 
 
+STILL = "window.ResizeObserver = class { observe() {} disconnect() {} unobserve() {} };"
+"""Printers draw a page at once: no script learns how wide the paper is."""
+OUTSIDE = """
+() => [...document.querySelectorAll("figure")].flatMap((figure) => {
+  const room = figure.getBoundingClientRect();
+  return [...figure.querySelectorAll("canvas, svg, table, .legend")]
+    .filter((each) => each.getBoundingClientRect().right > room.right + 1)
+    .map((each) => `${figure.querySelector("figcaption").innerText}: ${each.tagName} beyond its column`);
+})
+"""
+
+
+def test_charts_stay_in_their_columns_on_paper(looking: Looking) -> None:
+    """Paper is narrower than a screen: what is drawn shrinks with its column; the range of time is told."""
+    found: list[str] = []
+    for address in (MODEL, f"/model/explore?name=churn&{SPAN}"):
+        page = looking.page("/")
+        page.context.add_init_script(STILL)
+        looking.go(page, address)
+        page.wait_for_selector("figure canvas")
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 700, "height": 1000})
+        found += [f"{address}: {each}" for each in page.evaluate(OUTSIDE)]
+        assert page.locator(".printed").inner_text() == "01 Jan 2026 00:00 \N{EN DASH} 03 Jan 2026 04:00 UTC"
+        assert not page.locator(".presets").is_visible()
+        page.context.close()
+    assert found == []
+
+
+def test_paper_is_light_and_has_every_chart(looking: Looking) -> None:
+    """At night, too, what is printed by the key is in the colours of day, with charts nobody scrolled to."""
+    page = looking.page("/", color_scheme="light")
+    page.click("[data-theme-toggle]")
+    looking.go(page, MODEL)
+    colour = "() => getComputedStyle(document.body).color"
+    dark = page.evaluate(colour)
+    page.evaluate("""() => {
+      window.print = () => { window.missing = document.querySelectorAll(".drawn[aria-busy]").length; };
+      addEventListener("beforeprint", (event) => {
+        if (event.isTrusted) window.printed = getComputedStyle(document.body).color;
+      });
+    }""")
+    assert page.locator(".drawn[aria-busy]").count() > 0
+    page.keyboard.press("Control+p")
+    page.wait_for_function("() => window.missing !== undefined")
+    assert page.evaluate("() => window.missing") == 0
+    page.pdf()
+    assert page.evaluate("() => window.printed") != dark
+    assert page.evaluate(colour) == dark
+    page.emulate_media(media="print")  # without scripts as well
+    assert page.evaluate(colour) != dark
+    page.context.close()
+
+
 def test_pages_are_light(looking: Looking) -> None:
     """A first visit to the heaviest page takes less than 100 KB, packed; its scripts less than 60 KB."""
     page = looking.browser.new_page()

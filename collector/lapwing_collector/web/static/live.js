@@ -54,6 +54,7 @@ export function fill(within = document) {
 }
 
 export function start() {
+  addEventListener("beforeprint", () => document.querySelectorAll("[data-part][aria-busy]").forEach(bring));
   const { model } = document.body.dataset;
   const light = document.querySelector("[data-live]");
   let due = null;

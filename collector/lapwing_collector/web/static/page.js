@@ -1,5 +1,7 @@
 // What every page has: the range of time, keys, the theme, SQL of panels, forms that send themselves.
 
+const WAITS_MS = 15000; // for what is printed; what has not come by then is missing
+
 /** Tells people who listen. */
 export const say = (text) => { document.querySelector(".announce").textContent = text; };
 
@@ -53,6 +55,32 @@ function theme() {
     dispatchEvent(new Event("lapwing:theme"));
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("lapwing:theme")));
+}
+
+/** Paper is light. What nobody has scrolled to is asked for by what listens to `beforeprint`, too late for that paper:
+ * so the key that prints waits for it. */
+function paper() {
+  const root = document.documentElement;
+  let before;
+  const turn = (to) => {
+    if (to) root.dataset.theme = to;
+    else delete root.dataset.theme;
+    dispatchEvent(new Event("lapwing:theme"));
+  };
+  addEventListener("beforeprint", (event) => {
+    if (!event.isTrusted) return;
+    before = root.dataset.theme;
+    turn("light");
+  });
+  addEventListener("afterprint", () => turn(before));
+  document.addEventListener("keydown", async (event) => {
+    if (event.key !== "p" || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    dispatchEvent(new Event("beforeprint"));
+    const until = Date.now() + WAITS_MS;
+    while (Date.now() < until && document.querySelector(".drawn[aria-busy], [data-part][aria-busy]")) await new Promise(requestAnimationFrame);
+    print();
+  });
 }
 
 function forms() {
@@ -138,6 +166,7 @@ function keys(refresh) {
 export function start({ refresh, move }) {
   if (document.body.hasAttribute("data-in-place")) travel = move;
   theme();
+  paper();
   forms();
   copy();
   sql();
