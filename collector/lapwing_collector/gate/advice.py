@@ -19,6 +19,9 @@ ENOUGH: Final = 1000
 RAREST: Final = 50
 """Of these, as many at least must be of the rarest class."""
 
+_FEWEST: Final = 30
+"""Of fewer rows shares are too rough to call data broken: of one row that lacks a value, all lack it."""
+
 _MISSING: Final = 0.01
 """Missing values more, beyond what chance explains, that make data broken."""
 _NEW: Final = 0.01
@@ -35,6 +38,7 @@ _LABELLED: Final = "Are there labels enough to learn from?"
 _TEXTS: Final[Mapping[str, str]] = {
     "fine": "Nothing to do: it is no worse than it was, and its data is as it was.",
     "watch": "Nothing to do yet: its inputs are others than they were, and it copes with them.",
+    "unknown_as_empty": "There are no predictions to look at: choose another window.",
     "unknown": "Nothing tells whether it is worse: bring labels, and a reference to compare with.",
     "unknown_but_moved": "Its inputs are others than they were, and nothing says whether it was better "
     "before: compare with a reference whose rows have labels, or with an earlier window "
@@ -68,8 +72,11 @@ def advise(told: ModelDescription, answers: Answers, sides: Sequence[str], enoug
     broken = _broken(answers, sides)
     drifted = _drifted(answers, sides[0])
     labelled = _labelled(told, answers, sides[0], enough)
-    state = _state(worse.answer, broken.answer, drifted.answer, labelled.answer)
-    plain = state.removesuffix("_or_relabel").removesuffix("_but_moved")
+    empty = _count(answers, sides[0]) == 0
+    state = (
+        "unknown_as_empty" if empty else _state(worse.answer, broken.answer, drifted.answer, labelled.answer)
+    )
+    plain = state.removesuffix("_or_relabel").removesuffix("_but_moved").removesuffix("_as_empty")
     return Advice(plain, _TEXTS[state], [worse, broken, drifted, labelled])
 
 
@@ -125,6 +132,9 @@ def _primary(told: ModelDescription) -> tuple[str, str | None, bool]:
 
 
 def _broken(answers: Answers, sides: Sequence[str]) -> Step:
+    count = _count(answers, sides[0])
+    if count is not None and count < _FEWEST:
+        return Step(_BROKEN, "unknown", f"{count:,} rows are too few to tell, and {_FEWEST} would do")
     now = _rows(answers, sides[0], "missing")
     then = {row["field"]: row for side in sides[1:2] for row in _rows(answers, side, "missing")}
     faults = [
@@ -174,7 +184,7 @@ def _drifted(answers: Answers, side: str) -> Step:
 
 def _labelled(told: ModelDescription, answers: Answers, side: str, enough: int) -> Step:
     coverage = _first(answers, side, "coverage")
-    rows = 0 if coverage is None else coverage["sample_count"] or 0
+    rows = _count(answers, side) or 0
     share = 0.0 if coverage is None else coverage["label_coverage"] or 0.0
     labels = round(rows * share)
     because = f"{labels:,} of {rows:,} rows have a label, and {enough:,} would do"
@@ -189,6 +199,12 @@ def _labelled(told: ModelDescription, answers: Answers, side: str, enough: int) 
         if rarest < RAREST:
             return Step(_LABELLED, "no", because)
     return Step(_LABELLED, "yes", because)
+
+
+def _count(answers: Answers, side: str) -> int | None:
+    """How many rows a side has, where that is known."""
+    coverage = _first(answers, side, "coverage")
+    return None if coverage is None else coverage["sample_count"] or 0
 
 
 def _is_truth(row: Mapping[str, Any]) -> bool:

@@ -282,7 +282,7 @@ class Advice:
     """What to do about a model, and how that follows.
 
     Attributes:
-        state: For programs: `fine`, `fix_data`, `collect_labels`, `retrain`, `investigate`, `watch`.
+        state: For programs: `fine`, `watch`, `fix_data`, `collect_labels`, `retrain`, `unknown`.
         text: For people.
         steps: The questions on the way, in order.
     """

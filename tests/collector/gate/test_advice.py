@@ -107,6 +107,22 @@ def test_an_advice_says_by_which_numbers() -> None:
     assert labelled.because == "4,000 of 5,000 rows have a label, and 10,000 would do"
 
 
+def coverage_of(count: int) -> Row:
+    return {"value": None, "label_coverage": 0.0, "sample_count": count}
+
+
+@pytest.mark.parametrize(
+    ("count", "broken"), [(0, "unknown"), (1, "unknown"), (29, "unknown"), (30, "yes"), (5000, "yes")]
+)
+def test_a_row_without_a_value_is_no_broken_data(count: int, broken: str) -> None:
+    """Shares of a handful of rows do not say that data is broken, and of none nothing is said at all."""
+    changes = {"now_missing": [share("inputs.age", 1.0, 0.8)], "failing": [share("", 1.0, 0.8)]}
+    advice = advise(TOLD, asked(**UNLABELLED | changes | {"coverage": [coverage_of(count)]}), SIDES)
+    assert advice.steps[1].answer == broken
+    assert advice.state == ("fix_data" if broken == "yes" else "unknown")
+    assert ("no predictions" in advice.text) == (count == 0)
+
+
 def test_of_a_regression_more_error_is_worse() -> None:
     """Which way is worse follows from the task; a model whose task nobody knows is not judged."""
     told = ModelDescription(task=Task.REGRESSION, prediction="output.value")
