@@ -2,27 +2,38 @@
 
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
 
 from helpers.query_lake import make_lake
 from lapwing_collector.app.rule_tools.checking import Checked, check_rules
 
-
-def written(folder: Path, name: str, text: str) -> Path:
-    file = folder / name
-    file.write_text(textwrap.dedent(text))
-    return file
+Check = Callable[..., Checked]
 
 
-def checked(*files: Path, data: Path | None = None, lint: bool = False) -> Checked:
-    folder = files[0].parent / "nothing" if data is None else data
-    return check_rules(None, {"data": folder}, files, lint=lint)
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """Checks rule files of these texts, a.yaml, b.yaml and so on; None is one that is not there."""
+
+    def checked(*texts: str | None, data: Path | None = None, lint: bool = False) -> Checked:
+        files = [tmp_path / f"{letter}.yaml" for letter, _ in zip(ascii_lowercase, texts, strict=False)]
+        for file, text in zip(files, texts, strict=True):
+            if text is not None:
+                file.write_text(textwrap.dedent(text))
+        return check_rules(None, {"data": data or tmp_path / "nothing"}, files, lint=lint)
+
+    return checked
 
 
 def lines(found: Checked) -> list[str]:
     return [f"{Path(each.file).name}:{each.line}: {each.kind}: {each.text}" for each in found.findings]
+
+
+def places(found: Checked) -> list[tuple[int | None, str]]:
+    return [(each.line, each.kind) for each in found.findings]
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +44,9 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_mistakes_of_all_files_are_told_at_once_each_in_the_line_of_its_sql(tmp_path: Path) -> None:
+def test_mistakes_of_all_files_are_told_at_once_each_in_the_line_of_its_sql(check: Check) -> None:
     """A syntax error is told where it stands in the SQL, however YAML writes it."""
-    first = written(
-        tmp_path,
-        "a.yaml",
+    found = check(
         """\
         groups:
           - name: g
@@ -68,10 +77,10 @@ def test_mistakes_of_all_files_are_told_at_once_each_in_the_line_of_its_sql(tmp_
               - alert: Metric
                 expr: FROM acuracy('m', $window_start, $window_end)
         """,
+        "groups: [{name: g, rules: [{alert: A, expr: SELECT}]}]",
+        "groups: [",
+        None,
     )
-    second = written(tmp_path, "b.yaml", "groups: [{name: g, rules: [{alert: A, expr: SELECT}]}]")
-    broken = written(tmp_path, "c.yaml", "groups: [")
-    found = checked(first, second, broken, tmp_path / "missing.yaml")
     told = lines(found)
     assert [line.partition(" mistake: ")[0] for line in told] == [
         "a.yaml:8:",
@@ -83,7 +92,7 @@ def test_mistakes_of_all_files_are_told_at_once_each_in_the_line_of_its_sql(tmp_
         "a.yaml:28:",
         "b.yaml:1:",
         "c.yaml:1:",
-        "missing.yaml:None:",
+        "d.yaml:None:",
     ]
     assert told[0].endswith('groups[0].rules[0].expr: Parser Error: syntax error at or near "FORM"')
     assert told[1].endswith("did you mean window?")
@@ -92,11 +101,9 @@ def test_mistakes_of_all_files_are_told_at_once_each_in_the_line_of_its_sql(tmp_
     assert not found.lake
 
 
-def test_a_broken_rule_hides_no_mistake_of_others(tmp_path: Path, lake: Path) -> None:
+def test_a_broken_rule_hides_no_mistake_of_others(check: Check, lake: Path) -> None:
     """What the lake says of the rules beside it is told at once, each in its own line."""
-    file = written(
-        tmp_path,
-        "a.yaml",
+    found = check(
         """\
         groups:
           - name: g
@@ -114,8 +121,9 @@ def test_a_broken_rule_hides_no_mistake_of_others(tmp_path: Path, lake: Path) ->
               - alert: Model
                 expr: SELECT count(*) AS value FROM predictions.chrun
         """,
+        data=lake,
+        lint=True,
     )
-    found = checked(file, data=lake, lint=True)
     told = [(each.line, each.kind) for each in found.findings if "chrun" in each.text or "valeu" in each.text]
     assert told == [(12, "mistake"), (15, "hint")]
     assert {7, 13} <= {each.line for each in found.findings if each.kind == "mistake"}
@@ -123,20 +131,17 @@ def test_a_broken_rule_hides_no_mistake_of_others(tmp_path: Path, lake: Path) ->
     assert not any("__wrong__" in each.text for each in found.findings)
 
 
-def test_a_rule_that_two_files_have_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_rule_that_two_files_have_is_told_with_its_line(check: Check) -> None:
     """The second one is the one to rename."""
     text = "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: SELECT 1 AS value\n"
-    found = checked(written(tmp_path, "a.yaml", text), written(tmp_path, "b.yaml", "# \n" + text))
-    assert [(each.line, each.kind) for each in found.findings] == [(5, "mistake")]
+    found = check(text, "# \n" + text)
+    assert places(found) == [(5, "mistake")]
     assert "stands in" in found.findings[0].text
 
 
-def test_what_is_odd_is_a_hint_and_can_be_left_out(tmp_path: Path) -> None:
+def test_what_is_odd_is_a_hint_and_can_be_left_out(check: Check) -> None:
     """Each hint names what is most likely not meant; a careful rule gets none."""
-    file = written(
-        tmp_path,
-        "a.yaml",
-        """\
+    text = """\
         groups:
           - name: g
             rules:
@@ -157,9 +162,8 @@ def test_what_is_odd_is_a_hint_and_can_be_left_out(tmp_path: Path) -> None:
                 min_samples: 9
                 condition: value > 3
                 annotations: {summary: s}
-        """,
-    )
-    odd = checked(file, lint=True)
+    """
+    odd = check(text, lint=True)
     assert {each.kind for each in odd.findings} == {"hint"}
     assert [
         (each.line, each.text.partition(": ")[2].split(",")[0].split(":")[0]) for each in odd.findings
@@ -171,14 +175,12 @@ def test_what_is_odd_is_a_hint_and_can_be_left_out(tmp_path: Path) -> None:
         (11, "asks what g/All asks already"),
         (12, "reads all rows at every slot"),
     ]
-    assert checked(file).findings == []
+    assert check(text).findings == []
 
 
-def test_names_are_looked_up_where_there_is_a_lake(tmp_path: Path, lake: Path) -> None:
+def test_names_are_looked_up_where_there_is_a_lake(check: Check, lake: Path) -> None:
     """What may come yet is a hint with what may be meant; what never works is a mistake in its own line."""
-    file = written(
-        tmp_path,
-        "a.yaml",
+    found = check(
         """\
         groups:
           - name: g
@@ -213,8 +215,10 @@ def test_names_are_looked_up_where_there_is_a_lake(tmp_path: Path, lake: Path) -
                 expr: SELECT count(*) AS value FROM predictions.churn
                 gate: [value < production_value, vlaue > 3]
         """,
+        data=lake,
+        lint=True,
     )
-    told = lines(checked(file, data=lake, lint=True))
+    told = lines(found)
     named = [line for line in told if "did you mean" in line or "neither label" in line]
     assert [line.partition(": groups")[0] for line in named] == [
         "a.yaml:13: hint",
@@ -230,12 +234,9 @@ def test_names_are_looked_up_where_there_is_a_lake(tmp_path: Path, lake: Path) -
     assert not [line for line in told if "rules[0]" in line]
 
 
-def test_groups_for_models_are_looked_at_with_a_model_that_fits(tmp_path: Path, lake: Path) -> None:
+def test_groups_for_models_are_looked_at_with_a_model_that_fits(check: Check, lake: Path) -> None:
     """One of the lake's for names; without any, hints are told all the same."""
-    file = written(
-        tmp_path,
-        "a.yaml",
-        """\
+    text = """\
         groups:
           - name: fine
             rules: []
@@ -253,13 +254,11 @@ def test_groups_for_models_are_looked_at_with_a_model_that_fits(tmp_path: Path, 
               - alert: All
                 expr: SELECT 1 AS value FROM predictions.{{ model }}
                 annotations: {summary: s}
-        """,
-    )
-    found = checked(file, data=lake, lint=True)
+    """
+    found = check(text, data=lake, lint=True)
     assert found.rules == 3
-    assert [(each.line, each.kind) for each in found.findings] == [(9, "hint"), (14, "mistake"), (16, "hint")]
-    alone = checked(file, lint=True)
-    assert [(each.line, each.kind) for each in alone.findings] == [(16, "hint")]
+    assert places(found) == [(9, "hint"), (14, "mistake"), (16, "hint")]
+    assert places(check(text, lint=True)) == [(16, "hint")]
 
 
 MANY = """
@@ -279,11 +278,10 @@ MANY = """
 """
 
 
-def test_a_thousand_rules_are_checked_in_seconds(tmp_path: Path) -> None:
+def test_a_thousand_rules_are_checked_in_seconds(check: Check) -> None:
     """People run this before each commit; the CPU time it takes here leaves room for slow machines."""
     text = "groups:" + "".join(MANY.format(number=number) for number in range(1000))
-    file = written(tmp_path, "many.yaml", text)
     began = time.process_time()
-    found = checked(file, lint=True)
+    found = check(text, lint=True)
     assert time.process_time() - began < 6
     assert (found.rules, found.findings) == (1000, [])
