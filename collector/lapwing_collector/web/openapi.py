@@ -1,8 +1,11 @@
 """The description of the API for programs. Within v1 it only grows."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from lapwing_collector.model.queries import Format
+from lapwing_collector.web import schemas
+from lapwing_collector.web.schemas import list_of
 
 _ROWS: Final = {
     "application/json": {
@@ -113,6 +116,27 @@ def _work(operation: str, summary: str, asked: dict[str, Any], answer: dict[str,
             "responses": {
                 "200": {"description": "The outcome", "content": {"application/json": {"schema": answer}}},
                 **dict.fromkeys(("400", "401", "403", "409", "413", "415", "422", "500", "503"), _PROBLEM),
+            },
+        }
+    }
+
+
+def _duty(
+    operation: str, summary: str, asked: dict[str, Any], needed: Sequence[str], answer: schemas.Schema
+) -> dict[str, Any]:
+    """What the owner of the lake is told to do: an object in, an object out."""
+    body = {"type": "object", "properties": asked, "required": list(needed), "additionalProperties": False}
+    return {
+        "post": {
+            "operationId": operation,
+            "summary": summary,
+            "requestBody": {
+                "required": bool(needed),
+                "content": {"application/json": {"schema": body}},
+            },
+            "responses": {
+                "200": {"description": "The outcome", "content": {"application/json": {"schema": answer}}},
+                **dict.fromkeys(("400", "401", "403", "404", "409", "413", "415", "503"), _PROBLEM),
             },
         }
     }
@@ -309,7 +333,7 @@ DOCUMENT: Final[dict[str, Any]] = {
             "get": {
                 "operationId": "listModels",
                 "summary": "The models, with their tables, tasks and versions",
-                "responses": _read("The models", {"type": "array", "items": {"type": "object"}}),
+                "responses": _read("The models", list_of(schemas.LISTED_MODEL)),
             }
         },
         "/api/v1/models/{model}": {
@@ -317,14 +341,14 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "operationId": "describeModel",
                 "summary": "What is known of a model, where each value comes from, and its fields",
                 "parameters": [_in_path("model")],
-                "responses": _read("The model", {"type": "object"}) | {"404": _PROBLEM},
+                "responses": _read("The model", schemas.MODEL) | {"404": _PROBLEM},
             }
         },
         "/api/v1/metrics": {
             "get": {
                 "operationId": "listMetrics",
                 "summary": "The metrics that queries can call as table functions",
-                "responses": _read("The metrics", {"type": "array", "items": {"type": "object"}}),
+                "responses": _read("The metrics", list_of(schemas.LISTED_METRIC)),
             }
         },
         "/api/v1/metrics/{metric}": {
@@ -332,7 +356,7 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "operationId": "describeMetric",
                 "summary": "What a metric is, what it takes, and the SQL behind it",
                 "parameters": [_in_path("metric")],
-                "responses": _read("The metric", {"type": "object"}) | {"404": _PROBLEM},
+                "responses": _read("The metric", schemas.METRIC) | {"404": _PROBLEM},
             }
         },
         "/api/v1/advice/{model}": {
@@ -340,14 +364,14 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "operationId": "adviseOnModel",
                 "summary": "Whether to retrain a model, by its last seven days, and how that follows",
                 "parameters": [_in_path("model")],
-                "responses": _read("The advice, and what it is of", {"type": "object"}) | {"404": _PROBLEM},
+                "responses": _read("The advice, and what it is of", schemas.ADVICE) | {"404": _PROBLEM},
             }
         },
         "/api/v1/evaluations": {
             "get": {
                 "operationId": "listEvaluations",
                 "summary": "The runs of the gate that are kept, the newest first",
-                "responses": _read("The runs", {"type": "array", "items": {"type": "object"}}),
+                "responses": _read("The runs", list_of(schemas.LISTED_EVALUATION)),
             }
         },
         "/api/v1/evaluations/{evaluation}": {
@@ -355,14 +379,14 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "operationId": "describeEvaluation",
                 "summary": "A run of the gate, as `lapwing evaluate --json` writes it",
                 "parameters": [_in_path("evaluation")],
-                "responses": _read("The run", {"type": "object"}) | {"404": _PROBLEM},
+                "responses": _read("The run", schemas.EVALUATION) | {"404": _PROBLEM},
             }
         },
         "/api/v1/alerts": {
             "get": {
                 "operationId": "listAlerts",
                 "summary": "The alerts that are pending or fire, and who was told",
-                "responses": _read("The alerts", {"type": "array", "items": {"type": "object"}}),
+                "responses": _read("The alerts", list_of(schemas.LISTED_ALERT)),
             }
         },
         "/api/v1/alerts/{fingerprint}": {
@@ -370,7 +394,7 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "operationId": "explainAlert",
                 "summary": "What became of an alert on its way to people, and why",
                 "parameters": [_in_path("fingerprint")],
-                "responses": _read("The alert", {"type": "object"}) | {"400": _PROBLEM},
+                "responses": _read("The alert", schemas.ALERT) | {"400": _PROBLEM},
             }
         },
         "/api/v1/episodes": {
@@ -400,15 +424,14 @@ DOCUMENT: Final[dict[str, Any]] = {
                         },
                     },
                 ],
-                "responses": _read("The episodes", {"type": "array", "items": {"type": "object"}})
-                | {"400": _PROBLEM},
+                "responses": _read("The episodes", list_of(schemas.EPISODE)) | {"400": _PROBLEM},
             }
         },
         "/api/v1/rules": {
             "get": {
                 "operationId": "listRules",
                 "summary": "The rules that are judged now, and how each stands",
-                "responses": _read("The rules", {"type": "array", "items": {"type": "object"}}),
+                "responses": _read("The rules", list_of(schemas.LISTED_RULE)),
             }
         },
         "/api/v1/rules/{rule}": {
@@ -416,7 +439,7 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "operationId": "explainRule",
                 "summary": "A rule, the SQL that it is judged by, and what is behind its metrics",
                 "parameters": [_in_path("rule")],
-                "responses": _read("The rule", {"type": "object"}) | {"404": _PROBLEM},
+                "responses": _read("The rule", schemas.RULE) | {"404": _PROBLEM},
             }
         },
         "/api/v1/thresholds/{table}": {
@@ -424,7 +447,7 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "operationId": "listThresholds",
                 "summary": "The numbers that rules on a model, by its tables' name, compare a metric with",
                 "parameters": [_in_path("table")],
-                "responses": _read("The thresholds", {"type": "array", "items": {"type": "object"}}),
+                "responses": _read("The thresholds", list_of(schemas.THRESHOLD)),
             }
         },
         **_WORKS,
@@ -432,28 +455,28 @@ DOCUMENT: Final[dict[str, Any]] = {
             "get": {
                 "operationId": "readTelemetry",
                 "summary": "What the collector tells of itself, as /metrics does for Prometheus",
-                "responses": _read("The metrics", {"type": "array", "items": {"type": "object"}}),
+                "responses": _read("The metrics", list_of(schemas.FAMILY)),
             }
         },
         "/api/v1/replicas": {
             "get": {
                 "operationId": "listReplicas",
                 "summary": "Who shares the alert state, and which of them leads",
-                "responses": _read("The replicas", {"type": "object"}),
+                "responses": _read("The replicas", schemas.REPLICAS),
             }
         },
         "/api/v1/silences": {
             "get": {
                 "operationId": "listSilences",
                 "summary": "The silences that hold or will",
-                "responses": _read("The silences", {"type": "array", "items": {"type": "object"}}),
+                "responses": _read("The silences", list_of(schemas.SILENCE)),
             }
         },
         "/api/v1/routes": {
             "get": {
                 "operationId": "testRoutes",
                 "summary": "Where an alert without labels arrives",
-                "responses": _read("The routes", {"type": "array", "items": {"type": "object"}}),
+                "responses": _read("The routes", list_of(schemas.ROUTE)),
             }
         },
         "/api/v1/routes/{labels}": {
@@ -461,15 +484,14 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "operationId": "testRoutesFor",
                 "summary": "Where an alert with labels such as severity=page,model=churn arrives",
                 "parameters": [_in_path("labels")],
-                "responses": _read("The routes", {"type": "array", "items": {"type": "object"}})
-                | {"400": _PROBLEM},
+                "responses": _read("The routes", list_of(schemas.ROUTE)) | {"400": _PROBLEM},
             }
         },
         "/api/v1/dead": {
             "get": {
                 "operationId": "listDead",
                 "summary": "Messages that their targets did not accept and that were given up, newest first",
-                "responses": _read("The messages", {"type": "array", "items": {"type": "object"}}),
+                "responses": _read("The messages", list_of(schemas.DEAD)),
             }
         },
         "/api/v1/dead/{target}": {
@@ -477,7 +499,7 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "operationId": "listDeadOfTarget",
                 "summary": "Those of one target",
                 "parameters": [_in_path("target")],
-                "responses": _read("The messages", {"type": "array", "items": {"type": "object"}}),
+                "responses": _read("The messages", list_of(schemas.DEAD)),
             }
         },
         "/api/v1/admin/requeue": {
@@ -525,8 +547,8 @@ DOCUMENT: Final[dict[str, Any]] = {
                                     "type": "object",
                                     "required": ["queued", "outdated"],
                                     "properties": {
-                                        "queued": {"type": "array", "items": {"type": "object"}},
-                                        "outdated": {"type": "array", "items": {"type": "object"}},
+                                        "queued": list_of(schemas.DEAD),
+                                        "outdated": list_of(schemas.DEAD),
                                     },
                                 }
                             }
@@ -536,6 +558,40 @@ DOCUMENT: Final[dict[str, Any]] = {
                 },
             }
         },
+        "/api/v1/admin/silence": _duty(
+            "silence",
+            "Keep alerts from being told for a while",
+            {
+                "matchers": {"type": "string", "description": 'Which ones, as model="churn"'},
+                "alert": {"type": "string", "description": "Which one instead, by its fingerprint"},
+                "for": {"type": "string", "description": "How long, as 2h"},
+                "ends_at": {"type": "string", "description": "Until when instead"},
+                "until_resolved": {"type": "boolean", "description": "Until they resolve instead"},
+                "starts_at": {"type": "string", "description": "From when on; now by default"},
+                "author": _TEXT,
+                "comment": _TEXT,
+            },
+            (),
+            schemas.NEW_SILENCE,
+        ),
+        "/api/v1/admin/end-silence": _duty(
+            "endSilence", "End a silence now", {"key": _TEXT}, ("key",), schemas.ENDED_SILENCE
+        ),
+        "/api/v1/admin/ack": _duty(
+            "acknowledge",
+            "Take an alert on: until it resolves it is neither repeated nor escalated",
+            {
+                "alert": {"type": "string", "description": "Its fingerprint, or how that begins"},
+                "withdraw": {"type": "boolean", "description": "Do so no more"},
+                "author": _TEXT,
+                "comment": _TEXT,
+            },
+            ("alert",),
+            schemas.ACK,
+        ),
+        "/api/v1/admin/reload": _duty(
+            "reload", "Read rule files and notify.yaml again", {}, (), schemas.RELOADED
+        ),
         "/api/v1/admin/{duty}": {
             "post": {
                 "operationId": "callDuty",
