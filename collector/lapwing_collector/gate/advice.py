@@ -134,7 +134,7 @@ def _primary(told: ModelDescription) -> tuple[str, str | None, bool]:
 def _broken(answers: Answers, sides: Sequence[str]) -> Step:
     count = _count(answers, sides[0])
     if count is not None and count < _FEWEST:
-        return Step(_BROKEN, "unknown", f"{count:,} rows are too few to tell, and {_FEWEST} would do")
+        return Step(_BROKEN, "unknown", f"of {count:,} rows nothing can be told, and {_FEWEST} would do")
     now = _rows(answers, sides[0], "missing")
     then = {row["field"]: row for side in sides[1:2] for row in _rows(answers, side, "missing")}
     faults = [
@@ -203,8 +203,10 @@ def _labelled(told: ModelDescription, answers: Answers, side: str, enough: int) 
 
 def _count(answers: Answers, side: str) -> int | None:
     """How many rows a side has, where that is known."""
-    coverage = _first(answers, side, "coverage")
-    return None if coverage is None else coverage["sample_count"] or 0
+    answer = answers.get((side, "coverage"))
+    if answer is None or answer.problem:
+        return None
+    return sum(row["sample_count"] or 0 for row in answer.rows)
 
 
 def _is_truth(row: Mapping[str, Any]) -> bool:

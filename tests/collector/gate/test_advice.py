@@ -107,8 +107,9 @@ def test_an_advice_says_by_which_numbers() -> None:
     assert labelled.because == "4,000 of 5,000 rows have a label, and 10,000 would do"
 
 
-def coverage_of(count: int) -> Row:
-    return {"value": None, "label_coverage": 0.0, "sample_count": count}
+def coverage_of(count: int) -> list[Row]:
+    """What `label_coverage` tells of so many rows; of none it has no row."""
+    return [{"value": None, "label_coverage": 0.0, "sample_count": count}] if count else []
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def coverage_of(count: int) -> Row:
 def test_a_row_without_a_value_is_no_broken_data(count: int, broken: str) -> None:
     """Shares of a handful of rows do not say that data is broken, and of none nothing is said at all."""
     changes = {"now_missing": [share("inputs.age", 1.0, 0.8)], "failing": [share("", 1.0, 0.8)]}
-    advice = advise(TOLD, asked(**UNLABELLED | changes | {"coverage": [coverage_of(count)]}), SIDES)
+    advice = advise(TOLD, asked(**UNLABELLED | changes | {"coverage": coverage_of(count)}), SIDES)
     assert advice.steps[1].answer == broken
     assert advice.state == ("fix_data" if broken == "yes" else "unknown")
     assert ("no predictions" in advice.text) == (count == 0)
