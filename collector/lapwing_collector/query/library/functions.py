@@ -112,7 +112,7 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
     Function(
         "lapwing_bin_quantiles",
         quantiles.bin_quantiles,
-        (_COUNTS, _COUNTS, "DOUBLE[]", "DOUBLE[]"),
+        (f"{_COUNTS}[]", "DOUBLE[]", "DOUBLE[]"),
         "DOUBLE[]",
         columns=True,
     ),

@@ -25,46 +25,44 @@ def quantiles(numbers: Any, weights: Any, shares: Any) -> pa.Array:
     return pa.array([_quantiles(*row) for row in rows], pa.list_(pa.float64()))
 
 
-def bin_quantiles(places: Any, counts: Any, edges: Any, shares: Any) -> pa.Array:
+def bin_quantiles(counts: Any, edges: Any, shares: Any) -> pa.Array:
     """Quantiles of durations that were counted in bins of equal width on a logarithmic scale.
 
     The quantile of a share lies in the first bin up to which that share of the counts is, as far along its
     width as the share is along its count. Windows over a few thousand bins take DuckDB several times as long.
 
     Args:
-        places: Lists of bins that have counts, in any order: 1 is what is below the first edge.
-        counts: How many are in each, above 0.
-        edges: Lists of the edges between bins.
-        shares: Lists of what quantiles are asked for, between 0 and 1.
+        counts: Lists of lists of counts, which are added up: each has one for every bin, first for what is
+            below the first edge.
+        edges: Lists of the edges between bins, all the same.
+        shares: Lists of what quantiles are asked for, above 0 and up to 1, all the same.
 
     Returns:
-        A list of quantiles for each list.
+        A list of quantiles for each list; NULLs where nothing was counted.
     """
-    at, of = _flat(places)
-    order = np.lexsort((at, of))
-    at, n = at[order], _flat(counts)[0][order].astype(float)
-    first = np.searchsorted(of, np.arange(len(places)))
-    reached = np.cumsum(n)
-    reached -= (reached - n)[first][of]
-    known = np.add.reduceat(n, first)
-    edge, edge_of = _flat(edges)
-    edge_first = np.searchsorted(edge_of, np.arange(len(places)))
-    last = np.bincount(edge_of) - 1
-    columns = []
-    for share in np.asarray(shares[0].values, dtype=float):
-        sought = share * known
-        found = first + np.add.reduceat(reached < sought[of], first)
-        lower = edge[edge_first + np.clip(at[found] - 2, 0, last)]
-        upper = edge[edge_first + np.minimum(at[found] - 1, last)]
-        columns.append(lower * (upper / lower) ** ((sought - (reached[found] - n[found])) / n[found]))
-    flat = pa.array(np.column_stack(columns).ravel())
-    return pa.FixedSizeListArray.from_arrays(flat, len(columns)).cast(pa.list_(pa.float64()))
+    whole = counts.combine_chunks() if isinstance(counts, pa.ChunkedArray) else counts
+    rows, of = whole.flatten(), pc.list_parent_indices(whole).to_numpy()
+    first = np.flatnonzero(np.diff(of, prepend=-1))
+    asked = np.asarray(shares[0].values, dtype=float)
+    found = np.full((len(whole), len(asked)), np.nan)
+    if len(first):
+        edge = np.asarray(edges[0].values, dtype=float)
+        added = np.add.reduceat(rows.flatten().to_numpy().reshape(len(rows), len(edge) + 1), first)
+        known = added.any(axis=1)
+        found[of[first][known]] = _in_bins(added[known], edge, asked)
+    flat = pa.array(found.ravel(), from_pandas=True)
+    return pa.FixedSizeListArray.from_arrays(flat, len(asked)).cast(pa.list_(pa.float64()))
 
 
-def _flat(lists: Any) -> tuple[Any, Any]:
-    """The values of all lists, and of each value the number of its list."""
-    whole = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
-    return whole.flatten().to_numpy(), pc.list_parent_indices(whole).to_numpy()
+def _in_bins(counts: Any, edge: Any, asked: Any) -> Any:
+    """Quantiles of each row of counts, all of which are looked for in one sum over all rows."""
+    n, reached = counts.ravel(), np.cumsum(counts)
+    total = counts.sum(axis=1)
+    sought = np.cumsum(total)[:, None] - np.outer(total, 1 - asked)
+    at = np.searchsorted(reached, sought)
+    place = at % counts.shape[1]
+    lower, upper = edge[np.maximum(place - 1, 0)], edge[np.minimum(place, len(edge) - 1)]
+    return lower * (upper / lower) ** ((sought - (reached[at] - n[at])) / n[at])
 
 
 def _lists(column: Any) -> list[Any]:

@@ -443,7 +443,9 @@ WITH counted AS (
         p.field,
         p.counts
     FROM lapwing_own_table('profiles', model) AS p
+    -- The range lets DuckDB pass over most fields: profiles are ordered by them.
     WHERE lower(p.table_name) = lower(model) AND p.field IN ('duration_ms', 'error_type')
+        AND p.field BETWEEN 'duration_ms' AND 'error_type'
         AND CASE
             WHEN by_segment IS NULL THEN p.segment = ''
             ELSE starts_with(p.segment, by_segment::VARCHAR || '=')
@@ -458,39 +460,26 @@ added AS (
         c.start,
         sum(list_sum(c.counts)) FILTER (c.field = 'duration_ms') AS timed,
         sum(list_sum(c.counts)) FILTER (c.field = 'error_type') AS calls,
-        sum(c.counts[2]) FILTER (c.field = 'error_type') AS failed
+        sum(c.counts[2]) FILTER (c.field = 'error_type') AS failed,
+        list(c.counts[3:]) FILTER (c.field = 'duration_ms') AS durations
     FROM counted AS c
     GROUP BY c.label, c.start
 ),
-ranges AS (
-    SELECT u.label, u.start, u.place, sum(u.n)::BIGINT AS n
-    FROM (
-        SELECT
-            c.label, c.start, unnest(c.counts[3:]) AS n, generate_subscripts(c.counts[3:], 1) AS place
-        FROM counted AS c
-        WHERE c.field = 'duration_ms'
-    ) AS u
-    WHERE u.n > 0
-    GROUP BY u.label, u.start, u.place
-),
 placed AS (
-    SELECT l.label, l.start, lapwing_bin_quantiles(l.places, l.counts, e.edges, [0.5, 0.9, 0.95, 0.99]) AS found
-    FROM (
-        SELECT r.label, r.start, list(r.place) AS places, list(r.n) AS counts FROM ranges AS r GROUP BY r.label, r.start
-    ) AS l
+    SELECT a.*, lapwing_bin_quantiles(a.durations, e.edges, [0.5, 0.9, 0.95, 0.99]) AS found
+    FROM added AS a
     CROSS JOIN (
-        SELECT b.edges FROM lapwing_own_table('binnings', model) AS b WHERE b.binning_id = 'duration' LIMIT 1
+        SELECT any_value(b.edges) AS edges FROM lapwing_own_table('binnings', model) AS b WHERE b.binning_id = 'duration'
     ) AS e
 )
 SELECT
-    CASE WHEN by_segment IS NULL THEN a.label END AS version,
-    CASE WHEN by_segment IS NOT NULL THEN a.label END AS segment,
-    a.start AS window_start,
-    lapwing_window_end(every, a.start, since, until) AS window_end,
-    coalesce(a.calls, a.timed)::DOUBLE AS value,
-    lapwing_ratio(a.failed, a.calls) AS error_share,
+    CASE WHEN by_segment IS NULL THEN p.label END AS version,
+    CASE WHEN by_segment IS NOT NULL THEN p.label END AS segment,
+    p.start AS window_start,
+    lapwing_window_end(every, p.start, since, until) AS window_end,
+    coalesce(p.calls, p.timed)::DOUBLE AS value,
+    lapwing_ratio(p.failed, p.calls) AS error_share,
     p.found[1] AS p50, p.found[2] AS p90, p.found[3] AS p95, p.found[4] AS p99,
-    coalesce(a.calls, a.timed)::BIGINT AS sample_count
-FROM added AS a
-LEFT JOIN placed AS p ON p.label = a.label AND p.start = a.start
+    coalesce(p.calls, p.timed)::BIGINT AS sample_count
+FROM placed AS p
 ORDER BY ALL;
