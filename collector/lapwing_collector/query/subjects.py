@@ -12,6 +12,7 @@ from lapwing_collector.engine import LAKE, METADATA, identifier
 from lapwing_collector.errors import NotSeenYetError, QueryError
 from lapwing_collector.model.description import ModelDescription, Source, Task, dotted, infer, merged, parts
 from lapwing_collector.query.calls import Call
+from lapwing_collector.query.library import views_behind
 from lapwing_collector.query.mistakes import query_error
 from lapwing_collector.query.views import FIELDS, Fields, Kept, Subject, Types, known_roles, views
 
@@ -62,9 +63,9 @@ def make_views(connection: duckdb.DuckDBPyConnection, views: Mapping[str, str]) 
         connection: What they are made for; they last as long as its transaction, or itself.
         views: The SELECT behind each, by name.
     """
-    connection.execute(
-        ";".join(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {sql}" for name, sql in views.items())
-    )
+    made = [f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {sql}" for name, sql in views.items()]
+    if made:
+        connection.execute(";".join(made))
 
 
 def views_of(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> dict[str, str]:
@@ -76,21 +77,19 @@ def views_of(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> di
     """
     subjects = {model: subject_of(connection, model) for call in calls for model in call.models}
     apart = {model for call in calls if FIELDS in call.metric.needs for model in call.models}
-    binned = {model for call in calls if call.metric.reads_bins for model in call.models}
-    referring = {model for call in calls if call.metric.reads_references for model in call.models}
+    kinds: dict[str, set[str]] = {model: set() for model in subjects}
     for call in calls:
         for model in call.models:
+            kinds[model] |= views_behind(call.metric.name)
             _check_roles(call, subjects[model])
             _check_fields(call, subjects[model])
             _check_reference(connection, call, model)
             _check_segments(call, subjects[model])
             _check_bins(connection, call, subjects[model])
     found: dict[str, str] = {}
-    for subject in subjects.values():
-        kept = _kept(connection, subject.table) if subject.table in referring else None
-        found |= views(
-            replace(subject, apart=subject.table in apart, listed=subject.table in binned, kept=kept)
-        )
+    for model, subject in subjects.items():
+        kept = _kept(connection, subject.table) if "referenced" in kinds[model] else None
+        found |= views(replace(subject, apart=model in apart, kept=kept), kinds[model])
     return found
 
 

@@ -1,6 +1,6 @@
 """SQL of the views that metrics read one model through: its rows, with what plays which role beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,7 +56,6 @@ class Subject:
         labels: Fields of its labels that have come; None while it has no table of labels.
         untimed: Whether there may be labels that do not know the time of their prediction.
         apart: Whether each field is wanted as a column of its own, for metrics that go over many.
-        listed: Whether a list of its fields is wanted.
         kept: What is known of the rows of its references; None where no metric looks at them.
     """
 
@@ -66,23 +65,12 @@ class Subject:
     labels: Fields | None = None
     untimed: bool = True
     apart: bool = False
-    listed: bool = False
     kept: Kept | None = None
 
 
-def views(subject: Subject) -> dict[str, str]:
-    """The views of a model: the SELECT behind each, by name."""
-    selects = {
-        "scored": _scored(subject),
-        "truths": _truths(subject),
-        "untimed": _untimed(subject),
-        "described": _described(subject),
-    }
-    if subject.listed:
-        selects["fields"] = f"SELECT unnest([{', '.join(map(literal, subject.fields))}]) AS field_name"
-    if subject.kept is not None:
-        selects["referenced"] = _referenced(subject, subject.kept)
-    return {f"{kind}:{subject.table}": select for kind, select in selects.items()}
+def views(subject: Subject, kinds: Collection[str]) -> dict[str, str]:
+    """The views of a model, those of some kinds: the SELECT behind each, by name."""
+    return {f"{kind}:{subject.table}": select(subject) for kind, select in _VIEWS.items() if kind in kinds}
 
 
 def known_roles(subject: Subject) -> frozenset[str]:
@@ -154,8 +142,14 @@ def _truths(subject: Subject) -> str:
     return f"SELECT *, {_truth(subject, subject.labels)} AS truth FROM {_table('labels', subject)}"
 
 
-def _referenced(subject: Subject, kept: Kept) -> str:
+def _listed(subject: Subject) -> str:
+    return f"SELECT unnest([{', '.join(map(literal, subject.fields))}]) AS field_name"
+
+
+def _referenced(subject: Subject) -> str:
     """Rows of references as predictions are, and `truth`: what is asked of these can be asked of them."""
+    kept = subject.kept
+    assert kept is not None  # noqa: S101  # looked up for those whose references are read
     there = {} if kept.columns is None else {name.lower(): kind for name, kind in kept.columns.items()}
     own = ("reference", "reference_version", "row_number")
     is_regression = subject.description.task is Task.REGRESSION
@@ -399,3 +393,14 @@ def _table(schema: str, subject: Subject) -> str:
 
 def _text(value: str | None) -> str:
     return "NULL::VARCHAR" if value is None else f"{literal(value)}::VARCHAR"
+
+
+_VIEWS: Final[Mapping[str, Callable[[Subject], str]]] = {
+    "scored": _scored,
+    "truths": _truths,
+    "untimed": _untimed,
+    "described": _described,
+    "fields": _listed,
+    "referenced": _referenced,
+}
+"""By kind: how pieces of the library name them."""

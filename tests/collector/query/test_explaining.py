@@ -28,6 +28,21 @@ def test_what_is_shown_is_all_there_is(name: str) -> None:
         assert made.fetchone()
 
 
+@pytest.mark.parametrize(
+    ("call", "views"),
+    [
+        ("service_profile('churn', {span})", set()),
+        ("error_rate('churn', {span})", {"scored:churn"}),
+        ("accuracy('churn', {span})", {"described:churn", "scored:churn", "truths:churn", "untimed:churn"}),
+    ],
+)
+def test_only_views_that_are_read_are_made(session: Session, call: str, views: set[str]) -> None:
+    """A metric has those views of its model that it reads, and counts by hour need none."""
+    span = "TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02'"
+    explained = session.explain(f"FROM {call.format(span=span)}").to_pylist()
+    assert {row["name"] for row in explained if row["part"] == "view"} == views
+
+
 def test_a_query_is_explained(session: Session) -> None:
     """It names views, pieces and metrics, and run elsewhere over the same rows they give the same answer."""
     sql = "SELECT value FROM accuracy('churn', TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02')"

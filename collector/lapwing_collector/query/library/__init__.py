@@ -2,6 +2,16 @@
 
 from lapwing_collector.query.library.catalogue import METRICS, PIECES, Metric, Parameter
 from lapwing_collector.query.library.functions import FUNCTIONS, PRIVATE
-from lapwing_collector.query.library.loading import load, names_behind
+from lapwing_collector.query.library.loading import load, names_behind, views_behind
 
-__all__ = ["FUNCTIONS", "METRICS", "PIECES", "PRIVATE", "Metric", "Parameter", "load", "names_behind"]
+__all__ = [
+    "FUNCTIONS",
+    "METRICS",
+    "PIECES",
+    "PRIVATE",
+    "Metric",
+    "Parameter",
+    "load",
+    "names_behind",
+    "views_behind",
+]

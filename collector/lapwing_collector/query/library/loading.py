@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
 
 import duckdb
@@ -10,6 +11,7 @@ from lapwing_collector.query.library.catalogue import METRICS, PIECES
 from lapwing_collector.query.library.functions import FUNCTIONS, register
 
 _CALLED: Final = re.compile(r"\b([a-z_]\w*)\s*\(")
+_VIEW: Final = re.compile(r"""temp\.main\."(\w+):""")
 _FUNCTIONS: Final = {function.name: function for function in FUNCTIONS}
 
 
@@ -45,6 +47,13 @@ def names_behind(texts: Iterable[str]) -> set[str]:
             metric = METRICS.get(name)
             waiting += _called(metric.sql if metric is not None else PIECES.get(name, ""))
     return found
+
+
+@cache
+def views_behind(name: str) -> frozenset[str]:
+    """Which views a metric reads a model through, by kind: `scored`, `truths` and so on."""
+    pieces = (PIECES.get(called, "") for called in names_behind([f"{name}("]))
+    return frozenset(kind for piece in pieces for kind in _VIEW.findall(piece))
 
 
 def _called(text: str) -> set[str]:
