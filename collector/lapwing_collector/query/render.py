@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lapwing_collector.errors import QueryLimitError
@@ -144,7 +145,8 @@ class _Columns:
 
     def write(self, batch: pa.RecordBatch) -> bytes:
         for into, convert, column in zip(self._columns, self._converters, batch.columns, strict=True):
-            into.extend(convert(value) for value in _values(column))
+            values = _values(column)
+            into.extend(values if _is_as_json(column) else map(convert, values))
         return b""
 
     def end(self) -> bytes:
@@ -230,6 +232,13 @@ class _Parquet:
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_batches(self._batches, self._schema), sink, compression="zstd")
         return bytes(sink.getvalue())
+
+
+def _is_as_json(column: pa.Array) -> bool:
+    """Whether JSON can hold all values of a column as Python has them."""
+    if pa.types.is_floating(column.type):
+        return bool(pc.all(pc.is_finite(column), min_count=0).as_py())
+    return _is_plain(column.type)
 
 
 def _is_plain(kind: pa.DataType) -> bool:
