@@ -5,6 +5,7 @@ import { exchange, follow } from "./panels.js";
 import { sortable } from "./table.js";
 
 const PARTS = [".top nav", ".bar", "main"]; // where ranges of time and what is in them stand
+const MOMENT_MS = 300;
 const here = () => location.pathname + location.search;
 let shown = here();
 let turn = 0;
@@ -16,16 +17,21 @@ export function move(to) {
   if (moving) return;
   moving = true;
   setTimeout(() => { moving = false; });
-  history.pushState(null, "", to);
-  show();
+  show(to, () => history.pushState(null, "", to));
 }
 
-async function show() {
+/** Shows the page at an address. What makes that the browser's own is called once charts are there, or a moment has
+ * passed: it keeps the browser as busy as a chart does. */
+async function show(to, enter = () => {}) {
   const mine = ++turn;
-  const to = shown = here();
-  const asked = new URL(location.href).searchParams;
+  shown = to;
+  const asked = new URL(to, location.href).searchParams;
   document.body.dataset.moves = asked.has("from") || asked.has("to") ? "no" : "yes";
-  await follow(Object.fromEntries(["from", "to", "last"].map((name) => [name, asked.get(name)])));
+  const charts = follow(Object.fromEntries(["from", "to", "last"].map((name) => [name, asked.get(name)])));
+  await Promise.race([charts, new Promise((done) => { setTimeout(done, MOMENT_MS); })]);
+  if (mine !== turn) return;
+  enter();
+  await charts;
   if (mine !== turn) return;
   const response = await fetch(to, { headers: { Accept: "text/html" } });
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -52,4 +58,4 @@ async function show() {
   say(document.querySelector(".exact summary, .presets [aria-current]")?.textContent.trim() ?? "");
 }
 
-addEventListener("popstate", () => { if (document.body.hasAttribute("data-in-place") && here() !== shown) show(); });
+addEventListener("popstate", () => { if (document.body.hasAttribute("data-in-place") && here() !== shown) show(here()); });
