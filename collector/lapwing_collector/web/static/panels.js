@@ -10,6 +10,8 @@ const endings = new Map(); // by figure
 
 const waiting = new Set(); // figures that are near
 const STALE_MS = 500; // what is asked in vain ends soon by itself; calling it off ends a query process
+const TOGETHER_MS = 50; // a frame costs a browser more than the charts that are drawn in it
+const LATE_MS = 400;
 
 const watch = (margin, seen) => new IntersectionObserver((entries, observer) => {
   for (const { isIntersecting, target } of entries) {
@@ -45,6 +47,7 @@ export function start() {
   const figures = [...document.querySelectorAll("figure[data-panel]")];
   figures.forEach(adopt);
   for (const figure of figures.filter(isInView)) load(figure.dataset.panel); // observers tell a frame later
+  shade();
   if (!panels.size) ready();
   addEventListener("beforeprint", () => { for (const address of panels.keys()) load(address); });
   addEventListener("lapwing:theme", () => {
@@ -92,6 +95,7 @@ export function follow(changes) {
       else waiting.add(figure);
     }
   }
+  shade();
   further();
   if (![...panels.values()].some((panel) => panel.asking)) ready();
   return Promise.all([...panels.values()].map((panel) => panel.asking));
@@ -134,13 +138,43 @@ async function load(at, again = false) {
   const panel = panels.get(at);
   if (panel.asking || (panel.answer && !again)) return panel.asking;
   panel.stop = new AbortController();
-  panel.asking = ask(at, panel).finally(() => { panel.asking = null; ready(); further(); });
+  panel.asking = ask(at, panel).finally(() => { panel.asking = null; meet(); ready(); further(); });
   return panel.asking;
+}
+
+const come = []; // answers that are drawn together
+let meeting = null;
+
+/** Lets those be drawn that have come, once no other is on its way. */
+function meet() {
+  if (come.length >= [...panels.values()].filter((panel) => panel.asking).length) drawThose();
+}
+
+function drawThose() {
+  clearTimeout(meeting);
+  meeting = null;
+  for (const drawn of come.splice(0)) drawn();
+}
+
+/** Waits a moment for others that are on their way. */
+const together = () => new Promise((drawn) => {
+  come.push(drawn);
+  meeting ??= setTimeout(drawThose, TOGETHER_MS);
+  meet();
+});
+
+let shading = null;
+
+/** Shades what is still on its way after a while. */
+function shade() {
+  clearTimeout(shading);
+  shading = setTimeout(() => document.querySelectorAll('.drawn[aria-busy="true"]').forEach((host) => host.classList.add("late")), LATE_MS);
 }
 
 async function ask(at, panel) {
   try {
     const told = (!panel.answer && written(at)) || await fetched(at, panel.stop.signal);
+    if (told && panels.get(at) === panel) await together();
     if (!told || panels.get(at) !== panel) return; // another range of time is shown by now
     const { data, truncated, axis } = told;
     panel.answer = { data, truncated, range: { since: axis.from, until: axis.to, start: axis.start, step: axis.step, moves: document.body.dataset.moves === "yes" } };
@@ -166,6 +200,14 @@ async function fetched(at, signal) {
   return { data: await response.json(), truncated: response.headers.get("Lapwing-Truncated") === "true", axis };
 }
 
+/** Where a figure is drawn, for which nothing is on its way any more. */
+function settled(figure) {
+  const host = figure.querySelector(".drawn");
+  host.removeAttribute("aria-busy");
+  host.classList.remove("late");
+  return host;
+}
+
 /** Lets go of what is drawn in a figure. */
 function end(figure) {
   endings.get(figure)?.();
@@ -174,8 +216,7 @@ function end(figure) {
 
 function draw(figure, { data, range, truncated }) {
   const spec = JSON.parse(figure.dataset.chart);
-  const host = figure.querySelector(".drawn");
-  host.removeAttribute("aria-busy");
+  const host = settled(figure);
   const rows = data.columns[0]?.length ?? 0;
   const toggle = figure.querySelector("[data-as-table]");
   const asRows = spec.kind === "table" || toggle?.getAttribute("aria-pressed") === "true";
@@ -215,8 +256,7 @@ function empty(host, text) {
 }
 
 function fail(figure, why) {
-  const host = figure.querySelector(".drawn");
-  host.removeAttribute("aria-busy");
+  const host = settled(figure);
   end(figure);
   const made = document.createElement("div");
   made.className = "failed";
