@@ -91,54 +91,74 @@ def _in_address(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return asked | {"schema": schema}
 
 
-def _read(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Answers of an address that a document is read from."""
+def _read(
+    operation: str,
+    summary: str,
+    what: str,
+    schema: schemas.Schema,
+    *parameters: dict[str, Any],
+    problems: Sequence[str] = (),
+) -> dict[str, Any]:
+    """A document that is read from an address; `problems` are those that not all of them have."""
     return {
-        "200": {"description": description, "content": {"application/json": {"schema": schema}}},
-        **dict.fromkeys(("401", "403", "422", "503"), _PROBLEM),
+        "get": {
+            "operationId": operation,
+            "summary": summary,
+            **({"parameters": [*parameters]} if parameters else {}),
+            "responses": {
+                "200": {"description": what, "content": {"application/json": {"schema": schema}}},
+                **dict.fromkeys(("401", "403", "422", "503", *problems), _PROBLEM),
+            },
+        }
     }
 
 
-def _work(operation: str, summary: str, asked: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
-    """A tool for rules: an object in, an object or a list out."""
+def _post(
+    operation: str,
+    summary: str,
+    asked: schemas.Schema,
+    answer: schemas.Schema,
+    problems: Sequence[str],
+    *,
+    what: str = "The outcome",
+    needed: bool = True,
+) -> dict[str, Any]:
+    """What is asked for or ordered: a document in, which is `needed` or not, and one out."""
     return {
         "post": {
             "operationId": operation,
             "summary": summary,
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "application/json": {
-                        "schema": {"type": "object", "properties": asked, "additionalProperties": False}
-                    }
-                },
-            },
+            "requestBody": {"required": needed, "content": {"application/json": {"schema": asked}}},
             "responses": {
-                "200": {"description": "The outcome", "content": {"application/json": {"schema": answer}}},
-                **dict.fromkeys(("400", "401", "403", "409", "413", "415", "422", "500", "503"), _PROBLEM),
+                "200": {"description": what, "content": {"application/json": {"schema": answer}}},
+                **dict.fromkeys(problems, _PROBLEM),
             },
         }
     }
+
+
+def _work(operation: str, summary: str, asked: dict[str, Any], answer: schemas.Schema) -> dict[str, Any]:
+    """A tool for rules: an object in, an object or a list out."""
+    problems = ("400", "401", "403", "409", "413", "415", "422", "500", "503")
+    return _post(operation, summary, _only(asked), answer, problems)
 
 
 def _duty(
     operation: str, summary: str, asked: dict[str, Any], needed: Sequence[str], answer: schemas.Schema
 ) -> dict[str, Any]:
     """What the owner of the lake is told to do: an object in, an object out."""
-    body = {"type": "object", "properties": asked, "required": list(needed), "additionalProperties": False}
+    body = _only(asked, needed)
+    problems = ("400", "401", "403", "404", "409", "413", "415", "503")
+    return _post(operation, summary, body, answer, problems, needed=bool(needed))
+
+
+def _only(fields: dict[str, Any], needed: Sequence[str] = ()) -> schemas.Schema:
+    """An object with some of these fields and no other."""
     return {
-        "post": {
-            "operationId": operation,
-            "summary": summary,
-            "requestBody": {
-                "required": bool(needed),
-                "content": {"application/json": {"schema": body}},
-            },
-            "responses": {
-                "200": {"description": "The outcome", "content": {"application/json": {"schema": answer}}},
-                **dict.fromkeys(("400", "401", "403", "404", "409", "413", "415", "503"), _PROBLEM),
-            },
-        }
+        "type": "object",
+        **({"required": [*needed]} if needed else {}),
+        "properties": fields,
+        "additionalProperties": False,
     }
 
 
@@ -287,14 +307,7 @@ DOCUMENT: Final[dict[str, Any]] = {
                 "requestBody": {
                     "required": True,
                     "content": {
-                        "application/json": {
-                            "schema": {
-                                "type": "object",
-                                "required": ["sql"],
-                                "properties": _ASK,
-                                "additionalProperties": False,
-                            }
-                        },
+                        "application/json": {"schema": _only(_ASK, ["sql"])},
                         "text/plain": {"schema": {"type": "string"}},
                     },
                 },
@@ -329,235 +342,176 @@ DOCUMENT: Final[dict[str, Any]] = {
                 },
             }
         },
-        "/api/v1/models": {
-            "get": {
-                "operationId": "listModels",
-                "summary": "The models, with their tables, tasks and versions",
-                "responses": _read("The models", list_of(schemas.LISTED_MODEL)),
-            }
-        },
-        "/api/v1/models/{model}": {
-            "get": {
-                "operationId": "describeModel",
-                "summary": "What is known of a model, where each value comes from, and its fields",
-                "parameters": [_in_path("model")],
-                "responses": _read("The model", schemas.MODEL) | {"404": _PROBLEM},
-            }
-        },
-        "/api/v1/metrics": {
-            "get": {
-                "operationId": "listMetrics",
-                "summary": "The metrics that queries can call as table functions",
-                "responses": _read("The metrics", list_of(schemas.LISTED_METRIC)),
-            }
-        },
-        "/api/v1/metrics/{metric}": {
-            "get": {
-                "operationId": "describeMetric",
-                "summary": "What a metric is, what it takes, and the SQL behind it",
-                "parameters": [_in_path("metric")],
-                "responses": _read("The metric", schemas.METRIC) | {"404": _PROBLEM},
-            }
-        },
-        "/api/v1/advice/{model}": {
-            "get": {
-                "operationId": "adviseOnModel",
-                "summary": "Whether to retrain a model, by its last seven days, and how that follows",
-                "parameters": [_in_path("model")],
-                "responses": _read("The advice, and what it is of", schemas.ADVICE) | {"404": _PROBLEM},
-            }
-        },
-        "/api/v1/evaluations": {
-            "get": {
-                "operationId": "listEvaluations",
-                "summary": "The runs of the gate that are kept, the newest first",
-                "responses": _read("The runs", list_of(schemas.LISTED_EVALUATION)),
-            }
-        },
-        "/api/v1/evaluations/{evaluation}": {
-            "get": {
-                "operationId": "describeEvaluation",
-                "summary": "A run of the gate, as `lapwing evaluate --json` writes it",
-                "parameters": [_in_path("evaluation")],
-                "responses": _read("The run", schemas.EVALUATION) | {"404": _PROBLEM},
-            }
-        },
-        "/api/v1/alerts": {
-            "get": {
-                "operationId": "listAlerts",
-                "summary": "The alerts that are pending or fire, and who was told",
-                "responses": _read("The alerts", list_of(schemas.LISTED_ALERT)),
-            }
-        },
-        "/api/v1/alerts/{fingerprint}": {
-            "get": {
-                "operationId": "explainAlert",
-                "summary": "What became of an alert on its way to people, and why",
-                "parameters": [_in_path("fingerprint")],
-                "responses": _read("The alert", schemas.ALERT) | {"400": _PROBLEM},
-            }
-        },
-        "/api/v1/episodes": {
-            "get": {
-                "operationId": "listEpisodes",
-                "summary": "When alerts fired between two times: those that fire still, then the last to end",
-                "parameters": [
-                    _moment_in_query("from"),
-                    _moment_in_query("to"),
-                    {
-                        "name": "rule",
-                        "in": "query",
-                        "schema": {
-                            "type": "string",
-                            "description": "Those of this rule only, as `group/name`",
-                        },
-                    },
-                    {
-                        "name": "most",
-                        "in": "query",
-                        "schema": {
-                            "type": "integer",
-                            "minimum": 1,
-                            "maximum": 10_000,
-                            "default": 1000,
-                            "description": "Of those that are over, how many at most",
-                        },
-                    },
-                ],
-                "responses": _read("The episodes", list_of(schemas.EPISODE)) | {"400": _PROBLEM},
-            }
-        },
-        "/api/v1/rules": {
-            "get": {
-                "operationId": "listRules",
-                "summary": "The rules that are judged now, and how each stands",
-                "responses": _read("The rules", list_of(schemas.LISTED_RULE)),
-            }
-        },
-        "/api/v1/rules/{rule}": {
-            "get": {
-                "operationId": "explainRule",
-                "summary": "A rule, the SQL that it is judged by, and what is behind its metrics",
-                "parameters": [_in_path("rule")],
-                "responses": _read("The rule", schemas.RULE) | {"404": _PROBLEM},
-            }
-        },
-        "/api/v1/thresholds/{table}": {
-            "get": {
-                "operationId": "listThresholds",
-                "summary": "The numbers that rules on a model, by its tables' name, compare a metric with",
-                "parameters": [_in_path("table")],
-                "responses": _read("The thresholds", list_of(schemas.THRESHOLD)),
-            }
-        },
+        "/api/v1/models": _read(
+            "listModels",
+            "The models, with their tables, tasks and versions",
+            "The models",
+            list_of(schemas.LISTED_MODEL),
+        ),
+        "/api/v1/models/{model}": _read(
+            "describeModel",
+            "What is known of a model, where each value comes from, and its fields",
+            "The model",
+            schemas.MODEL,
+            _in_path("model"),
+            problems=("404",),
+        ),
+        "/api/v1/metrics": _read(
+            "listMetrics",
+            "The metrics that queries can call as table functions",
+            "The metrics",
+            list_of(schemas.LISTED_METRIC),
+        ),
+        "/api/v1/metrics/{metric}": _read(
+            "describeMetric",
+            "What a metric is, what it takes, and the SQL behind it",
+            "The metric",
+            schemas.METRIC,
+            _in_path("metric"),
+            problems=("404",),
+        ),
+        "/api/v1/advice/{model}": _read(
+            "adviseOnModel",
+            "Whether to retrain a model, by its last seven days, and how that follows",
+            "The advice, and what it is of",
+            schemas.ADVICE,
+            _in_path("model"),
+            problems=("404",),
+        ),
+        "/api/v1/evaluations": _read(
+            "listEvaluations",
+            "The runs of the gate that are kept, the newest first",
+            "The runs",
+            list_of(schemas.LISTED_EVALUATION),
+        ),
+        "/api/v1/evaluations/{evaluation}": _read(
+            "describeEvaluation",
+            "A run of the gate, as `lapwing evaluate --json` writes it",
+            "The run",
+            schemas.EVALUATION,
+            _in_path("evaluation"),
+            problems=("404",),
+        ),
+        "/api/v1/alerts": _read(
+            "listAlerts",
+            "The alerts that are pending or fire, and who was told",
+            "The alerts",
+            list_of(schemas.LISTED_ALERT),
+        ),
+        "/api/v1/alerts/{fingerprint}": _read(
+            "explainAlert",
+            "What became of an alert on its way to people, and why",
+            "The alert",
+            schemas.ALERT,
+            _in_path("fingerprint"),
+            problems=("400",),
+        ),
+        "/api/v1/episodes": _read(
+            "listEpisodes",
+            "When alerts fired between two times: those that fire still, then the last to end",
+            "The episodes",
+            list_of(schemas.EPISODE),
+            _moment_in_query("from"),
+            _moment_in_query("to"),
+            {
+                "name": "rule",
+                "in": "query",
+                "schema": {"type": "string", "description": "Those of this rule only, as `group/name`"},
+            },
+            {
+                "name": "most",
+                "in": "query",
+                "schema": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 10_000,
+                    "default": 1000,
+                    "description": "Of those that are over, how many at most",
+                },
+            },
+            problems=("400",),
+        ),
+        "/api/v1/rules": _read(
+            "listRules",
+            "The rules that are judged now, and how each stands",
+            "The rules",
+            list_of(schemas.LISTED_RULE),
+        ),
+        "/api/v1/rules/{rule}": _read(
+            "explainRule",
+            "A rule, the SQL that it is judged by, and what is behind its metrics",
+            "The rule",
+            schemas.RULE,
+            _in_path("rule"),
+            problems=("404",),
+        ),
+        "/api/v1/thresholds/{table}": _read(
+            "listThresholds",
+            "The numbers that rules on a model, by its tables' name, compare a metric with",
+            "The thresholds",
+            list_of(schemas.THRESHOLD),
+            _in_path("table"),
+        ),
         **_WORKS,
-        "/api/v1/telemetry": {
-            "get": {
-                "operationId": "readTelemetry",
-                "summary": "What the collector tells of itself, as /metrics does for Prometheus",
-                "responses": _read("The metrics", list_of(schemas.FAMILY)),
-            }
-        },
-        "/api/v1/replicas": {
-            "get": {
-                "operationId": "listReplicas",
-                "summary": "Who shares the alert state, and which of them leads",
-                "responses": _read("The replicas", schemas.REPLICAS),
-            }
-        },
-        "/api/v1/silences": {
-            "get": {
-                "operationId": "listSilences",
-                "summary": "The silences that hold or will",
-                "responses": _read("The silences", list_of(schemas.SILENCE)),
-            }
-        },
-        "/api/v1/routes": {
-            "get": {
-                "operationId": "testRoutes",
-                "summary": "Where an alert without labels arrives",
-                "responses": _read("The routes", list_of(schemas.ROUTE)),
-            }
-        },
-        "/api/v1/routes/{labels}": {
-            "get": {
-                "operationId": "testRoutesFor",
-                "summary": "Where an alert with labels such as severity=page,model=churn arrives",
-                "parameters": [_in_path("labels")],
-                "responses": _read("The routes", list_of(schemas.ROUTE)) | {"400": _PROBLEM},
-            }
-        },
-        "/api/v1/dead": {
-            "get": {
-                "operationId": "listDead",
-                "summary": "Messages that their targets did not accept and that were given up, newest first",
-                "responses": _read("The messages", list_of(schemas.DEAD)),
-            }
-        },
-        "/api/v1/dead/{target}": {
-            "get": {
-                "operationId": "listDeadOfTarget",
-                "summary": "Those of one target",
-                "parameters": [_in_path("target")],
-                "responses": _read("The messages", list_of(schemas.DEAD)),
-            }
-        },
-        "/api/v1/admin/requeue": {
-            "post": {
-                "operationId": "requeue",
-                "summary": "Send messages again that were given up",
-                "requestBody": {
-                    "required": True,
-                    "content": {
-                        "application/json": {
-                            "schema": {
-                                "oneOf": [
-                                    {
-                                        "type": "object",
-                                        "required": ["keys"],
-                                        "properties": {
-                                            "keys": {"type": "array", "items": {"type": "string"}}
-                                        },
-                                        "additionalProperties": False,
-                                    },
-                                    {
-                                        "type": "object",
-                                        "required": ["target"],
-                                        "properties": {"target": {"type": "string"}},
-                                        "additionalProperties": False,
-                                    },
-                                    {
-                                        "type": "object",
-                                        "required": ["all"],
-                                        "properties": {"all": {"const": True}},
-                                        "additionalProperties": False,
-                                    },
-                                ]
-                            }
-                        }
-                    },
-                },
-                "responses": {
-                    "200": {
-                        "description": "What is queued again, and what stays because its target was told "
-                        "something newer",
-                        "content": {
-                            "application/json": {
-                                "schema": {
-                                    "type": "object",
-                                    "required": ["queued", "outdated"],
-                                    "properties": {
-                                        "queued": list_of(schemas.DEAD),
-                                        "outdated": list_of(schemas.DEAD),
-                                    },
-                                }
-                            }
-                        },
-                    },
-                    **dict.fromkeys(("400", "401", "403", "413", "415", "503"), _PROBLEM),
-                },
-            }
-        },
+        "/api/v1/telemetry": _read(
+            "readTelemetry",
+            "What the collector tells of itself, as /metrics does for Prometheus",
+            "The metrics",
+            list_of(schemas.FAMILY),
+        ),
+        "/api/v1/replicas": _read(
+            "listReplicas",
+            "Who shares the alert state, and which of them leads",
+            "The replicas",
+            schemas.REPLICAS,
+        ),
+        "/api/v1/silences": _read(
+            "listSilences",
+            "The silences that hold or will",
+            "The silences",
+            list_of(schemas.SILENCE),
+        ),
+        "/api/v1/routes": _read(
+            "testRoutes",
+            "Where an alert without labels arrives",
+            "The routes",
+            list_of(schemas.ROUTE),
+        ),
+        "/api/v1/routes/{labels}": _read(
+            "testRoutesFor",
+            "Where an alert with labels such as severity=page,model=churn arrives",
+            "The routes",
+            list_of(schemas.ROUTE),
+            _in_path("labels"),
+            problems=("400",),
+        ),
+        "/api/v1/dead": _read(
+            "listDead",
+            "Messages that their targets did not accept and that were given up, newest first",
+            "The messages",
+            list_of(schemas.DEAD),
+        ),
+        "/api/v1/dead/{target}": _read(
+            "listDeadOfTarget",
+            "Those of one target",
+            "The messages",
+            list_of(schemas.DEAD),
+            _in_path("target"),
+        ),
+        "/api/v1/admin/requeue": _post(
+            "requeue",
+            "Send messages again that were given up",
+            {
+                "oneOf": [
+                    _only({"keys": list_of(_TEXT)}, ["keys"]),
+                    _only({"target": _TEXT}, ["target"]),
+                    _only({"all": {"const": True}}, ["all"]),
+                ]
+            },
+            schemas.REQUEUED,
+            ("400", "401", "403", "413", "415", "503"),
+            what="What is queued again, and what stays because its target was told something newer",
+        ),
         "/api/v1/admin/silence": _duty(
             "silence",
             "Keep alerts from being told for a while",

@@ -166,6 +166,7 @@ DEAD: Final = document(
         "error": or_null(TEXT),
     }
 )
+REQUEUED: Final = document({"queued": list_of(DEAD), "outdated": list_of(DEAD)})
 
 # Rules
 
