@@ -5,26 +5,12 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_SHOWN: Final = (
-    "task",
-    "prediction",
-    "score",
-    "scores",
-    "items",
-    "label",
-    "positive_class",
-    "classes",
-    "threshold",
-    "label_delay",
-    "segments",
-)
 
 models_app = typer.Typer(help="List models and what became of their fields.")
 
@@ -110,7 +96,9 @@ def retype(  # noqa: PLR0917  # typer passes them by name
 
 def _known(described: dict[str, Any]) -> Iterator[dict[str, str | None]]:
     """A row for each value, those that are not known, too; features stand with the fields."""
-    for name in _SHOWN:
+    from lapwing_collector.model.description import PLAIN
+
+    for name in PLAIN:
         value: Any = described.get(name)
         if isinstance(value, list | tuple):
             value = ", ".join(value) or None

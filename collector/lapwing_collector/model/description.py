@@ -140,7 +140,7 @@ _PARSED: Final[Mapping[str, Any]] = {
     "sources": lambda read: {place: Source(source) for place, source in read.items()},
 }
 
-_PLAIN: Final = (
+PLAIN: Final = (
     "task",
     "prediction",
     "score",
@@ -153,6 +153,7 @@ _PLAIN: Final = (
     "label_delay",
     "segments",
 )
+"""Values of a description that stand for themselves, in the order in which people are shown them."""
 
 
 def dotted(path: Iterable[str]) -> str:
@@ -300,7 +301,7 @@ def _feature(read: Mapping[str, Any]) -> Feature:
 
 def _values(description: ModelDescription) -> dict[tuple[str, ...], Any]:
     """Every value that is known, by its place."""
-    found: dict[tuple[str, ...], Any] = {(name,): getattr(description, name) for name in _PLAIN}
+    found: dict[tuple[str, ...], Any] = {(name,): getattr(description, name) for name in PLAIN}
     for name, each in description.features.items():
         found["features", name, "type"] = each.type
         found["features", name, "importance"] = each.importance
