@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from lapwing_collector.cli.models import Config, Data
+from lapwing_collector.cli.keeping import Config, Data
 
 
 def annotate(  # noqa: PLR0917  # each is an option

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lapwing_collector.cli.keeping import AsJson, Config, Data
+from lapwing_collector.cli.keeping import AsJson, Config, Data, progress
 
 
 def fire(  # noqa: PLR0917  # each is an option
@@ -35,7 +35,6 @@ def fire(  # noqa: PLR0917  # each is an option
 ) -> None:
     """Hold a drill: tell people, marked as [DRILL], of an alert that there is not; show what became of it."""
     from lapwing_collector.app.alerts.drills import fire as work
-    from lapwing_collector.cli.keeping import progress
     from lapwing_collector.cli.output import write_text
     from lapwing_collector.errors import ConfigError
 

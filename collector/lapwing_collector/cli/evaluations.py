@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lapwing_collector.cli.evaluating import write_file
-from lapwing_collector.cli.models import Config, Data, Json
+from lapwing_collector.cli.keeping import AsJson, Config, Data
 
 evaluations_app = typer.Typer(help="List and show the runs of the gate that are kept.")
 
@@ -20,7 +20,7 @@ def list_(
     model: Annotated[str | None, typer.Option("--model", "-m", help="Of this model only.")] = None,
     config: Config = None,
     data: Data = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the runs that are kept, the newest first."""
     if context.invoked_subcommand is not None:
@@ -48,7 +48,7 @@ def show(
     html: Annotated[Path | None, typer.Option("--html", help="Write its page.")] = None,
     config: Config = None,
     data: Data = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show a run again as it was."""
     from lapwing_collector.app.answers.asking import Asking

@@ -19,7 +19,7 @@ from lapwing_collector.cli.evaluating import evaluate
 from lapwing_collector.cli.evaluations import evaluations_app
 from lapwing_collector.cli.groups import Group
 from lapwing_collector.cli.importing import labels_app, predictions_app
-from lapwing_collector.cli.keeping import AsJson, add_commands, progress
+from lapwing_collector.cli.keeping import AsJson, Config, Data, add_commands, progress
 from lapwing_collector.cli.metrics import metrics
 from lapwing_collector.cli.models import models_app
 from lapwing_collector.cli.notify import notify_app
@@ -95,12 +95,6 @@ app.add_typer(models_app, name="models", cls=Group)
 app.command()(metrics)
 app.add_typer(labels_app, name="labels", cls=Group)
 app.add_typer(predictions_app, name="predictions", cls=Group)
-
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", help="Settings file; lapwing.yaml of this folder if there is one."),
-]
-Data = Annotated[Path | None, typer.Option("--data", help="Data directory; ./lapwing-data by default.")]
 
 
 def main() -> None:

@@ -1,29 +1,20 @@
 """`lapwing models`: which models there are, and what became of their fields."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from lapwing_collector.cli.keeping import AsJson, Config, Data, progress
 
 models_app = typer.Typer(help="List models and what became of their fields.")
 
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", help="Settings file; lapwing.yaml of this folder if there is one."),
-]
-Data = Annotated[Path | None, typer.Option("--data", help="Data directory; ./lapwing-data by default.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-
 
 @models_app.callback(invoke_without_command=True)
-def models(context: typer.Context, config: Config = None, data: Data = None, as_json: Json = False) -> None:
+def models(context: typer.Context, config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
     """List the models with their tables and versions."""
     if context.invoked_subcommand is None:
         from lapwing_collector.app.answers.asking import Asking
@@ -43,7 +34,7 @@ def show(
     model: Annotated[str, typer.Argument(help="The model.")],
     config: Config = None,
     data: Data = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is known of a model, where each value comes from, and what became of its fields."""
     import pyarrow as pa
@@ -77,11 +68,10 @@ def retype(  # noqa: PLR0917  # typer passes them by name
     kind: Annotated[str, typer.Argument(metavar="TYPE", help="The type it is to have, such as DOUBLE.")],
     config: Config = None,
     data: Data = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Give a field another type: values in `extra` that fit go to the column, others in it to `extra`."""
     from lapwing_collector.app.upkeep.keeping import retype as work
-    from lapwing_collector.cli.keeping import progress
 
     with progress() as tell:
         done = work(config, {"data": data}, tell, model, field, kind)

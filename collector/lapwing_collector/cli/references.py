@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lapwing_collector.cli.models import Config, Data, Json
+from lapwing_collector.cli.keeping import AsJson, Config, Data
 
 reference_app = typer.Typer(
     help="Set, list and remove what production is compared with.", no_args_is_help=True
@@ -41,7 +41,7 @@ def set_(  # noqa: PLR0917  # typer passes them by name
     ] = True,
     config: Config = None,
     data: Data = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Keep what a model is compared with: counts of a file or a past window, or a choice made each time."""
     from lapwing_collector.app.upkeep.keeping import set_reference
@@ -82,7 +82,7 @@ def list_(
     model: Annotated[str | None, typer.Argument(help="Of this model only.")] = None,
     config: Config = None,
     data: Data = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """List references with their versions, what they are for and what they are made of."""
     from lapwing_collector.app.answers.asking import Asking
@@ -104,7 +104,7 @@ def remove(  # noqa: PLR0917  # typer passes them by name
     version: Version = None,
     config: Config = None,
     data: Data = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Forget a reference; the bins of the model stay."""
     from lapwing_collector.app.upkeep.keeping import remove_reference
@@ -125,7 +125,7 @@ def drop_rows(  # noqa: PLR0917  # typer passes them by name
     version: Version = None,
     config: Config = None,
     data: Data = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Forget the rows that are kept of a reference; its counts stay, and drift of counts works on."""
     from lapwing_collector.app.upkeep.keeping import drop_reference_rows

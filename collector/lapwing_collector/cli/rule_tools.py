@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lapwing_collector.cli.keeping import AsJson, Config, Data
+from lapwing_collector.cli.keeping import AsJson, Config, Data, progress
 from lapwing_collector.cli.output import write_text
 
 LINT: int = 3
@@ -142,7 +142,6 @@ def backtest(  # noqa: PLR0917  # each is an option
     from lapwing_collector.app.rule_tools.backtest import Otherwise
     from lapwing_collector.app.rule_tools.backtest import backtest as work
     from lapwing_collector.cli.backtesting import show_backtest
-    from lapwing_collector.cli.keeping import progress
 
     otherwise = Otherwise(condition, threshold, for_, slots, max_slots)
     with progress() as tell:
