@@ -139,13 +139,25 @@ def _answered(operation: Mapping[str, Any]) -> Iterator[str]:
     if problems:
         told.append(f"else {', '.join(problems)}")
     yield "Answers " + "; ".join(told) + "."
+    schema = operation["responses"]["200"].get("content", {}).get("application/json", {}).get("schema", {})
+    each_of = schema.get("items", schema)
+    rows = [
+        f"| `{name}` | {_type(each)}{'' if name in each_of['required'] else ', if known'} | "
+        f"{_meaning({'schema': each})} |"
+        for name, each in each_of.get("properties", {}).items()
+    ]
+    if rows:
+        head = f"| Field of {'each' if 'items' in schema else 'it'} | Type | |\n|---|---|---|\n"
+        yield head + "\n".join(rows)
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    kind = schema.get("type", "")
+    kind = schema.get("type", "string" if "enum" in schema else "")
     names = {"object": "object", "array": "list", "string": "text", "integer": "integer", "number": "number"}
     if kind == "array":
-        return f"list of {_type(schema.get('items', {}))}s"
+        return "list of " + " or ".join(f"{each}s" for each in _type(schema.get("items", {})).split(" or "))
+    if schema.get("format") == "date-time":
+        names["string"] = "time"
     return (
         " or ".join(names.get(each, each) for each in ([kind] if isinstance(kind, str) else kind)) or "true"
     )
