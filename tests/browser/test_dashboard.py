@@ -3,6 +3,7 @@
 import gzip
 import re
 from contextlib import closing
+from datetime import timedelta
 from html import unescape
 from http.client import HTTPConnection
 from pathlib import Path
@@ -166,6 +167,36 @@ def test_what_is_in_view_comes_first(looking: Looking) -> None:
     page.locator(".range a", has_text="30d").click()
     page.wait_for_function("() => !document.querySelector('figure .drawn[aria-busy]')")
     assert told.index("came model/service") < told.index("asked model/fields"), told
+    page.context.close()
+
+
+DRAWN = """
+(title) => {
+  const figure = [...document.querySelectorAll("figure")].find((each) => each.innerText.startsWith(title));
+  const canvas = figure.querySelector("canvas");
+  const hue = getComputedStyle(document.documentElement).getPropertyValue("--s1").trim();
+  const wanted = [1, 3, 5].map((place) => parseInt(hue.slice(place, place + 2), 16));
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let found = 0;
+  for (let at = 0; at < data.length; at += 4) found += wanted.every((hue, band) => data[at + band] === hue);
+  return found;
+}
+"""
+"""How many pixels of a chart have the colour of its first curve."""
+
+
+def test_a_value_between_none_is_seen(looking: Looking) -> None:
+    """Of a model that was asked once, charts with many steps show the one value, which no line leads to."""
+    at = START + timedelta(hours=HOURS, minutes=30)
+    record = prediction("once", "o1", epoch_ns(at), output={"value": 0.5})
+    assert looking.collector.post(request([record]))[0] == 200
+    page = looking.page("/?last=90d")
+    page.wait_for_function("() => document.querySelector('#cards').innerText.includes('once')")
+    around = {"from": at - timedelta(minutes=30), "to": at + timedelta(minutes=30)}
+    asked = {name: f"{time.isoformat()}Z" for name, time in around.items()}
+    looking.go(page, "/model?" + urlencode({"name": "once", **asked}))
+    page.wait_for_function("() => !document.querySelector('figure:has(canvas) .drawn[aria-busy]')")
+    assert page.evaluate(DRAWN, "Calls that failed") > 0
     page.context.close()
 
 

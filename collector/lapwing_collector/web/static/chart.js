@@ -168,7 +168,7 @@ export function drawCurves(host, data, spec, range, marks, act) {
         series.push({ stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } });
         bands.push({ series: [series.length - 2, series.length - 1], fill: `${hue}26` });
       }
-      series.push({ label: curve.label, stroke: hue, width: curve.muted ? 1.25 : 1.75, dash: curve.muted ? [4, 3] : undefined, spanGaps: false, points: { size: 4, fill: hue } });
+      series.push({ label: curve.label, stroke: hue, width: curve.muted ? 1.25 : 1.75, dash: curve.muted ? [4, 3] : undefined, spanGaps: false, points: { size: 4, fill: hue, filter: alone } });
     }
     plot = new uPlot({
       width, height: HEIGHT, ms: 1e-3, pxAlign: true, legend: { show: false }, padding: [10, 18, 0, 0],
@@ -359,6 +359,14 @@ export function drawCurves(host, data, spec, range, marks, act) {
   observer.observe(host);
   const end = () => { observer.disconnect(); removeEventListener("lapwing:picked", showPicked); plot.destroy(); };
   return Object.assign(end, { again });
+}
+
+/** Points that no line leads to, where points are too close to be shown each: else nothing would be seen of them. */
+function alone(u, place, all) {
+  if (all) return null;
+  const values = u.data[place];
+  const found = values.flatMap((value, at) => ((value ?? null) !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null ? [at] : []));
+  return found.length ? found : null;
 }
 
 function summary(curves, spec) {
