@@ -224,6 +224,23 @@ def test_charts_by_keyboard(looking: Looking) -> None:
     page.context.close()
 
 
+def test_sheets_are_left_by_keyboard(looking: Looking) -> None:
+    """What opens over the page closes with Escape, which leads back, and when the focus goes on."""
+    page = looking.page(MODEL)
+    is_open = "() => document.querySelector('.exact').open"
+    page.locator(".exact summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate(is_open)
+    page.keyboard.press("Escape")
+    assert not page.evaluate(is_open)
+    assert page.evaluate("() => document.activeElement.matches('.exact summary')")
+    page.keyboard.press("Enter")
+    page.locator("[data-key=later]").focus()
+    assert not page.evaluate(is_open)
+    page.context.close()
+
+
 def test_answers_of_many_rows_are_shown(looking: Looking) -> None:
     """The SQL page draws and lists what there is, however many rows an answer has."""
     sql = "SELECT TIMESTAMP '2026-01-01' + to_minutes(range) AS time, range AS value FROM range(150_000)"

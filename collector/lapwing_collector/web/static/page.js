@@ -83,6 +83,21 @@ function paper() {
   });
 }
 
+/** Closes sheets that somebody has left, by mouse or by keyboard: they lie over what is behind. */
+function sheets() {
+  const open = () => document.querySelectorAll("details:has(> .sheet)[open]");
+  const leave = ({ target }) => { for (const each of open()) if (!each.contains(target)) each.open = false; };
+  document.addEventListener("click", leave);
+  document.addEventListener("focusin", leave);
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const each of open()) {
+      each.open = false;
+      if (each.contains(event.target)) each.querySelector("summary").focus();
+    }
+  });
+}
+
 function forms() {
   document.addEventListener("change", (event) => {
     if (event.target.form?.matches("[data-submits]")) event.target.form.requestSubmit();
@@ -96,7 +111,6 @@ function forms() {
     go({ from: `${told.get("from")}Z`, to: `${told.get("to")}Z` });
   });
   document.addEventListener("click", (event) => {
-    for (const open of document.querySelectorAll("details:has(> .sheet)[open]")) if (!open.contains(event.target)) open.open = false;
     const link = event.target.closest(".range a");
     if (!link || !travel || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
@@ -167,6 +181,7 @@ export function start({ refresh, move }) {
   if (document.body.hasAttribute("data-in-place")) travel = move;
   theme();
   paper();
+  sheets();
   forms();
   copy();
   sql();
