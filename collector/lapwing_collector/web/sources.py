@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
+from lapwing_collector.engine import identifier
 from lapwing_collector.model.description import ModelDescription
 from lapwing_collector.web.reads import Read
 
@@ -24,9 +25,9 @@ _DESCRIBED: Final = """
 SELECT table_name, arg_max(description::VARCHAR, described_at) AS description FROM model_descriptions
 WHERE list_contains($tables, table_name) GROUP BY ALL
 """
-_LABELLED: Final = """
-SELECT 1 FROM information_schema.tables WHERE table_schema = 'labels' AND table_name = $table
-"""
+_LABELLED: Final = "SELECT label FROM labeled.{table} LIMIT 0"
+"""The type of labels: before the first one that of NULL, which no label has. Listing tables takes ten times as
+long."""
 _FRESH_S: Final = 0.25
 """Less than a page waits once it is told of something new (`static/live.js`): a new model is known then."""
 
@@ -127,8 +128,10 @@ class Models:
         Raises:
             LapwingError: The lake cannot be asked.
         """
-        if table not in self._labelled and self.rows(_LABELLED, table=table).num_rows:
-            self._labelled.add(table)
+        if table not in self._labelled:
+            labels = self.rows(_LABELLED.format(table=identifier(table))).schema.field("label")
+            if not pa.types.is_int32(labels.type):
+                self._labelled.add(table)
         return table in self._labelled
 
     def descriptions(self, tables: Sequence[str]) -> dict[str, ModelDescription]:

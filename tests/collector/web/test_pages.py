@@ -19,10 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from helpers.batches import labels, predictions
 from helpers.query_lake import Readers, make_lake, readers
 from helpers.waiting import wait_until
 from helpers.web_server import Answer, Web, web_server
 from lapwing_collector.errors import StateUnavailableError
+from lapwing_collector.lake import Lake, Progress
+from lapwing_collector.query import Session
 from lapwing_collector.rules import load_rules
 from lapwing_collector.web.pages import PAGES
 from lapwing_collector.web.panels import load_panels
@@ -398,17 +401,20 @@ def test_a_stream_ends_with_its_server(shared: Readers, tmp_path: Path) -> None:
     connection.close()
 
 
-def test_whether_labels_came_is_asked_until_they_did() -> None:
+def test_whether_labels_came_is_asked_until_they_did(tmp_path: Path) -> None:
     """Pages ask the lake whether a model has labels as long as it has none, and remember that it has."""
-    came = {"churn": 0}
+    lake = Lake.open(tmp_path / "lake")
+    lake.flush([predictions("churn", [{}]), predictions("other", [{}])], [], Progress(1, 0))
     asked: list[str] = []
 
-    def rows(_: str, *, table: str) -> pa.Table:
-        asked.append(table)
-        return pa.table({"1": [1] * came.get(table, 0)})
+    def rows(sql: str, **parameters: Any) -> pa.Table:
+        asked.append(sql)
+        return session.run(sql, parameters)
 
-    models = Models(rows)
-    assert not models.has_labels("churn")
-    came["churn"] = 1
-    assert [models.has_labels(table) for table in ("churn", "churn", "other")] == [True, True, False]
-    assert asked == ["churn", "churn", "other"]
+    with closing(Session.open(tmp_path / "lake")) as session:
+        models = Models(rows)
+        assert not models.has_labels("churn")
+        lake.flush([labels("churn", [{"prediction_id": "p", "label": 1}])], [], Progress(2, 0))
+        assert [models.has_labels(table) for table in ("churn", "churn", "other")] == [True, True, False]
+    assert len(asked) == 3
+    lake.close()
