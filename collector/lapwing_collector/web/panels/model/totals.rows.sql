@@ -9,7 +9,7 @@ slow AS (
         window_start, version, max(value) FILTER (quantile = '0.5') AS p50,
         max(value) FILTER (quantile = '0.95') AS p95
     FROM latency_quantiles(
-        '{table}', $from - ($to - $from), $to, every := $to - $from,
+        '{table}', $from - ($to - $from), $to, every := $to - $from, quantiles := [0.5, 0.95],
         segments := {'version': CASE WHEN $version IS NULL THEN 'all' ELSE coalesce(version, '') END}
     )
     GROUP BY ALL
