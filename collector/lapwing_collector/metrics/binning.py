@@ -11,12 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lapwing_collector.metrics.columns import countable, is_number
-from lapwing_collector.model.profiles import BinKind, Binning
+from lapwing_collector.model.profiles import BINS, BinKind, Binning
 
 Floats = npt.NDArray[np.float64]
-
-BINS: Final = 64
-"""Bins of a number between its quantiles; a value that is frequent by itself gets one more."""
 
 _LEAST_BIN: Final = 0.25
 """Part of a usual bin that is worth one of its own."""

@@ -19,6 +19,10 @@ from lapwing_collector.model.records import PREDICTION_ROWS
 _TIME = pa.timestamp("us")
 COUNTS: Final = pa.list_(pa.int64())
 
+BINS: Final = 64
+"""Bins of a number between its quantiles; a value that is frequent by itself gets one more. A number of no
+more different values has one for each of these."""
+
 NULL: Final = 0
 """Place of the nulls among the counts."""
 OTHER: Final = 1

@@ -26,8 +26,8 @@ SELECT table_name, arg_max(description::VARCHAR, described_at) AS description FR
 WHERE list_contains($tables, table_name) GROUP BY ALL
 """
 _LABELLED: Final = "SELECT label FROM labeled.{table} LIMIT 0"
-"""The type of labels: before the first one that of NULL, which no label has. Listing tables takes ten times as
-long."""
+"""The type of labels: before the first one that of NULL, which no label has. To list tables takes ten times
+as long."""
 _FRESH_S: Final = 0.25
 """Less than a page waits once it is told of something new (`static/live.js`): a new model is known then."""
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from helpers.memory import PeakMemory
 from lapwing_collector.metrics import ProfileCounter, add_up, countable_fields, counting, freeze
-from lapwing_collector.metrics.binning import BINS, MOST_CATEGORIES, number_edges
+from lapwing_collector.metrics.binning import MOST_CATEGORIES, number_edges
 from lapwing_collector.metrics.counting import locator
 from lapwing_collector.model.profiles import (
+    BINS,
     DURATIONS,
     PROFILE_KEYS,
     PROFILE_ROWS,

@@ -15,8 +15,8 @@ from scipy.spatial.distance import jensenshannon
 
 from helpers.drift import Profiled
 from helpers.metrics import START
-from lapwing_collector.metrics.binning import BINS, MOST_CATEGORIES
-from lapwing_collector.model.profiles import DURATIONS
+from lapwing_collector.metrics.binning import MOST_CATEGORIES
+from lapwing_collector.model.profiles import BINS, DURATIONS
 
 SPAN = {"since": START, "until": START + timedelta(days=7)}
 DISTANCES = ("psi", "js_distance", "kl_divergence", "hellinger", "total_variation")

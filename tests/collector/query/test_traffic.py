@@ -10,7 +10,7 @@ import pytest
 
 from helpers.metrics import END, START, Measured
 from lapwing_collector.model.description import ModelDescription
-from lapwing_collector.query.library.quantiles import bin_quantiles
+from lapwing_collector.query.library.quantiles import bin_medians, bin_quantiles
 
 SPAN = {"since": START, "until": END}
 HOUR = "every := INTERVAL 1 HOUR"
@@ -230,3 +230,28 @@ def test_bin_quantiles() -> None:
     for found, rows in zip(bin_quantiles(*given).to_pylist(), counts, strict=True):
         counted = np.sum(rows or [[0] * 13], axis=0).tolist()
         assert found == pytest.approx([looked_for(counted, share) for share in shares])
+
+
+def test_bin_medians() -> None:
+    """Medians of all lists at once lie in the bins of those of the numbers, whatever bins each list has."""
+    chance = np.random.default_rng(6)
+    many, few = np.linspace(0, 1, 65), np.arange(5.0)
+    numbers = [chance.normal(0.5, 0.4, 300), chance.integers(0, 5, 41).astype(float), chance.uniform(0, 9, 7)]
+    edges = [many, few, many, few]
+    parts = [np.array_split(each, 3) for each in numbers] + [[]]
+
+    def counted(values: np.ndarray, edge: np.ndarray) -> list[int]:
+        return np.bincount(np.searchsorted(edge, values, side="right"), minlength=len(edge) + 1).tolist()
+
+    counts = [[counted(part, edge) for part in told] for told, edge in zip(parts, edges, strict=True)]
+    ends = [[float(end(each)) for each in numbers] + [None] for end in (min, max)]
+    *found, nothing = bin_medians(
+        pa.array(counts, pa.list_(pa.list_(pa.int64()))), pa.array(edges), *map(pa.array, ends)
+    ).to_pylist()
+    assert nothing is None
+    middles = [float(np.quantile(each, 0.5, method="inverted_cdf")) for each in numbers]
+    assert found[1] == middles[1]
+    for place in (0, 2):
+        bounds = np.concatenate([[ends[0][place]], many, [ends[1][place]]])
+        bin_ = np.searchsorted(many, middles[place], side="right")
+        assert bounds[bin_] <= found[place] <= bounds[bin_ + 1]

@@ -116,6 +116,13 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
         "DOUBLE[]",
         columns=True,
     ),
+    Function(
+        "lapwing_bin_medians",
+        quantiles.bin_medians,
+        (f"{_COUNTS}[]", "DOUBLE[]", "DOUBLE", "DOUBLE"),
+        "DOUBLE",
+        columns=True,
+    ),
     *_DRIFT,
     *_APART,
     *_PAIRED,

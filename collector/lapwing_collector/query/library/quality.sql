@@ -98,6 +98,64 @@ SELECT
 FROM each_statistic AS s
 ORDER BY ALL;
 
+-- name: number_profile
+-- group: quality
+-- needs:
+-- summary: Mean, median and extremes of numeric fields per window from counts by hour, which are there however many
+--   predictions there were and however long ago.
+-- formula: value = sum of finite values / how many there are; median: as far within the first bin up to which half of
+--   them are as half is within its count, or the number that the bin stands for, if the field has few different ones
+-- source: sums and counts of the profile; mean as pandas.DataFrame.mean, the median in the bin of that of numpy.median.
+--   Each row counts once, whatever its sampling weight; a window takes the hours that begin in it. Where bins changed
+--   within a window, the median is that of the rows in the bins that most of them are in
+-- parameter fields: which fields, as a pattern: `inputs.*`, `output.score`; all numbers unless told
+-- parameter segment: a field whose segments are told apart, `inputs.carrier`, or one of them, `inputs.carrier=AA`;
+--   profiles must be kept by it
+-- parameter version: the predictions of this version alone
+-- example: FROM number_profile('churn', $window_start, $window_end, fields := 'output.score', every := INTERVAL 1 DAY)
+CREATE TEMP MACRO number_profile(
+    model, since, until, fields := '*', segment := '', every := NULL, stage := 'production', version := NULL
+) AS TABLE
+WITH added AS (
+    SELECT
+        p.field, p.segment, lapwing_window_start(every, p.time, since) AS start, p.binning_id,
+        sum(p.sum) AS total,
+        sum(list_sum(p.counts[3:]))::BIGINT AS n,
+        min(p.minimum) AS minimum,
+        max(p.maximum) AS maximum,
+        list(p.counts[3:]) AS counts
+    FROM lapwing_own_table('profiles', model) AS p
+    WHERE lower(p.table_name) = lower(model) AND (p.field = fields OR p.field GLOB fields)
+        AND (p.segment = segment OR (segment <> '' AND starts_with(p.segment, segment || '=')))
+        AND p.time >= since::TIMESTAMP AND p.time < until::TIMESTAMP
+        AND (stage IS NULL OR p.stage = stage)
+        AND (version IS NULL OR p.version = version)
+    GROUP BY p.field, p.segment, lapwing_window_start(every, p.time, since), p.binning_id
+),
+placed AS (
+    SELECT a.*, lapwing_bin_medians(a.counts, b.edges, a.minimum, a.maximum) AS median
+    FROM added AS a
+    JOIN (
+        SELECT b.binning_id, any_value(b.edges) AS edges
+        FROM lapwing_own_table('binnings', model) AS b
+        WHERE b.kind = 'number'
+        GROUP BY b.binning_id
+    ) AS b ON b.binning_id = a.binning_id
+)
+SELECT
+    p.segment,
+    p.field,
+    p.start AS window_start,
+    lapwing_window_end(every, p.start, since, until) AS window_end,
+    lapwing_ratio(sum(p.total), sum(p.n)) AS value,
+    arg_max(p.median, p.n) AS median,
+    min(p.minimum) AS minimum,
+    max(p.maximum) AS maximum,
+    sum(p.n)::BIGINT AS sample_count
+FROM placed AS p
+GROUP BY p.segment, p.field, p.start
+ORDER BY ALL;
+
 -- name: distinct_count
 -- group: quality
 -- needs: fields

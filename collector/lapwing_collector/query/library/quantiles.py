@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lapwing_collector.model.profiles import BINS
+
 
 def quantiles(numbers: Any, weights: Any, shares: Any) -> pa.Array:
     """Quantiles of lists of numbers, as scikit-learn takes the median of weighted rows.
@@ -40,29 +42,74 @@ def bin_quantiles(counts: Any, edges: Any, shares: Any) -> pa.Array:
     Returns:
         A list of quantiles for each list; NULLs where nothing was counted.
     """
-    whole = counts.combine_chunks() if isinstance(counts, pa.ChunkedArray) else counts
-    rows, of = whole.flatten(), pc.list_parent_indices(whole).to_numpy()
-    first = np.flatnonzero(np.diff(of, prepend=-1))
-    asked = np.asarray(shares[0].values, dtype=float)
-    found = np.full((len(whole), len(asked)), np.nan)
-    if len(first):
+    asked = np.asarray(shares[0].values, dtype=float) if len(counts) else np.empty(0)
+    found = np.full((len(counts), len(asked)), np.nan)
+    if len(counts):
         edge = np.asarray(edges[0].values, dtype=float)
-        added = np.add.reduceat(rows.flatten().to_numpy().reshape(len(rows), len(edge) + 1), first)
+        added = _added(counts, len(edge) + 1)
         known = added.any(axis=1)
-        found[of[first][known]] = _in_bins(added[known], edge, asked)
+        place, along = _sought(added[known], asked)
+        lower, upper = edge[np.maximum(place - 1, 0)], edge[np.minimum(place, len(edge) - 1)]
+        found[known] = lower * (upper / lower) ** along
     flat = pa.array(found.ravel(), from_pandas=True)
     return pa.FixedSizeListArray.from_arrays(flat, len(asked)).cast(pa.list_(pa.float64()))
 
 
-def _in_bins(counts: Any, edge: Any, asked: Any) -> Any:
-    """Quantiles of each row of counts, all of which are looked for in one sum over all rows."""
+def bin_medians(counts: Any, edges: Any, least: Any, most: Any) -> pa.Array:
+    """Medians of numbers that were counted in bins.
+
+    As quantiles of durations, but on a linear scale, and between the least and the greatest number of all.
+    Where there are fewer bins than many different numbers would have, each stands for one number, its lower
+    edge.
+
+    Args:
+        counts: Lists of lists of counts, as for `bin_quantiles`.
+        edges: Lists of the edges between the bins of these, two at least.
+        least: The least number of those that were counted.
+        most: The greatest one.
+
+    Returns:
+        A median for each list; NULL where nothing was counted.
+    """
+    whole, bounds = _whole(counts), _whole(edges)
+    ends = np.column_stack([each.to_numpy(zero_copy_only=False) for each in (_whole(least), _whole(most))])
+    length = pc.list_value_length(bounds).to_numpy(zero_copy_only=False)
+    found = np.full(len(whole), np.nan)
+    for edge_count in np.unique(length):
+        of = np.flatnonzero(length == edge_count)
+        added = _added(whole.take(of), edge_count + 1)
+        of, added = of[added.any(axis=1)], added[added.any(axis=1)]
+        between = bounds.take(of).flatten().to_numpy().reshape(-1, edge_count)
+        edge = np.column_stack([ends[of, 0], between, ends[of, 1]])
+        place, along = (each[:, 0] for each in _sought(added, np.array([0.5])))
+        row = np.arange(len(of))
+        lower, upper = edge[row, place], edge[row, place + 1]
+        found[of] = lower if edge_count <= BINS else lower * (1 - along) + upper * along
+    return pa.array(found, from_pandas=True)
+
+
+def _added(lists: Any, width: int) -> Any:
+    """Lists of lists of counts, each added up to one row of `width` counts."""
+    whole = _whole(lists)
+    rows, of = whole.flatten(), pc.list_parent_indices(whole).to_numpy()
+    first = np.flatnonzero(np.diff(of, prepend=-1))
+    added = np.zeros((len(whole), width), dtype=np.int64)
+    if len(first):
+        added[of[first]] = np.add.reduceat(rows.flatten().to_numpy().reshape(-1, width), first)
+    return added
+
+
+def _sought(counts: Any, shares: Any) -> tuple[Any, Any]:
+    """The bins up to which shares of each row of counts are, and how far along these; in one sum over all."""
     n, reached = counts.ravel(), np.cumsum(counts)
     total = counts.sum(axis=1)
-    sought = np.cumsum(total)[:, None] - np.outer(total, 1 - asked)
+    sought = np.cumsum(total)[:, None] - np.outer(total, 1 - shares)
     at = np.searchsorted(reached, sought)
-    place = at % counts.shape[1]
-    lower, upper = edge[np.maximum(place - 1, 0)], edge[np.minimum(place, len(edge) - 1)]
-    return lower * (upper / lower) ** ((sought - (reached[at] - n[at])) / n[at])
+    return at % counts.shape[1], (sought - (reached[at] - n[at])) / n[at]
+
+
+def _whole(column: Any) -> Any:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _lists(column: Any) -> list[Any]:
