@@ -28,3 +28,5 @@ def annotate(  # noqa: PLR0917  # each is an option
     said = {name: value for name, value in told.items() if value}
     kept = annotate_in(settings_for(config, {"data": data}), {"author": user(), **said})
     typer.echo(f"noted at {kept['time']}")
+    if "warning" in kept:
+        typer.echo(f"lapwing: {kept['warning']}", err=True)

@@ -299,7 +299,11 @@ class Maintenance:
         """
         rows = rows_of_note(asked, self._now())
         self._lake.add_rows({"annotations": rows})
-        return {"time": f"{rows.column('time')[0].as_py().isoformat(timespec='seconds')}Z"}
+        kept = {"time": f"{rows.column('time')[0].as_py().isoformat(timespec='seconds')}Z"}
+        model = rows.column("model")[0].as_py()
+        if model is not None and model not in self._lake.table_names:
+            kept["warning"] = f"no prediction of a model {model!r} has come yet; it is shown once one has"
+        return kept
 
     def scrub(self, tell: Tell = tell_nobody, only: str | None = None) -> dict[str, Any]:
         """Read every page of every file, and set damaged ones aside, so that queries answer from the rest.

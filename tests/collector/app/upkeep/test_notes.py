@@ -36,6 +36,20 @@ def annotated(*arguments: str) -> str:
     return done.output
 
 
+def test_a_note_on_a_model_nobody_knows_says_so(tmp_path: Path) -> None:
+    """A name that is mistyped is told at once; of a release before its first prediction the note is kept."""
+    data = str(tmp_path / "data")
+    with running(project(tmp_path / "data")) as collector:
+        assert collector.post(request([prediction("churn", "p1", DAY_NS, output={"value": 1.0})]))[0] == 200
+        wait_until(lambda: http(collector.web, "GET", "/model?name=churn")[0] == 200)
+        told = "no prediction of a model 'chrun' has come yet"
+        assert told in annotated("release", "--model", "chrun", "--data", data)
+        assert told not in annotated("release", "--model", "churn", "--data", data)
+        assert told not in annotated("release", "--data", data)
+    assert told in annotated("release", "--model", "chrun", "--data", data)
+    assert len(ask(tmp_path / "data", "FROM annotations")) == 4
+
+
 def test_notes_are_kept_and_shown(tmp_path: Path) -> None:
     """What is noted stands on the page of its model, and of every model where it names none."""
     data = str(tmp_path / "data")
