@@ -1,6 +1,7 @@
 """The examples of the gate: each runs as it stands, without the tools that run pipelines."""
 
 import importlib
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -99,7 +100,7 @@ def judged(
 def test_the_command_of_the_workflow_is_one_that_works(
     example: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What GitHub Actions is told to run judges the candidate and writes what later steps read."""
+    """What GitHub Actions is told to run writes what later steps read, and prints what the page shows."""
     workflow = yaml.safe_load((EXAMPLE / "workflows" / "gate.yaml").read_text())
     (command,) = [
         step["run"]
@@ -114,3 +115,12 @@ def test_the_command_of_the_workflow_is_one_that_works(
     assert done.exit_code == 0, done.output
     assert "tumours abc123: passed: 4 of 4 rules passed" in done.output
     assert {"junit.xml", "comment.md", "report.html"} <= {file.name for file in tmp_path.iterdir()}
+    (shown,) = re.findall(
+        r"^prints\n\n```\n(.*?)^```", (EXAMPLE / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL
+    )
+    assert without_numbers(done.output.replace("abc123", "2")) == without_numbers(shown)
+
+
+def without_numbers(text: str) -> list[str]:
+    """The lines of a text, each number as a 0: its last digits are the matter of other libraries."""
+    return re.sub(r"-?\d[\d.,]*(?:e-\d+)?", "0", text).strip().splitlines()
