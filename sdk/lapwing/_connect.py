@@ -118,9 +118,13 @@ class Rows:
 class Connection:
     """A lake that can be queried: `connect` makes it."""
 
-    def __init__(self, lake: "_Lake") -> None:
+    def __init__(self, lake: "_Lake", where: str) -> None:
         """Use `connect` instead."""
         self._lake = lake
+        self._where = where
+
+    def __repr__(self) -> str:
+        return f"<lake at {self._where}>"
 
     def sql(self, query: str, /, **parameters: Any) -> Rows:
         """Answer one SELECT.
@@ -243,12 +247,13 @@ def connect(
     if scheme != "https" and any(files):
         raise ValueError(f"ca, certificate and key are for addresses that begin with https://, not {address}")
     if scheme in {"http", "https"}:
-        return Connection(_Http(address, token, _tls(*files) if any(files) else None))
+        told = re.sub("//[^/]*@", "//", address)  # what somebody logs in with is no part of where it is
+        return Connection(_Http(address, token, _tls(*files) if any(files) else None), told)
     if _HOST_AND_PORT.fullmatch(address) and not Path(address).exists():
         raise QueryError(
             f"there is no folder {address}; a collector is asked at http://{address}", "unreachable"
         )
-    return Connection(_Folder(Path(address)))
+    return Connection(_Folder(Path(address)), address)
 
 
 def _tls(*files: str | None) -> "ssl.SSLContext":

@@ -56,6 +56,14 @@ def lake(connections: dict[str, lapwing.Connection], request: pytest.FixtureRequ
     return connections[request.param]
 
 
+def test_a_connection_tells_where_it_leads(web: Web, shared: Readers) -> None:
+    """In a notebook a lake is told by its address or folder, without what somebody logs in with."""
+    with lapwing.connect(f"http://ann:secret@{web.address}") as http:
+        assert repr(http) == f"<lake at http://{web.address}>"
+    with lapwing.connect(shared.folder.parent) as folder:
+        assert repr(folder) == f"<lake at {shared.folder.parent}>"
+
+
 def test_rows_as_everything(lake: lapwing.Connection) -> None:
     """The rows of a query are an Arrow table, a DataFrame of pandas or Polars, or dicts."""
     rows = lake.sql(
