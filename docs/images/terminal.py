@@ -1,6 +1,6 @@
 """Draws the last lines of what a command printed as an SVG of a terminal.
 
-make demo | python docs/images/terminal.py > docs/images/demo.svg
+COLUMNS=130 make demo | python docs/images/terminal.py > docs/images/demo.svg
 """
 
 import re
