@@ -399,15 +399,15 @@ counted AS MATERIALIZED (
     SELECT
         h.field AS dimension, h.place, c.category AS value,
         CASE h.bin WHEN 1 THEN 'missing' WHEN 2 THEN 'other' ELSE 'value' END AS kind,
-        sum(h.n) AS n
+        h.n
     FROM (
-        SELECT field, binning_id, place, bin, sum(n) AS n
+        SELECT any_value(field) AS field, binning_id, place, bin, sum(n) AS n
         FROM (
             SELECT field, binning_id, place, unnest(counts) AS n, generate_subscripts(counts, 1) AS bin
             FROM hours WHERE field <> 'duration_ms'
         )
         WHERE n > 0
-        GROUP BY ALL
+        GROUP BY binning_id, place, bin
     ) AS h
     LEFT JOIN (
         SELECT DISTINCT
@@ -415,7 +415,6 @@ counted AS MATERIALIZED (
         FROM binnings WHERE kind = 'category'
     ) AS c
         ON c.binning_id = h.binning_id AND c.bin = h.bin
-    GROUP BY ALL
 ),
 """.lstrip()
     + _RANKED
