@@ -3,6 +3,7 @@ import "./main.js";
 import { between, number, seen } from "./format.js";
 import { bring } from "./live.js";
 import { address, picking, say } from "./page.js";
+import { drawn } from "./panels.js";
 
 const FEW = 8;
 const root = document.querySelector("[data-explore]");
@@ -159,10 +160,6 @@ root.addEventListener("click", (event) => {
   else if (button.matches("[data-compare]")) history.replaceState(null, "", address({ compare: params().has("compare") ? null : "yes" }));
   draw();
   compare();
-});
-const drawn = () => new Promise((done) => {
-  if (document.documentElement.dataset.ready) done();
-  else addEventListener("lapwing:ready", done, { once: true });
 });
 /** Counts by hour come with the charts; rows, which take longer to count, when these are there. */
 async function look() {

@@ -1,16 +1,19 @@
 // Where a page begins.
 import { fill, start as startLive } from "./live.js";
 import { move } from "./move.js";
-import { refresh, start as startPanels } from "./panels.js";
+import { drawn, refresh, start as startPanels } from "./panels.js";
 import { start as startPage } from "./page.js";
 import { sortable } from "./table.js";
 
-function begin() {
+const PATIENCE_MS = 1000;
+
+async function begin() {
   startPanels();
   startPage({ refresh, move });
   document.querySelectorAll("table[data-sorts]").forEach(sortable);
-  fill();
   startLive();
+  await drawn(PATIENCE_MS); // what else is asked for would hold charts up
+  fill();
 }
 
 // Scripts are there before the page is; those of a page of its own have run by then.

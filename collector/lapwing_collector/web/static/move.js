@@ -1,7 +1,7 @@
 // Another range of time on the same page, without leaving it: charts first, then what the server makes around them.
 import { bring, fill } from "./live.js";
 import { say, timeless } from "./page.js";
-import { exchange, follow } from "./panels.js";
+import { drawn, exchange, follow } from "./panels.js";
 import { sortable } from "./table.js";
 
 const PARTS = [".top nav", ".bar", "main"]; // where ranges of time and what is in them stand
@@ -28,7 +28,7 @@ async function show(to, enter = () => {}) {
   const asked = new URL(to, location.href).searchParams;
   document.body.dataset.moves = asked.has("from") || asked.has("to") ? "no" : "yes";
   const charts = follow(Object.fromEntries(["from", "to", "last"].map((name) => [name, asked.get(name)])));
-  await Promise.race([charts, new Promise((done) => { setTimeout(done, MOMENT_MS); })]);
+  await drawn(MOMENT_MS);
   if (mine !== turn) return;
   enter();
   await charts;

@@ -274,6 +274,13 @@ export function refresh() {
   for (const [address, panel] of panels) if (panel.answer) load(address, true);
 }
 
+/** Comes when all charts in view are drawn, or so many milliseconds have passed. */
+export const drawn = (most) => new Promise((done) => {
+  if (document.documentElement.dataset.ready) return done();
+  addEventListener("lapwing:ready", done, { once: true });
+  if (most) setTimeout(done, most);
+});
+
 /** Everything that was asked for is there: told to whoever measures. */
 function ready() {
   if (document.querySelector('figure[data-panel] .drawn[aria-busy="true"]') && [...panels.values()].some((panel) => panel.asking)) return;
