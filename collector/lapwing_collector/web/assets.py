@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +27,15 @@ _OTHER: Final = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _File:
     plain: bytes
-    packed: bytes
     media_type: str
+
+    @cached_property
+    def packed(self) -> bytes:
+        """Packed when it is first asked for: most starts of a collector are seen by no browser."""
+        return gzip.compress(self.plain, 9, mtime=0)
 
 
 class Assets:
@@ -48,7 +53,7 @@ class Assets:
         texts |= {
             name: texts[before] + b"\n" + texts[name] for name, before in _BEFORE.items() if before in texts
         }
-        self._files = {name: _packed(name, text) for name, text in texts.items()}
+        self._files = {name: _File(text, _TYPES[Path(name).suffix]) for name, text in texts.items()}
         self._root = f"/static/{_digest({name: file.plain for name, file in self._files.items()})}"
 
     def url(self, name: str) -> str:
@@ -76,10 +81,6 @@ class Assets:
                 file.packed, headers=headers | {"Content-Encoding": "gzip"}, media_type=file.media_type
             )
         return Response(file.plain, headers=headers, media_type=file.media_type)
-
-
-def _packed(name: str, plain: bytes) -> _File:
-    return _File(plain, gzip.compress(plain, 9, mtime=0), _TYPES[Path(name).suffix])
 
 
 def _whole(name: str, modules: Mapping[str, str]) -> str:
