@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 _SHORTEST_S = 0.01
-_LONGEST_S = 0.2
+_LONGEST_S = 1.0
 _SHARE = 3
 """How many times as long as a look takes is waited for the next."""
 
