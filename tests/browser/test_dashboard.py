@@ -20,6 +20,8 @@ from lapwing_collector.web.rendering import milliseconds_from_bins
 MODEL = f"/model?name=churn&{SPAN}"
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 NAMELESS = (Path(__file__).parent / "nameless.js").read_text()
+LISTENING = "[data-live]:not(.off):not([hidden])"
+"""There once a page hears of what is new: what came while it opened it is not told."""
 DRAWN_WIDTH = """
 () => new Promise((tell) => {
   const after = (frames) => requestAnimationFrame(
@@ -189,8 +191,9 @@ def test_a_value_between_none_is_seen(looking: Looking) -> None:
     """Of a model that was asked once, charts with many steps show the one value, which no line leads to."""
     at = START + timedelta(hours=HOURS, minutes=30)
     record = prediction("once", "o1", epoch_ns(at), output={"value": 0.5})
-    assert looking.collector.post(request([record]))[0] == 200
     page = looking.page("/?last=90d")
+    page.wait_for_selector(LISTENING, state="attached")
+    assert looking.collector.post(request([record]))[0] == 200
     page.wait_for_function("() => document.querySelector('#cards').innerText.includes('once')")
     around = {"from": at - timedelta(minutes=30), "to": at + timedelta(minutes=30)}
     asked = {name: f"{time.isoformat()}Z" for name, time in around.items()}
@@ -282,6 +285,7 @@ def test_a_theme_that_is_chosen_stays(looking: Looking) -> None:
 def test_what_is_new_is_shown_as_it_comes(looking: Looking) -> None:
     """A prediction that comes is counted on a page that is open, without anybody doing anything."""
     page = looking.page("/?last=90d")
+    page.wait_for_selector(LISTENING, state="attached")
     before = page.locator(".card").count()
     record = prediction("live", "l1", epoch_ns(START) + HOURS * 3_600_000_000_000, output={"value": 1.0})
     assert looking.collector.post(request([record]))[0] == 200
@@ -295,6 +299,7 @@ def test_what_is_new_is_shown_after_another_range_in_place(looking: Looking) -> 
     first = epoch_ns(START) + HOURS * 3_600_000_000_000
     records = [prediction("followed", f"f{at}", first + at, output={"value": 1.0}) for at in range(2)]
     page = looking.page("/?last=90d")
+    page.wait_for_selector(LISTENING, state="attached")
     assert looking.collector.post(request(records[:1]))[0] == 200
     page.wait_for_function("() => document.querySelector('#cards').innerText.includes('followed')")
     looking.go(page, f"/model?name=followed&{SPAN}")
@@ -303,7 +308,7 @@ def test_what_is_new_is_shown_after_another_range_in_place(looking: Looking) -> 
     page.locator(".range a", has_text="90d").click()
     page.wait_for_selector("body[data-moves=yes] .presets [aria-current]")
     page.wait_for_selector("html[data-ready]")
-    page.wait_for_selector("[data-live]:not(.off):not([hidden])", state="attached")
+    page.wait_for_selector(LISTENING, state="attached")
     with page.expect_request(lambda asked: "/api/v1/panels/model/service" in asked.url):
         assert looking.collector.post(request(records[1:]))[0] == 200
     assert page.evaluate("() => window.stayed")
