@@ -70,7 +70,9 @@ def run_of(name: str, verdict: Verdict, **more: Any) -> Evaluation:
             Comparison("d", "NDCG", "more", problem="there are no labels"),
         ],
         "sections": [
-            Section("Quality", "by class", Table(["class", "n"], [["a", 5], [None, 6.5]]), sql=["SELECT 7"])
+            Section(
+                "Quality", "by class", Table(["class", "n"], [["a", 5], [None, 0.942851]]), sql=["SELECT 7"]
+            )
         ],
     }
     return Evaluation(id=name, model="churn", verdict=verdict, **values | more)
@@ -158,7 +160,10 @@ def test_a_run_tells_what_it_follows_from(web: Web) -> None:
     assert "log loss better" in text
     assert "ROC-AUC no clear difference" in text
     assert "NDCG unknown there are no labels" in text
-    assert "Quality by class Quality class n a 5 - 6.5 SQL SELECT 7" in text
+    assert "Quality by class Quality class n a 5 - 0.9429 SQL SELECT 7" in text
+    assert '<th scope="col">class</th><th scope="col" class="number">n</th>' in page
+    assert '<td class="number" data-value="0.942851">' in page
+    assert "churn, judged" in seen(page_of(web, "/report?run=fine"))
 
 
 def test_a_run_is_there_as_a_page_that_stands_for_itself(web: Web) -> None:
