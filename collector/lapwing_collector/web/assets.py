@@ -49,7 +49,8 @@ class Assets:
             if file.is_file() and file.suffix in _TYPES
         }
         modules = {name[:-3]: text.decode() for name, text in texts.items() if re.fullmatch(r"\w+\.js", name)}
-        texts |= {f"{name}.js": _whole(name, modules).encode() for name in modules}
+        functions = {name: _as_function(name, text) for name, text in modules.items()}
+        texts |= {f"{name}.js": _whole(name, modules, functions).encode() for name in modules}
         texts |= {
             name: texts[before] + b"\n" + texts[name] for name, before in _BEFORE.items() if before in texts
         }
@@ -83,15 +84,16 @@ class Assets:
         return Response(file.plain, headers=headers, media_type=file.media_type)
 
 
-def _whole(name: str, modules: Mapping[str, str]) -> str:
+def _whole(name: str, modules: Mapping[str, str], functions: Mapping[str, str]) -> str:
     """A module and all that it imports as one, each as a function that gives what it exports.
 
     Args:
         name: Which.
         modules: All there are, by name without ending.
+        functions: They, each as a function.
 
     Raises:
-        ValueError: One imports in circles, or imports or exports in another form.
+        ValueError: One imports in circles.
     """
     made: dict[str, str] = {}
     underway: list[str] = []
@@ -104,7 +106,7 @@ def _whole(name: str, modules: Mapping[str, str]) -> str:
         underway.append(module)
         for imported in _IMPORT.finditer(modules[module]):
             add(imported[2])
-        made[module] = _as_function(module, modules[module])
+        made[module] = functions[module]
         underway.remove(module)
 
     add(name)
@@ -112,6 +114,11 @@ def _whole(name: str, modules: Mapping[str, str]) -> str:
 
 
 def _as_function(name: str, text: str) -> str:
+    """A module as a function that gives what it exports.
+
+    Raises:
+        ValueError: It imports or exports in another form.
+    """
     exported = ", ".join(found[2] for found in _EXPORT.finditer(text))
     body = _EXPORT.sub(r"\1 \2", _IMPORT.sub(_as_constants, text))
     if other := _OTHER.search(body):
