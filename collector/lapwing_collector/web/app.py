@@ -113,6 +113,7 @@ def create_app(
     gate = _Gate(Sessions(watched.authorize), watched.hosts)
     dashboard = Dashboard(
         sources=sources,
+        news=lambda: live.place,
         sessions=gate.sessions,
         duties=watched.duties,
         threads=threads.queries,

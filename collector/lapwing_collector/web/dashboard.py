@@ -67,6 +67,7 @@ class Dashboard:
         self,
         *,
         sources: Sources,
+        news: Callable[[], str],
         sessions: Sessions,
         duties: Mapping[str, Duty],
         threads: Executor,
@@ -77,6 +78,7 @@ class Dashboard:
 
         Args:
             sources: What there is to show.
+            news: How far it has been told what is new.
             sessions: Who is logged in.
             duties: What forms may have done, by name.
             threads: Where pages are made, which blocks.
@@ -84,6 +86,7 @@ class Dashboard:
             idle_s: How long a client may send nothing of a form.
         """
         self._sources = sources
+        self._news = news
         self._sessions = sessions
         self._duties = duties
         self._threads = threads
@@ -241,6 +244,7 @@ class Dashboard:
             "pages": NAVIGATION,
             "models": [],
             "firing": self._sources.firing(),
+            "news": self._news(),
             "may_log_out": self._sessions.has(request),
             "panels": self.panels,
             "begins": False,

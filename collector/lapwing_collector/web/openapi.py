@@ -332,6 +332,14 @@ DOCUMENT: Final[dict[str, Any]] = {
             "get": {
                 "operationId": "listen",
                 "summary": "What is new, as it comes: lists of `alerts` and `model:<table>`",
+                "parameters": [
+                    {
+                        "name": "since",
+                        "in": "query",
+                        "description": "the id of an event: what came after it is told first",
+                        "schema": {"type": "string"},
+                    }
+                ],
                 "responses": {
                     "200": {
                         "description": "Server-sent events",

@@ -384,6 +384,32 @@ def test_what_is_new_is_told_as_it_comes(web: Web) -> None:
     connection.close()
 
 
+def test_what_came_before_a_stream_is_told(web: Web) -> None:
+    """A stream tells first what was new after its page or last event; of another run, that anything was."""
+    page = str(web.get("/?last=30d", **HTML).body, "utf-8")
+    web.live.saw(models=["churn"])
+    web.live.saw("alerts")
+    since = re.search(r'data-news="([^"]*)"', page)
+    assert since is not None
+    event, told = _first_event(web, f"?since={since[1]}")
+    assert told == ["alerts", "model:churn"]
+    web.live.saw(models=["other"])
+    _, told = _first_event(web, f"?since={since[1]}", **{"Last-Event-ID": event})
+    assert told == ["model:other"]
+    for unknown in ("another-1", "nothing", f"{since[1]}{'9' * 5000}"):
+        assert _first_event(web, f"?since={unknown}")[1] == ["alerts"]
+
+
+def _first_event(web: Web, asked: str, **headers: str) -> tuple[str, list[str]]:
+    connection = HTTPConnection(web.address, timeout=30)
+    connection.request("GET", f"/api/v1/events{asked}", headers=headers)
+    stream = connection.getresponse()
+    assert [stream.readline(), stream.readline()] == [b"retry: 3000\n", b"\n"]
+    event, told = (str(stream.readline(), "ascii").strip().partition(": ")[2] for _ in range(2))
+    connection.close()
+    return event, json.loads(told)
+
+
 def _read_events(stream: HTTPResponse, told: list[str]) -> None:
     for line in stream:
         if line.startswith(b"data: "):

@@ -72,7 +72,7 @@ export function start() {
   };
   const soon = () => { due ??= setTimeout(look, Math.max(300, last + RESTS_MS - Date.now())); };
   document.addEventListener("visibilitychange", () => { if (!document.hidden && due === 0) look(); });
-  const source = new EventSource("/api/v1/events");
+  const source = new EventSource(`/api/v1/events?since=${document.body.dataset.news}`);
   source.onopen = () => { light.hidden = false; light.classList.remove("off"); light.title = "What is new is shown as it comes"; };
   source.onerror = () => { light.classList.add("off"); light.title = "The collector does not answer; it is tried again"; };
   source.onmessage = (event) => {
