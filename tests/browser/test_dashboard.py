@@ -227,6 +227,23 @@ def test_charts_by_keyboard(looking: Looking) -> None:
     page.context.close()
 
 
+def test_keys_lead_to_every_page(looking: Looking) -> None:
+    """After g, each page of the navigation has a letter of its own, which the list of keys tells."""
+    page = looking.page("/")
+    page.keyboard.press("?")
+    told = page.locator("dialog.keys dd", has_text="go to a page").inner_text().removeprefix("go to a page: ")
+    page.keyboard.press("Escape")
+    letters = dict(reversed(each.split()) for each in told.split(", "))
+    assert letters.keys() == {each.nav for each in PAGES if each.nav and not each.of_model}
+    for name, letter in letters.items():
+        page.keyboard.press("g")
+        page.keyboard.press(letter)
+        page.wait_for_function("(name) => document.querySelector('h1')?.innerText === name", arg=name)
+        page.wait_for_selector("html[data-ready]")
+        page.evaluate("() => document.activeElement.blur()")  # the page of SQL begins in its field
+    page.context.close()
+
+
 def test_sheets_are_left_by_keyboard(looking: Looking) -> None:
     """What opens over the page closes with Escape, which leads back, and when the focus goes on."""
     page = looking.page(MODEL)

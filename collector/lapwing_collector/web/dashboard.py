@@ -21,7 +21,7 @@ from lapwing_collector.web.admin import Duty
 from lapwing_collector.web.assets import Assets
 from lapwing_collector.web.bodies import read_body
 from lapwing_collector.web.forms import FORMS, told_by
-from lapwing_collector.web.pages import NAVIGATION, PAGES
+from lapwing_collector.web.pages import KEYS, NAVIGATION, PAGES
 from lapwing_collector.web.pages.page import ElsewhereError, Page, View
 from lapwing_collector.web.panels import Arguments, Panel, load_panels
 from lapwing_collector.web.pieces import Pieces
@@ -242,6 +242,7 @@ class Dashboard:
             "now": view.now,
             "theme": _theme(request),
             "pages": NAVIGATION,
+            "keys": KEYS,
             "models": [],
             "firing": self._sources.firing(),
             "news": self._news(),

@@ -1,5 +1,6 @@
 """The pages of the dashboard. A new one is a line in `PAGES`; docs/making-pages.md says how they are made."""
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from lapwing_collector.web.pages import (
@@ -24,7 +25,7 @@ from lapwing_collector.web.pages import (
 )
 from lapwing_collector.web.pages.page import Page, View
 
-__all__ = ["NAVIGATION", "PAGES", "Page", "View"]
+__all__ = ["KEYS", "NAVIGATION", "PAGES", "Page", "View"]
 
 PAGES: Final = (
     overview.PAGE,
@@ -53,3 +54,15 @@ NAVIGATION: Final = {
     "main": tuple(page for page in PAGES if page.nav and not page.of_model),
     "model": tuple(page for page in PAGES if page.nav and page.of_model),
 }
+
+
+def _keys(pages: Iterable[Page]) -> Mapping[str, str]:
+    """A letter of each name, the first one that no page before has."""
+    found: dict[str, str] = {}
+    for page in pages:
+        found[page.name] = next(letter for letter in page.nav.lower() if letter not in found.values())
+    return found
+
+
+KEYS: Final = _keys(NAVIGATION["main"])
+"""The key that leads to each page, after `g`."""

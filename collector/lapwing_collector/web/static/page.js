@@ -164,9 +164,8 @@ function keys(refresh) {
     if (event.target.closest("input, textarea, select, dialog, [contenteditable]")) return;
     if (going && Date.now() - going < 1500) {
       going = 0;
-      for (const link of document.querySelectorAll(".top nav a")) {
-        if (link.textContent.trim().toLowerCase().startsWith(event.key)) { event.preventDefault(); link.click(); return; }
-      }
+      const link = document.querySelector(`.top nav a[data-go="${CSS.escape(event.key)}"]`);
+      if (link) { event.preventDefault(); link.click(); return; }
     }
     const actions = {
       "[": () => follow("earlier"), "]": () => follow("later"), "-": () => follow("wider"), 0: reset, r: refresh, "?": open,
