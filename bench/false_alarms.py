@@ -16,13 +16,15 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from lapwing_collector.engine import literal
 from lapwing_collector.lake.profiles import owned
 from lapwing_collector.lake.statements import statement
 from lapwing_collector.metrics import ProfileCounter, freeze, reference_rows
 from lapwing_collector.model.alerts import RuleState, Status
+from lapwing_collector.model.description import ModelDescription
 from lapwing_collector.model.profiles import BINNING_ROWS, REFERENCE_BIN_ROWS, REFERENCE_SET_ROWS, Binning
-from lapwing_collector.query.library import load
+from lapwing_collector.query.library import load, views_behind
+from lapwing_collector.query.subjects import make_views
+from lapwing_collector.query.views import Subject, views
 from lapwing_collector.rules import Rule, evaluate, load_rules, rows_from
 from lapwing_collector.rules.query import evaluation_sql
 
@@ -111,10 +113,8 @@ class World:
             self._connection.execute(f"DELETE FROM {table}")
         binnings = {each.field: each for each in freeze(pa.table(dict(reference)), "churn")}
         self._insert("binnings", _binning_rows(binnings.values()))
-        sent = ", ".join(map(literal, binnings))
-        self._connection.execute(
-            f'CREATE OR REPLACE TEMP VIEW "fields:churn" AS SELECT unnest([{sent}]) AS field_name'
-        )
+        model = Subject("churn", ModelDescription(), {field: pa.float64() for field in binnings})
+        make_views(self._connection, views(model, views_behind("drift")))
         whose = {"model": "churn", "table_name": "churn", "reference": "train", "version": 1}
         bins = [whose | row for row in reference_rows(reference, binnings).to_pylist()]
         self._insert("reference_bins", pa.Table.from_pylist(bins, REFERENCE_BIN_ROWS))

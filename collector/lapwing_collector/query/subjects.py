@@ -28,6 +28,10 @@ _REFERENCES: Final = """
     ORDER BY ALL
 """  # of each name, the newest version
 
+_REACH: Final = """
+    SELECT max((policy->>'seconds')::BIGINT) FROM main.reference_sets WHERE lower(table_name) = lower($table)
+"""
+
 _BINNED: Final = """
     SELECT DISTINCT field, field GLOB $pattern FROM main.binnings
     WHERE lower(table_name) = lower($table) ORDER BY ALL
@@ -89,7 +93,9 @@ def views_of(connection: duckdb.DuckDBPyConnection, calls: Sequence[Call]) -> di
     found: dict[str, str] = {}
     for model, subject in subjects.items():
         kept = _kept(connection, subject.table) if "referenced" in kinds[model] else None
-        found |= views(replace(subject, apart=model in apart, kept=kept), kinds[model])
+        reach_s = _reach_s(connection, subject.table) if "moving" in kinds[model] else None
+        told = replace(subject, apart=model in apart, kept=kept, reach_s=reach_s)
+        found |= views(told, kinds[model])
     return found
 
 
@@ -125,6 +131,15 @@ def _kept(connection: duckdb.DuckDBPyConnection, table: str) -> Kept:
         predictions=_types(connection, "predictions_all", table) or {},
         label=labels.get("label"),
     )
+
+
+def _reach_s(connection: duckdb.DuckDBPyConnection, table: str) -> int | None:
+    """How far back the references of a model reach that are policies; None where none is."""
+    try:
+        ((seconds,),) = connection.execute(_REACH, {"table": table}).fetchall()
+    except duckdb.CatalogException:
+        return None  # these tables are in no lake
+    return None if seconds is None else int(seconds)
 
 
 def _types(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> Types | None:

@@ -57,6 +57,7 @@ class Subject:
         untimed: Whether there may be labels that do not know the time of their prediction.
         apart: Whether each field is wanted as a column of its own, for metrics that go over many.
         kept: What is known of the rows of its references; None where no metric looks at them.
+        reach_s: How far back references reach that move along, in seconds; None where there are none.
     """
 
     table: str
@@ -66,6 +67,7 @@ class Subject:
     untimed: bool = True
     apart: bool = False
     kept: Kept | None = None
+    reach_s: int | None = None
 
 
 def views(subject: Subject, kinds: Collection[str]) -> dict[str, str]:
@@ -144,6 +146,12 @@ def _truths(subject: Subject) -> str:
 
 def _listed(subject: Subject) -> str:
     return f"SELECT unnest([{', '.join(map(literal, subject.fields))}]) AS field_name"
+
+
+def _moving(subject: Subject) -> str:
+    """Profiles that references may reach which move along with a window, and how far these reach."""
+    there = "true" if subject.reach_s is not None else "false"
+    return f"SELECT *, INTERVAL {subject.reach_s or 0} SECONDS AS farthest FROM profiles WHERE {there}"
 
 
 def _referenced(subject: Subject) -> str:
@@ -401,6 +409,7 @@ _VIEWS: Final[Mapping[str, Callable[[Subject], str]]] = {
     "untimed": _untimed,
     "described": _described,
     "fields": _listed,
+    "moving": _moving,
     "referenced": _referenced,
 }
 """By kind: how pieces of the library name them."""

@@ -92,29 +92,36 @@ CREATE TEMP MACRO lapwing_total_variation(p, q) AS
 list_sum(list_transform(list_zip(p, q), lambda pair: abs(pair[1] - pair[2]))) / 2;
 
 -- name: lapwing_drift_reference
--- The reference that is meant, as one row: the newest version of a name, or of all of the role `drift`.
+-- The reference that is meant, as one row: the newest version of a name, or of all of the role `drift`. Sorting for a
+-- LIMIT takes longer than all else: DuckDB plans each look at it twice.
 CREATE TEMP MACRO lapwing_drift_reference(model, reference) AS TABLE
 SELECT
-    s.reference AS reference_name,
-    s.version AS reference_version,
-    s.policy->>'kind' AS chooses,
-    to_seconds((s.policy->>'seconds')::BIGINT) AS reach
+    unnest(arg_max(
+        {
+            'reference_name': s.reference,
+            'reference_version': s.version,
+            'chooses': s.policy->>'kind',
+            'reach': to_seconds((s.policy->>'seconds')::BIGINT)
+        },
+        {'at': s.created_at, 'version': s.version}
+    ))
 FROM lapwing_own_table('reference_sets', model) AS s
 WHERE lower(s.table_name) = lower(model)
     AND (s.reference = reference::VARCHAR OR (reference::VARCHAR IS NULL AND s.role = 'drift'))
-ORDER BY s.created_at DESC, s.version DESC
-LIMIT 1;
+HAVING count(*) > 0;
 
 -- name: lapwing_kept_reference
 -- The reference whose rows are meant, as one row: the newest version of a name, or of all of the role `drift` that
 -- have rows. None where another span is meant.
 CREATE TEMP MACRO lapwing_kept_reference(model, reference, reference_since) AS TABLE
-SELECT s.reference AS reference_name, s.version AS reference_number
+SELECT
+    unnest(arg_max(
+        {'reference_name': s.reference, 'reference_number': s.version}, {'at': s.created_at, 'version': s.version}
+    ))
 FROM lapwing_own_table('reference_sets', model) AS s
 WHERE lower(s.table_name) = lower(model) AND reference_since::TIMESTAMP IS NULL
     AND (s.reference = reference::VARCHAR OR (reference::VARCHAR IS NULL AND s.role = 'drift' AND s.has_rows))
-ORDER BY s.created_at DESC, s.version DESC
-LIMIT 1;
+HAVING count(*) > 0;
 
 -- name: lapwing_referenced
 -- The rows of a reference, with the columns that predictions have, and `truth`.
@@ -138,6 +145,20 @@ SELECT
 FROM lapwing_own_table('profiles', model) AS p
 WHERE lower(p.table_name) = lower(model)
     AND p.time >= since::TIMESTAMP AND p.time < until::TIMESTAMP
+    AND (stage IS NULL OR p.stage = stage)
+    AND (p.segment = segment OR (segment <> '' AND starts_with(p.segment, segment || '=')))
+    AND p.field GLOB fields;
+
+-- name: lapwing_moving_rows
+-- The same of what is before a span, as far back as references that move along with it reach; none where there are no
+-- such references. Only a number that stands in the view lets DuckDB pass over files that are older than that.
+CREATE TEMP MACRO lapwing_moving_rows(model, since, until, fields, segment, stage) AS TABLE
+SELECT
+    p.field AS field_name, p.binning_id, p.segment AS part, p.time AS hour, p.counts,
+    p.sum AS total, p.sum_squares AS squares, p.minimum, p.maximum
+FROM query_table('temp.main."moving:' || replace(model, '"', '""') || '"') AS p
+WHERE lower(p.table_name) = lower(model)
+    AND p.time >= since::TIMESTAMP - p.farthest AND p.time < until::TIMESTAMP
     AND (stage IS NULL OR p.stage = stage)
     AND (p.segment = segment OR (segment <> '' AND starts_with(p.segment, segment || '=')))
     AND p.field GLOB fields;
@@ -178,9 +199,7 @@ rows_of_sides AS (
     UNION ALL
     SELECT 'moving' AS side, w.start, r.*
     FROM windows AS w
-    JOIN lapwing_drift_rows(
-        model, since::TIMESTAMP - (SELECT p.reach FROM policy AS p), until, fields, segment, stage
-    ) AS r
+    JOIN lapwing_moving_rows(model, since, until, fields, segment, stage) AS r
         ON r.hour < w.start AND r.hour >= w.start - w.reach
         AND (
             w.chooses = 'rolling'
@@ -521,11 +540,9 @@ FROM sums AS s;
 -- How much the model relies on each of its features, where its description tells.
 CREATE TEMP MACRO lapwing_importances(model) AS TABLE
 WITH newest AS (
-    SELECT d.description
+    SELECT arg_max(d.description, d.described_at) AS description
     FROM lapwing_own_table('model_descriptions', model) AS d
     WHERE lower(d.table_name) = lower(model)
-    ORDER BY d.described_at DESC
-    LIMIT 1
 ),
 entries AS (
     SELECT unnest(map_entries((n.description->'features')::MAP(VARCHAR, JSON))) AS entry
