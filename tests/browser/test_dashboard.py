@@ -172,6 +172,18 @@ def test_what_is_in_view_comes_first(looking: Looking) -> None:
     page.context.close()
 
 
+def test_a_place_on_a_page_is_no_other_range(looking: Looking) -> None:
+    """Who goes to a place on a page whose range was chosen by a link has no chart drawn again for it."""
+    page = looking.page(MODEL)
+    page.locator(".range a", has_text="30d").click()
+    page.wait_for_url("**last=30d*")
+    page.wait_for_selector("html[data-ready]")
+    goes = "addEventListener('hashchange', () => done()); location.hash = 'main';"
+    page.evaluate(f"() => new Promise((done) => {{ {goes} }})")
+    assert page.get_attribute("html", "data-ready") == "yes"
+    page.context.close()
+
+
 DRAWN = """
 (title) => {
   const figure = [...document.querySelectorAll("figure")].find((each) => each.innerText.startsWith(title));

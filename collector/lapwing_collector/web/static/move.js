@@ -24,8 +24,8 @@ export function move(to) {
  * passed: it keeps the browser as busy as a chart does. */
 async function show(to, enter = () => {}) {
   const mine = ++turn;
-  shown = to;
-  const asked = new URL(to, location.href).searchParams;
+  const { pathname, search, searchParams: asked } = new URL(to, location.href);
+  shown = pathname + search;
   document.body.dataset.moves = asked.has("from") || asked.has("to") ? "no" : "yes";
   const charts = follow(Object.fromEntries(["from", "to", "last"].map((name) => [name, asked.get(name)])));
   await drawn(MOMENT_MS);
