@@ -17,8 +17,6 @@ _SILENT_S: Final = 20.0
 """Without news, a comment keeps the connection open in what is between."""
 _ANYTHING: Final = frozenset({"alerts"})
 """What is told where nobody knows what was missed; every page asks again for that."""
-
-
 _DIGITS: Final = 19
 """More than any count has."""
 
