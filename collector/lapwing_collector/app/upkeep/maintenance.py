@@ -373,12 +373,16 @@ class Maintenance:
                     return
 
     def _work_until_done(self) -> None:
+        worked = False
         more = True
         while more:
             started = time.monotonic()
             with self._working:
                 more = self._is_mine() and self.work()
+            worked |= more
             self._pacing.pause(time.monotonic() - started)
+        if worked:  # or what rows took until now is held for as long as nothing comes
+            pa.default_memory_pool().release_unused()
 
     @contextmanager
     def _at_once(self) -> Iterator[None]:
