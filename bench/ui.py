@@ -4,7 +4,9 @@
 
 A month of predictions of one model, with ten features and a reference, in files of half a million as
 compaction leaves them; a collector of its own processes; headless Chromium on the same machine, which shares
-its cores with both. Needs Playwright for Python and Debian's chromium.
+its cores with both. Needs Playwright for Python and `chromium-headless-shell`, which is what Playwright
+itself means by headless Chromium. Where there is none, the whole browser is taken: for each window that is
+opened it loads pages of its own, with four hundred scripts, beside the page that is measured.
 
 `paint` is the browser's first contentful paint, `ready` is when every chart in view is drawn, `whole` when
 nothing in view is still being asked for. `first` is a visit without anything in the browser's cache. Before
@@ -12,10 +14,10 @@ each visit something is committed to the lake, so that no answer to an earlier o
 are visits to which nothing new has come. A page with one line of text, from a server that does nothing else,
 is the baseline: no page can be quicker. CPU is that of the collector and that of the browser, by visit.
 
-Each visit is in a window of its own, in a profile that keeps nothing between runs: half a second of the
-browser's CPU is the window's, its own furniture and a process for the page, as the baseline shows. Scripts
-are compiled anew for each, and all that is drawn is drawn by the processor. Who goes from page to page in one
-window of an everyday browser pays neither. What is committed before a visit is in the collector's CPU.
+Each visit is in a window of its own, in a profile that keeps nothing between runs: what a window and a
+process for the page cost is in the browser's CPU, as the baseline shows. Scripts are compiled anew for each,
+and all that is drawn is drawn by the processor. Who goes from page to page in one window of an everyday
+browser pays neither. What is committed before a visit is in the collector's CPU.
 
 Brushing: on the cube, what a frame costs while a mouse drags over a chart (handlers, callbacks, style, layout
 and paint); on the server path, from letting the mouse go to all charts of the new range drawn.
@@ -40,6 +42,7 @@ from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from shutil import which
 from typing import Any
 from urllib.parse import urlencode
 
@@ -66,7 +69,7 @@ VISITS = 12
 BRUSHES = 20
 STARTS = 5
 COUNTED_S = 300.0
-CHROMIUM = "/usr/bin/chromium"
+CHROMIUM = which("chromium-headless-shell") or which("chromium")
 PAGES = {
     "overview": "/?last=30d",
     "model, 30 days": "/model?name=churn&last=30d",
@@ -104,6 +107,7 @@ def main() -> None:
             print(f"outputs counted by hour after {time.perf_counter() - began:.0f} s")
             with sync_playwright() as playwright, blank() as nothing:
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+                print(f"{Path(CHROMIUM or 'chromium').name} {browser.version}")
                 look(browser, nothing, web, collector.pid)
                 browser.close()
             if wanted("idle"):

@@ -3,17 +3,18 @@
     lapwing demo --data .demo &            # or any collector with a model; wait until it says "runs on"
     python docs/images/pages.py http://127.0.0.1:4319 flights
 
-Needs Playwright for Python and Debian's chromium; see `bench/ui.py`.
+Needs Playwright for Python and Chromium; see `bench/ui.py`.
 """
 
 import sys
 from pathlib import Path
+from shutil import which
 from urllib.parse import quote
 
 from playwright.sync_api import sync_playwright
 
 FOLDER = Path(__file__).parent / "pages"
-CHROMIUM = "/usr/bin/chromium"
+CHROMIUM = which("chromium-headless-shell") or which("chromium")
 PAGES = {
     "overview": "/?last=30d",
     "model": "/model?name={model}&last=30d",
