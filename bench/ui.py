@@ -66,7 +66,7 @@ FILES = 20
 DAYS = 30
 FEATURES = 10
 VISITS = 12
-BRUSHES = 20
+BRUSHES = 60
 STARTS = 5
 COUNTED_S = 300.0
 CHROMIUM = which("chromium-headless-shell") or which("chromium")
@@ -357,7 +357,7 @@ def server_brushes(browser: Browser, address: str, before: Callable[[], None]) -
         before()
         page.evaluate(f"() => {{ window.drawn = ({DRAWN})(); }}")
         left, right, y = plot(page)
-        share = 0.1 + 0.02 * number
+        share = 0.1 + 0.4 * number / BRUSHES
         page.mouse.move(left + (right - left) * share, y)
         page.mouse.down()
         page.mouse.move(left + (right - left) * (share + 0.4), y, steps=5)
