@@ -103,6 +103,16 @@ def test_from_an_alert_to_its_rows(looking: Looking) -> None:
     page.context.close()
 
 
+def test_a_phone_shows_which_page_it_is_on(looking: Looking) -> None:
+    """Links to pages are wider than a phone; that of the page itself is brought into sight."""
+    page = looking.page("/system", viewport={"width": 360, "height": 740})
+    page.wait_for_function(
+        "() => { const at = document.querySelector('.top [aria-current]').getBoundingClientRect();"
+        " return at.left >= 0 && at.right <= innerWidth; }"
+    )
+    page.context.close()
+
+
 def test_charts_by_mouse(looking: Looking) -> None:
     """Pointing tells values, dragging takes the whole page to a range, a double click goes back."""
     page = looking.page(MODEL)

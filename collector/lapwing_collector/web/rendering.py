@@ -115,11 +115,11 @@ def exact(value: Any) -> str:
 
 
 def nested(value: Any) -> str:
-    """A value of any kind on one line."""
+    """A value of any kind on one line, to the last digit; `2001` may be a year."""
     if isinstance(value, str):
         return value
-    if isinstance(value, float | int) and not isinstance(value, bool):
-        return number(value, 6)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

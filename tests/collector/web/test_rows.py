@@ -21,6 +21,7 @@ from lapwing_collector.lake import Lake, Progress
 from lapwing_collector.model.description import Feature, ModelDescription, Task
 from lapwing_collector.web.pages.narrowing import HOWS, Filter, told_in_full
 from lapwing_collector.web.pages.rows import _is_right
+from lapwing_collector.web.rendering import nested
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[2J\u202e'\"{{7*7}}"
 SPAN = {"name": "shop", "from": "2026-01-01T00:00:00Z", "to": "2026-01-01T01:00:00Z"}
@@ -235,6 +236,25 @@ def test_facets_count_what_is_there(web: Web) -> None:
     assert "<b>100</b> rows" in html
     assert re.findall(r'>(a|b)</a><span class="n">(\d+)<', html) == [("b", "49"), ("a", "50")][::-1]
     assert "inputs.plan=a" in html
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (2001, "2001"),
+        (2001.0, "2001"),
+        (1234567.8912, "1234567.8912"),
+        (0.1 + 0.2, "0.30000000000000004"),
+        (1e300, "1e+300"),
+        (float("nan"), "NaN"),
+        (True, "true"),
+        ("2001", "2001"),
+        ([1, 2.5], "[1, 2.5]"),
+    ],
+)
+def test_values_of_a_record_are_told_as_they_are(value: object, told: str) -> None:
+    """Numbers have all their digits and none but these: what is grouped by thousands is no year."""
+    assert nested(value) == told
 
 
 def test_one_record_tells_everything(web: Web) -> None:

@@ -14,6 +14,13 @@ async function begin() {
   startLive();
   await drawn(PATIENCE_MS); // what else is asked for would hold charts up
   fill();
+  showWhere();
+}
+
+function showWhere() {
+  // On a phone, links to pages are wider than it.
+  const here = document.querySelectorAll("nav [aria-current]");
+  here.forEach((link) => link.scrollIntoView({ block: "nearest", inline: "center" }));
 }
 
 // Scripts are there before the page is; those of a page of its own have run by then.
