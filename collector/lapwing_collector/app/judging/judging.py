@@ -35,6 +35,8 @@ RULE_WORKERS: Final = 2
 _AGAIN_S: Final = 5.0
 _LOOK_S: Final = 0.2
 """How often it is looked whether what a command asked for is done."""
+_BEGINS_S: Final = 10.0
+"""For rules to begin, after a start: first, what an earlier process left is read back."""
 
 
 class Judging:
@@ -84,6 +86,7 @@ class Judging:
         self._use_targets = use_targets
         self._models: Mapping[str, str] = {}
         self._behind = False
+        self._begun = threading.Event()
         self._ending = threading.Event()
         self._changing = threading.Lock()
         self._changes = ThreadPoolExecutor(1, thread_name_prefix="lapwing-rule-files")
@@ -170,6 +173,7 @@ class Judging:
         self.recomputing.start()
         self.alerting.start()
         self.dispatcher.start()
+        self._begun.set()
 
     def reload(self, _asked: Mapping[str, Any], _tell: Tell) -> Mapping[str, Any]:
         """Go on with rules and targets as their files are now; what is remembered of those that stay is kept.
@@ -228,8 +232,12 @@ class Judging:
 
         Raises:
             ConfigError: There is no such rule, or something else was asked.
-            UnavailableError: The collector stops.
+            UnavailableError: The collector stops, or has not begun yet.
         """
+        if not self._begun.wait(_BEGINS_S):
+            raise UnavailableError(
+                "rules have not begun yet: what was received before is read back; ask again"
+            )
         match asked:
             case {"group": str(group), "rule": str(name), "after": str(after), "through": str(through)}:
                 span = datetime.fromisoformat(after), datetime.fromisoformat(through)
@@ -248,6 +256,9 @@ class Judging:
         rule = next((rule for rule in self._project.rules if rule.id == wanted), None)
         if rule is None:
             raise ConfigError(f"there is no rule {wanted} in the files that the collector has read")
+        while self.recomputing.behind:
+            if work():
+                raise UnavailableError(f"{wanted}: it is evaluated when the collector is back")
         total = self.recomputing.backfill(rule, after, through)
         while True:
             backlog = self._store.late_backlog(wanted, after, through)

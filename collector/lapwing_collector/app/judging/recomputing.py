@@ -150,6 +150,12 @@ class Recomputing:
             self._others = rules, sources
         self._work.set()
 
+    @property
+    def behind(self) -> bool:
+        """Whether the rules that it was given last are to be taken up yet."""
+        with self._lock:
+            return self._others is not None
+
     def saw(self, tables: Collection[str]) -> None:
         """Take note that the lake has new rows or labels of these models' tables."""
         now = self._now()

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,9 @@ from typer.testing import CliRunner
 from helpers.collector import ask, project, running
 from helpers.waiting import wait_until
 from lapwing_collector.app.importing.imports import import_predictions
+from lapwing_collector.app.judging.judging import Judging
+from lapwing_collector.app.judging.recomputing import Recomputing
+from lapwing_collector.app.rule_tools.admin import reload_files
 from lapwing_collector.app.rule_tools.backfill import run_rules
 from lapwing_collector.app.upkeep.maintenance import tell_nobody
 from lapwing_collector.cli.main import app
@@ -109,6 +115,56 @@ def test_the_collector_that_runs_evaluates_the_past(config: Path) -> None:
         wait_until(lambda: collector.ask("SELECT count(*) AS n FROM predictions.m") == [{"n": 6}])
         run(config, "g/seen")  # a window that changed a moment ago rests; asked for, it does not
         wait_until(lambda: collector.ask(STORED) == wanted)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once a collector of this process is asked to evaluate the past of a rule."""
+    found, run_rule = threading.Event(), Judging.run_rule
+
+    def asking(judging: Judging, *what: Any) -> Mapping[str, Any]:
+        found.set()
+        return run_rule(judging, *what)
+
+    monkeypatch.setattr(Judging, "run_rule", asking)
+    return found
+
+
+def test_who_asks_a_collector_that_begins_is_answered_once_it_has(
+    config: Path, asked: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules begin after the port is open; until then they are not unknown, but to come."""
+    may_begin, prepare = threading.Event(), Judging.prepare
+
+    def prepared(judging: Judging) -> None:
+        assert may_begin.wait(60)
+        prepare(judging)
+
+    monkeypatch.setattr(Judging, "prepare", prepared)
+    with running(project(config.parent / "data", config)), ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(run, config, "g/seen")
+        assert asked.wait(60)
+        may_begin.set()
+        (seen,) = answer.result(60)
+        assert (seen.windows, seen.failed) == (3, 0)
+
+
+def test_rules_that_were_just_read_again_are_known(
+    config: Path, asked: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule that a reload brought is evaluated, though the past is looked at a moment later."""
+    data, work = config.parent / "data", Recomputing.work
+
+    with running(project(data, config)):
+        monkeypatch.setattr(Recomputing, "work", lambda _: False)
+        (config.parent / "rules.yaml").write_text(RULES.replace("record: seen", "record: counted"))
+        reload_files(config, {"data": data})
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(run, config, "g/counted")
+            assert asked.wait(60)
+            monkeypatch.setattr(Recomputing, "work", work)
+            (counted,) = answer.result(60)
+    assert (counted.windows, counted.failed) == (3, 0)
 
 
 def test_people_are_told_if_that_is_wanted(config: Path) -> None:
