@@ -158,13 +158,14 @@ class Judging:
         Raises:
             StateUnavailableError: The state is away.
         """
-        self.load()
-        self.dispatcher.follow_routes({rule.id: rule.condition for rule in self._project.rules})
-        self.dispatcher.look()  # what was decided before the last stop is told before anything is decided
-        self.recomputing.prepare()  # first: what comes before a rule's first slot begins is seen by that
-        if self._written.model_groups:
-            self._use(self._project, complete=False)
-        self.alerting.prepare()
+        with self._changing:  # else files that are read again meanwhile would be forgotten
+            self.load()
+            self.dispatcher.follow_routes({rule.id: rule.condition for rule in self._project.rules})
+            self.dispatcher.look()  # what was decided before the last stop is told before anything is decided
+            self.recomputing.prepare()  # first: what comes before a rule's first slot begins is seen by that
+            if self._written.model_groups:
+                self._use(self._project, complete=False)
+            self.alerting.prepare()
 
     def start(self) -> None:
         """Begin."""

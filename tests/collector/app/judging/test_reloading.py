@@ -2,10 +2,14 @@
 
 import json
 import re
+import threading
 import urllib.request
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +17,8 @@ from typer.testing import CliRunner
 from helpers.collector import Collector, prediction, project, request, running
 from helpers.notify_receivers import Webhook, webhook
 from helpers.waiting import wait_until
+from lapwing_collector.app.judging import judging
+from lapwing_collector.app.judging.alerting import Alerting
 from lapwing_collector.app.places.directory import DataDirectory
 from lapwing_collector.app.rule_tools.admin import reload_files
 from lapwing_collector.cli.main import app
@@ -125,6 +131,37 @@ def test_rules_come_and_go_while_the_collector_runs(tmp_path: Path) -> None:
 
 MODELS = ("churn-eu", "churn-us")
 FIRES_AGAIN = [("firing", ""), ("firing", ""), ("resolved", "rule_changed")]
+
+
+def test_files_that_are_read_again_while_rules_begin_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a start looks up of the files before does not take the place of what was read since."""
+    config, data = written(tmp_path), tmp_path / "data"
+    begins, again, use = threading.Event(), threading.Event(), Alerting.use
+
+    def slowly(alerting: Alerting, *rules: Any, **how: Any) -> None:
+        if not begins.is_set():
+            begins.set()
+            again.wait(1)  # it cannot be over before this is; where it can, it is at once
+        use(alerting, *rules, **how)
+
+    def away(*_: object) -> dict[str, str]:
+        raise StateUnavailableError("who has models follows files, too")
+
+    def read_again() -> Mapping[str, Any]:
+        told = reload_files(config, {"data": data})
+        again.set()
+        return told
+
+    monkeypatch.setattr(judging, "models_in", away)
+    monkeypatch.setattr(Alerting, "use", slowly)
+    with running(project(data, config)) as collector, ThreadPoolExecutor(1) as pool:
+        assert begins.wait(60)
+        written_rules(tmp_path, "new")
+        assert pool.submit(read_again).result(60)["added"] == ["g/new"]
+        with urllib.request.urlopen(f"http://{collector.web}/api/v1/rules/g/new") as answer:
+            assert json.load(answer)["name"] == "new"
 
 
 def test_there_is_nobody_to_read_files_again(tmp_path: Path) -> None:
