@@ -29,7 +29,7 @@ def test_brushing(looking: Looking) -> None:
     page.reload()
     page.wait_for_selector('[data-dimension="version"] li')
     assert page.evaluate(COUNTS)["1"] == within["1"]
-    page.wait_for_function("() => document.querySelector('.u-select').offsetWidth > 50")
+    page.wait_for_function("() => document.querySelector('.u-select')?.offsetWidth > 50")
 
     page.click("[data-compare]")
     page.wait_for_selector(".delta tbody tr")
