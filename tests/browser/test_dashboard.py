@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 from helpers.browser import HOURS, SPAN, START, Looking
 from helpers.collector import prediction, request
+from helpers.waiting import wait_until
 from lapwing_collector.clock import epoch_ns
 from lapwing_collector.model.profiles import DURATIONS
 from lapwing_collector.web.pages import PAGES
@@ -341,6 +342,8 @@ def test_what_is_new_is_shown_after_another_range_in_place(looking: Looking) -> 
     page.wait_for_selector(LISTENING, state="attached")
     assert looking.collector.post(request(records[:1]))[0] == 200
     page.wait_for_function("() => document.querySelector('#cards').innerText.includes('followed')")
+    counted = "SELECT count(*) AS n FROM profiles WHERE table_name = 'followed'"
+    wait_until(lambda: looking.collector.ask(counted)[0]["n"])  # a range that stays shows what is there
     looking.go(page, f"/model?name=followed&{SPAN}")
     page.wait_for_selector("figure .plot")
     page.evaluate("() => { window.stayed = true; }")
