@@ -18,9 +18,11 @@ async function begin() {
 }
 
 function showWhere() {
-  // On a phone, links to pages are wider than it.
-  const here = document.querySelectorAll("nav [aria-current]");
-  here.forEach((link) => link.scrollIntoView({ block: "nearest", inline: "center" }));
+  // On a phone, links to pages are wider than it. The page itself stays where somebody has scrolled to.
+  for (const link of document.querySelectorAll("nav > [aria-current]")) {
+    const [nav, at] = [link.parentElement, link.getBoundingClientRect()];
+    nav.scrollLeft += at.left - nav.getBoundingClientRect().left - (nav.clientWidth - at.width) / 2;
+  }
 }
 
 // Scripts are there before the page is; those of a page of its own have run by then.

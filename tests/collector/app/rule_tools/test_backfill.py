@@ -154,7 +154,6 @@ def test_rules_that_were_just_read_again_are_known(
 ) -> None:
     """A rule that a reload brought is evaluated, though the past is looked at a moment later."""
     data, work = config.parent / "data", Recomputing.work
-
     with running(project(data, config)):
         monkeypatch.setattr(Recomputing, "work", lambda _: False)
         (config.parent / "rules.yaml").write_text(RULES.replace("record: seen", "record: counted"))
