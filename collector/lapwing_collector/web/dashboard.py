@@ -92,7 +92,7 @@ class Dashboard:
         self._threads = threads
         self._duty_threads = duty_threads
         self._idle_s = idle_s
-        self._models = Models(sources.rows)
+        self._models = Models(sources.rows, news)
         self._assets = Assets()
         self._renderer = Renderer(asset=self._assets.url, presets=PRESETS, version=sources.version)
         own = {panel.name: panel for page in PAGES for panel in page.panels}
@@ -245,7 +245,7 @@ class Dashboard:
             "keys": KEYS,
             "models": [],
             "firing": self._sources.firing(),
-            "news": self._news(),
+            "news": view.news,
             "may_log_out": self._sessions.has(request),
             "panels": self.panels,
             "begins": False,
@@ -260,6 +260,7 @@ class Dashboard:
             asked,
             span,
             now,
+            self._news(),
             self._sources,
             self._models,
             self.panels,

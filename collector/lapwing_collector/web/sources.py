@@ -29,7 +29,7 @@ _LABELLED: Final = "SELECT label FROM labeled.{table} LIMIT 0"
 """The type of labels: before the first one that of NULL, which no label has. To list tables takes ten times
 as long."""
 _FRESH_S: Final = 0.25
-"""Less than a page waits once it is told of something new (`static/live.js`): a new model is known then."""
+"""Parts of a page that are asked for together are told the same."""
 
 
 class RowsOf(Protocol):
@@ -85,11 +85,19 @@ class KnownModel:
 
 @dataclass(slots=True)
 class Models:
-    """The models that there are; asked for again when that was a moment ago."""
+    """The models that there are; asked for again once something is new, or a moment has passed.
+
+    Attributes:
+        rows: Answers SQL over the lake.
+        news: How far it has been told what is new; what another process has written is told to nobody here.
+        monotonic_s: Seconds that pass whatever is done to the wall clock.
+    """
 
     rows: RowsOf
+    news: Callable[[], str]
+    monotonic_s: Callable[[], float] = time.monotonic
     _known: Mapping[str, KnownModel] = field(default_factory=dict)
-    _until_s: float = 0.0
+    _as_of: tuple[str, float] | None = None
     _asking: threading.Lock = field(default_factory=threading.Lock)
     _labelled: set[str] = field(default_factory=set)
 
@@ -100,9 +108,10 @@ class Models:
             LapwingError: The lake cannot be asked.
         """
         with self._asking:
-            if time.monotonic() >= self._until_s:
+            news, now_s = self.news(), self.monotonic_s()  # by then: more may come while the lake is asked
+            if self._as_of is None or self._as_of[0] != news or now_s >= self._as_of[1] + _FRESH_S:
                 self._known = {row["model"]: _known(row) for row in self.rows(_MODELS).to_pylist()}
-                self._until_s = time.monotonic() + _FRESH_S
+                self._as_of = news, now_s
             return self._known
 
     def named(self, model: str) -> KnownModel | None:

@@ -400,6 +400,20 @@ def test_what_came_before_a_stream_is_told(web: Web) -> None:
         assert _first_event(web, f"?since={unknown}")[1] == ["alerts"]
 
 
+def test_what_comes_while_a_page_is_made_is_told(shared: Readers, tmp_path: Path) -> None:
+    """What is new once a page began to read is told to it, though it may have read before that."""
+
+    def meanwhile(_: Mapping[str, str]) -> list[Any]:
+        web.live.saw(models=["churn"])
+        return []
+
+    with web_server(shared, tmp_path, reads={"silences": meanwhile}) as web:
+        page = str(web.get("/alerts", **HTML).body, "utf-8")
+        since = re.search(r'data-news="([^"]*)"', page)
+        assert since is not None
+        assert _first_event(web, f"?since={since[1]}")[1] == ["model:churn"]
+
+
 def _first_event(web: Web, asked: str, **headers: str) -> tuple[str, list[str]]:
     connection = HTTPConnection(web.address, timeout=30)
     connection.request("GET", f"/api/v1/events{asked}", headers=headers)
@@ -438,9 +452,54 @@ def test_whether_labels_came_is_asked_until_they_did(tmp_path: Path) -> None:
         return session.run(sql, parameters)
 
     with closing(Session.open(tmp_path / "lake")) as session:
-        models = Models(rows)
+        models = Models(rows, lambda: "")
         assert not models.has_labels("churn")
         lake.flush([labels("churn", [{"prediction_id": "p", "label": 1}])], [], Progress(2, 0))
         assert [models.has_labels(table) for table in ("churn", "churn", "other")] == [True, True, False]
     assert len(asked) == 3
+    lake.close()
+
+
+def test_a_model_that_comes_while_the_lake_is_asked_is_known(tmp_path: Path) -> None:
+    """What was asked before something new was told is not taken for an answer after it, however long it took."""
+    lake = Lake.open(tmp_path / "lake")
+    lake.flush([predictions("churn", [{}])], [], Progress(1, 0))
+    told, passed_s, coming = 0, 0.0, ["fraud"]
+
+    def rows(sql: str, **parameters: Any) -> pa.Table:
+        nonlocal told, passed_s
+        found = session.run(sql, parameters)
+        for model in coming:
+            lake.flush([predictions(model, [{}])], [], Progress(2, 0))
+            told += 1
+        coming.clear()
+        passed_s += 10
+        return found
+
+    with closing(Session.open(tmp_path / "lake")) as session:
+        models = Models(rows, lambda: str(told), lambda: passed_s)
+        assert list(models.all()) == ["churn"]
+        assert list(models.all()) == ["churn", "fraud"]
+        assert models.named("fraud") is not None
+    lake.close()
+
+
+def test_models_are_asked_for_once_in_a_moment(tmp_path: Path) -> None:
+    """Parts of a page share one answer; without news it is asked again, for another process may have written."""
+    lake = Lake.open(tmp_path / "lake")
+    lake.flush([predictions("churn", [{}])], [], Progress(1, 0))
+    asked: list[str] = []
+    passed_s = 0.0
+
+    def rows(sql: str, **parameters: Any) -> pa.Table:
+        asked.append(sql)
+        return session.run(sql, parameters)
+
+    with closing(Session.open(tmp_path / "lake")) as session:
+        models = Models(rows, lambda: "", lambda: passed_s)
+        assert [list(models.all()) for _ in range(3)] == [["churn"]] * 3
+        assert len(asked) == 1
+        lake.flush([predictions("fraud", [{}])], [], Progress(2, 0))
+        passed_s = 1.0
+        assert list(models.all()) == ["churn", "fraud"]
     lake.close()

@@ -26,6 +26,7 @@ class View:
         asked: The parameters of the address; of several with one name the last.
         span: The range of time.
         now: The time.
+        news: How far it had been told what is new, before anything was asked.
         sources: What there is to show.
         models: The models that there are.
         known_panels: All panels, by name.
@@ -38,6 +39,7 @@ class View:
     asked: Mapping[str, str]
     span: Span
     now: datetime
+    news: str
     sources: Sources
     models: Models
     known_panels: Mapping[str, Panel]
