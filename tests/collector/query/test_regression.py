@@ -348,6 +348,7 @@ def test_bounds_and_symmetries(measured: Measured, rows: list[tuple[float, float
     assert 0 <= found["smape"][0] <= 2
 
 
+@pytest.mark.usefixtures("patients")
 def test_error_bias_asks_for_its_field(measured: Measured) -> None:
     """Without a field it says what is missing; a field that is NULL of every row is one."""
     with pytest.raises(duckdb.InvalidInputException, match=r"field := inputs\.area"):
