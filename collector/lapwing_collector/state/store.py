@@ -6,7 +6,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Self
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, union, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, extract, func, select, union, update
 
 from lapwing_collector.errors import DataDirectoryError
 from lapwing_collector.model.alerts import (
@@ -32,11 +32,14 @@ from lapwing_collector.state.prepared import Prepared
 from lapwing_collector.state.pruning import Pruning
 from lapwing_collector.state.replicas import Replicas
 from lapwing_collector.state.schema import (
+    acks,
     advance,
     group_alerts,
     history,
     instances,
+    outbox,
     rules,
+    silences,
     watermarks,
 )
 from lapwing_collector.state.states import INSTANCE_FIELDS, STATE_FIELDS, begin_rules, save_state
@@ -61,6 +64,19 @@ _SHOW: Final = (
     .values(sample=bindparam("its_sample"))
 )
 """The history has no index of alerts: what was committed a moment ago is at its end."""
+_CHANGES: Final = select(
+    *(
+        each.scalar_subquery()
+        for each in (
+            select(func.max(history.c.id)),
+            select(func.max(outbox.c.id)),
+            select(func.count()).select_from(acks),
+            select(func.max(acks.c.created_at)),
+            select(func.count()).select_from(silences),
+            select(func.sum(extract("epoch", silences.c.ends_at))),
+        )
+    )
+)
 
 
 class Store(Outbox, LateSlots, Groups, Hushes, Pruning, Mentions, Replicas, Marks):
@@ -314,6 +330,11 @@ class Store(Outbox, LateSlots, Groups, Hushes, Pruning, Mentions, Replicas, Mark
         with self._database.read() as connection:
             count: int = connection.execute(select(func.count()).where(firing)).scalar_one()
             return count
+
+    def alert_changes(self) -> tuple[Any, ...]:
+        """Something else once an alert began or ended, people were told, or said something about alerts."""
+        with self._database.read() as connection:
+            return tuple(connection.execute(_CHANGES).one())
 
     def resolved_since(self, rule: RuleId, since: datetime) -> dict[str, datetime]:
         """The newest slot at which each alert of a rule resolved, by fingerprint, from `since` on."""

@@ -40,8 +40,8 @@ class Live:
         return self._place(self._count)
 
     def saw(self, *topics: str, models: Iterable[str] = ()) -> None:
-        """Something is new: `alerts`, or predictions and labels of the models with these tables."""
-        if news := frozenset((*topics, *(f"model:{table}" for table in models))):
+        """Something is new: `alerts`, or rows of the models with these tables, whatever their case."""
+        if news := frozenset((*topics, *(f"model:{table.lower()}" for table in models))):
             with self._counting:
                 self._count += 1
                 self._last |= dict.fromkeys(news, self._count)

@@ -2,8 +2,10 @@
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, text
 from sqlalchemy.exc import DBAPIError
 
-from helpers.notify_alerts import NOON, RULE, alert, instance, joining, transition
+from helpers.notify_alerts import NOON, RULE, alert, instance, joining, message, put, transition
 from lapwing_collector.model.alerts import (
     AlertState,
     Health,
@@ -23,7 +25,7 @@ from lapwing_collector.model.alerts import (
     RuleState,
     Status,
 )
-from lapwing_collector.model.groups import Silence
+from lapwing_collector.model.groups import Ack, Silence
 from lapwing_collector.notify import alert_of
 from lapwing_collector.state import Place, PostgresServer, SlotCommittedError, SqliteFile, Store
 from lapwing_collector.state.database import Database
@@ -389,6 +391,28 @@ def test_it_is_said_where_a_text_stands(store: Store) -> None:
     for another in ('Ann "100x" O_Neil\\', 'Ann "100%" OxNeil\\', "ANN", "nobody"):
         assert store.mentions([another]) == [], another
     assert store.mentions([]) == []
+
+
+def test_it_is_known_whether_alerts_changed(store: Store) -> None:
+    """Whatever happens to alerts, or is said of them, makes another value; where nothing does, it stays."""
+    done: list[Callable[[], Any]] = [
+        lambda: None,
+        lambda: store.commit(RULE, RuleState("d", NOON), [transition()], [joining(alert())], [], NOON),
+        lambda: put(store, message()),
+        lambda: store.acknowledge(Ack(alert().fingerprint, "ann", "", NOON)),
+        lambda: store.acknowledge(Ack(alert().fingerprint, "ann", "mine", NOON + MINUTE)),
+        lambda: store.withdraw_ack(alert().fingerprint, NOON),
+        lambda: store.silence(Silence("s1", "a=b", NOON, None, "ann", "", NOON)),
+        lambda: store.end_silence("s1", NOON + MINUTE),
+        lambda: store.silence(Silence("s2", "a=b", NOON, NOON + 60 * MINUTE, "ann", "", NOON)),
+        lambda: store.end_silence("s2", NOON + MINUTE),
+    ]
+    seen = []
+    for each in done:
+        each()
+        assert store.alert_changes() == store.alert_changes()
+        seen.append(store.alert_changes())
+    assert all(before != after for before, after in pairwise(seen))
 
 
 def test_watermarks_never_go_back(store: Store) -> None:

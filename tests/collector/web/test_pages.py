@@ -461,7 +461,7 @@ def test_whether_labels_came_is_asked_until_they_did(tmp_path: Path) -> None:
 
 
 def test_a_model_that_comes_while_the_lake_is_asked_is_known(tmp_path: Path) -> None:
-    """What was asked before something new was told is not taken for an answer after it, however long it took."""
+    """What was asked before something new was told is no answer after it, however long it took."""
     lake = Lake.open(tmp_path / "lake")
     lake.flush([predictions("churn", [{}])], [], Progress(1, 0))
     told, passed_s, coming = 0, 0.0, ["fraud"]
@@ -485,7 +485,7 @@ def test_a_model_that_comes_while_the_lake_is_asked_is_known(tmp_path: Path) -> 
 
 
 def test_models_are_asked_for_once_in_a_moment(tmp_path: Path) -> None:
-    """Parts of a page share one answer; without news it is asked again, for another process may have written."""
+    """Parts of a page share one answer; in time it is asked again, as another process may have written."""
     lake = Lake.open(tmp_path / "lake")
     lake.flush([predictions("churn", [{}])], [], Progress(1, 0))
     asked: list[str] = []

@@ -34,6 +34,7 @@ from lapwing_collector.app.places.ownership import Ownership
 from lapwing_collector.app.places.project import Project, rule_files, with_builtin_rules
 from lapwing_collector.app.places.state_place import state_of
 from lapwing_collector.app.replicas.election import Election
+from lapwing_collector.app.replicas.following import Following
 from lapwing_collector.app.replicas.gathering import Gathering
 from lapwing_collector.app.replicas.marking import POLICIES, Marking, Teller
 from lapwing_collector.app.replicas.presence import (
@@ -181,8 +182,9 @@ class _Collector:
         self._own = collector_name(base.directory.root) if inflow is not None and base.place.shared else None
         self._gathering = _gathering(base, self._own)
         self._marking = None if inflow is None or self._own is None else _marking(base, inflow)
-        self._pools = self._leading = None
+        self._pools = self._leading = self._following = None
         if base.arrangement.serves:
+            self._following = _following(base)
             self._pools = _query_pools(parts, base.settings, Mending(self._scrub))
             self._leading = _leading(parts, base, self._pools, self._gathering)
         self._election = None if inflow is None else Election(base.place, base.store, Role.MAINTENANCE)
@@ -211,6 +213,8 @@ class _Collector:
         """Start in order, and run until `stop` is set."""
         parts, inflow = self._parts, self._base.inflow
         parts.callback(self._presence.close, _GRACE_S)
+        if self._following is not None:
+            parts.callback(self._following.close, _GRACE_S)
         if self._marking is not None:
             parts.callback(self._marking.close, _GRACE_S)
         parts.push_async_callback(self._serving.stop)
@@ -247,6 +251,8 @@ class _Collector:
         base, leading = self._base, self._leading
         if leading is not None:
             leading.start()
+        if self._following is not None:
+            self._following.start()
         if base.place.shared:
             self._presence.start(Me(base.arrangement, reachable(self._serving.url), base.now()))
         if base.place.shared and leading is not None:
@@ -318,6 +324,14 @@ def _gathering(base: _Base, own: str | None) -> Gathering | None:
     return Gathering(base.store, own=own, patience=patience, now=base.now)
 
 
+def _following(base: _Base) -> Following | None:
+    """What lets browsers know of others' news; not started. None where there can be no others."""
+    if not base.place.shared:
+        return None
+    saw = base.live.saw
+    return Following(base.store, brought=lambda tables: saw(models=tables), changed=partial(saw, "alerts"))
+
+
 def _marking(base: _Base, inflow: Inflow) -> Marking:
     """What tells others how far this collector is; not started."""
     policy = POLICIES[base.settings.clock]
@@ -364,7 +378,7 @@ def _leading(parts: AsyncExitStack, base: _Base, pools: _Pools, gathering: Gathe
             wake=deliverer.wake,
             busy=(lambda: False) if base.inflow is None else base.inflow.busy,
             clock=base.clock,
-            alerts_changed=partial(base.live.saw, "alerts"),
+            alerts_changed=(lambda: None) if base.place.shared else partial(base.live.saw, "alerts"),
             use_targets=lambda policy: deliverer.use(policy.targets, policy.fallbacks(), policy.others()),
             others=(lambda: None) if gathering is None else (lambda: gathering.settled),
         )
@@ -393,7 +407,8 @@ def _writer(
             leading.saw(flushed)
         if marking is not None:
             marking.saw(flushed)
-        base.live.saw(models=flushed.times.keys() | flushed.labelled)
+        if not base.place.shared:  # or all that share it follow what is told there
+            base.live.saw(models=flushed.times.keys() | flushed.labelled)
 
     return Writer(
         lake=inflow.lake,

@@ -1,6 +1,7 @@
 """`lapwing collect` and `lapwing serve`: the parts of `lapwing up`, each a process of its own."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -123,6 +124,19 @@ def test_each_tells_of_what_it_does(pair: Pair) -> None:
     assert pair.get(pair.collect, "/")[0] == 404
     assert pair.get(pair.collect, "/api/v1/sql?sql=SELECT+1")[0] == 404
     assert json.loads(pair.get(pair.collect, "/api/v1/replicas")[1])["leader"] is not None
+
+
+def test_pages_of_one_hear_what_the_other_receives(pair: Pair) -> None:
+    """A browser at the server is told of rows that the collector wrote, though the server wrote none."""
+    page = pair.get(pair.serve, "/model?name=m")[1]
+    since = re.search(r'data-news="([^"]*)"', page)
+    assert since is not None
+    with closing(HTTPConnection(pair.serve.web, timeout=60)) as connection:
+        connection.request("GET", f"/api/v1/events?since={since[1]}")
+        stream = connection.getresponse()
+        assert pair.collect.post(request([prediction("m", "q", time.time_ns(), inputs={"x": 2})])) == 200
+        told = (json.loads(line[6:]) for line in stream if line.startswith(b"data: "))
+        assert any("model:m" in news for news in told)
 
 
 def test_commands_find_who_does_it(pair: Pair) -> None:
