@@ -105,9 +105,10 @@ def test_from_an_alert_to_its_rows(looking: Looking) -> None:
 
 
 def test_a_phone_shows_which_page_it_is_on(looking: Looking) -> None:
-    """Links to pages are wider than a phone; that of the page itself is brought into sight."""
-    page = looking.page("/system", viewport={"width": 360, "height": 740})
-    page.evaluate("() => scrollTo(0, 200)")
+    """Its link is brought into sight, while the page stays where somebody has scrolled to meanwhile."""
+    page = looking.page("/", viewport={"width": 360, "height": 740})
+    page.context.add_init_script("addEventListener('DOMContentLoaded', () => scrollTo(0, 200))")
+    looking.go(page, "/system")
     page.wait_for_function(
         "() => { const at = document.querySelector('.top [aria-current]').getBoundingClientRect();"
         " return at.left >= 0 && at.right <= innerWidth; }"
