@@ -134,9 +134,9 @@ def test_pages_of_one_hear_what_the_other_receives(pair: Pair) -> None:
     with closing(HTTPConnection(pair.serve.web, timeout=60)) as connection:
         connection.request("GET", f"/api/v1/events?since={since[1]}")
         stream = connection.getresponse()
-        assert pair.collect.post(request([prediction("m", "q", time.time_ns(), inputs={"x": 2})])) == 200
+        assert pair.collect.post(request([prediction("heard", "p", time.time_ns(), inputs={"x": 1})])) == 200
         told = (json.loads(line[6:]) for line in stream if line.startswith(b"data: "))
-        assert any("model:m" in news for news in told)
+        assert any("model:heard" in news for news in told)
 
 
 def test_commands_find_who_does_it(pair: Pair) -> None:
