@@ -149,6 +149,7 @@ class Deliverer:
         reach: Reach = ANYWHERE,
         fallbacks: Mapping[str, Sequence[str]] | None = None,
         others: Mapping[str, Sequence[str]] | None = None,
+        noted: Callable[[], None] = lambda: None,
         stuck_after_s: float = STUCK_AFTER_S,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -162,6 +163,7 @@ class Deliverer:
             reach: Where connections may go.
             fallbacks: Targets that are told what another one did not accept, by its name.
             others: Of a target without, who is told now and then that it did not accept something.
+            noted: Called once it stands in the outbox what came of a message; from any thread.
             stuck_after_s: When an attempt that does not end is left behind.
             monotonic_s: Seconds that pass whatever is done to the wall clock.
         """
@@ -174,6 +176,7 @@ class Deliverer:
             jitter=jitter,
             reach=reach,
             wake=self.wake,
+            noted=noted,
             stuck_after_s=stuck_after_s,
             monotonic_s=monotonic_s,
         )
@@ -293,6 +296,7 @@ class _Worker:
         reach: Reach,
         instead: _Instead,
         wake: Callable[[str], None],
+        noted: Callable[[], None],
         stuck_after_s: float,
         monotonic_s: Callable[[], float],
     ) -> None:
@@ -307,6 +311,7 @@ class _Worker:
         self._instead = instead
         self._others_told_at: datetime | None = None
         self._wake_other = wake
+        self._noted = noted
         self._stuck_after_s = stuck_after_s
         self._pace = Pace(target.rate)
         self._changed = threading.Condition()
@@ -488,6 +493,7 @@ class _Worker:
         if self._unwritten is not None:
             self._unwritten()
             self._unwritten = None
+            self._noted()
 
     def _attempt(self, queued: QueuedMessage) -> Outcome | None:
         """Send once; None where this thread was given up meanwhile."""

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
 
 from helpers.notify_alerts import NOON, Wall, WatchedOutbox, message, put
 from helpers.notify_hostile import answer, http_receiver, stall
-from helpers.notify_receivers import mail_server, webhook
+from helpers.notify_receivers import WAIT_S, mail_server, webhook
+from helpers.ports import free_port
 from lapwing_collector.model.alerts import Message, Spoken, Status
 from lapwing_collector.model.groups import Told
 from lapwing_collector.notify import Deliverer, Outcome, Rate, Reach, Target, Verdict
@@ -55,6 +57,22 @@ def told(key: str, alerts: str) -> Told:
 def keys(requests: list[Any]) -> list[str]:
     """The idempotency keys of requests or mails."""
     return [getattr(request, "headers", request)["Idempotency-Key"] for request in requests]
+
+
+def test_whoever_shows_messages_hears_what_came_of_them(store: Store) -> None:
+    """It is told once the outbox has it, whether a message was accepted or is tried again."""
+    seen: Queue[dict[str, str]] = Queue()
+
+    def noted() -> None:
+        seen.put({row.message.key: str(row.delivery) for row in store.outbox_rows()})
+
+    put(store, message("a", "hook"))
+    with webhook() as hook, delivering(store, Target("hook", hook.url()), noted=noted):
+        assert seen.get(timeout=WAIT_S) == {"a": "sent"}
+    put(store, message("b", "nowhere"))
+    with delivering(store, Target("nowhere", f"json://127.0.0.1:{free_port()}"), noted=noted):
+        assert seen.get(timeout=WAIT_S) == {"a": "sent", "b": "queued"}
+    assert seen.empty()
 
 
 def test_messages_arrive_once_in_order_at_http_and_mail(store: Store) -> None:

@@ -34,8 +34,10 @@ class Led:
         self.deliverer.stop(grace_s)
 
 
-def deliverer_of(project: Project, store: Store, now: Callable[[], datetime]) -> Deliverer:
-    """What sends the messages of a project; not started."""
+def deliverer_of(
+    project: Project, store: Store, now: Callable[[], datetime], noted: Callable[[], None]
+) -> Deliverer:
+    """What sends the messages of a project; not started. `noted` is called as `Deliverer` says."""
     return Deliverer(
         store,
         project.targets,
@@ -43,6 +45,7 @@ def deliverer_of(project: Project, store: Store, now: Callable[[], datetime]) ->
         reach=Reach(project.settings.delivery.allow_networks),
         fallbacks=project.notify.fallbacks(),
         others=project.notify.others(),
+        noted=noted,
     )
 
 

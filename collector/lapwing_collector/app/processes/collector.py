@@ -367,7 +367,7 @@ def _leading(parts: AsyncExitStack, base: _Base, pools: _Pools, gathering: Gathe
     """What leads, or stands by; not started."""
 
     def build(project: Project, store: Store) -> Led:
-        deliverer = deliverer_of(project, store, base.now)
+        deliverer = deliverer_of(project, store, base.now, partial(base.live.saw, "alerts"))
         judging = Judging(
             project,
             store=store,
