@@ -89,7 +89,7 @@ class Models:
 
     Attributes:
         rows: Answers SQL over the lake.
-        news: How far it has been told what is new; what another process has written is told to nobody here.
+        news: How far it has been told what is new; what others write is told a moment later.
         monotonic_s: Seconds that pass whatever is done to the wall clock.
     """
 
