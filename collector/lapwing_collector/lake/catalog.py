@@ -1,5 +1,6 @@
 """The lake's catalog, open for writing: one connection, and one lock around everything that uses it."""
 
+import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -199,7 +200,10 @@ class Catalog:
                 yield
                 committing = True
                 with self._told():
-                    self._connection.execute("COMMIT")
+                    try:
+                        self._connection.execute("COMMIT")
+                    finally:
+                        self._show_commit()
             except BaseException:
                 with suppress(duckdb.Error):  # a failed COMMIT has ended it already, here or in SQLite
                     self._connection.execute("ROLLBACK")
@@ -209,6 +213,12 @@ class Catalog:
                     self.remove(files)
                 raise
             self._delete_doubtful()
+
+    def _show_commit(self) -> None:
+        """Let the file's time tell of it, now that it can be read: SQLite writes and syncs its log before."""
+        if isinstance(self.place.catalog, CatalogFile):
+            with suppress(OSError):
+                os.utime(self.place.catalog.path)
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:

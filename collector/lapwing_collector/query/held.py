@@ -152,7 +152,11 @@ class Held:
         ).fetchall()
 
     def _looks(self) -> object:
-        """What tells one state of the catalog from another; None if it has to be asked."""
+        """What tells one state of the catalog from another; None if it has to be asked.
+
+        A commit is in SQLite's log before anybody can read it, for as long as a disk may take. Who commits
+        changes the time of the catalog's own file once it can be read.
+        """
         if not isinstance(self._place.catalog, CatalogFile):
             return None
         path = self._place.catalog.path

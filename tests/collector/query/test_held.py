@@ -1,5 +1,6 @@
 """What is held in memory of a lake: the same as the lake has, after whatever is committed."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -242,6 +243,16 @@ def test_what_is_left_open_between_queries_sees_what_comes(
             assert told() == before
             flush(lake)
             assert told() == tuple(float(str(each)) + 100 for each in before)
+
+
+def test_a_commit_shows_once_it_can_be_read(lake: Lake, session: Session) -> None:
+    """The catalog's own file has another time then; its log changed before that."""
+    catalog = Path(str(lake.catalog.place.catalog))
+    assert counted(session) > 0  # and so holds it open: SQLite leaves the file alone
+    for commit in (flush, annotate, flush, merge):
+        os.utime(catalog, (1, 1))
+        commit(lake)
+        assert catalog.stat().st_mtime > 1, commit
 
 
 def test_what_came_is_held_before_somebody_asks(
