@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -141,6 +141,11 @@ class _Base:
     def now(self) -> datetime:
         """The time, naive UTC."""
         return utc_datetime(self.clock.now_ns())
+
+    def saw(self, *topics: str, models: Iterable[str] = ()) -> None:
+        """Tell browsers what this process did; where the state is shared, all follow what is told there."""
+        if not self.place.shared:
+            self.live.saw(*topics, models=models)
 
     @property
     def time_of_people(self) -> Callable[[], datetime]:
@@ -378,7 +383,7 @@ def _leading(parts: AsyncExitStack, base: _Base, pools: _Pools, gathering: Gathe
             wake=deliverer.wake,
             busy=(lambda: False) if base.inflow is None else base.inflow.busy,
             clock=base.clock,
-            alerts_changed=(lambda: None) if base.place.shared else partial(base.live.saw, "alerts"),
+            alerts_changed=partial(base.saw, "alerts"),
             use_targets=lambda policy: deliverer.use(policy.targets, policy.fallbacks(), policy.others()),
             others=(lambda: None) if gathering is None else (lambda: gathering.settled),
         )
@@ -407,8 +412,7 @@ def _writer(
             leading.saw(flushed)
         if marking is not None:
             marking.saw(flushed)
-        if not base.place.shared:  # or all that share it follow what is told there
-            base.live.saw(models=flushed.times.keys() | flushed.labelled)
+        base.saw(models=flushed.times.keys() | flushed.labelled)
 
     return Writer(
         lake=inflow.lake,
