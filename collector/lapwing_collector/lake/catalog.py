@@ -121,6 +121,7 @@ class Catalog:
                 _define(self.place, statements)
                 before, self._connection = self._connection, _connect(self.place)
                 before.close()
+            self._show_commit()
 
     def look(self, table: str, sql: str) -> list[tuple[Any, ...]]:
         """Ask something about the table of a model with this name."""

@@ -74,6 +74,11 @@ def merge(lake: Lake) -> None:
     upkeep.close()
 
 
+def define(lake: Lake) -> None:
+    """Have DuckLake itself make a table."""
+    lake.catalog.redefine(["CREATE TABLE other (x INTEGER)"])
+
+
 def annotate(lake: Lake) -> None:
     """Note something."""
     row = {"time": START, "kind": "note", "text": "released", "created_at": START}
@@ -249,7 +254,7 @@ def test_a_commit_shows_once_it_can_be_read(lake: Lake, session: Session) -> Non
     """The catalog's own file has another time then; its log changed before that."""
     catalog = Path(str(lake.catalog.place.catalog))
     assert counted(session) > 0  # and so holds it open: SQLite leaves the file alone
-    for commit in (flush, annotate, flush, merge):
+    for commit in (flush, annotate, flush, merge, define):
         os.utime(catalog, (1, 1))
         commit(lake)
         assert catalog.stat().st_mtime > 1, commit
