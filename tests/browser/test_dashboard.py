@@ -186,6 +186,32 @@ def test_what_is_in_view_comes_first(looking: Looking) -> None:
     page.context.close()
 
 
+MARKED = """() => {
+  const frame = window.requestAnimationFrame;
+  window.requestAnimationFrame = (then) => frame((at) => { performance.mark("frame"); then(at); });
+}"""
+ORDER = """() => performance.getEntries().flatMap(({ name, startTime, responseEnd }) => {
+  const panel = name.match(/panels\\/([^?]*)/)?.[1];
+  if (panel) return [[startTime, `asked ${panel}`], [responseEnd, `came ${panel}`]];
+  return name === "frame" ? [[startTime, name]] : [];
+}).sort(([one], [other]) => one - other).map(([, what]) => what)"""
+
+
+def test_what_is_in_view_is_painted_first(looking: Looking) -> None:
+    """What else a page asks for is asked for after a frame with the charts in view, which it would hold up."""
+    page = looking.page(MODEL)
+    page.evaluate("() => scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_function("() => !document.querySelector('figure .drawn[aria-busy]')")
+    page.evaluate("() => { scrollTo(0, 0); performance.clearResourceTimings(); }")
+    page.evaluate(MARKED)
+    page.locator(".range a", has_text="30d").click()
+    page.wait_for_url("**last=30d*")
+    page.wait_for_function("() => !document.querySelector('figure .drawn[aria-busy]')")
+    told = page.evaluate(ORDER)
+    assert "frame" in told[told.index("came model/service") : told.index("asked model/fields")], told
+    page.context.close()
+
+
 def test_a_place_on_a_page_is_no_other_range(looking: Looking) -> None:
     """Who goes to a place on a page whose range was chosen by a link has no chart drawn again for it."""
     page = looking.page(MODEL)

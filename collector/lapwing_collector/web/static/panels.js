@@ -12,6 +12,7 @@ const waiting = new Set(); // figures that are near
 const STALE_MS = 500; // what is asked in vain ends soon by itself; calling it off ends a query process
 const TOGETHER_MS = 50; // a frame costs a browser more than the charts that are drawn in it
 const LATE_MS = 400;
+const FRAME_MS = 100; // a frame takes less
 
 const watch = (margin, seen) => new IntersectionObserver((entries, observer) => {
   for (const { isIntersecting, target } of entries) {
@@ -28,9 +29,13 @@ const isInView = (figure) => {
   return top < innerHeight && bottom > 0;
 };
 
-/** Asks for what is near once all that is in view is there. */
-function further() {
-  if ([...panels.values()].some((panel) => panel.asking)) return;
+const isAsking = () => [...panels.values()].some((panel) => panel.asking);
+
+/** Asks for what is near once all that is in view is there, and painted. */
+async function further() {
+  if (isAsking()) return;
+  await painted();
+  if (isAsking()) return;
   const figures = [...waiting];
   waiting.clear();
   for (const figure of figures) if (figure.isConnected) load(figure.dataset.panel);
@@ -97,7 +102,7 @@ export function follow(changes) {
   }
   shade();
   further();
-  if (![...panels.values()].some((panel) => panel.asking)) ready();
+  if (!isAsking()) ready();
   return Promise.all([...panels.values()].map((panel) => panel.asking));
 }
 
@@ -274,16 +279,22 @@ export function refresh() {
   for (const [address, panel] of panels) if (panel.answer) load(address, true);
 }
 
-/** Comes when all charts in view are drawn, or so many milliseconds have passed. */
+/** Comes when all charts in view are drawn and painted, or so many milliseconds have passed. */
 export const drawn = (most) => new Promise((done) => {
   if (document.documentElement.dataset.ready) return done();
-  addEventListener("lapwing:ready", done, { once: true });
+  addEventListener("lapwing:ready", () => painted().then(done), { once: true });
   if (most) setTimeout(done, most);
+});
+
+/** Comes after the next frame, which whatever is asked for before would hold up. Where nobody looks there are none. */
+const painted = () => new Promise((done) => {
+  requestAnimationFrame(() => setTimeout(done));
+  setTimeout(done, FRAME_MS);
 });
 
 /** Everything that was asked for is there: told to whoever measures. */
 function ready() {
-  if (document.querySelector('figure[data-panel] .drawn[aria-busy="true"]') && [...panels.values()].some((panel) => panel.asking)) return;
+  if (document.querySelector('figure[data-panel] .drawn[aria-busy="true"]') && isAsking()) return;
   if (document.documentElement.dataset.ready) return;
   document.documentElement.dataset.ready = "yes";
   performance.mark("lapwing-ready");
