@@ -198,7 +198,7 @@ ORDER = """() => performance.getEntries().flatMap(({ name, startTime, responseEn
 
 
 def test_what_is_in_view_is_painted_first(looking: Looking) -> None:
-    """What else a page asks for is asked for after a frame with the charts in view, which it would hold up."""
+    """What else a page asks for waits for a frame with the charts in view, which it would hold up."""
     page = looking.page(MODEL)
     page.evaluate("() => scrollTo(0, document.body.scrollHeight)")
     page.wait_for_function("() => !document.querySelector('figure .drawn[aria-busy]')")
@@ -383,6 +383,33 @@ def test_what_is_new_is_shown_after_another_range_in_place(looking: Looking) -> 
     with page.expect_request(lambda asked: "/api/v1/panels/model/service" in asked.url):
         assert looking.collector.post(request(records[1:]))[0] == 200
     assert page.evaluate("() => window.stayed")
+    page.context.close()
+
+
+HELD = """() => {
+  const [go, now] = [window.fetch, Date.now];
+  window.held = [];
+  Date.now = () => now() + 60_000 * held.length; // a page looks when it has not for a while
+  const hold = (answer) => held.push(answer);
+  window.fetch = (at, ...more) => (at === location.href ? new Promise(hold) : go(at, ...more));
+}"""
+ANSWERED = """([place, title]) => {
+  held[place]({ ok: true, text: async () => `<title>${title}</title>` });
+  return new Promise((taken) => setTimeout(() => taken(document.title)));
+}"""
+
+
+def test_an_answer_that_a_later_one_overtook_is_passed_over(looking: Looking) -> None:
+    """Of two answers with what is new, a page goes on to show the one that was asked for last."""
+    page = looking.page("/?last=90d")
+    page.wait_for_selector(LISTENING, state="attached")
+    page.evaluate(HELD)
+    for number in (1, 2):
+        record = prediction("overtaken", f"v{number}", epoch_ns(START) + number, output={"value": 1.0})
+        assert looking.collector.post(request([record]))[0] == 200
+        page.wait_for_function("(number) => held.length === number", arg=number)
+    assert page.evaluate(ANSWERED, [1, "newer"]) == "newer"
+    assert page.evaluate(ANSWERED, [0, "older"]) == "newer"
     page.context.close()
 
 

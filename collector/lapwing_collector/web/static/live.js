@@ -3,15 +3,21 @@ import { refresh } from "./panels.js";
 import { sortable } from "./table.js";
 
 const RESTS_MS = 4000;
+let turn = 0;
+let shown = 0;
 
-/** Parts of the page that the server makes, marked by `data-swap`: the same page is asked for, and these are exchanged. */
+/** Parts of the page that the server makes, marked by `data-swap`: the same page is asked for, and these are exchanged. An
+ * answer that comes after a later one is passed over. */
 export async function swap() {
   const parts = [...document.querySelectorAll("[data-swap][id]")];
   if (!parts.length) return;
   const asked = location.href;
+  const mine = ++turn;
   const response = await fetch(asked, { headers: { Accept: "text/html" } });
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   if (!response.ok || response.redirected || location.href !== asked) return; // another range of time is shown by now
+  if (mine < shown) return;
+  shown = mine;
   const gone = [...document.querySelectorAll("[data-until-there][id]")].some((part) => !fresh.getElementById(part.id));
   if (gone) return location.reload(); // the page is another one now
   document.title = fresh.title;
