@@ -35,6 +35,9 @@ def test_every_command_has_its_place() -> None:
     assert [line[:-1] for line in told.splitlines() if line[:-1] in PANELS] == list(PANELS)
 
 
+COMMANDS = get_command(app)
+
+
 def written_commands() -> Iterator[tuple[str, str]]:
     """The command lines on pages of the documentation and of the dashboard, with where they stand."""
     for page in PAGES_WITH_EXAMPLES:
@@ -54,7 +57,7 @@ def written_commands() -> Iterator[tuple[str, str]]:
 def wrong_in(line: str) -> str:
     """What is wrong with a command line, if anything."""
     words = re.split(r"\s+(?:[|&;>#]|\d>)", line)[0].replace('"', " ").replace("'", " ").split()[1:]
-    command = get_command(app)
+    command = COMMANDS
     while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
         if words[0] not in command.commands:
             return f"there is no command {words[0]}"
