@@ -13,6 +13,8 @@ from helpers.contract_docs import PAGES as PAGES_WITH_EXAMPLES
 from helpers.contract_docs import ROOT
 from lapwing_collector.cli.main import PANELS, app
 
+COMMANDS = get_command(app)
+
 FOLDER = ROOT / "docs"
 PAGES = runpy.run_path(str(FOLDER / "reference.py"))["pages"]()
 
@@ -25,7 +27,7 @@ def test_pages_are_up_to_date(name: str) -> None:
 
 def test_every_command_has_its_place() -> None:
     """`lapwing --help` and the page show every command, once, under what people come for."""
-    root = get_command(app)
+    root = COMMANDS
     assert isinstance(root, TyperGroup)
     placed = [name for names in PANELS.values() for name in names]
     assert sorted(placed) == sorted(root.commands)
@@ -33,9 +35,6 @@ def test_every_command_has_its_place() -> None:
     shown = [line.split()[0] for line in told.splitlines() if line.startswith("  ") and line[2] not in " -"]
     assert [name for name in shown if name in placed] == placed
     assert [line[:-1] for line in told.splitlines() if line[:-1] in PANELS] == list(PANELS)
-
-
-COMMANDS = get_command(app)
 
 
 def written_commands() -> Iterator[tuple[str, str]]:
